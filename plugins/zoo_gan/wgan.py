@@ -1,0 +1,150 @@
+"""Wasserstein GAN with weight clipping (Arjovsky, Chintala and Bottou 2017, arXiv:1701.07875), Algorithm 1.
+
+The critic f_w approximates the supremum of the Kantorovich dual,
+
+    K W(p_data, p_g) = sup_{|f|_L <= K} E_{x ~ p_data}[f(x)] - E_{z}[f(g(z))],        (eq. 2 of the paper)
+
+over functions that are K-Lipschitz because their weights are clipped to [-c, c]; K depends on c and the net
+and is unknown, so the critic's value is an estimate of K W and is never called a distance. The generator
+minimises -E[f(g(z))]. Each step makes n_critic critic updates, each on a fresh batch, then one of the
+generator. The optimiser has no momentum, which the paper found to matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from zoo_core.config import Config, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator
+from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
+from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
+
+
+class WGANModel(Config):
+    """The two networks and their game."""
+
+    latent_dim: int = Field(64, ge=1)
+    """Dimensions of the generator's latent z."""
+    width: int = Field(64, ge=1)
+    """Channels beside the picture; each layer away from it has twice as many."""
+    generator_norm: Literal["batch", "none"] = "batch"
+    """Normalisation in the generator."""
+    critic_norm: Literal["batch", "none"] = "batch"
+    """Normalisation in the critic."""
+    n_critic: int = Field(5, ge=1)
+    """Critic updates, each on a fresh batch, for one of the generator."""
+    clip: float = Field(0.01, gt=0)
+    """c: after each of its updates the critic's weights are clipped to [-c, c]."""
+
+
+class WGANOptim(Config):
+    """One optimiser a network, without momentum."""
+
+    critic: OptimizerConfig = OptimizerConfig(kind="rmsprop", lr=5e-5)
+    """Of the critic."""
+    generator: OptimizerConfig = OptimizerConfig(kind="rmsprop", lr=5e-5)
+    """Of the generator."""
+
+
+class WGANConfig(RunConfig):
+    """Wasserstein GAN with weight clipping."""
+
+    PRESETS = {
+        "paper": Preset(
+            {
+                "model.latent_dim": 100,
+                "model.n_critic": 5,
+                "model.clip": 0.01,
+                "train.batch_size": 64,
+                "optim.critic.lr": 5e-5,
+                "optim.generator.lr": 5e-5,
+            },
+            "Arjovsky et al. 2017, Algorithm 1 and section 4.1 (DCGAN nets)",
+        ),
+        "tiny": Preset(
+            {"model.width": 8, "train.steps": 20, "train.batch_size": 16, "train.log_every": 5},
+            "a few seconds, for tests",
+        ),
+    }
+
+    model: WGANModel = WGANModel()
+    """Networks."""
+    optim: WGANOptim = WGANOptim()
+    """Optimisers."""
+    train: TrainConfig = TrainConfig(steps=1500, batch_size=64)
+    """Training."""
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Return -(E[f(x)] - E[f(g(z))]), whose minimum over the critic is -K W; scores (n,)."""
+    return fake.mean() - real.mean()
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """Return -E[f(g(z))]; scores (n,)."""
+    return -fake.mean()
+
+
+class WGAN(Recipe):
+    """A generator and a critic in alternation."""
+
+    def __init__(self, config: WGANConfig, data: DataInfo) -> None:
+        super().__init__()
+        self.config = config
+        model = config.model
+        self.generator: nn.Module
+        self.critic: nn.Module
+        if data.is_image:
+            self.generator = DCGANGenerator(model.latent_dim, data.shape, model.width, model.generator_norm)
+            self.critic = DCGANCritic(data.shape, model.width, model.critic_norm)
+        else:
+            self.generator = PerceptronGenerator(model.latent_dim, data.shape, model.width)
+            self.critic = PerceptronCritic(data.shape, model.width)
+
+    def stages(self) -> Sequence[Stage]:
+        config = self.config
+        critic = Phase(
+            "critic",
+            self.critic_phase,
+            updates=[self.critic],
+            optimizer="critic",
+            repeat=config.model.n_critic,
+            after_step=self.clip_critic,
+        )
+        generator = Phase("generator", self.generator_phase, updates=[self.generator], optimizer="generator")
+        return [
+            Stage(
+                "adversarial",
+                [critic, generator],
+                {"critic": config.optim.critic, "generator": config.optim.generator},
+                ema={"generator": config.train.ema},
+            )
+        ]
+
+    def latents(self, n: int, context: Context) -> Tensor:
+        device = context.rng.device
+        return torch.randn(n, self.config.model.latent_dim, generator=context.rng, device=device)
+
+    def critic_phase(self, batch: Batch, context: Context) -> Loss:
+        with torch.no_grad():
+            fake = self.generator(self.latents(len(batch), context))
+        loss = critic_loss(self.critic(batch.x), self.critic(fake))
+        return Loss(loss, log={"score_gap": -loss.detach()})
+
+    def generator_phase(self, batch: Batch, context: Context) -> Loss:
+        return Loss(generator_loss(self.critic(self.generator(self.latents(len(batch), context)))))
+
+    def clip_critic(self, sums: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> None:
+        """Clip every weight of the critic to [-c, c]."""
+        c = self.config.model.clip
+        torch._foreach_clamp_min_(list(self.critic.parameters()), -c)
+        torch._foreach_clamp_max_(list(self.critic.parameters()), c)
+
+    def sample(self, request: SampleRequest) -> Samples:
+        return Samples(self.generator(request.noise.randn((self.config.model.latent_dim,))))

@@ -1,0 +1,371 @@
+"""Typed configuration: one base class, the sections that every run has, and `a.b=c` overlays.
+
+Defaults stand in the classes; a preset and then the command line are laid over them. Texts are read by the
+type of the field they go to, so `5e-5` is a float, `1e4` an int, and `no` stays a string in a string field.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from zoo_core.errors import UsageError, ZooError, nearest
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of every section: unknown keys are refused, no infinities, and no bool passes for a number."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_by_type(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            key: _read(value, cls.model_fields[key].annotation) if key in cls.model_fields else value
+            for key, value in given.items()
+        }
+
+
+def _read(value: Any, annotation: Any) -> Any:
+    """Turn a text or a number into what the annotation asks for, where that is unambiguous."""
+    allowed = set(typing.get_args(annotation)) if _is_union(annotation) else {annotation}
+    if isinstance(value, bool) and bool not in allowed and allowed & {int, float}:
+        raise ValueError("a true/false where a number is expected")
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if types.NoneType in allowed and text.lower() in ("none", "null", ""):
+        return None
+    if str in allowed:
+        return value
+    if text.startswith(("[", "{")) and not all(isinstance(kind, type) and kind in (int, float) for kind in allowed):
+        return yaml.safe_load(text)
+    if int in allowed and float not in allowed:
+        try:
+            number = float(text)
+        except ValueError:
+            return value
+        return int(number) if number.is_integer() and abs(number) < 2**53 else value
+    return value
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of overrides: dotted key -> value, and where they come from."""
+
+    overrides: Mapping[str, Any]
+    source: str
+
+
+class EmaConfig(Config):
+    """An exponential moving average of weights; off while both decay and half_life are 0."""
+
+    decay: float = Field(0.0, ge=0, lt=1)
+    """Share of the average that a step keeps."""
+    half_life: float = Field(0.0, ge=0)
+    """Instead of decay: training images after which a weight's share has halved."""
+    warmup: bool = True
+    """Hold decay at most (1 + step) / (10 + step), so that early averages forget the initial weights."""
+
+    @property
+    def on(self) -> bool:
+        return self.decay > 0 or self.half_life > 0
+
+
+class OptimizerConfig(Config):
+    """One optimiser and its learning-rate schedule."""
+
+    kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Algorithm, torch's own."""
+    lr: float = Field(1e-3, gt=0)
+    """Learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the first and second moment (adam, adamw)."""
+    eps: float = Field(1e-8, gt=0)
+    """Added to the denominator."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 penalty (adam, rmsprop, sgd) or decoupled decay (adamw)."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """Momentum (rmsprop, sgd)."""
+    alpha: float = Field(0.99, ge=0, lt=1)
+    """Decay of the squared gradient (rmsprop)."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Learning rate over the stage: to zero along a cosine or a line, or constant."""
+    warmup: int = Field(0, ge=0)
+    """Steps over which the rate rises from zero."""
+    lr_mult: dict[str, float] = {}
+    """Factor on lr by prefix of the parameter's name in the recipe, e.g. {generator.mapping: 0.01}."""
+
+
+class TrainConfig(Config):
+    """How long and how a model is trained."""
+
+    steps: int = Field(1000, ge=0)
+    """Steps of the harness: each runs every phase once (for a GAN: the generator's optimiser steps)."""
+    batch_size: int = Field(64, ge=1)
+    """Examples in one update."""
+    accumulate: int = Field(1, ge=1)
+    """Micro-batches that a batch is split into, to save memory."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the forward pass: auto is bfloat16 autocast on a GPU that has it, float32 elsewhere."""
+    compile: bool = False
+    """Compile the networks with torch.compile."""
+    ema: EmaConfig = EmaConfig()
+    """Average of the sampled network's weights."""
+    log_every: int = Field(50, ge=1)
+    """Steps between records of the losses."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between checkpoints; the last two are kept."""
+    picture_every: int = Field(0, ge=0)
+    """Steps between sample grids on fixed noise; 0 for a tenth of the run."""
+
+
+class SampleConfig(Config):
+    """How samples are drawn for scores and pictures."""
+
+    steps: int | None = Field(None, ge=1)
+    """Steps of the sampler; none for the sampler's own default."""
+    batch_size: int = Field(500, ge=1, le=100_000)
+    """Samples drawn at a time; figures do not depend on it."""
+    seed: int = Field(0, ge=0)
+    """Of the samples' noise."""
+
+
+class DataConfig(Config):
+    """Which dataset; a dataset with options of its own extends this."""
+
+    name: str = "digits"
+    """Registered name."""
+    root: str | None = None
+    """Folder that holds or receives downloaded files; none for ZOO_HOME/data."""
+
+
+class SamplerConfig(Config):
+    """Which sampler; a sampler with options of its own extends this."""
+
+    name: str = ""
+    """Registered name; empty for the model's own choice."""
+
+
+class EvalConfig(Config):
+    """How a run is scored."""
+
+    protocol: str = "quick"
+    """Named protocol; `none` skips scoring."""
+    extractor: str | None = None
+    """Feature network; none for the dataset's own. `timm:NAME` takes any timm model."""
+    weights: Literal["ema", "raw"] = "ema"
+    """Which weights are sampled and scored."""
+    extractor_path: str | None = None
+    """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
+    iwae_k: int = Field(64, ge=1, le=5000)
+    """Importance samples of the IWAE bound."""
+    batch_size: int = Field(500, ge=1)
+    """Pictures in one pass of the extractor; figures do not depend on it."""
+    baselines: bool = True
+    """Run and show the four baselines of the dataset beside the scores."""
+
+
+class TrackConfig(Config):
+    """Who listens to the run."""
+
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Weights & Biases: auto is online with a key and offline without; never a prompt."""
+    project: str = "zoo"
+    """W&B project."""
+    pictures: bool = True
+    """Draw sample grids, curves and strips into the run's folder."""
+    progress: bool = True
+    """Show a progress bar, or plain lines where there is no terminal."""
+
+
+class RunConfig(Config):
+    """One run, whole; a plugin's config extends this with `model`, `optim` and its own defaults."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {}
+    """By name, or "name@dataset"; "default" and "default@dataset" apply where no preset is asked for."""
+
+    plugin: str = ""
+    """Registered name of the model."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Of the initial weights, the order of the data and the training noise."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    preset: str = ""
+    """Named overrides of the plugin, e.g. paper."""
+    run_dir: str | None = None
+    """Folder of the run; none for runs/<data>/<plugin>/<config hash>-s<seed>."""
+    data: DataConfig = DataConfig()
+    """What is learnt from."""
+    train: TrainConfig = TrainConfig()
+    """Training."""
+    sample: SampleConfig = SampleConfig()
+    """Sampling."""
+    sampler: SamplerConfig = SamplerConfig()
+    """The way from noise to data, for models that have a choice."""
+    eval: EvalConfig = EvalConfig()
+    """Scoring."""
+    track: TrackConfig = TrackConfig()
+    """Listeners."""
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dotted keys for a nested mapping; empty mappings stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested mapping for dotted keys; later keys win."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        room = nested
+        for section in sections:
+            room = room.setdefault(section, {})
+        room[last] = value
+    return nested
+
+
+def section(config: type[Config], name: str) -> type[Config] | None:
+    """Return the Config class of a field, or None where it is a plain value."""
+    kind = config.model_fields[name].annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
+
+
+def options(config: type[Config], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield (dotted key, field) of every plain option, with the defaults that this class states."""
+    for name, info in config.model_fields.items():
+        inner = section(config, name)
+        if inner is None:
+            yield f"{prefix}{name}", info
+            continue
+        default = info.get_default(call_default_factory=True)
+        for key, field in options(inner, f"{prefix}{name}."):
+            shown = field
+            if isinstance(default, Config):
+                value: Any = default
+                for part in key.removeprefix(f"{prefix}{name}.").split("."):
+                    value = getattr(value, part)
+                shown = FieldInfo.merge_field_infos(field, default=value)
+            yield key, shown
+
+
+def canonical(config: type[Config], key: str, value: Any) -> str:
+    """Return the key that an assignment means: `data=mnist` names the section's `name`."""
+    if "." not in key and key in config.model_fields and not isinstance(value, Mapping):
+        inner = section(config, key)
+        if inner is not None and "name" in inner.model_fields:
+            return f"{key}.name"
+    return key
+
+
+def unknown_key(config: type[Config], key: str, value: Any, owner: str) -> ZooError | None:
+    """Return the error for a key that the config has no option for, or None."""
+    room: type[Config] = config
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if part not in room.model_fields:
+            break
+        inner = section(room, part)
+        if inner is None:
+            last = depth == len(parts) - 1
+            is_dict = typing.get_origin(room.model_fields[part].annotation) is dict
+            return None if last or is_dict else _no_option(config, room, parts[:depth], key, value, owner)
+        room = inner
+    else:
+        return None if isinstance(value, Mapping) else _no_option(config, room, parts, key, value, owner)
+    return _no_option(config, room, parts[:depth], key, value, owner)
+
+
+def _no_option(
+    config: type[Config], room: type[Config], where: list[str], key: str, value: Any, owner: str
+) -> ZooError:
+    here = ".".join(where)
+    allowed = [f"{here}.{name}" if here else name for name in room.model_fields]
+    match = nearest(key, [name for name, _ in options(config)]) or nearest(key, allowed)
+    return UsageError(
+        f"unknown option {key!r} for {owner}",
+        f"did you mean: {match}={value}" if match else "",
+        f"allowed here: {', '.join(allowed)}",
+    )
+
+
+def type_name(annotation: Any) -> str:
+    """Return how a type is told to a user: `int`, `adam | sgd`, `float or none`."""
+    if annotation is types.NoneType:
+        return "none"
+    if typing.get_origin(annotation) is Literal:
+        return " | ".join(map(str, typing.get_args(annotation)))
+    if _is_union(annotation):
+        return " or ".join(type_name(kind) for kind in typing.get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def validate(
+    config: type[C], flat: Mapping[str, Any], owner: str, see: str = ""
+) -> tuple[C | None, list[ZooError]]:
+    """Lay dotted values over a config's defaults and check them all.
+
+    Returns:
+        (the config, []) or (None, every mistake there is).
+    """
+    mistakes = [e for key, value in flat.items() if (e := unknown_key(config, key, value, owner))]
+    known = {key: value for key, value in flat.items() if not unknown_key(config, key, value, owner)}
+    defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
+    try:
+        made = config.model_validate(nest(defaults | known))
+    except ValidationError as error:
+        fields = dict(options(config))
+        for problem in error.errors():
+            mistakes.append(_bad_value(problem, fields, known, see))
+        return None, mistakes
+    return (None, mistakes) if mistakes else (made, [])
+
+
+def _plain(info: FieldInfo) -> Any:
+    default = info.get_default(call_default_factory=True)
+    return default.model_dump() if isinstance(default, Config) else default
+
+
+def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str) -> ZooError:
+    path = [str(part) for part in problem["loc"]]
+    key = next((k for n in range(len(path), 0, -1) if (k := ".".join(path[:n])) in fields), ".".join(path))
+    if key not in fields:  # raised for a whole section: name the option that was given in it
+        key = next((k for k in given if k.startswith(f"{key}.")), key)
+    info = fields.get(key)
+    reason = problem["msg"].removeprefix("Value error, ")
+    expected = ""
+    if info is not None:
+        expected = f"expected: {type_name(info.annotation)} (default {info.default})"
+        expected += f", {info.description}" if info.description else ""
+    value = given.get(key, problem["input"])
+    return UsageError(f"bad value for {key!r}: {value!r}", reason[:1].lower() + reason[1:], expected, see)

@@ -1,0 +1,164 @@
+"""A dataset in memory or on disk, and the endless, resumable stream of batches that training draws from it.
+
+Pictures are stored as integer levels (uint8) and turned into floats by one map: level k of L is
+x = 2k / (L - 1) - 1, in a bin of width 2 / (L - 1). Points are stored as float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from zoo_core.errors import UsageError
+from zoo_core.interfaces import Density
+from zoo_core.seeds import derive
+from zoo_core.types import Batch, Cond, DataInfo
+
+
+def to_unit(levels: Tensor, count: int) -> Tensor:
+    """Return level centres in [-1, 1], float32, for integer levels in [0, count)."""
+    return levels.to(torch.float32).mul_(2 / (count - 1)).sub_(1)
+
+
+def quantise(x: Tensor, count: int) -> Tensor:
+    """Return the nearest integer level, uint8: clamp to [-1, 1], then round; the one conversion there is.
+
+    Raises:
+        UsageError: where x is not finite.
+    """
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        raise UsageError(f"{bad} of {len(x)} samples hold a NaN or an infinity", "expected: finite pictures")
+    return x.float().clamp(-1, 1).add(1).mul((count - 1) / 2).round_().to(torch.uint8)
+
+
+def dequantise(x: Tensor, count: int, noise: Tensor) -> Tensor:
+    """Spread level centres uniformly over their bins: x = 2(k + u - 1/2) / (L - 1) - 1.
+
+    Args:
+        x: level centres.
+        count: L.
+        noise: u, uniform in [0, 1), like x.
+    """
+    return x + (noise - 0.5) * (2 / (count - 1))
+
+
+class Split(Protocol):
+    """Examples by row; `label` and `source` are None where the data have none."""
+
+    label: Tensor | None
+
+    def __len__(self) -> int: ...
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the examples of these rows: uint8 levels (n, C, H, W), or float32 points (n, D)."""
+        ...
+
+
+@dataclass
+class Resident:
+    """A split that fits in memory; `to` moves it to the training device, where it is indexed without a copy.
+
+    Attributes:
+        x: uint8 levels (N, C, H, W), or float32 points (N, D).
+        label: (N,) int64, or None.
+    """
+
+    x: Tensor
+    label: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.x[index]
+
+    def to(self, device: torch.device | str) -> Resident:
+        return Resident(self.x.to(device), None if self.label is None else self.label.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `DatasetSpec.target` returns.
+
+    Attributes:
+        info: what recipes may know.
+        train, test: the splits.
+        sha256: of all examples and labels, in order.
+        density: the truth, where it has a closed form.
+        class_names: by label, where known.
+        report: what was left out or changed while reading, one line each.
+    """
+
+    info: DataInfo
+    train: Split
+    test: Split
+    sha256: str
+    density: Density | None = None
+    class_names: Sequence[str] = ()
+    report: Sequence[str] = ()
+
+
+class TrainData:
+    """An endless stream of batches: one seeded permutation after another, nothing dropped.
+
+    Batch number b is a function of (seed, b) only, so a resume needs one integer, `drawn`. A batch may span
+    two epochs; a split smaller than a batch is drawn more than once in it.
+
+    Args:
+        split: the training examples.
+        info: of the dataset.
+        seed: of the order.
+        device: where batches are delivered.
+    """
+
+    def __init__(self, split: Split, info: DataInfo, seed: int, device: torch.device | str = "cpu") -> None:
+        if len(split) == 0:
+            raise UsageError(f"dataset {info.name!r} has no training examples", "expected: at least 1")
+        self.info = info
+        self.seed = seed
+        self.device = torch.device(device)
+        self.split = split.to(self.device) if isinstance(split, Resident) else split
+        self.drawn = 0
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            rng = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+            order = torch.randperm(len(self), generator=rng)
+            self._order = order.to(self.device) if isinstance(self.split, Resident) else order
+            self._epoch = epoch
+        return self._order
+
+    def next(self, size: int) -> Batch:
+        """Return the next `size` examples as a Batch."""
+        epoch, start = divmod(self.drawn, len(self))
+        index = self._permutation(epoch)[start : start + size]
+        while len(index) < size:
+            epoch += 1
+            index = torch.cat((index, self._permutation(epoch)[: size - len(index)]))
+        self.drawn += size
+        return self.batch(index)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the examples of these rows as a Batch."""
+        x = self.split.rows(index)
+        label = self.split.label
+        return Batch(
+            x=self.to_model(x),
+            cond=Cond(label=None if label is None else label[index.to(label.device)].to(self.device)),
+            index=index.to(self.device),
+        )
+
+    def to_model(self, rows: Tensor) -> Tensor:
+        """Return stored rows as a model sees them: floats on the device, pictures in [-1, 1]."""
+        rows = rows.to(self.device, non_blocking=True)
+        return rows if self.info.levels is None else to_unit(rows, self.info.levels)

@@ -1,0 +1,98 @@
+"""Messages to the user: what was given, what was expected, the nearest match, the next command.
+
+Every error that a user can cause or mend is a `ZooError`; the command line prints it in a few lines and
+exits with its status. Anything else is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class ZooError(Exception):
+    """An error with notes under it, one a line.
+
+    Args:
+        what: one sentence: what was wrong, with the value that was given.
+        notes: lines such as "expected: int" or "next: zoo list"; empty ones are left out.
+    """
+
+    status = 2
+
+    def __init__(self, what: str, *notes: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.notes = tuple(note for note in notes if note)
+
+    def __str__(self) -> str:
+        return "\n    ".join((self.what, *self.notes))
+
+
+class UsageError(ZooError):
+    """The user's mistake: an option, a name, a value, a data file (exit status 2)."""
+
+
+class Mistakes(UsageError):
+    """All the mistakes of one command line, reported together."""
+
+    def __init__(self, mistakes: Sequence[ZooError]) -> None:
+        super().__init__(f"{len(mistakes)} mistakes")
+        self.mistakes = tuple(mistakes)
+
+    def __str__(self) -> str:
+        return "\n".join(str(mistake) for mistake in self.mistakes)
+
+
+class NotFoundError(UsageError, LookupError):
+    """A name that nothing is registered under."""
+
+
+class DivergedError(ZooError):
+    """Training met a loss, gradient or weight that is not finite (exit status 3)."""
+
+    status = 3
+
+
+class PluginError(ZooError):
+    """A plugin failed to load or raised (exit status 4)."""
+
+    status = 4
+
+
+class MachineError(ZooError):
+    """The machine's: disk, memory, device, lock, corrupt checkpoint, library (exit status 5)."""
+
+    status = 5
+
+
+class Interrupted(ZooError):
+    """A signal ended the run after it was saved (exit status 128 + signal)."""
+
+    def __init__(self, signal: int, what: str, *notes: str) -> None:
+        super().__init__(what, *notes)
+        self.status = 128 + signal
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """Return the option closest in spelling to `name`, or None where none is close."""
+    import difflib  # half a millisecond that only an error needs
+
+    found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.55)
+    return found[0] if found else None
+
+
+def not_found(kind: str, name: str, options: Iterable[str], *notes: str, say: str = "{}") -> NotFoundError:
+    """Return the error for an unknown name: the nearest match, and all that there is.
+
+    Args:
+        kind: what was looked for: "plugin", "sampler".
+        say: how the match is typed, e.g. "plugin={}".
+    """
+    options = sorted(options)
+    match = nearest(name, options)
+    return NotFoundError(
+        f"no {kind} {name!r} is installed",
+        f"did you mean: {say.format(match)}" if match else "",
+        f"installed: {', '.join(options) or 'none'}",
+        *notes,
+    )

@@ -1,0 +1,247 @@
+"""One job, end to end: train, sample, score, record, draw.
+
+    import zoo_core
+    result = zoo_core.run(plugin="wgan", seed=0)
+    pictures = zoo_core.load(result["run_dir"]).sample(16)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from zoo_core import strict_yaml
+from zoo_core.config import RunConfig, flatten
+from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
+from zoo_core.events import Events
+from zoo_core.registry.manager import Manager, manager
+from zoo_core.resolve import config_hash, plain, resolve
+from zoo_core.run import Run, build, cost, default_dir, load_data, saved_config
+from zoo_core.tracking import pictures, trackers
+from zoo_core.training import checkpoint
+from zoo_core.training.harness import Harness, Listener
+
+SCHEMA = 1
+"""Of result.json; raised when a field changes its meaning."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; the lock of a dead process is free.
+
+    Raises:
+        MachineError: where another process holds it, or the folder can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
+    except OSError as error:
+        raise MachineError(f"can't make the run's folder {folder}: {error.strerror}", "next: run_dir=...") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MachineError(
+                f"another process is at work in {folder}", "next: wait for it, or choose another run_dir=..."
+            ) from None
+        yield
+
+
+class Signals:
+    """Ctrl-C and SIGTERM while a run is on: the first asks it to save and end, the second ends it at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.training = False
+        self._kept: dict[int, Any] = {}
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        if not self.training:  # what is not training can be done again from the last checkpoint
+            raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # only the main thread of a process may listen
+                self._kept[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
+
+
+def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> dict[str, Any]:
+    """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
+
+    Args:
+        config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
+
+    Returns:
+        The result as recorded in result.json, with `run_dir`.
+
+    Raises:
+        ZooError: with the exit status of the command line.
+    """
+    resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
+    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved)
+    return execute(resolved, folder)
+
+
+def resume(folder: str | Path) -> dict[str, Any]:
+    """Continue the run in a folder with its own config.
+
+    Raises:
+        UsageError: where the folder holds no run.
+    """
+    folder = Path(folder)
+    return execute(saved_config(folder), folder)
+
+
+def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Do the job of one config in one folder."""
+    here = manager()
+    console = trackers.Console(config.track.progress)
+    with locked(folder), Signals() as signals:
+        done = finished(folder, config)
+        if done is not None:
+            console.say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
+            return done
+        events = Events(here, console.say)
+        dataset = load_data(config)
+        for line in dataset.report:
+            console.say(line)
+        made = build(config, dataset, folder, console.say, here)
+        listeners: list[Any] = [console, trackers.Jsonl()]
+        if config.track.wandb != "off":
+            listeners.append(trackers.WandB())
+        with events.listening(listeners):
+            try:
+                for implementation in here.hooks("zoo_preflight"):
+                    implementation.function(made)
+                _write_config(made)
+                _train(made, events, signals)
+                result = _finish(made, events, here)
+                state(folder, "finished")
+                events.tell("zoo_run_finished", run=made, result=result)
+                return result
+            except BaseException as error:
+                state(folder, _state_of(error), reason=str(error))
+                events.tell("zoo_run_failed", run=made, error=error)
+                if isinstance(error, Interrupted) and not error.notes:
+                    raise Interrupted(
+                        error.status - 128, error.what, f"saved in {folder}", f"next: zoo run resume={folder}"
+                    ) from None
+                raise
+
+
+def _state_of(error: BaseException) -> str:
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, ZooError) and error.status == 3 else "failed"
+
+
+def state(folder: Path, name: str, **facts: str) -> None:
+    """Record what has become of a run, in run.json."""
+    record = {"state": name, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
+    with contextlib.suppress(MachineError):  # the record of a full disk may not fit on it
+        checkpoint.write_atomic(folder / "run.json", json.dumps(record, indent=1).encode())
+
+
+def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    """Return the recorded result of a finished run of this very config, or None.
+
+    Raises:
+        UsageError: where the folder holds another config's run.
+    """
+    if not (folder / "config.yaml").exists():
+        return None
+    saved = saved_config(folder)
+    if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
+        before, now = flatten(plain(saved)), flatten(plain(config))
+        changed = [f"{k}: {before.get(k)!r} there, {now.get(k)!r} asked for" for k in now if before.get(k) != now[k]]
+        raise UsageError(f"{folder} holds a run of another config", *changed, "next: choose another run_dir=...")
+    result = folder / "result.json"
+    if not result.exists() or plain(saved)["eval"] != plain(config)["eval"]:
+        return None
+    return {**json.loads(result.read_text()), "run_dir": str(folder)}
+
+
+def _write_config(made: Run) -> None:
+    made.dir.mkdir(parents=True, exist_ok=True)
+    text = f"# repeat: zoo run config={made.dir / 'config.yaml'}\n" + strict_yaml.dump(plain(made.config))
+    checkpoint.write_atomic(made.dir / "config.yaml", text.encode())
+    record = json.dumps(made.provenance, indent=1).encode()
+    checkpoint.write_atomic(made.dir / "provenance.json", record)
+
+
+def _train(made: Run, events: Events, signals: Signals) -> None:
+    harness, folder = made.harness, made.dir / "checkpoints"
+    found = checkpoint.latest(folder, made.say)
+    if found is not None:
+        harness.restore(found[1])
+        made.say(f"continuing from step {harness.counts.total} ({found[0]})")
+    else:
+        made.say(f"run: {made.dir}")
+    state(made.dir, "running")
+    metadata = {"plugin": made.config.plugin, "data": made.config.data.name, "config": config_hash(made.config)}
+
+    def picture(step: int) -> None:
+        if made.config.track.pictures:
+            pictures.progress(made, step, events)
+
+    harness.listener = Listener(
+        log=lambda step, values: events.tell("zoo_log", run=made, step=step, values=values),
+        save=lambda h: checkpoint.save(folder, h.counts.total, h.checkpoint(), metadata) and None,
+        picture=picture,
+        stop=lambda: signals.received is not None,
+    )
+    events.tell("zoo_run_started", run=made)
+    signals.training = True
+    harness.run()
+    signals.training = False
+    if signals.received is not None and harness.counts.stage < len(harness.stages):
+        raise Interrupted(
+            signals.received,
+            f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",
+            f"next: zoo run resume={made.dir}",
+        )
+    made.cost = cost(made)
+
+
+def _finish(made: Run, events: Events, here: Manager) -> dict[str, Any]:
+    """Score, draw and record a trained run."""
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "plugin": made.config.plugin,
+        "family": made.spec.family,
+        "data": made.config.data.name,
+        "seed": made.config.seed,
+        "config_hash": config_hash(made.config),
+        "cost": made.cost,
+    }
+    if made.config.eval.protocol != "none":
+        made.say("scoring")
+        for implementation in here.hooks("zoo_score"):
+            scored = implementation.function(made)
+            if scored is not None:
+                result |= scored
+                break
+    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+    result["weights_sha256"] = checkpoint.verify(weights)["weights.safetensors"]
+    result["provenance"] = made.provenance
+    if made.config.track.pictures:
+        result["pictures"] = pictures.final(made, events)
+    text = json.dumps(result, indent=1, allow_nan=False)
+    checkpoint.write_atomic(made.dir / "result.json", text.encode())
+    return {**result, "run_dir": str(made.dir)}

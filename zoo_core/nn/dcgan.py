@@ -1,0 +1,111 @@
+"""Convolutional generator and critic in the shape of DCGAN (Radford et al. 2015), for any even picture size.
+
+The paper's table is for 64 x 64: a latent is projected to 4 x 4 and doubled by stride-2 transposed
+convolutions of 4 x 4 to the picture; the critic mirrors it. Smaller pictures take fewer doublings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.errors import UsageError
+
+Norm = Literal["batch", "none"]
+
+
+def doublings(size: int) -> int:
+    """Return how often a side is halved on the way down: to 4, or twice where the picture is small.
+
+    Raises:
+        UsageError: for a side that can't be halved even once.
+    """
+    count = 0
+    while size % 2 == 0 and (size > 4 or count < 2) and size > 2:
+        size //= 2
+        count += 1
+    if count == 0:
+        raise UsageError(f"a convolutional generator can't make pictures of side {size}", "expected: an even side")
+    return count
+
+
+def _norm(kind: Norm) -> Callable[[int], nn.Module]:
+    return nn.BatchNorm2d if kind == "batch" else lambda channels: nn.Identity()
+
+
+def init_weights(module: nn.Module) -> None:
+    """Initialise as the paper does: weights N(0, 0.02), batch norm's scale N(1, 0.02), biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+class DCGANGenerator(nn.Module):
+    """Latents (n, latent_dim) to pictures (n, *shape) in [-1, 1].
+
+    Args:
+        latent_dim: of z, standard normal.
+        shape: (C, H, W) of a picture.
+        width: channels before the last layer; each layer before has twice as many.
+        norm: after each hidden layer; the output has none, as in the paper.
+    """
+
+    def __init__(self, latent_dim: int, shape: tuple[int, ...], width: int = 64, norm: Norm = "batch") -> None:
+        super().__init__()
+        channels, height, side = shape
+        count = min(doublings(height), doublings(side))
+        self.latent_shape = (latent_dim,)
+        self._bottom = (width * 2 ** (count - 1), height >> count, side >> count)
+        make_norm = _norm(norm)
+        self.project = nn.Linear(latent_dim, self._bottom[0] * self._bottom[1] * self._bottom[2], bias=norm == "none")
+        layers: list[nn.Module] = [make_norm(self._bottom[0]), nn.ReLU(inplace=True)]
+        for depth in reversed(range(1, count)):
+            wide, narrow = width * 2**depth, width * 2 ** (depth - 1)
+            layers += [
+                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=norm == "none"),
+                make_norm(narrow),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
+        self.net = nn.Sequential(*layers)
+        self.apply(init_weights)
+
+    def forward(self, z: Tensor, cond: object = None) -> Tensor:
+        return self.net(self.project(z).unflatten(1, self._bottom))
+
+
+class DCGANCritic(nn.Module):
+    """Pictures (n, *shape) to unbounded scores (n,).
+
+    Args:
+        shape: (C, H, W) of a picture.
+        width: channels after the first layer; each layer after has twice as many.
+        norm: after each hidden layer but the first, as in the paper.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: int = 64, norm: Norm = "batch") -> None:
+        super().__init__()
+        channels, height, side = shape
+        count = min(doublings(height), doublings(side))
+        make_norm = _norm(norm)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for depth in range(1, count):
+            narrow, wide = width * 2 ** (depth - 1), width * 2**depth
+            layers += [
+                nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"),
+                make_norm(wide),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        last = width * 2 ** (count - 1) * (height >> count) * (side >> count)
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, 1))
+        self.apply(init_weights)
+
+    def forward(self, x: Tensor, cond: object = None) -> Tensor:
+        return torch.squeeze(self.net(x), 1)

@@ -1,0 +1,40 @@
+"""Fully connected networks: for points of the plane, and the lecture's small nets for pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+
+def perceptron(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.SiLU) -> nn.Sequential:
+    """Return linear layers of these sizes with an activation between each two."""
+    layers: list[nn.Module] = []
+    for inner, outer in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(inner, outer), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+class PerceptronGenerator(nn.Module):
+    """Latents (n, latent_dim) to points (n, *shape), unbounded."""
+
+    def __init__(self, latent_dim: int, shape: tuple[int, ...], width: int = 128) -> None:
+        super().__init__()
+        self.latent_shape = (latent_dim,)
+        self.shape = shape
+        self.net = perceptron([latent_dim, width, width, width, math.prod(shape)], nn.ReLU)
+
+    def forward(self, z: Tensor, cond: object = None) -> Tensor:
+        return self.net(z).unflatten(1, self.shape)
+
+
+class PerceptronCritic(nn.Module):
+    """Points (n, *shape) to unbounded scores (n,)."""
+
+    def __init__(self, shape: tuple[int, ...], width: int = 128) -> None:
+        super().__init__()
+        self.net = perceptron([math.prod(shape), width, width, width, 1], nn.ReLU)
+
+    def forward(self, x: Tensor, cond: object = None) -> Tensor:
+        return self.net(x.flatten(1)).squeeze(1)

@@ -1,0 +1,138 @@
+"""What a plugin declares: frozen, torch-free, and lazy; `target` names the code as "module:attribute"."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+API_VERSION = 1
+"""Of the hooks and specs; a plugin module may state its own as `ZOO_API`."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+"""What a registered name may look like: lower-case ASCII, so that no two names look alike."""
+
+
+class PluginSpec(NamedTuple):
+    """A model.
+
+    Attributes:
+        name: what `plugin=` takes.
+        family: for grouping in listings only: "gan", "vae", "diffusion", "baseline", or a new one.
+        target: "module:Class" of a Recipe, called as `Class(config, data)`.
+        config: "module:Class" of a RunConfig.
+        summary: one line.
+        paper: "arXiv:1701.07875", a DOI, or "".
+        tasks: what data it can learn from.
+    """
+
+    name: str
+    family: str
+    target: str
+    config: str
+    summary: str
+    paper: str = ""
+    tasks: tuple[str, ...] = ("unconditional",)
+
+
+class SamplerSpec(NamedTuple):
+    """A way from noise to data through any Denoiser.
+
+    Attributes:
+        name: what `sampler=` takes.
+        target: "module:function" with the signature of `interfaces.Sampler`.
+        grid: "module:function", `grid(denoise, steps) -> sigmas`, descending and ending in 0.
+        steps: of the grid where none are asked for.
+        config: "module:Class" of a SamplerConfig; its fields are the function's options.
+        summary: one line.
+        paper: "arXiv:...", or "".
+    """
+
+    name: str
+    target: str
+    grid: str
+    steps: int
+    config: str = "zoo_core.config:SamplerConfig"
+    summary: str = ""
+    paper: str = ""
+
+
+class DatasetSpec(NamedTuple):
+    """A dataset.
+
+    Attributes:
+        name: what `data=` takes.
+        target: "module:function", called with the dataset's config, returning a `data.Dataset`.
+        config: "module:Class" of a DataConfig.
+        summary: one line.
+        shape: of an example, () where the user's files decide.
+        levels: of a pixel, None for points.
+        classes: number of classes, 0 for none.
+        extractor: the feature network its distances are measured in.
+        source: where the data come from.
+    """
+
+    name: str
+    target: str
+    config: str = "zoo_core.config:DataConfig"
+    summary: str = ""
+    shape: tuple[int, ...] = ()
+    levels: int | None = None
+    classes: int = 0
+    extractor: str = "inception"
+    source: str = ""
+
+
+class ExtractorSpec(NamedTuple):
+    """A feature network for distances between distributions of pictures.
+
+    Attributes:
+        name: what `eval.extractor=` takes.
+        target: "module:function", called as `function(config, device)`, returning an `interfaces.Extractor`.
+        summary: one line.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+
+
+class MetricSpec(NamedTuple):
+    """A figure computed from features of real and generated pictures.
+
+    Attributes:
+        name: the column's name.
+        target: "module:function", called as `function(real, fake)` with two `Features`, returning a dict.
+        better: "lower", "higher", or "" for a figure that is shown and never ranked.
+        summary: one line.
+    """
+
+    name: str
+    target: str
+    better: str = "lower"
+    summary: str = ""
+
+
+class CommandSpec(NamedTuple):
+    """A verb of the command line.
+
+    Attributes:
+        name: the verb.
+        target: "module:attribute" of a click command.
+        summary: one line for `zoo --help`.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+
+
+def load_target(target: str) -> Any:
+    """Import what "module:attribute" names.
+
+    Raises:
+        ImportError, AttributeError: as Python does; callers say which plugin it was.
+    """
+    import importlib
+
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,237 @@
+"""A model with its data, its folder and its weights: opening one, loading one back, drawing from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.config import RunConfig
+from zoo_core.data.loading import Dataset, TrainData, quantise
+from zoo_core.diffusion.sampling import BoundSampler, bind
+from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError, ZooError
+from zoo_core.home import runs_root
+from zoo_core.provenance import provenance
+from zoo_core.registry.manager import Manager, load_entry, manager
+from zoo_core.resolve import config_hash, resolve
+from zoo_core.seeds import Seeds, derive
+from zoo_core.training import checkpoint
+from zoo_core.training.harness import Harness
+from zoo_core.training.recipe import Recipe
+from zoo_core.types import Cond, SampleRequest, Samples
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of samples as they are scored.
+
+    Attributes:
+        rows: uint8 levels (n, C, H, W), or float32 points (n, D).
+        calls: network calls per sample.
+        clipped: share of values that lay outside [-1, 1] before quantising; 0 for points.
+    """
+
+    rows: Tensor
+    calls: int
+    clipped: float
+
+
+@dataclass
+class Run:
+    """A model with its data, its folder and its weights: what listeners and the evaluator are handed.
+
+    Attributes:
+        config: resolved.
+        dir: the run's folder.
+        entry: spec and distribution of the plugin.
+        data: the dataset.
+        recipe: the model, on `device`.
+        device: where it runs.
+        sampler: the chosen sampler; None where the recipe takes its own.
+        harness: trains it; holds counts and averages.
+        say: prints a line to the user.
+        cost: what training consumed, filled in when it ends.
+    """
+
+    config: RunConfig
+    dir: Path
+    entry: Any
+    data: Dataset
+    recipe: Recipe
+    device: torch.device
+    sampler: BoundSampler | None
+    harness: Harness
+    say: Callable[[str], None]
+    cost: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Any:
+        return self.entry.spec
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return provenance(str(self.device), self.entry.distribution)
+
+    def request(self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None) -> SampleRequest:
+        """Return the request for the samples with these indices; sample k depends on (seed, k) alone."""
+        noise = Seeds(self.config.sample.seed if seed is None else seed, indices, self.device)
+        return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
+
+    def samples(self, request: SampleRequest) -> Samples:
+        """Draw one batch with the weights that are scored."""
+        with self.harness.quiet(self.config.eval.weights):
+            try:
+                return self.recipe.sample(request)
+            except (ZooError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:
+                raise PluginError(
+                    f"plugin {self.config.plugin!r} failed while sampling: {type(error).__name__}: {error}",
+                    "next: ZOO_DEBUG=1 shows the traceback",
+                ) from error
+
+    def sample(self, n: int, *, seed: int | None = None, cond: Cond | None = None) -> Tensor:
+        """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
+
+        Args:
+            n: how many.
+            seed: of their noise; None for the config's.
+            cond: conditions, one row a sample.
+        """
+        if n < 1:
+            raise UsageError(f"can't draw {n} samples", "expected: at least 1")
+        rows = torch.cat([drawn.rows for drawn in self.draw(n, seed=seed, cond=cond)])
+        levels = self.data.info.levels
+        return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
+
+    def draw(
+        self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
+    ) -> Iterator[Drawn]:
+        """Yield samples `start` to `start + n` in batches, quantised to the data's levels.
+
+        Raises:
+            UsageError: where a sample is not finite or has another shape than the data.
+        """
+        for first in range(start, start + n, self.config.sample.batch_size):
+            indices = range(first, min(first + self.config.sample.batch_size, start + n))
+            part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
+            drawn = self.samples(self.request(indices, seed, part))
+            yield self._quantised(drawn, len(indices))
+
+    def _quantised(self, drawn: Samples, n: int) -> Drawn:
+        info, x = self.data.info, drawn.x.detach()
+        if tuple(x.shape) != (n, *info.shape):
+            raise PluginError(
+                f"plugin {self.config.plugin!r} drew samples of shape {tuple(x.shape)}",
+                f"expected: {(n, *info.shape)}",
+            )
+        if info.levels is None:
+            if not bool(torch.isfinite(x).all()):
+                raise UsageError(f"plugin {self.config.plugin!r} drew points that are not finite")
+            return Drawn(x.float().cpu(), drawn.calls, 0.0)
+        # An epsilon beyond the ends is rounding, not clipping.
+        clipped = float((x.float().abs() > 1 + 1 / (info.levels - 1)).float().mean())
+        return Drawn(quantise(x, info.levels).cpu(), drawn.calls, clipped)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that is asked for; `auto` takes a GPU where there is one.
+
+    Raises:
+        UsageError: for a name torch does not know.
+        MachineError: for a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"bad value for 'device': {name!r}", "expected: auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise MachineError(
+            f"device={name} was asked for and this machine has {torch.cuda.device_count()} GPUs that torch can use",
+            "next: device=cpu, or device=auto; `zoo doctor` says what is installed",
+        )
+    return device
+
+
+def default_dir(config: RunConfig) -> Path:
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>."""
+    return runs_root() / config.data.name / config.plugin / f"{config_hash(config)}-s{config.seed}"
+
+
+def load_data(config: RunConfig) -> Dataset:
+    """Return the dataset that a config names."""
+    entry = manager().find("dataset", config.data.name)
+    dataset: Dataset = load_entry("dataset", entry)(config.data)
+    return dataset
+
+
+def build(config: RunConfig, dataset: Dataset, folder: Path, say: Callable[[str], None], here: Manager) -> Run:
+    """Return the run with its model freshly initialised from the seed."""
+    device = choose_device(config.device)
+    entry = here.find("plugin", config.plugin)
+    make = load_entry("plugin", entry)
+    sampler = None
+    if config.sampler.name:
+        sampler_entry = here.find("sampler", config.sampler.name)
+        sampler = bind(sampler_entry.spec, config.sampler)
+    torch.manual_seed(derive(config.seed, "init"))
+    try:
+        recipe: Recipe = make(config, dataset.info)
+    except ZooError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plugin {config.plugin!r} failed to build: {type(error).__name__}: {error}",
+            "next: ZOO_DEBUG=1 shows the traceback",
+        ) from error
+    if device.type == "cuda" and dataset.info.is_image:
+        recipe = recipe.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        recipe = recipe.to(device)
+    data = TrainData(dataset.train, dataset.info, derive(config.seed, "data"), device)
+    harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
+    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say)
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """Return the config that a run's folder holds."""
+    if not (folder / "config.yaml").exists():
+        known = [str(path.parent) for path in sorted(runs_root().glob("*/*/*/config.yaml"))]
+        raise NotFoundError(f"no run in {str(folder)!r}", f"runs here: {', '.join(known[:8]) or 'none'}")
+    return resolve({"config": str(folder)})
+
+
+def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
+    """Return a trained run with the weights of its last checkpoint, to sample from or to score.
+
+    Raises:
+        NotFoundError: where the folder holds no run.
+        MachineError: where it has no checkpoint, or a corrupt one.
+    """
+    folder = Path(folder)
+    config = saved_config(folder)
+    made = build(config, load_data(config), folder, say, manager())
+    found = checkpoint.latest(folder / "checkpoints", say)
+    if found is None:
+        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
+    made.harness.restore(found[1])
+    made.cost = cost(made)
+    return made
+
+
+def cost(made: Run) -> dict[str, Any]:
+    """Return what the training consumed, as counted by the harness."""
+    counts = made.harness.counts
+    return {
+        "train_seconds": round(counts.seconds, 3),
+        "images_seen": counts.images,
+        "steps": counts.total,
+        "updates": dict(counts.updates),
+        "parameters": sum(p.numel() for p in made.recipe.parameters()),
+    }

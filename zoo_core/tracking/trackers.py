@@ -1,0 +1,186 @@
+"""Listeners to a run's events: the console, metrics.jsonl, W&B. The run's folder is the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo_core.events import hookimpl
+
+PLAIN_SECONDS = 5.0
+"""Between the lines printed where there is no terminal."""
+
+
+class Console:
+    """Progress with rate, time left and the last losses: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+        progress: False prints results and warnings only.
+    """
+
+    def __init__(self, progress: bool = True) -> None:
+        self.progress = progress
+        self.live = progress and sys.stderr.isatty() and not os.environ.get("CI")
+        self._bar: Any = None
+        self._task: Any = None
+        self._first = 0
+        self._started = self._told = 0.0
+
+    def say(self, line: str) -> None:
+        """Print a line to standard error, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    @hookimpl
+    def zoo_run_started(self, run: Any) -> None:
+        self._first = run.harness.counts.total
+        self._started = self._told = time.monotonic()
+        if self.live and run.config.train.steps:
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[losses]}", style="dim"),
+                console=RichConsole(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                run.config.plugin, total=run.config.train.steps, completed=self._first, rate="", losses=""
+            )
+
+    @hookimpl
+    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        rate = (step - self._first) / max(now - self._started, 1e-9)
+        losses = " ".join(f"{k.removesuffix('/loss')} {v:.3g}" for k, v in values.items() if k.endswith("/loss"))
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, rate=f"{rate:.1f} it/s", losses=losses)
+            if step >= run.config.train.steps:
+                self._close()
+        elif self.progress and (now - self._told >= PLAIN_SECONDS or step >= run.config.train.steps):
+            self._told = now
+            left = (run.config.train.steps - step) / max(rate, 1e-9)
+            total = run.config.train.steps
+            self.say(f"{run.config.plugin}: step {step}/{total}, {rate:.1f} it/s, {left:.0f} s left, {losses}")
+
+    @hookimpl
+    def zoo_run_failed(self, run: Any, error: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class Jsonl:
+    """metrics.jsonl: one line a record; after a resume, records past the checkpoint are dropped first."""
+
+    def __init__(self) -> None:
+        self._path = Path()
+
+    @hookimpl
+    def zoo_run_started(self, run: Any) -> None:
+        self._path = run.dir / "metrics.jsonl"
+        if self._path.exists():
+            kept = [record for record in read_metrics(self._path) if record["step"] <= run.harness.counts.total]
+            text = "".join(json.dumps(record) + "\n" for record in kept)
+            from zoo_core.training.checkpoint import write_atomic
+
+            write_atomic(self._path, text.encode())
+
+    @hookimpl
+    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the records of a metrics.jsonl; a line torn by a kill is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+class WandB:
+    """Weights & Biases: online with a key, offline without; never a prompt, never a long wait."""
+
+    def __init__(self) -> None:
+        self._run: Any = None
+
+    @hookimpl
+    def zoo_run_started(self, run: Any) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        from zoo_core.resolve import plain
+
+        mode = os.environ.get("WANDB_MODE") or run.config.track.wandb
+        if mode == "auto":
+            mode = "online" if _has_key(wandb) else "offline"
+        settings = wandb.Settings(init_timeout=10, console="off", silent=True, x_disable_stats=True)
+        facts: dict[str, Any] = {
+            "project": run.config.track.project,
+            "name": f"{run.config.data.name}-{run.config.plugin}-s{run.config.seed}",
+            "group": f"{run.config.data.name}-{run.config.plugin}",
+            "config": plain(run.config),
+            "dir": str(run.dir),
+        }
+        try:
+            self._run = wandb.init(mode=mode, settings=settings, **facts)
+        except Exception:
+            self._run = wandb.init(mode="offline", settings=settings, **facts)
+
+    @hookimpl
+    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        if self._run is not None:
+            self._run.log(dict(values), step=step)
+
+    @hookimpl
+    def zoo_images(self, run: Any, step: int, name: str, path: str) -> None:
+        if self._run is not None:
+            import wandb
+
+            self._run.log({name: wandb.Image(path)}, step=step)
+
+    @hookimpl
+    def zoo_run_finished(self, run: Any, result: Mapping[str, Any]) -> None:
+        if self._run is not None:
+            metrics = result.get("metrics", {})
+            self._run.summary.update({name: cell.get("value") for name, cell in metrics.items()})
+            self._run.summary.update(
+                {f"{row['kind']}": row["value"] for row in result.get("likelihood", []) if "value" in row}
+            )
+            self._finish(0)
+
+    @hookimpl
+    def zoo_run_failed(self, run: Any, error: BaseException) -> None:
+        self._finish(1)
+
+    def _finish(self, exit_code: int) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=exit_code)
+            self._run = None
+
+
+def _has_key(wandb: Any) -> bool:
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception:
+        return False

@@ -1,0 +1,101 @@
+"""Exponential moving averages of weights: parameters are averaged, buffers are those of the live module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.config import EmaConfig
+
+
+class Ema:
+    """The average of one module's parameters.
+
+    The average lives beside the module and changes places with the live weights on `swap`, so a schedule's
+    buffers or a batch norm's statistics are never averaged.
+    """
+
+    def __init__(self, module: nn.Module, config: EmaConfig) -> None:
+        self.config = config
+        self.names = [name for name, _ in module.named_parameters()]
+        self.live = [p.detach() for p in module.parameters()]
+        self.average = [p.clone() for p in self.live]
+        self.updates = 0
+        self.in_place = False
+
+    def decay(self, images: int) -> float:
+        """Return the share that the average keeps at an update after `images` training examples."""
+        if self.config.half_life:
+            decay = 0.5 ** (images / self.config.half_life)
+        else:
+            decay = self.config.decay
+        if self.config.warmup:
+            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        return decay
+
+    @torch.no_grad()
+    def update(self, images: int) -> None:
+        """Move the average towards the live weights."""
+        torch._foreach_lerp_(self.average, self.live, 1 - self.decay(images))
+        self.updates += 1
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Let the average and the live weights change places."""
+        for live, average in zip(self.live, self.average, strict=True):
+            kept = live.clone()
+            live.copy_(average)
+            average.copy_(kept)
+        self.in_place = not self.in_place
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors beside the module, by the module's parameter names."""
+        return dict(zip(self.names, self.average, strict=True))
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor], updates: int, in_place: bool) -> None:
+        """Take back what `state` gave."""
+        for name, average in zip(self.names, self.average, strict=True):
+            average.copy_(state[name])
+        self.updates, self.in_place = updates, in_place
+
+
+class Averages:
+    """All the averages of a run, by submodule name."""
+
+    def __init__(self, recipe: nn.Module) -> None:
+        self.recipe = recipe
+        self.of: dict[str, Ema] = {}
+
+    def begin(self, configs: Mapping[str, EmaConfig]) -> None:
+        """Start the averages of a stage that are switched on."""
+        for name, config in configs.items():
+            if config.on and name not in self.of:
+                self.of[name] = Ema(self.recipe.get_submodule(name), config)
+
+    def update(self, names: Mapping[str, EmaConfig], images: int) -> None:
+        """Move the averages of a stage."""
+        for name in names:
+            if name in self.of:
+                self.of[name].update(images)
+
+    def settle(self) -> None:
+        """Put every average in place for good: later stages see averaged weights."""
+        for ema in self.of.values():
+            if not ema.in_place:
+                ema.swap()
+
+    @contextmanager
+    def applied(self, weights: str = "ema") -> Iterator[None]:
+        """Within the block the recipe's weights are the averaged ("ema") or the raw ones."""
+        turned = [ema for ema in self.of.values() if ema.in_place != (weights == "ema")]
+        for ema in turned:
+            ema.swap()
+        try:
+            yield
+        finally:
+            for ema in turned:
+                ema.swap()

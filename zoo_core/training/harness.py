@@ -1,0 +1,428 @@
+"""The one training loop: stage, begin, step, phase, repeat.
+
+Each update thaws what its phase updates, takes the loss of the next batch, goes backward, clips, steps, and
+calls after_step; each step ends with the averages. Nothing here knows a family.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.config import TrainConfig
+from zoo_core.data.loading import TrainData
+from zoo_core.errors import DivergedError, MachineError, PluginError, ZooError
+from zoo_core.seeds import derive
+from zoo_core.training.checkpoint import Checkpoint
+from zoo_core.training.ema import Averages
+from zoo_core.training.optim import build_optimizer, build_schedule
+from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.types import Batch, Context, Loss
+
+
+@dataclass
+class Counts:
+    """How far a run is and what it has consumed; all of it is saved and continued.
+
+    Attributes:
+        stage, step: where the run is; `step` counts within the stage.
+        total: steps over all stages.
+        images: training examples consumed, over all phases.
+        stage_images: the same within the stage.
+        updates: optimiser steps by "stage/phase".
+        seconds: spent in training, pictures and checkpoints left out.
+    """
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+    images: int = 0
+    stage_images: int = 0
+    updates: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What the harness tells, and may ask; every default does nothing.
+
+    Attributes:
+        log: (total step, values) every `log_every` steps.
+        save: take a checkpoint.
+        picture: (total step) to draw samples; averages are applied and the recipe is in eval mode.
+        stop: whether a signal asked the run to end after this step.
+    """
+
+    log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
+    save: Callable[[Harness], None] = lambda harness: None
+    picture: Callable[[int], None] = lambda step: None
+    stop: Callable[[], bool] = lambda: False
+
+
+class Harness:
+    """Trains one recipe.
+
+    Args:
+        recipe: on the training device.
+        config: of training.
+        data: the stream of batches.
+        seed: of the phases' generators.
+        plugin: named in errors.
+        listener: told of the run.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: TrainConfig,
+        data: TrainData,
+        *,
+        seed: int = 0,
+        plugin: str = "",
+        listener: Listener | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.config = config
+        self.data = data
+        self.seed = seed
+        self.plugin = plugin
+        self.listener = listener or Listener()
+        self.counts = Counts()
+        self.averages = Averages(recipe)
+        self.stages = list(recipe.stages())
+        self.stage_steps = _split_steps(self.stages, config.steps)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self._schedules: list[Callable[[int], None]] = []
+        self._rngs: dict[str, torch.Generator] = {}
+        self._trainable = {id(p) for p in recipe.parameters() if p.requires_grad}
+        self._thawed: Phase | None = None
+        self._last: dict[str, Tensor] = {}
+        self._autocast = _autocast(config, data.device)
+        # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
+        self._checks_each_step = data.device.type == "cpu"
+
+    # -- one run
+
+    def run(self) -> None:
+        """Train to the end, or until the listener says stop; a loaded state continues where it was.
+
+        Raises:
+            DivergedError: at the first loss, or weight at a checkpoint, that is not finite.
+            PluginError: where the recipe raises.
+            MachineError: where memory runs out.
+        """
+        while self.counts.stage < len(self.stages):
+            stage = self.stages[self.counts.stage]
+            if not self.optimizers:
+                self._begin(stage)
+            if not self._run_stage(stage, self.stage_steps[self.counts.stage]):
+                return
+            self._end_stage()
+
+    def _begin(self, stage: Stage, fresh: bool = True) -> None:
+        if fresh and stage.begin is not None:
+            with self._blame(stage.name, "begin"):
+                stage.begin(self.data)
+        self.averages.begin(stage.ema)
+        names = {id(p): name for name, p in self.recipe.named_parameters()}
+        for name, config in stage.optimizers.items():
+            phases = [phase for phase in stage.phases if phase.optimizer == name]
+            members = {id(p): p for phase in phases for p in self._parameters(phase)}
+            self.optimizers[name] = build_optimizer(config, [(names[i], p) for i, p in members.items()])
+            schedule = build_schedule(config, self.optimizers[name], self.stage_steps[self.counts.stage])
+            if schedule is not None:
+                self._schedules.append(schedule)
+        for phase in stage.phases:
+            self.counts.updates.setdefault(f"{stage.name}/{phase.name}", 0)
+            rng = torch.Generator(device=self.data.device)
+            self._rngs[phase.name] = rng.manual_seed(derive(self.seed, "phase", stage.name, phase.name))
+            if self.config.compile and fresh:
+                for module in phase.updates:
+                    module.compile()
+
+    def _end_stage(self) -> None:
+        self.averages.settle()
+        self.recipe.requires_grad_(False)
+        self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
+        self.counts.stage += 1
+        self.counts.step = self.counts.stage_images = 0
+        if self.counts.stage == len(self.stages):
+            self._save()
+
+    def _run_stage(self, stage: Stage, steps: int) -> bool:
+        """Return whether the stage is done; False means that a stop was asked for."""
+        counts, config, listener = self.counts, self.config, self.listener
+        picture_every = config.picture_every or max(1, math.ceil(config.steps / 4))
+        self.recipe.train()
+        clock = time.perf_counter()
+        while counts.step < steps:
+            for schedule in self._schedules:
+                schedule(counts.step)
+            for phase in stage.phases:
+                if counts.step % phase.every == 0:
+                    self._phase(stage, phase, steps)
+            self.averages.update(stage.ema, config.batch_size)
+            counts.step += 1
+            counts.total += 1
+            done = counts.step == steps
+            if counts.total % config.log_every == 0 or done:
+                values = self._values(stage)
+                counts.seconds += time.perf_counter() - clock
+                listener.log(counts.total, self._record(values))
+                clock = time.perf_counter()
+            stop = listener.stop()
+            if stop or (counts.total % config.checkpoint_every == 0 and not done):
+                counts.seconds += time.perf_counter() - clock
+                self._save()
+                clock = time.perf_counter()
+            if stop:
+                return False
+            if counts.total % picture_every == 0 or (done and counts.stage == len(self.stages) - 1):
+                counts.seconds += time.perf_counter() - clock
+                self._picture()
+                clock = time.perf_counter()
+        return True
+
+    # -- one update
+
+    def _phase(self, stage: Stage, phase: Phase, steps: int) -> None:
+        self._thaw(phase)
+        optimizer = self.optimizers[phase.optimizer]
+        counts, rng = self.counts, self._rngs[phase.name]
+        repeat = phase.repeat if isinstance(phase.repeat, int) else phase.repeat(counts.step)
+        for _ in range(repeat):
+            batch = self.data.next(self.config.batch_size)
+            context = Context(counts.step, counts.step / steps, counts.stage_images, rng)
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._backward(phase, batch, context)
+            except torch.OutOfMemoryError as error:
+                raise self._out_of_memory(error) from error
+            except (ZooError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                raise self._plugin_failed(stage.name, phase.name, error) from error
+            self._check(stage, phase, loss)
+            if phase.grad_clip is not None:
+                nn.utils.clip_grad_norm_(self._parameters(phase), phase.grad_clip)
+            optimizer.step()
+            if phase.after_step is not None:
+                with torch.no_grad(), self._blame(stage.name, phase.name):
+                    phase.after_step(loss.sums, loss.keep)
+            counts.images += len(batch)
+            counts.stage_images += len(batch)
+            counts.updates[f"{stage.name}/{phase.name}"] += 1
+
+    def _backward(self, phase: Phase, batch: Batch, context: Context) -> Loss:
+        parts = self.config.accumulate
+        if parts == 1:
+            with self._autocast():
+                loss = phase.loss(batch, context)
+            loss.loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+        size = math.ceil(len(batch) / parts)
+        losses: list[tuple[float, Loss]] = []
+        for start in range(0, len(batch), size):
+            rows = slice(start, start + size)
+            piece = Batch(batch.x[rows], batch.cond[rows], batch.index[rows])
+            share = len(piece) / len(batch)
+            with self._autocast():
+                loss = phase.loss(piece, context)
+            (loss.loss * share).backward()
+            losses.append((share, loss))
+        return _joined(losses)
+
+    def _thaw(self, phase: Phase) -> None:
+        """Let gradients reach what the phase updates, and nothing else."""
+        if phase is self._thawed:
+            return
+        self.recipe.requires_grad_(False)
+        for parameter in self._parameters(phase):
+            parameter.requires_grad_(True)
+        self._thawed = phase
+
+    def _parameters(self, phase: Phase) -> list[nn.Parameter]:
+        # What a recipe froze for good (fixed features) stays frozen even inside a module that is updated.
+        return [p for module in phase.updates for p in module.parameters() if id(p) in self._trainable]
+
+    # -- what is not finite
+
+    def _check(self, stage: Stage, phase: Phase, loss: Loss) -> None:
+        self._last[f"{phase.name}/loss"] = loss.loss.detach()
+        for name, value in loss.log.items():
+            self._last[f"{phase.name}/{name}"] = value
+        if self._checks_each_step and not math.isfinite(loss.loss.item()):
+            raise self._diverged(stage, phase.name, "its loss")
+
+    def _values(self, stage: Stage) -> dict[str, float]:
+        values = {name: float(value) for name, value in self._last.items()}
+        for name, value in values.items():
+            if name.endswith("/loss") and not math.isfinite(value):
+                raise self._diverged(stage, name.removesuffix("/loss"), "its loss")
+        return values
+
+    def _diverged(self, stage: Stage, phase: str, what: str) -> DivergedError:
+        last = ", ".join(f"{name} {float(value):.4g}" for name, value in self._last.items())
+        return DivergedError(
+            f"{self.plugin}: training diverged: {what} is not finite "
+            f"(stage {stage.name!r}, phase {phase!r}, step {self.counts.step})",
+            f"last values: {last}",
+            "try: a lower optim.<name>.lr, or train.precision=float32",
+        )
+
+    def _check_weights(self) -> None:
+        for name, tensor in self.recipe.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                stage = self.stages[min(self.counts.stage, len(self.stages) - 1)]
+                raise self._diverged(stage, "all", f"weight {name!r}")
+        for name, ema in self.averages.of.items():
+            if not all(bool(torch.isfinite(t).all()) for t in ema.average):
+                raise DivergedError(f"{self.plugin}: the average of {name!r} is not finite")
+
+    # -- what is told
+
+    def _record(self, values: dict[str, float]) -> dict[str, float]:
+        rates = {f"lr/{name}": float(o.param_groups[0]["lr"]) for name, o in self.optimizers.items()}
+        speed = self.counts.total / max(self.counts.seconds, 1e-9)
+        return values | rates | {"images": self.counts.images, "steps_per_second": speed}
+
+    def _picture(self) -> None:
+        with self.quiet():
+            self.listener.picture(self.counts.total)
+
+    @contextlib.contextmanager
+    def quiet(self, weights: str = "ema") -> Any:
+        """Within the block: averaged weights, eval mode, no gradients, and random states that do not move."""
+        kept = _random_states(self.data.device)
+        training = self.recipe.training
+        self.recipe.eval()
+        try:
+            with torch.no_grad(), self.averages.applied(weights):
+                yield
+        finally:
+            self.recipe.train(training)
+            _set_random_states(kept)
+
+    def _save(self) -> None:
+        self._check_weights()
+        self.listener.save(self)
+
+    @contextlib.contextmanager
+    def _blame(self, stage: str, phase: str) -> Any:
+        try:
+            yield
+        except ZooError:
+            raise
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory(error) from error
+        except Exception as error:
+            raise self._plugin_failed(stage, phase, error) from error
+
+    def _plugin_failed(self, stage: str, phase: str, error: Exception) -> PluginError:
+        return PluginError(
+            f"plugin {self.plugin!r} failed in stage {stage!r}, phase {phase!r}, step {self.counts.step}: "
+            f"{type(error).__name__}: {error}",
+            "next: ZOO_DEBUG=1 shows the traceback",
+        )
+
+    def _out_of_memory(self, error: Exception) -> MachineError:
+        size = self.config.batch_size
+        return MachineError(
+            f"{self.plugin}: out of memory with train.batch_size={size}: {str(error).splitlines()[0]}",
+            f"try: train.batch_size={max(1, size // 2)}, or train.accumulate={2 * self.config.accumulate}, "
+            "or train.precision=bfloat16",
+        )
+
+    # -- state
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all that a resume needs to continue bit for bit."""
+        state = {
+            "counts": asdict(self.counts),
+            "drawn": self.data.drawn,
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "rngs": {name: rng.get_state() for name, rng in self._rngs.items()},
+            "random": _random_states(self.data.device),
+            "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
+        }
+        return Checkpoint(
+            weights=dict(self.recipe.state_dict()),
+            ema={name: ema.state() for name, ema in self.averages.of.items()},
+            state=state,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of the same config."""
+        state = checkpoint.state
+        self.counts = Counts(**state["counts"])
+        self.recipe.load_state_dict(checkpoint.weights)
+        for stage in self.stages[: self.counts.stage]:
+            self.averages.begin(stage.ema)
+        if self.counts.stage < len(self.stages):
+            self._begin(self.stages[self.counts.stage], fresh=False)
+        for name, (updates, in_place) in state["ema"].items():
+            self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, rng in self._rngs.items():
+            rng.set_state(state["rngs"][name])
+        self.data.drawn = state["drawn"]
+        _set_random_states(state["random"])
+
+
+def _split_steps(stages: list[Stage], steps: int) -> list[int]:
+    """Return each stage's share of the steps; they add up, and a stage without phases takes none."""
+    total = sum(stage.fraction for stage in stages if stage.phases)
+    shares, done, passed = [], 0, 0.0
+    for stage in stages:
+        if not stage.phases:
+            shares.append(0)
+            continue
+        passed += stage.fraction
+        end = round(steps * passed / total)
+        shares.append(end - done)
+        done = end
+    return shares
+
+
+def _joined(losses: list[tuple[float, Loss]]) -> Loss:
+    """Return the loss of a whole batch from those of its micro-batches and their shares of it."""
+    first = losses[0][1]
+    return Loss(
+        loss=torch.stack([share * part.loss.detach() for share, part in losses]).sum(),
+        log={name: sum(share * part.log[name] for share, part in losses) for name in first.log},  # type: ignore[misc]
+        sums={name: sum(part.sums[name] for _, part in losses) for name in first.sums},  # type: ignore[misc]
+        keep={name: torch.cat([part.keep[name] for _, part in losses]) for name in first.keep},
+    )
+
+
+def _autocast(config: TrainConfig, device: torch.device) -> Callable[[], Any]:
+    if config.precision == "float32" or (config.precision == "auto" and device.type != "cuda"):
+        return contextlib.nullcontext
+    if config.precision == "auto" and not torch.cuda.is_bf16_supported():
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    version, state, gauss = random.getstate()
+    states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": [version, list(state), gauss]}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    version, state, gauss = states["python"]
+    random.setstate((version, tuple(state), gauss))
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

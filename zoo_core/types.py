@@ -1,0 +1,209 @@
+"""The small types that every room speaks: what is learnt from, what a loss returns, what a likelihood is.
+
+Importing this module costs no torch: tensors are named in annotations only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from zoo_core.seeds import Seeds
+
+Task = Literal["unconditional", "class", "text", "paired", "unpaired", "views"]
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """All that a recipe may know of the data.
+
+    Attributes:
+        name: the dataset's registered name.
+        shape: of one example without the batch: (C, H, W) for pictures, (D,) for points.
+        levels: L, the number of values of a pixel (256 for 8-bit pictures, 17 for the digits);
+            None for points of the plane, which are continuous.
+        classes: number of classes, 0 where there are no labels.
+        vocabulary: number of caption tokens, 0 where there are no captions.
+        task: what a batch holds beside x.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    levels: int | None
+    classes: int = 0
+    vocabulary: int = 0
+    task: Task = "unconditional"
+
+    @property
+    def dims(self) -> int:
+        """D, the number of values in one example."""
+        return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+
+@dataclass(frozen=True)
+class Cond:
+    """What a model is conditioned on; each field has the batch in front, or is None.
+
+    Attributes:
+        label: (n,) int64, in [0, classes); the null class, for guidance, is `classes`.
+        tokens: (n, length) int64 caption tokens, 0 for padding.
+        image: (n, C, H, W) in [-1, 1].
+        sigma: (n,) noise level of `image`.
+    """
+
+    label: Tensor | None = None
+    tokens: Tensor | None = None
+    image: Tensor | None = None
+    sigma: Tensor | None = None
+
+    def _map(self, change: Any) -> Cond:
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: change(value) for name, value in kept.items() if value is not None})
+
+    def to(self, device: torch.device | str) -> Cond:
+        """Return the same conditions on `device`."""
+        return self._map(lambda value: value.to(device))
+
+    def __getitem__(self, rows: Any) -> Cond:
+        """Return the conditions of the chosen rows (a mask, a slice or an index)."""
+        return self._map(lambda value: value[rows])
+
+    def drop(self, mask: Tensor, classes: int) -> Cond:
+        """Return the conditions with the label of the rows in `mask` set to the null class, tokens to 0."""
+        label = None if self.label is None else self.label.masked_fill(mask, classes)
+        tokens = None if self.tokens is None else self.tokens.masked_fill(mask[:, None], 0)
+        return replace(self, label=label, tokens=tokens)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of training data on the device.
+
+    Attributes:
+        x: what is modelled, (n, *shape) float in [-1, 1]; (a, b) where the task is unpaired or views.
+        cond: labels, captions, source pictures; its fields are None where the data have none.
+        index: (n,) int64, row in the training split.
+    """
+
+    x: Tensor
+    cond: Cond
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a phase's loss returns.
+
+    Attributes:
+        loss: the scalar to minimise, a mean over the batch.
+        log: detached scalar tensors to record.
+        sums: detached tensors added up over micro-batches and processes for `Phase.after_step`.
+        keep: detached tensors concatenated along dim 0 over micro-batches and processes, likewise.
+    """
+
+    loss: Tensor
+    log: Mapping[str, Tensor] = field(default_factory=dict)
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+    keep: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a loss may know beside its batch.
+
+    Attributes:
+        step: steps done in this stage.
+        progress: step / steps of the stage, in [0, 1).
+        images: training examples this stage has consumed so far.
+        rng: the phase's generator, on the training device; a resume continues it.
+    """
+
+    step: int
+    progress: float
+    images: int
+    rng: torch.Generator
+
+
+LikelihoodKind = Literal["exact", "ode", "vlb", "elbo", "iwae"]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Log-likelihood of a batch, with all that makes the figure mean something.
+
+    Attributes:
+        log_prob: (n,) float64, nats: of the discrete picture's levels, or, where the data are continuous
+            points, the log-density.
+        kind: how it was had: "exact"; "ode" (probability flow); lower bounds "vlb", "elbo", "iwae".
+        k: importance samples of "iwae", steps of the chain of "vlb"; 1 elsewhere.
+        dequantisation: "none" for a pmf over levels, "uniform" for a density (then a lower bound).
+        calls: network calls spent per example.
+        note: what else moves the figure, e.g. "variance beta".
+    """
+
+    log_prob: Tensor
+    kind: LikelihoodKind
+    k: int = 1
+    dequantisation: Literal["none", "uniform"] = "none"
+    calls: int = 1
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The column's name: kind, with K for "iwae" and T for "vlb"."""
+        return f"{self.kind}-{self.k}" if self.kind in ("iwae", "vlb") else self.kind
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether log_prob bounds the log-likelihood from below in expectation."""
+        return self.kind in ("vlb", "elbo", "iwae") or self.dequantisation == "uniform"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model drew.
+
+    Attributes:
+        x: (n, *shape) float, before quantising.
+        calls: network calls per sample.
+        trajectory: states of the sampler on the way, each (m, *shape), where one was asked for.
+    """
+
+    x: Tensor
+    calls: int = 1
+    trajectory: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One batch of samples to draw; a recipe reads what concerns it.
+
+    Attributes:
+        noise: per-sample randomness; `len(noise)` is the number of samples.
+        cond: conditions, one row a sample, or None.
+        sampler: the chosen sampler bound to its options; None for a recipe that has no choice of one.
+        steps: of the sampler; None for the sampler's own default.
+        trace: keep the sampler's states for a picture.
+    """
+
+    noise: Seeds
+    cond: Cond | None = None
+    sampler: Any = None
+    steps: int | None = None
+    trace: bool = False
+
+    def __len__(self) -> int:
+        return len(self.noise)
