@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zoo_core.launch import run_matrix
     from zoo_core.registry.manager import manager
     from zoo_core.resolve import resolve, resolve_matrix
-    from zoo_core.run import Run, load
+    from zoo_core.runs import Run, load
 
 __all__ = ["run", "resume", "run_matrix", "load", "resolve", "resolve_matrix", "manager", "Run"]
 
@@ -24,8 +24,8 @@ _HOMES = {
     "run": "zoo_core.job",
     "resume": "zoo_core.job",
     "run_matrix": "zoo_core.launch",
-    "load": "zoo_core.run",
-    "Run": "zoo_core.run",
+    "load": "zoo_core.runs",
+    "Run": "zoo_core.runs",
     "resolve": "zoo_core.resolve",
     "resolve_matrix": "zoo_core.resolve",
     "manager": "zoo_core.registry.manager",

@@ -56,7 +56,9 @@ def _read(value: Any, annotation: Any) -> Any:
         return None
     if str in allowed:
         return value
-    if text.startswith(("[", "{")) and not all(isinstance(kind, type) and kind in (int, float) for kind in allowed):
+    if text.startswith(("[", "{")) and not all(
+        isinstance(kind, type) and kind in (int, float) for kind in allowed
+    ):
         return yaml.safe_load(text)
     if int in allowed and float not in allowed:
         try:

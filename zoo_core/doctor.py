@@ -32,7 +32,7 @@ def explain_import(error: BaseException) -> None:
     Raises:
         MachineError: where torch and torchvision were built for different versions.
     """
-    if "torchvision::" in str(error) or "torchvision" in str(error) and "undefined symbol" in str(error):
+    if "torchvision::" in str(error) or ("torchvision" in str(error) and "undefined symbol" in str(error)):
         raise mismatch(str(error)) from error
 
 
@@ -75,7 +75,9 @@ def examine() -> list[Finding]:
     from zoo_core.registry.manager import KINDS, manager
 
     findings = [Finding("python", platform.python_version())]
-    needed = [re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requires("genzoo") or () if "extra ==" not in line]
+    needed = [
+        re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requires("genzoo") or () if "extra ==" not in line
+    ]
     findings += [_imports(name) for name in sorted(needed)]
     if "torch" in sys.modules:
         import torch
@@ -86,14 +88,20 @@ def examine() -> list[Finding]:
     here = manager()
     for kind in KINDS:
         here.entries(kind)
-    findings.append(Finding("plugins", f"{len(here.entries('plugin'))} models from {len(here.sources)} entry points"))
+    findings.append(
+        Finding("plugins", f"{len(here.entries('plugin'))} models from {len(here.sources)} entry points")
+    )
     findings += [
         Finding(f"plugin {f.distribution}", f.entry_point, f.reason, f"pip uninstall {f.distribution}")
         for f in here.failures
     ]
     for label, folder in (("cache", home()), ("runs", runs_root())):
         findings.append(_folder(label, folder))
-    wandb = "key found" if os.environ.get("WANDB_API_KEY") else "no key in the environment: runs are logged offline"
+    wandb = (
+        "key found"
+        if os.environ.get("WANDB_API_KEY")
+        else "no key in the environment: runs are logged offline"
+    )
     findings.append(Finding("W&B", wandb))
     return findings
 

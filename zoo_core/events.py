@@ -32,7 +32,10 @@ class Events:
     @contextmanager
     def listening(self, trackers: Sequence[Any]) -> Iterator[None]:
         """Within the block these objects hear every event that they have a hookimpl for."""
-        names = [self.here.pm.register(tracker, name=f"{type(tracker).__name__}:{id(tracker)}") for tracker in trackers]
+        names = [
+            self.here.pm.register(tracker, name=f"{type(tracker).__name__}:{id(tracker)}")
+            for tracker in trackers
+        ]
         try:
             yield
         finally:
@@ -52,6 +55,8 @@ class Events:
             except BaseException as error:
                 self._failed.add(key)
                 name = implementation.plugin_name.partition(":")[0]
-                self.say(f"warning: {name} failed in {event} and is left out: {type(error).__name__}: {error}")
+                self.say(
+                    f"warning: {name} failed in {event} and is left out: {type(error).__name__}: {error}"
+                )
                 if os.environ.get("ZOO_DEBUG"):
                     traceback.print_exc()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Return the folder named by the environment variable ZOO_HOME, else ~/.cache/zoo; it may not exist yet."""
+    """Return the folder named by the environment variable ZOO_HOME, else ~/.cache/zoo; it may not exist."""
     named = os.environ.get("ZOO_HOME")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "zoo"
 

@@ -26,7 +26,7 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Critic(Protocol):
-    """Data to unbounded scores, (n, ...): logits, never passed through a sigmoid; a PatchGAN keeps its map."""
+    """Data to unbounded scores, (n, ...): logits, never after a sigmoid; a PatchGAN keeps its map."""
 
     def __call__(self, x: Tensor, cond: Cond | None = None) -> Tensor: ...
 

@@ -1,8 +1,8 @@
 """One job, end to end: train, sample, score, record, draw.
 
-    import zoo_core
-    result = zoo_core.run(plugin="wgan", seed=0)
-    pictures = zoo_core.load(result["run_dir"]).sample(16)
+import zoo_core
+result = zoo_core.run(plugin="wgan", seed=0)
+pictures = zoo_core.load(result["run_dir"]).sample(16)
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.registry.manager import Manager, manager
 from zoo_core.resolve import config_hash, plain, resolve
-from zoo_core.run import Run, build, cost, default_dir, load_data, saved_config
+from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
-from zoo_core.training.harness import Harness, Listener
+from zoo_core.training.harness import Listener
 
 SCHEMA = 1
 """Of result.json; raised when a field changes its meaning."""
@@ -44,7 +44,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
     except OSError as error:
-        raise MachineError(f"can't make the run's folder {folder}: {error.strerror}", "next: run_dir=...") from error
+        raise MachineError(
+            f"can't make the run's folder {folder}: {error.strerror}", "next: run_dir=..."
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,11 +119,11 @@ def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
         if done is not None:
             console.say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
             return done
-        events = Events(here, console.say)
+        events = Events(here, console.warn)
         dataset = load_data(config)
         for line in dataset.report:
-            console.say(line)
-        made = build(config, dataset, folder, console.say, here)
+            console.warn(line)
+        made = build(config, dataset, folder, here, say=console.say, warn=console.warn)
         listeners: list[Any] = [console, trackers.Jsonl()]
         if config.track.wandb != "off":
             listeners.append(trackers.WandB())
@@ -169,10 +171,15 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
     saved = saved_config(folder)
     if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
         before, now = flatten(plain(saved)), flatten(plain(config))
-        changed = [f"{k}: {before.get(k)!r} there, {now.get(k)!r} asked for" for k in now if before.get(k) != now[k]]
-        raise UsageError(f"{folder} holds a run of another config", *changed, "next: choose another run_dir=...")
+        changed = [
+            f"{k}: {before.get(k)!r} there, {now.get(k)!r} asked for" for k in now if before.get(k) != now[k]
+        ]
+        raise UsageError(
+            f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
+        )
     result = folder / "result.json"
-    if not result.exists() or plain(saved)["eval"] != plain(config)["eval"]:
+    how = {"batch_size", "baselines"}  # no figure depends on these
+    if not result.exists() or saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
         return None
     return {**json.loads(result.read_text()), "run_dir": str(folder)}
 
@@ -187,14 +194,21 @@ def _write_config(made: Run) -> None:
 
 def _train(made: Run, events: Events, signals: Signals) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
-    found = checkpoint.latest(folder, made.say)
+    found = checkpoint.latest(folder, made.warn)
     if found is not None:
         harness.restore(found[1])
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
     state(made.dir, "running")
-    metadata = {"plugin": made.config.plugin, "data": made.config.data.name, "config": config_hash(made.config)}
+    metadata = {
+        "plugin": made.config.plugin,
+        "data": made.config.data.name,
+        "config": config_hash(made.config),
+    }
+
+    def save(step: int, kept: checkpoint.Checkpoint) -> None:
+        checkpoint.save(folder, step, kept, metadata)
 
     def picture(step: int) -> None:
         if made.config.track.pictures:
@@ -202,7 +216,7 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=made, step=step, values=values),
-        save=lambda h: checkpoint.save(folder, h.counts.total, h.checkpoint(), metadata) and None,
+        save=save,
         picture=picture,
         stop=lambda: signals.received is not None,
     )
@@ -210,7 +224,7 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
     signals.training = True
     harness.run()
     signals.training = False
-    if signals.received is not None and harness.counts.stage < len(harness.stages):
+    if signals.received is not None:
         raise Interrupted(
             signals.received,
             f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",

@@ -10,7 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("genzoo", "torch", "torchvision", "torchmetrics", "torch-fidelity", "timm", "numpy", "scikit-learn")
+PACKAGES = (
+    "genzoo",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "torch-fidelity",
+    "timm",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
@@ -31,7 +40,9 @@ def git() -> dict[str, Any]:
         return {}
     try:
         ask = ["git", "-C", str(root)]
-        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        commit = subprocess.run(
+            [*ask, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
         dirty = subprocess.run(
             [*ask, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10, check=True
         )

@@ -82,11 +82,12 @@ def resolve_matrix(given: Mapping[str, Any] | Sequence[str]) -> list[RunConfig]:
     Raises:
         Mistakes: everything that is wrong, together, each mistake once.
     """
-    flat: dict[str, Any] = flatten(given) if isinstance(given, Mapping) else parse_words(given)  # type: ignore[assignment]
+    flat: dict[str, Any] = flatten(given) if isinstance(given, Mapping) else dict(parse_words(given))
     if "config" in flat:
         flat = _from_file(Path(str(flat.pop("config")))) | flat
     lists = [[(key, value) for value in split_list(text)] for key, text in flat.items()]
-    runs, mistakes = [], {}
+    runs: list[RunConfig] = []
+    mistakes: dict[str, ZooError] = {}
     for combination in itertools.product(*lists):
         try:
             runs.append(_resolve_one(dict(combination)))
@@ -154,7 +155,7 @@ def _with_section(config: type[RunConfig], kind: str, section: str, name: str) -
     kept = default.model_dump() if isinstance(default, options) else {}
     inner = options(**(kept | {"name": name}))
     field = config.model_fields[section]
-    return create_model(  # type: ignore[call-overload, no-any-return]
+    return create_model(  # type: ignore[call-overload]
         config.__name__,
         __base__=config,
         __module__=config.__module__,

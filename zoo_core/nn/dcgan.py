@@ -28,7 +28,9 @@ def doublings(size: int) -> int:
         size //= 2
         count += 1
     if count == 0:
-        raise UsageError(f"a convolutional generator can't make pictures of side {size}", "expected: an even side")
+        raise UsageError(
+            f"a convolutional generator can't make pictures of side {size}", "expected: an even side"
+        )
     return count
 
 
@@ -57,14 +59,18 @@ class DCGANGenerator(nn.Module):
         norm: after each hidden layer; the output has none, as in the paper.
     """
 
-    def __init__(self, latent_dim: int, shape: tuple[int, ...], width: int = 64, norm: Norm = "batch") -> None:
+    def __init__(
+        self, latent_dim: int, shape: tuple[int, ...], width: int = 64, norm: Norm = "batch"
+    ) -> None:
         super().__init__()
         channels, height, side = shape
         count = min(doublings(height), doublings(side))
         self.latent_shape = (latent_dim,)
         self._bottom = (width * 2 ** (count - 1), height >> count, side >> count)
         make_norm = _norm(norm)
-        self.project = nn.Linear(latent_dim, self._bottom[0] * self._bottom[1] * self._bottom[2], bias=norm == "none")
+        self.project = nn.Linear(
+            latent_dim, self._bottom[0] * self._bottom[1] * self._bottom[2], bias=norm == "none"
+        )
         layers: list[nn.Module] = [make_norm(self._bottom[0]), nn.ReLU(inplace=True)]
         for depth in reversed(range(1, count)):
             wide, narrow = width * 2**depth, width * 2 ** (depth - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 def perceptron(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.SiLU) -> nn.Sequential:
     """Return linear layers of these sizes with an activation between each two."""
     layers: list[nn.Module] = []
-    for inner, outer in zip(sizes[:-1], sizes[1:], strict=True):
+    for inner, outer in itertools.pairwise(sizes):
         layers += [nn.Linear(inner, outer), activation()]
     return nn.Sequential(*layers[:-1])
 

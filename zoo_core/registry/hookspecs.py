@@ -18,7 +18,7 @@ from zoo_core.registry.spec import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from zoo_core.run import Run
+    from zoo_core.runs import Run
 
 hookspec = pluggy.HookspecMarker("zoo")
 
@@ -67,6 +67,11 @@ def zoo_score(run: Run) -> Mapping[str, Any] | None:
 @hookspec
 def zoo_preflight(run: Run) -> None:
     """Raise a ZooError before training starts where the run could not be scored after it."""
+
+
+@hookspec
+def zoo_summary(result: Mapping[str, Any]) -> list[str] | None:
+    """Return the lines that tell a user what a result means."""
 
 
 @hookspec

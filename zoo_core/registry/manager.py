@@ -183,7 +183,10 @@ def _chosen(found: Sequence[EntryPoint]) -> list[EntryPoint]:
 
     def fits(entry_point: EntryPoint) -> bool:
         names = {entry_point.name, _distribution(entry_point)}
-        ours = entry_point.name in ("core", "evaluation")  # without them there is no command line to repair with
+        ours = entry_point.name in (
+            "core",
+            "evaluation",
+        )  # without them there is no command line to repair with
         return not names & never and (wanted is None or ours or bool(names & wanted))
 
     return [entry_point for entry_point in found if fits(entry_point)]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from zoo_core.errors import UsageError
 from zoo_core.events import Events
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.tracking.trackers import read_metrics
-from zoo_core.types import SampleRequest
+from zoo_core.types import DataInfo, SampleRequest
 
 if TYPE_CHECKING:
-    from zoo_core.run import Run
+    from zoo_core.runs import Run
 
 GRID = 64
 """Pictures in a sample grid."""
@@ -39,7 +40,9 @@ def tile(x: Tensor, columns: int, gap: int = 1) -> Tensor:
     pictures = to_uint8(x).cpu()
     n, channels, height, width = pictures.shape
     rows = math.ceil(n / columns)
-    sheet = torch.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 110, dtype=torch.uint8)
+    sheet = torch.full(
+        (channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 110, dtype=torch.uint8
+    )
     for place, picture in enumerate(pictures):
         top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = picture
@@ -118,6 +121,28 @@ def score_field(
     figure.savefig(path)
 
 
+def save_samples(x: Tensor, info: DataInfo, path: Path) -> None:
+    """Write samples as a grid (.png), or as `samples` in an .npz: uint8 (n, H, W, C) or points (n, D).
+
+    Raises:
+        UsageError: for another suffix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npz":
+        import numpy as np
+
+        array = to_uint8(x).permute(0, 2, 3, 1).numpy() if info.is_image else x.numpy()
+        np.savez_compressed(path, samples=array)
+    elif path.suffix == ".png" and info.is_image:
+        write_png(tile(x, math.ceil(math.sqrt(len(x)))), path)
+    elif path.suffix == ".png":
+        scatter(x, x, path, info.name)
+    else:
+        raise UsageError(
+            f"can't write samples as {path.name!r}", "expected: a file that ends in .png or .npz"
+        )
+
+
 def _folder(run: Run) -> Path:
     folder = run.dir / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,9 +165,11 @@ def _samples(run: Run, path: Path, title: str) -> None:
 
 
 def _strip(run: Run, path: Path) -> None:
-    """Draw what a diffusion model takes the picture to be (its x0) from noise on the left to data on the right."""
+    """Draw what a diffusion model takes the picture to be (its x0), from noise on the left to data."""
     request = run.request(range(STRIP_ROWS))
-    drawn = run.samples(SampleRequest(request.noise, request.cond, request.sampler, request.steps, trace=True))
+    drawn = run.samples(
+        SampleRequest(request.noise, request.cond, request.sampler, request.steps, trace=True)
+    )
     if not drawn.trajectory:
         return
     last = len(drawn.trajectory) - 1
@@ -185,7 +212,7 @@ def final(run: Run, events: Events) -> dict[str, str]:
         try:
             job(path)
         except (OSError, ValueError, RuntimeError) as error:  # a picture is never worth a trained model
-            run.say(f"warning: could not draw {path.name}: {type(error).__name__}: {error}")
+            run.warn(f"warning: could not draw {path.name}: {type(error).__name__}: {error}")
             continue
         if path.exists():
             drawn[name] = str(path.relative_to(run.dir))

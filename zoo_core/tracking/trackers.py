@@ -32,6 +32,11 @@ class Console:
         self._started = self._told = 0.0
 
     def say(self, line: str) -> None:
+        """Say a line that is of use only to who watches the run."""
+        if self.progress:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
         """Print a line to standard error, above the bar."""
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
@@ -64,7 +69,9 @@ class Console:
     def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
         rate = (step - self._first) / max(now - self._started, 1e-9)
-        losses = " ".join(f"{k.removesuffix('/loss')} {v:.3g}" for k, v in values.items() if k.endswith("/loss"))
+        losses = " ".join(
+            f"{k.removesuffix('/loss')} {v:.3g}" for k, v in values.items() if k.endswith("/loss")
+        )
         if self._bar is not None:
             self._bar.update(self._task, completed=step, rate=f"{rate:.1f} it/s", losses=losses)
             if step >= run.config.train.steps:
@@ -73,7 +80,9 @@ class Console:
             self._told = now
             left = (run.config.train.steps - step) / max(rate, 1e-9)
             total = run.config.train.steps
-            self.say(f"{run.config.plugin}: step {step}/{total}, {rate:.1f} it/s, {left:.0f} s left, {losses}")
+            self.say(
+                f"{run.config.plugin}: step {step}/{total}, {rate:.1f} it/s, {left:.0f} s left, {losses}"
+            )
 
     @hookimpl
     def zoo_run_failed(self, run: Any, error: BaseException) -> None:
@@ -95,7 +104,9 @@ class Jsonl:
     def zoo_run_started(self, run: Any) -> None:
         self._path = run.dir / "metrics.jsonl"
         if self._path.exists():
-            kept = [record for record in read_metrics(self._path) if record["step"] <= run.harness.counts.total]
+            kept = [
+                record for record in read_metrics(self._path) if record["step"] <= run.harness.counts.total
+            ]
             text = "".join(json.dumps(record) + "\n" for record in kept)
             from zoo_core.training.checkpoint import write_atomic
 
@@ -131,7 +142,7 @@ class WandB:
 
         from zoo_core.resolve import plain
 
-        mode = os.environ.get("WANDB_MODE") or run.config.track.wandb
+        mode: Any = os.environ.get("WANDB_MODE") or run.config.track.wandb
         if mode == "auto":
             mode = "online" if _has_key(wandb) else "offline"
         settings = wandb.Settings(init_timeout=10, console="off", silent=True, x_disable_stats=True)

@@ -103,10 +103,12 @@ def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _writers(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> dict[str, Callable[[Path], Any]]:
     from safetensors.torch import save_file
 
+    # One key: safetensors writes several in an order that changes from run to run.
+    header = {"zoo": json.dumps(metadata, sort_keys=True)}
     flat = {f"{name}/{key}": t for name, state in checkpoint.ema.items() for key, t in state.items()}
     return {
-        "weights.safetensors": lambda p: save_file(_independent(checkpoint.weights), p, dict(metadata)),
-        "ema.safetensors": lambda p: save_file(_independent(flat), p, dict(metadata)),
+        "weights.safetensors": lambda p: save_file(_independent(checkpoint.weights), p, header),
+        "ema.safetensors": lambda p: save_file(_independent(flat), p, header),
         "state.pt": lambda p: torch.save(checkpoint.state, p),
     }
 
@@ -174,7 +176,9 @@ def verify(path: Path) -> dict[str, str]:
         sums = json.loads((path / MANIFEST).read_text())["sha256"]
         for name, expected in sums.items():
             if sha256_of(path / name) != expected:
-                raise MachineError(f"checkpoint file {path / name} is corrupt: its SHA-256 differs from the manifest's")
+                raise MachineError(
+                    f"checkpoint file {path / name} is corrupt: its SHA-256 differs from the manifest's"
+                )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MachineError(f"checkpoint {path} is incomplete: {error}") from error
     return dict(sums)

@@ -56,13 +56,13 @@ class Listener:
 
     Attributes:
         log: (total step, values) every `log_every` steps.
-        save: take a checkpoint.
+        save: (total step, checkpoint) to keep.
         picture: (total step) to draw samples; averages are applied and the recipe is in eval mode.
         stop: whether a signal asked the run to end after this step.
     """
 
     log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
-    save: Callable[[Harness], None] = lambda harness: None
+    save: Callable[[int, Checkpoint], None] = lambda step, kept: None
     picture: Callable[[int], None] = lambda step: None
     stop: Callable[[], bool] = lambda: False
 
@@ -133,7 +133,13 @@ class Harness:
                 stage.begin(self.data)
         self.averages.begin(stage.ema)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
-        for name, config in stage.optimizers.items():
+        for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
+            if name not in stage.optimizers:
+                raise PluginError(
+                    f"plugin {self.plugin!r}: stage {stage.name!r} has no optimizer {name!r}",
+                    f"it has: {', '.join(stage.optimizers) or 'none'}",
+                )
+            config = stage.optimizers[name]
             phases = [phase for phase in stage.phases if phase.optimizer == name]
             members = {id(p): p for phase in phases for p in self._parameters(phase)}
             self.optimizers[name] = build_optimizer(config, [(names[i], p) for i, p in members.items()])
@@ -185,7 +191,7 @@ class Harness:
                 clock = time.perf_counter()
             if stop:
                 return False
-            if counts.total % picture_every == 0 or (done and counts.stage == len(self.stages) - 1):
+            if counts.total % picture_every == 0 and not done:
                 counts.seconds += time.perf_counter() - clock
                 self._picture()
                 clock = time.perf_counter()
@@ -226,7 +232,7 @@ class Harness:
         if parts == 1:
             with self._autocast():
                 loss = phase.loss(batch, context)
-            loss.loss.backward()  # type: ignore[no-untyped-call]
+            loss.loss.backward()
             return loss
         size = math.ceil(len(batch) / parts)
         losses: list[tuple[float, Loss]] = []
@@ -313,7 +319,7 @@ class Harness:
 
     def _save(self) -> None:
         self._check_weights()
-        self.listener.save(self)
+        self.listener.save(self.counts.total, self.checkpoint())
 
     @contextlib.contextmanager
     def _blame(self, stage: str, phase: str) -> Any:

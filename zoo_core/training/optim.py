@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,8 +23,8 @@ def build_optimizer(
         factor = next((f for prefix, f in config.lr_mult.items() if name.startswith(prefix)), 1.0)
         groups.setdefault(factor, []).append(parameter)
     params = [{"params": members, "lr": config.lr * factor} for factor, members in groups.items()]
-    fused = {"fused": True} if all(p.dtype == torch.float32 for _, p in named) else {}
-    adam = {"betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
+    fused: dict[str, Any] = {"fused": True} if all(p.dtype == torch.float32 for _, p in named) else {}
+    adam: dict[str, Any] = {"betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
     match config.kind:
         case "adam":
             return torch.optim.Adam(params, lr=config.lr, **adam, **fused)

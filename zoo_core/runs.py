@@ -53,7 +53,8 @@ class Run:
         device: where it runs.
         sampler: the chosen sampler; None where the recipe takes its own.
         harness: trains it; holds counts and averages.
-        say: prints a line to the user.
+        say: tells the user how things go; silent where no progress is shown.
+        warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
     """
 
@@ -66,6 +67,7 @@ class Run:
     sampler: BoundSampler | None
     harness: Harness
     say: Callable[[str], None]
+    warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,7 +78,9 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         return provenance(str(self.device), self.entry.distribution)
 
-    def request(self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None) -> SampleRequest:
+    def request(
+        self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None
+    ) -> SampleRequest:
         """Return the request for the samples with these indices; sample k depends on (seed, k) alone."""
         noise = Seeds(self.config.sample.seed if seed is None else seed, indices, self.device)
         return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
@@ -150,10 +154,14 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"bad value for 'device': {name!r}", "expected: auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(
+            f"bad value for 'device': {name!r}", "expected: auto, cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
         raise MachineError(
-            f"device={name} was asked for and this machine has {torch.cuda.device_count()} GPUs that torch can use",
+            f"device={name} was asked for; GPUs here that torch can use: {torch.cuda.device_count()}",
             "next: device=cpu, or device=auto; `zoo doctor` says what is installed",
         )
     return device
@@ -171,7 +179,15 @@ def load_data(config: RunConfig) -> Dataset:
     return dataset
 
 
-def build(config: RunConfig, dataset: Dataset, folder: Path, say: Callable[[str], None], here: Manager) -> Run:
+def build(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: Path,
+    here: Manager,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Run:
     """Return the run with its model freshly initialised from the seed."""
     device = choose_device(config.device)
     entry = here.find("plugin", config.plugin)
@@ -196,7 +212,7 @@ def build(config: RunConfig, dataset: Dataset, folder: Path, say: Callable[[str]
         recipe = recipe.to(device)
     data = TrainData(dataset.train, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
-    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say)
+    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -216,7 +232,7 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     """
     folder = Path(folder)
     config = saved_config(folder)
-    made = build(config, load_data(config), folder, say, manager())
+    made = build(config, load_data(config), folder, manager(), say=say, warn=say)
     found = checkpoint.latest(folder / "checkpoints", say)
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")

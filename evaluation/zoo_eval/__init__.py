@@ -1,0 +1,79 @@
+"""Evaluation: protocols, extractors, metrics, likelihoods, and the leaderboard that their results make.
+
+It reaches the zoo through the hooks that any plugin has; importing it costs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from zoo_core.registry.spec import CommandSpec, ExtractorSpec, MetricSpec
+
+if TYPE_CHECKING:
+    from zoo_core.runs import Run
+
+hookimpl = pluggy.HookimplMarker("zoo")
+
+
+@hookimpl
+def zoo_extractors() -> list[ExtractorSpec]:
+    return [
+        ExtractorSpec("digits", "zoo_eval.classifiers:digits", "a classifier of the 8x8 digits, shipped"),
+        ExtractorSpec("mnist", "zoo_eval.classifiers:mnist", "a classifier of MNIST, shipped"),
+        ExtractorSpec("raw", "zoo_eval.raw:raw", "values as they are: points, or small pictures"),
+        ExtractorSpec("inception", "zoo_eval.inception:inception", "InceptionV3 of the literature's FID"),
+        ExtractorSpec("timm", "zoo_eval.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME"),
+    ]
+
+
+@hookimpl
+def zoo_metrics() -> list[MetricSpec]:
+    return [
+        MetricSpec("frechet", "zoo_eval.distances:frechet", "lower", "Frechet distance of features: FD, FID"),
+        MetricSpec("kernel", "zoo_eval.distances:kernel", "lower", "kernel distance of features: KD, KID"),
+        MetricSpec(
+            "inception-score", "zoo_eval.distances:inception", "", "Inception Score, shown, never ranked"
+        ),
+        MetricSpec(
+            "neighbourhoods",
+            "zoo_eval.neighbours:neighbourhoods",
+            "higher",
+            "precision, recall, density, coverage of features",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_commands() -> list[CommandSpec]:
+    return [
+        CommandSpec("eval", "zoo_eval.commands:evaluate", "score a run again"),
+        CommandSpec("leaderboard", "zoo_eval.commands:leaderboard", "rank results, with intervals and cost"),
+        CommandSpec("fetch", "zoo_eval.commands:fetch", "download the weights of a feature network"),
+    ]
+
+
+@hookimpl
+def zoo_score(run: Run) -> Mapping[str, Any] | None:
+    from zoo_eval.baselines import baselines
+    from zoo_eval.scoring import score
+
+    result = score(run)
+    return {**result, "baselines": baselines(run)} if run.config.eval.baselines else result
+
+
+@hookimpl
+def zoo_preflight(run: Run) -> None:
+    if run.config.eval.protocol != "none":
+        from zoo_eval.scoring import preflight
+
+        preflight(run)
+
+
+@hookimpl
+def zoo_summary(result: Mapping[str, Any]) -> list[str] | None:
+    from zoo_eval.summary import summary_lines
+
+    return summary_lines(result, result.get("baselines") or ())

@@ -1,0 +1,184 @@
+"""The small classifiers that ship with the zoo: feature networks and judges for pictures that ImageNet is no
+yardstick for.
+
+A feature network gives the 64 features that Frechet and kernel distances are measured in, and the logits of
+the Inception Score. A judge, of another architecture and another seed, only tells whether a conditional
+sample shows the class that was asked for: no model is judged by the network that its distance is measured in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.config import EvalConfig
+from zoo_core.data.loading import to_unit
+from zoo_core.errors import MachineError, UsageError
+from zoo_core.types import DataInfo
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class FeatureNet(nn.Module):
+    """Convolutions with batch normalisation, an embedding of `dim` features, and a linear classifier on it.
+
+    Args:
+        size: pictures are (channels, size, size).
+        widths, strides: of the 3x3 convolutions.
+        dim: number of features; on real pictures their mean square is 1.
+    """
+
+    def __init__(
+        self, channels: int, size: int, widths: list[int], strides: list[int], dim: int, classes: int
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, stride in zip(widths, strides, strict=True):
+            layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            channels, size = width, -(-size // stride)
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        self.embedding = nn.Linear(channels * size * size, dim)
+        self.classifier = nn.Linear(dim, classes)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (features (n, dim), logits (n, classes)) of pictures in [-1, 1]."""
+        features = nn.functional.gelu(self.embedding(self.convolutions(x))) * self.scale
+        return features, self.classifier(features)
+
+
+class JudgeNet(nn.Module):
+    """Two 5x5 convolutions with max-pooling and a hidden layer, without normalisation (LeNet's shape)."""
+
+    def __init__(self, channels: int, size: int, widths: list[int], hidden: int, classes: int) -> None:
+        super().__init__()
+        first, second = widths
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, first, 5, padding=2),
+            nn.SiLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 5, padding=2),
+            nn.SiLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(second * (size // 4) ** 2, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes) of pictures in [-1, 1]."""
+        return self.layers(x)
+
+
+ARCHITECTURES: Mapping[str, type[nn.Module]] = {"FeatureNet": FeatureNet, "JudgeNet": JudgeNet}
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return what stands beside a shipped classifier's weights: architecture, sha256, accuracies, command.
+
+    Raises:
+        MachineError: where the installation lacks it.
+    """
+    try:
+        return json.loads((WEIGHTS / f"{name}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise MachineError(f"the classifier {name!r} of this installation can't be read: {error}") from error
+
+
+def shipped(name: str, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """Return a shipped classifier, frozen and in evaluation mode, and its card.
+
+    Raises:
+        MachineError: where the file is missing or its sha256 is not the card's.
+    """
+    from safetensors.torch import load
+
+    about = card(name)
+    try:
+        content = (WEIGHTS / f"{name}.safetensors").read_bytes()
+    except OSError as error:
+        raise MachineError(f"the weights of {name!r} can't be read: {error}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != about["sha256"]:
+        raise MachineError(
+            f"the weights of {name!r} are damaged",
+            f"sha256 is {found[:16]}..., expected {about['sha256'][:16]}...",
+            "next: reinstall genzoo",
+        )
+    net = ARCHITECTURES[about["architecture"]](**about["options"])
+    net.load_state_dict(load(content))
+    return net.requires_grad_(False).eval().to(device), about
+
+
+class ShippedExtractor:
+    """A shipped FeatureNet as an `interfaces.Extractor`."""
+
+    def __init__(self, name: str, device: torch.device | str) -> None:
+        self.name = name
+        self.net, about = shipped(name, device)
+        self.sha256: str = about["sha256"]
+        self.dim: int = about["options"]["dim"]
+        self.shape = tuple(about["shape"])
+        self.device = torch.device(device)
+
+    def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
+        """Return (features (n, dim), logits (n, classes)), float32, of integer levels (n, *shape).
+
+        Raises:
+            UsageError: where the pictures have another shape than the network was trained on.
+        """
+        return self.net(pictures(levels, info, self.shape, self.name).to(self.device))
+
+
+class Judge:
+    """A shipped JudgeNet: tells whether a conditional sample shows its class."""
+
+    def __init__(self, name: str, device: torch.device | str) -> None:
+        self.name = name
+        self.net, about = shipped(name, device)
+        self.sha256: str = about["sha256"]
+        self.shape = tuple(about["shape"])
+        self.device = torch.device(device)
+
+    def __call__(self, levels: Tensor, info: DataInfo) -> Tensor:
+        """Return the predicted class (n,) int64 of integer levels (n, *shape)."""
+        return self.net(pictures(levels, info, self.shape, self.name).to(self.device)).argmax(1)
+
+
+def pictures(levels: Tensor, info: DataInfo, shape: tuple[int, ...], name: str) -> Tensor:
+    """Return integer levels as pictures in [-1, 1], once their shape is known to be the network's.
+
+    Raises:
+        UsageError: for points, or another shape.
+    """
+    if info.levels is None or tuple(levels.shape[1:]) != shape:
+        raise UsageError(
+            f"the extractor {name!r} can't see {info.name!r}: shape {tuple(levels.shape[1:])}",
+            f"expected: pictures of {shape}",
+            "next: eval.extractor=inception for pictures, eval.extractor=raw for anything",
+        )
+    return to_unit(levels, info.levels)
+
+
+def digits(config: EvalConfig, device: torch.device | str) -> ShippedExtractor:
+    """Return the feature network of the handwritten digits, 8x8."""
+    return ShippedExtractor("digits", device)
+
+
+def mnist(config: EvalConfig, device: torch.device | str) -> ShippedExtractor:
+    """Return the feature network of MNIST, 28x28."""
+    return ShippedExtractor("mnist", device)

@@ -1,0 +1,233 @@
+"""The leaderboard: results of one protocol on one dataset, averaged over seeds, ranked by one figure.
+
+A rank is only as good as the difference behind it: neighbours that Welch's test can't tell apart share a
+rank, what lies under twice the floor is tied there, and a model that memorises has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo_core.errors import UsageError, nearest
+from zoo_eval.results import Stored, is_frechet
+from zoo_eval.student import LEVEL, mean_interval, welch
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry: one plugin with one config, over its seeds.
+
+    Attributes:
+        plugin, family, config_hash: which.
+        seeds: whose results were averaged, ascending.
+        figures: column -> one value a seed.
+        likelihoods: name -> (unit, one value a seed, whether a bound).
+        cost: means over seeds: train_seconds, images_seen, nfe, seconds_per_sample, parameters.
+        memorises: whether any seed was found to.
+        floor: mean over seeds.
+    """
+
+    plugin: str
+    family: str
+    config_hash: str
+    seeds: tuple[int, ...]
+    figures: Mapping[str, tuple[float, ...]]
+    likelihoods: Mapping[str, tuple[str, tuple[float, ...], bool]]
+    cost: Mapping[str, float]
+    memorises: bool
+    floor: float
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A row with its place.
+
+    Attributes:
+        rank: 1 for the best; None for what is not ranked.
+        mark: "" for a rank of its own, "=" for one shared with the row above, "?" where a single seed can't
+            tell it from the row above, "floor", "memorises", or "n/a" where it lacks the figure.
+        mean, width: of the ranked figure, and half its 95 % interval.
+        p: of the test against the row above.
+    """
+
+    row: Row
+    rank: int | None
+    mark: str
+    mean: float | None
+    width: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All entries that may be held against each other, best first.
+
+    Attributes:
+        data: name of the dataset.
+        protocol: as in a result: name, version, hash, fields.
+        metric: column, or name of a likelihood, that ranks.
+        better: "lower" or "higher".
+        columns: every column that a row has, and whether lower or higher is better, or "".
+    """
+
+    data: str
+    protocol: Mapping[str, Any]
+    metric: str
+    better: str
+    columns: Mapping[str, str]
+    rows: Sequence[Ranked]
+
+
+def group(results: Sequence[Stored]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """Return results by (data, protocol hash): figures are compared within a group only."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for stored in results:
+        key = (stored.result["data"], stored.result["protocol"]["hash"])
+        groups.setdefault(key, []).append(stored.result)
+    return dict(sorted(groups.items()))
+
+
+def make_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return one row for each (plugin, config hash) of a group; a column that a seed lacks is left out."""
+    entries: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for result in results:
+        entries.setdefault((result["plugin"], result["config_hash"]), []).append(result)
+    return [_row(sorted(seeds, key=lambda r: r["seed"])) for _, seeds in sorted(entries.items())]
+
+
+def _row(seeds: Sequence[Mapping[str, Any]]) -> Row:
+    first = seeds[0]
+    shared = [name for name in first["metrics"] if all(name in r["metrics"] for r in seeds)]
+    kinds: dict[str, tuple[str, tuple[float, ...], bool]] = {}
+    for record in first.get("likelihood", []):
+        unit = "bits_per_dim" if "bits_per_dim" in record else "nats"
+        same = [
+            [x for x in r.get("likelihood", []) if x["name"] == record["name"] and unit in x] for r in seeds
+        ]
+        if all(same):
+            kinds[record["name"]] = (unit, tuple(x[0][unit] for x in same), bool(record.get("bound")))
+    costs = [{k: v for k, v in r["cost"].items() if isinstance(v, int | float)} for r in seeds]
+    return Row(
+        plugin=first["plugin"],
+        family=first["family"],
+        config_hash=first["config_hash"],
+        seeds=tuple(r["seed"] for r in seeds),
+        figures={name: tuple(r["metrics"][name]["value"] for r in seeds) for name in shared},
+        likelihoods=kinds,
+        cost={k: math.fsum(c[k] for c in costs) / len(costs) for k in costs[0] if all(k in c for c in costs)},
+        memorises=any(r["memorisation"]["memorises"] for r in seeds),
+        floor=math.fsum(r["floor"]["value"] for r in seeds) / len(seeds),
+    )
+
+
+def column_directions(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return column -> "lower", "higher" or ""; a column that one result may not rank, none may."""
+    found: dict[str, str] = {}
+    for result in results:
+        for name, cell in result["metrics"].items():
+            better = cell.get("better", "")
+            found[name] = better if found.get(name, better) == better else ""
+    return found
+
+
+def choose_metric(wanted: str | None, columns: Mapping[str, str], rows: Sequence[Row]) -> tuple[str, str]:
+    """Return the ranking column and its direction: by default the Frechet distance, else the first there is.
+
+    Raises:
+        UsageError: for a column that is unknown, or shown and never ranked.
+    """
+    ranked = {name: better for name, better in columns.items() if better}
+    kinds = {name: unit for row in rows for name, (unit, _, _) in row.likelihoods.items()}
+    ranked |= {name: "lower" if unit == "bits_per_dim" else "higher" for name, unit in kinds.items()}
+    if wanted is None:
+        default = next((name for name in ranked if is_frechet(name)), next(iter(ranked), None))
+        if default is None:
+            raise UsageError("no column here can be ranked", f"shown: {', '.join(columns)}")
+        return default, ranked[default]
+    for name in (*columns, *kinds):
+        if wanted.lower() in (name.lower(), name.partition("[")[0].lower()) and " " not in name:
+            if name in ranked:
+                return name, ranked[name]
+            raise UsageError(f"{name} is shown and never ranked", f"expected: one of {', '.join(ranked)}")
+    match = nearest(wanted, ranked)
+    raise UsageError(
+        f"no column {wanted!r}",
+        f"did you mean: --metric '{match}'" if match else "",
+        f"columns: {', '.join(ranked)}",
+    )
+
+
+def values_of(row: Row, metric: str) -> tuple[float, ...] | None:
+    """Return a row's values of a column or a likelihood, one a seed; None where it has none."""
+    if metric in row.figures:
+        return row.figures[metric]
+    return row.likelihoods[metric][1] if metric in row.likelihoods else None
+
+
+def rank(rows: Sequence[Row], metric: str, better: str) -> list[Ranked]:
+    """Return the rows in order, each with its rank or the reason why it has none."""
+    sign = 1 if better == "lower" else -1
+    have = [(mean_interval(v), v, row) for row in rows if (v := values_of(row, metric)) is not None]
+    have.sort(key=lambda item: (sign * item[0][0], item[2].plugin, item[2].config_hash))
+    ranked: list[Ranked] = []
+    unranked: list[Ranked] = []
+    above: Sequence[float] | None = None
+    place = 0
+    for (mean, width), values, row in have:
+        if row.memorises:
+            unranked.append(Ranked(row, None, "memorises", mean, width, None))
+            continue
+        place += 1
+        p = None if above is None else welch(above, values)
+        if is_frechet(metric) and mean < 2 * row.floor:
+            ranked.append(Ranked(row, 1, "floor", mean, width, p))
+        elif above is None or (p is not None and p < LEVEL):
+            ranked.append(Ranked(row, place, "", mean, width, p))
+        elif p is None:
+            ranked.append(Ranked(row, place, "?", mean, width, p))
+        else:
+            ranked.append(Ranked(row, ranked[-1].rank, "=", mean, width, p))
+        above = values
+    lacking = [Ranked(row, None, "n/a", None, None, None) for row in rows if values_of(row, metric) is None]
+    return [*ranked, *unranked, *lacking]
+
+
+def tables(
+    results: Sequence[Stored],
+    *,
+    data: str | None = None,
+    protocol: str | None = None,
+    metric: str | None = None,
+) -> list[Table]:
+    """Return a table for each (data, protocol) that is asked for.
+
+    Args:
+        data: name of a dataset; None for all.
+        protocol: name, "name-version", or (the beginning of) a hash; None for all.
+        metric: see `choose_metric`.
+
+    Raises:
+        UsageError: where nothing fits, or the metric can't rank.
+    """
+    made = []
+    groups = group(results)
+    for (name, hash_), members in groups.items():
+        how = members[0]["protocol"]
+        names = (how["name"], f"{how['name']}-{how.get('version')}")
+        if data not in (None, name) or not (
+            protocol is None or protocol in names or hash_.startswith(protocol)
+        ):
+            continue
+        rows = make_rows(members)
+        columns = column_directions(members)
+        chosen, better = choose_metric(metric, columns, rows)
+        made.append(Table(name, how, chosen, better, columns, rank(rows, chosen, better)))
+    if not made and groups:
+        there = sorted(
+            {f"{name} {m[0]['protocol']['name']} ({hash_})" for (name, hash_), m in groups.items()}
+        )
+        raise UsageError(f"no results for data={data}, protocol={protocol}", f"there are: {'; '.join(there)}")
+    return made

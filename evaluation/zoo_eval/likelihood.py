@@ -1,0 +1,101 @@
+"""Likelihoods over the test split: every kind a model has, in bits/dim for pictures and nats for points.
+
+All kinds estimate or bound one quantity, the code length of the test set's levels; they are ranked only
+within a kind, and a bound is printed with its <=.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.loading import Dataset, to_unit
+from zoo_core.errors import PluginError
+from zoo_core.interfaces import HasLikelihood
+from zoo_core.likelihood import bits_per_dim
+from zoo_core.seeds import Seeds, derive, generator
+from zoo_core.types import Likelihood
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    """Return the mean and its standard error; None for the error of a single value."""
+    values = values.double()
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+    return float(values.mean()), error
+
+
+def figure(log_prob: Tensor, dataset: Dataset) -> dict[str, Any]:
+    """Return {"bits_per_dim" or "nats", "se"} of per-example log-likelihoods, (n,) nats.
+
+    Fewer bits are better; nats are of the mean log-density, where more are.
+    """
+    info = dataset.info
+    if info.levels is None:
+        unit, values = "nats", log_prob
+    else:
+        unit, values = "bits_per_dim", bits_per_dim(log_prob, info.dims)
+    mean, error = mean_and_error(values)
+    return {unit: mean, "se": error}
+
+
+def chosen_rows(dataset: Dataset, n: int) -> Tensor:
+    """Return which n rows of the test split are measured: a fixed permutation's first, in ascending order."""
+    order = torch.randperm(len(dataset.test), generator=generator(0, "likelihood rows"))
+    return order[:n].sort().values
+
+
+@torch.no_grad()
+def likelihoods(
+    recipe: HasLikelihood, dataset: Dataset, *, n: int, k: int, batch_size: int, device: torch.device | str
+) -> list[dict[str, Any]]:
+    """Return one record a kind: name, kind, figure, standard error, whether a bound, and what moves it.
+
+    Args:
+        recipe: in evaluation mode, on `device`.
+        n: test examples; their noise depends on their place among the n, not on the batch.
+        k: importance samples, for the kinds that use them.
+
+    Raises:
+        PluginError: where a model returns a likelihood that is not one finite number an example.
+    """
+    parts: dict[str, list[Likelihood]] = {}
+    rows = chosen_rows(dataset, n)
+    for first in range(0, len(rows), batch_size):
+        index = rows[first : first + batch_size]
+        x = dataset.test.rows(index)
+        x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
+        noise = Seeds(derive(0, "likelihood"), range(first, first + len(index)), device)
+        for found in recipe.likelihoods(x, noise=noise, k=k):
+            if tuple(found.log_prob.shape) != (len(index),) or not bool(torch.isfinite(found.log_prob).all()):
+                raise PluginError(
+                    f"{type(recipe).__name__}: likelihood {found.name!r} is not one finite number an example",
+                    f"got: shape {tuple(found.log_prob.shape)} for {len(index)} examples",
+                )
+            parts.setdefault(f"{found.name} {found.note}", []).append(found)
+    return [_record(found, dataset) for found in parts.values()]
+
+
+def _record(parts: list[Likelihood], dataset: Dataset) -> dict[str, Any]:
+    first = parts[0]
+    log_prob = torch.cat([part.log_prob.detach().double().cpu() for part in parts])
+    return {
+        "name": first.name,
+        "kind": first.kind,
+        **figure(log_prob, dataset),
+        "n": len(log_prob),
+        "bound": first.is_bound,
+        "k": first.k,
+        "dequantisation": first.dequantisation,
+        "calls": first.calls,
+        "note": first.note,
+    }
+
+
+def truth(dataset: Dataset, n: int) -> dict[str, Any] | None:
+    """Return the test split's figure under its own density, the best there is; None where none is known."""
+    if dataset.density is None:
+        return None
+    x = dataset.test.rows(chosen_rows(dataset, n))
+    return {"name": "true density", **figure(dataset.density.log_prob(x.double()), dataset), "n": n}

@@ -1,0 +1,96 @@
+"""What a run says at its end: its scores beside the four baselines', its likelihoods, its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo_eval.results import is_frechet
+
+Result = Mapping[str, Any]
+
+ARROWS = {"lower": "↓", "higher": "↑"}
+
+
+def number(value: float) -> str:
+    """Return a figure in at most 8 characters: three significant digits, two decimals from 10 on."""
+    if value == 0 or 1e-3 <= abs(value) < 10:
+        return f"{value:.3g}"
+    return f"{value:.2f}" if 10 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def likelihood_text(record: Mapping[str, Any]) -> str:
+    """Return a likelihood with its unit, its kind, its standard error, and <= where it is a bound on bits."""
+    bits = "bits_per_dim" in record
+    value = record["bits_per_dim"] if bits else record["nats"]
+    # A bound from below on log p bounds bits from above; nats are of log p itself.
+    sign = ("<= " if bits else ">= ") if record.get("bound") else ""
+    error = f" ± {number(record['se'])}" if record.get("se") is not None else ""
+    note = ", ".join(filter(None, (record["name"], record.get("note", ""))))
+    return f"{sign}{value:.3f}{error} {'bits/dim' if bits else 'nats'} ({note})"
+
+
+def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]:
+    """Return the lines to print, at most 80 characters wide where names are not long.
+
+    Args:
+        result: of the run, as in its result.json.
+        baselines: results of baselines under the same protocol; one under another is left out.
+    """
+    if "metrics" not in result:
+        return []
+    protocol = result["protocol"]
+    beside = [
+        other
+        for other in baselines
+        if other.get("protocol", {}).get("hash") == protocol["hash"] and other["plugin"] != result["plugin"]
+    ]
+    name, hash_, n = protocol["name"], protocol["hash"], protocol["fields"]["n_generated"]
+    lines = [f"{result['data']}, protocol {name}-{protocol['version']} ({hash_}), {n:,} samples"]
+    lines += _table(result, beside)
+    lines += _distance_lines(result, beside)
+    own = [likelihood_text(record) for record in result.get("likelihood", [])]
+    theirs = [
+        f"{other['plugin']}: {likelihood_text(record)}"
+        for other in beside
+        for record in other.get("likelihood", [])
+    ]
+    best = [f"{likelihood_text(result['truth'])}: the best there is"] if result.get("truth") else []
+    texts = [*(own or ["n/a: this model has none"]), *best, *theirs]
+    lines += [f"{'' if k else 'likelihood':<12}{text}" for k, text in enumerate(texts)]
+    lines.append(f"memory      {result['memorisation']['verdict']}")
+    return lines
+
+
+def _table(result: Result, beside: Sequence[Result]) -> list[str]:
+    columns = [result, *beside]
+    widest = max(len(name) for name in result["metrics"]) + 2
+    lines = [" " * widest + "".join(f"{other['plugin'][:10]:>11}" for other in columns)]
+    for name, cell in result["metrics"].items():
+        label = f"{name} {ARROWS.get(cell.get('better', ''), ' ')}"
+        cells = [other["metrics"].get(name) for other in columns]
+        figures = "".join(f"{'n/a' if c is None else number(c['value']):>11}" for c in cells)
+        lines.append(f"{label:<{widest}}{figures}")
+    return lines
+
+
+def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
+    column = next(filter(is_frechet, result["metrics"]), None)
+    if column is None:
+        return []
+    cell = result["metrics"][column]
+    floor = result["floor"]["value"]
+    text = f"floor       {number(floor)}: what as many new real examples would score in {column}"
+    lines = [text + ("; not to be told from it" if cell["value"] < 2 * floor else "")]
+    gaussian = next((other for other in beside if other["plugin"] == "gaussian"), None)
+    theirs = None if gaussian is None else gaussian["metrics"].get(column)
+    if theirs is not None and theirs["value"] > 0:
+        lines.append(f"beside      {cell['value'] / theirs['value']:.3g} times the gaussian's {column}")
+    if "note" in cell:
+        lines.append(f"note        {column}: {cell['note']}")
+    return lines
+
+
+def summary(result: Result, baselines: Sequence[Result] = ()) -> str:
+    """Return `summary_lines` as one text."""
+    return "\n".join(summary_lines(result, baselines))

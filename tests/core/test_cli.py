@@ -1,0 +1,136 @@
+"""The command line end to end: statuses, messages, runs that repeat, resume and are read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo_core.cli import invoke
+
+FAST = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.pictures=false"]
+
+
+def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "plugin=wgan", "train.steps=abc", "model.latnt_dim=3"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("error:") == 2
+    assert "did you mean: model.latent_dim=3" in told
+    assert "Traceback" not in told
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["rnu"], 2, "did you mean: zoo run"),
+        (["run"], 2, "plugin=NAME"),
+        (["run", "wgan"], 2, "key=value"),
+        (["run", "plugin=wgan", "seed=1", "seed=2"], 2, "twice"),
+        (["run", "resume=nowhere"], 2, "no run in"),
+        (["run", "resume=x", "seed=1"], 2, "stands alone"),
+        (["run", "config=nowhere.yaml"], 2, "nowhere.yaml"),
+        (["run", "plugin=wgan", "device=cuda:99"], 5, "device=cpu"),
+        (["run", "plugin=wgan", "device=potato"], 2, "potato"),
+        (["sample", "nowhere"], 2, "no run in"),
+        (["show", "wgn"], 2, "wgan"),
+    ],
+)
+def test_each_mistake_has_its_status_and_its_next_step(
+    words: list[str], status: int, told: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(words) == status
+    err = capsys.readouterr().err
+    assert told in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("verb", ["list", "plugins", "samplers", "datasets", "doctor"])
+def test_every_listing_speaks_json(verb: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke([verb, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_show_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["show", "wgan"]) == 0
+    told = capsys.readouterr().out
+    for expected in ("model.clip=0.01", "arXiv:1701.07875", "preset=paper", "train.steps="):
+        assert expected in told
+
+
+def test_a_dry_run_prints_a_config_that_repeats(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "plugin=wgan", "train.steps=7", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    Path("saved.yaml").write_text(text)
+    assert invoke(["run", "config=saved.yaml", "--dry-run"]) == 0
+    assert capsys.readouterr().out == text
+    assert not home.exists()
+
+
+def test_a_run_is_repeated_by_its_config_and_read_when_done(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "plugin=wgan", *FAST]
+    assert invoke([*words, "run_dir=first", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert invoke(["run", "config=first", "run_dir=second", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert first["weights_sha256"] == second["weights_sha256"]
+    assert first["config_hash"] == second["config_hash"]
+    assert invoke([*words, "run_dir=first", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "already done" in captured.err
+    assert json.loads(captured.out) == first
+    assert json.loads((Path("first") / "run.json").read_text())["state"] == "finished"
+    records = [json.loads(line) for line in (Path("first") / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == sorted({record["step"] for record in records})
+    assert (
+        first["provenance"]["versions"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
+    )
+
+
+def test_another_config_in_the_same_folder_is_refused_by_its_differences(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here"]) == 0
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here", "model.clip=0.5"]) == 2
+    assert "model.clip: 0.01 there, 0.5 asked for" in capsys.readouterr().err
+
+
+def test_a_matrix_does_every_run_and_tells_the_first_bad_status(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke(["run", "plugin=wgan,noise", "seed=0,1", "preset=tiny,default", "--dry-run"]) == 2
+    capsys.readouterr()
+    assert invoke(["run", "plugin=noise,histogram", "seed=0,1", *FAST[1:]]) == 0
+    assert len(list((home / "runs" / "digits").glob("*/*/result.json"))) == 4
+
+
+def test_samples_are_written_as_a_grid_and_as_numbers(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    assert invoke(["run", "plugin=histogram", *FAST[1:], "run_dir=here"]) == 0
+    assert invoke(["sample", "here", "-n", "9", "--out", "grid.png"]) == 0
+    assert invoke(["sample", "here", "-n", "9", "--out", "numbers.npz"]) == 0
+    assert np.load("numbers.npz")["samples"].shape == (9, 8, 8, 1)
+    assert np.load("numbers.npz")["samples"].dtype == np.uint8
+    assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
+    assert invoke(["sample", "here", "--out", "grid.gif"]) == 2
+    assert ".png or .npz" in capsys.readouterr().err
+
+
+def test_python_says_what_the_command_line_says(home: Path) -> None:
+    import zoo_core
+
+    result = zoo_core.run(
+        plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "pictures": False}
+    )
+    run = zoo_core.load(result["run_dir"])
+    drawn = run.sample(16)
+    assert drawn.shape == (16, 1, 8, 8)
+    assert float(drawn.min()) >= -1
+    assert float(drawn.max()) <= 1
+    assert torch.equal(drawn, run.sample(16))
+    assert not torch.equal(drawn, run.sample(16, seed=1))

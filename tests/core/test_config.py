@@ -1,0 +1,236 @@
+"""Typed configuration: texts are read by their field's type, and every mistake is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zoo_core import strict_yaml
+from zoo_core.config import Config, RunConfig, flatten, nest, options, validate
+from zoo_core.errors import Mistakes, UsageError
+from zoo_core.registry.manager import load_entry, manager
+from zoo_core.resolve import config_hash, parse_words, plain, resolve, resolve_matrix, split_list
+
+PLUGINS = [entry.spec.name for entry in manager().entries("plugin")]
+
+
+class Inner(Config):
+    """A section."""
+
+    width: int = 8
+    """Width."""
+    rate: float | None = None
+    """Rate."""
+    names: tuple[float, float] = (0.0, 1.0)
+    """Two numbers."""
+    on: bool = False
+    """A switch."""
+    text: str = "a"
+    """A text."""
+
+
+class Outer(Config):
+    """A config."""
+
+    inner: Inner = Inner(width=9)
+    """Section."""
+
+
+def read(key: str, value: Any) -> Any:
+    made, mistakes = validate(Outer, {f"inner.{key}": value}, "a test")
+    assert not mistakes, mistakes
+    assert made is not None
+    return getattr(made.inner, key)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("width", "1e4", 10000),
+        ("width", "12", 12),
+        ("rate", "5e-5", 5e-5),
+        ("rate", "none", None),
+        ("names", "[0.5,0.9]", (0.5, 0.9)),
+        ("on", "yes", True),
+        ("on", "false", False),
+        ("text", "no", "no"),
+        ("text", "1e3", "1e3"),
+        ("text", "none", "none"),
+    ],
+)
+def test_a_text_is_read_by_the_type_of_its_field(key: str, text: str, value: Any) -> None:
+    assert read(key, text) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("width", "abc"),
+        ("width", True),
+        ("width", "1.5"),
+        ("rate", "nan"),
+        ("rate", "1e999"),
+        ("names", "[1]"),
+        ("on", 3),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_was_expected(key: str, value: Any) -> None:
+    made, mistakes = validate(Outer, {f"inner.{key}": value}, "a test")
+    assert made is None
+    assert len(mistakes) == 1
+    assert f"'inner.{key}'" in mistakes[0].what
+    assert any(note.startswith("expected:") for note in mistakes[0].notes)
+
+
+def test_a_section_keeps_the_defaults_of_the_class_that_holds_it() -> None:
+    """Catches an overlay that rebuilds the section from its own class's defaults."""
+    made, _ = validate(Outer, {"inner.on": "true"}, "a test")
+    assert made is not None
+    assert made.inner.width == 9
+    assert dict(options(Outer))["inner.width"].default == 9
+
+
+def test_all_mistakes_of_a_line_are_told_together() -> None:
+    with pytest.raises(Mistakes) as caught:
+        resolve(["plugin=wgan", "train.steps=abc", "model.latnt_dim=3", "data=mnst", "sampler=dimm"])
+    text = str(caught.value)
+    for expected in (
+        "train.steps",
+        "did you mean: model.latent_dim=3",
+        "did you mean: data=mnist",
+        "sampler=ddim",
+    ):
+        assert expected in text
+    assert len(caught.value.mistakes) == 4
+
+
+def test_an_unknown_plugin_names_the_nearest() -> None:
+    with pytest.raises(Mistakes, match="did you mean: plugin=wgan"):
+        resolve(["plugin=wgn"])
+
+
+@pytest.mark.parametrize(
+    "hostile", ["__class__=1", "a.b.__init__.__globals__=x", "model.__class__=1", "_target_=os.system"]
+)
+def test_a_key_is_only_ever_an_option(hostile: str) -> None:
+    with pytest.raises(Mistakes, match="unknown option"):
+        resolve(["plugin=wgan", hostile])
+
+
+def test_words_without_equals_and_repeated_keys_are_refused() -> None:
+    with pytest.raises(Mistakes) as caught:
+        parse_words(["plugin", "seed=1", "seed=2"])
+    assert len(caught.value.mistakes) == 2
+
+
+def test_comma_lists_make_a_matrix_in_written_order() -> None:
+    runs = resolve_matrix(["plugin=wgan,noise", "seed=0,1,2"])
+    assert [(r.plugin, r.seed) for r in runs] == [(p, s) for p in ("wgan", "noise") for s in (0, 1, 2)]
+    assert split_list("[0.5,0.9]") == ["[0.5,0.9]"]
+    assert split_list("'a,b'") == ["a,b"]
+    with pytest.raises(UsageError, match="6 runs"):
+        resolve(["plugin=wgan,noise", "seed=0,1,2"])
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_saved_config_resolves_to_itself(name: str, tmp_path: Any) -> None:
+    """Every registered plugin: what is written with a run repeats it, to the last digit."""
+    config = resolve([f"plugin={name}", "seed=3"])
+    path = tmp_path / "config.yaml"
+    path.write_text(strict_yaml.dump(plain(config)))
+    again = resolve([f"config={path}"])
+    assert plain(again) == plain(config)
+    assert config_hash(again) == config_hash(config)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_every_section_of_every_plugin_forbids_unknown_keys_and_tells_each_option(name: str) -> None:
+    config = load_entry("plugin", manager().find("plugin", name), "config")
+    assert issubclass(config, RunConfig)
+
+    def walk(section: type[Config]) -> None:
+        assert section.model_config.get("extra") == "forbid", section
+        for field in section.model_fields.values():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, Config):
+                walk(inner)
+
+    walk(config)
+    untold = [key for key, info in options(config) if not info.description]
+    assert not untold
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_every_preset_of_every_plugin_resolves_and_is_sourced(name: str) -> None:
+    config = load_entry("plugin", manager().find("plugin", name), "config")
+    fitted = config.model_fields["train"].default.steps == 0
+    assert fitted or "tiny" in config.PRESETS
+    for key, preset in config.PRESETS.items():
+        assert preset.source
+        bare, _, data = key.partition("@")
+        words = (
+            [f"plugin={name}"]
+            + ([f"data={data}"] if data else [])
+            + ([f"preset={bare}"] if bare != "default" else [])
+        )
+        flat = flatten(plain(resolve(words)))
+        for option, value in preset.overrides.items():
+            found = flat[option] if option in flat else flat[f"{option}.name"]
+            assert str(found) == str(list(value) if isinstance(value, tuple) else value)
+
+
+def test_the_hash_is_of_what_decides_the_model() -> None:
+    base = resolve(["plugin=wgan"])
+    assert config_hash(base) == config_hash(
+        resolve(["plugin=wgan", "seed=7", "device=cpu", "track.wandb=off"])
+    )
+    for change in ("train.steps=2", "model.clip=0.02", "data=moons", "optim.critic.lr=1e-4", "sampler=heun"):
+        assert config_hash(base) != config_hash(resolve(["plugin=wgan", change]))
+
+
+def test_flatten_and_nest_are_inverse() -> None:
+    nested = {"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}
+    assert nest(flatten(nested)) == nested
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x: 5e-5", 5e-5),
+        ("x: 1e4", 1e4),
+        ("x: no", "no"),
+        ("x: 12:30:00", "12:30:00"),
+        ("x: true", True),
+        ("x: 010", 10),
+    ],
+)
+def test_yaml_scalars_are_those_of_version_1_2(text: str, value: Any) -> None:
+    assert strict_yaml.parse(text, "test") == {"x": value}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['true']",
+        "!!python/name:os.system",
+        "a: 1\na: 2",
+        "[" * 3000,
+        "a: &a [1]\nb: [" + "*a," * 200 + "]",
+        "a: [1",
+        "? [1, 2]\n: 3",
+        "x: " + "y" * (1 << 21),
+        "a: \x00",
+    ],
+)
+def test_hostile_yaml_is_refused_in_words(text: str) -> None:
+    with pytest.raises(UsageError):
+        strict_yaml.parse(text, "test")
+
+
+def test_yaml_texts_survive_a_round_trip() -> None:
+    document = {
+        "a": ["no", "1e3", "true", "null", "~", "", "0", "1_0", "12:30"],
+        "b": {"c": 1e-5, "d": None, "e": True},
+    }
+    assert strict_yaml.parse(strict_yaml.dump(document), "test") == document

@@ -1,0 +1,57 @@
+"""A torchvision that was built for another torch is met with one sentence and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo_core.doctor import examine, explain_import
+from zoo_core.errors import MachineError
+
+CLASH = "operator torchvision::nms does not exist"
+
+
+def zoo(words: list[str], home: Path, fake: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line where `import torchvision` fails as a mismatched build does."""
+    package = fake / "torchvision"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"raise RuntimeError({CLASH!r})")
+    return subprocess.run(
+        [sys.executable, "-m", "zoo_core.cli", *words],
+        env={**os.environ, "PYTHONPATH": str(fake), "ZOO_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_doctor_names_the_clash_and_its_cure(home: Path, tmp_path: Path) -> None:
+    done = zoo(["doctor"], home, tmp_path / "fake")
+    assert done.returncode == 5
+    assert "does not fit torch" in done.stdout
+    assert "mend: pip install --upgrade torch torchvision" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_run_that_needs_it_says_so_in_one_sentence(home: Path, tmp_path: Path) -> None:
+    words = ["run", "plugin=wgan", "preset=tiny", "track.wandb=off", "track.pictures=false", "eval.baselines=false"]
+    done = zoo([*words, "data=mnist", f"data.root={tmp_path}"], home, tmp_path / "fake")
+    assert done.returncode == 5
+    assert done.stderr.count("error:") == 1
+    assert "do not fit together" in done.stderr
+    assert "pip install --upgrade torch torchvision" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_only_that_clash_is_explained() -> None:
+    explain_import(ImportError("something else"))
+    with pytest.raises(MachineError, match="do not fit together"):
+        explain_import(RuntimeError(CLASH))
+
+
+def test_a_healthy_environment_has_nothing_to_mend(home: Path) -> None:
+    assert [finding for finding in examine() if finding.problem] == []

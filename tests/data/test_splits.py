@@ -1,0 +1,157 @@
+"""The digits and the published datasets: what is in each split never moves."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo_core.config import DataConfig
+from zoo_core.data import benchmarks, digits
+from zoo_core.data.specs import DATASETS
+from zoo_core.data.splits import fingerprint, stratified
+from zoo_core.errors import UsageError
+from zoo_core.registry.spec import NAME, load_target
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.mark.parametrize("spec", DATASETS, ids=lambda spec: spec.name)
+def test_specs_name_what_exists(spec) -> None:
+    """Catches a target or config that is misspelt."""
+    assert NAME.fullmatch(spec.name)
+    assert callable(load_target(spec.target))
+    assert issubclass(load_target(spec.config), DataConfig)
+
+
+@pytest.mark.parametrize("spec", DATASETS[:5], ids=lambda spec: spec.name)
+def test_specs_say_what_is_loaded(spec) -> None:
+    """Catches a listing that promises another shape than a model gets."""
+    info = load_target(spec.target)(DataConfig(name=spec.name)).info
+    assert (info.name, info.shape, info.levels, info.classes) == (
+        spec.name,
+        spec.shape,
+        spec.levels,
+        spec.classes,
+    )
+
+
+def test_stratified_keeps_proportions_and_every_row() -> None:
+    """Catches lost rows, and a class that gets more or less than its share by one or more."""
+    label = torch.tensor([0] * 50 + [1] * 31 + [2] * 19)[
+        torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    ]
+    train, test = stratified(label, 20)
+    assert torch.equal(torch.cat((train, test)).sort().values, torch.arange(100))
+    share = label[test].bincount()
+    assert share.sum() == 20
+    assert ((share - torch.tensor([10, 6.2, 3.8])).abs() < 1).all()
+
+
+def test_stratified_shuffles() -> None:
+    """Catches a split that takes the first rows: sorted data would lose their later half."""
+    _, test = stratified(torch.zeros(1000, dtype=torch.int64), 100)
+    assert 400 < test.double().mean() < 600
+
+
+def test_digits_are_all_of_scikit_learns() -> None:
+    """Catches scaled, lost, repeated or mislabelled digits."""
+    from sklearn.datasets import load_digits
+
+    data = digits.load(DataConfig())
+    assert (len(data.train), len(data.test)) == (1437, 360)
+    assert data.train.rows(torch.tensor([0])).dtype == torch.uint8
+    ours = torch.cat(
+        [
+            torch.cat((split.rows(torch.arange(len(split))).flatten(1), split.label[:, None]), 1)
+            for split in (data.train, data.test)
+        ]
+    )
+    x, y = load_digits(return_X_y=True)
+    theirs = torch.cat((torch.from_numpy(x), torch.from_numpy(y)[:, None].double()), 1).to(ours.dtype)
+    assert sorted(ours.tolist()) == sorted(theirs.tolist())
+    assert ours[:, :-1].min() == 0
+    assert ours[:, :-1].max() == 16
+    assert data.test.label.bincount().min() >= 34
+
+
+def test_fingerprint_sees_order_labels_and_the_border_between_splits() -> None:
+    """Catches data that changed under a hash that did not."""
+    a, b, label = b"a" * 32, b"b" * 32, torch.tensor([0, 1])
+    seen = {
+        fingerprint(([a, b], None)),
+        fingerprint(([b, a], None)),
+        fingerprint(([a, b], label)),
+        fingerprint(([a, b], label.flip(0))),
+        fingerprint(([a], None), ([b], None)),
+        fingerprint(([a, b], None), ([], None)),
+    }
+    assert len(seen) == 6
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.parametrize("name", benchmarks.BENCHMARKS)
+def test_without_a_network_the_error_names_folder_and_file(
+    name: str, tmp_path: Path, no_network: None
+) -> None:
+    """Catches urllib's traceback, and a message that does not say what to put where."""
+    with pytest.raises(UsageError) as error:
+        benchmarks.load(DataConfig(name=name, root=str(tmp_path)))
+    told = str(error.value)
+    assert str(tmp_path / benchmarks.BENCHMARKS[name].files[0]) in told
+    assert "Network is unreachable" in told
+    assert "next: data.root=FOLDER" in told
+    assert socket.getdefaulttimeout() is None
+
+
+def test_the_default_root_is_in_the_zoos_home(
+    tmp_path: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches downloads into the working directory."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    with pytest.raises(UsageError, match=str(tmp_path / "home" / "data")):
+        benchmarks.load(DataConfig(name="mnist"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x00\x08\x03" + bytes(12), b"<html>" * 100])
+def test_corrupt_files_are_told_from_missing_ones(tmp_path: Path, content: bytes) -> None:
+    """Catches a parser's error that reaches the user raw, and a truncated file that is taken for data."""
+    for file in benchmarks.BENCHMARKS["mnist"].files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UsageError, match=r"is corrupt\n.*\n.*next: delete .*MNIST/raw"):
+        benchmarks.load(DataConfig(name="mnist", root=str(tmp_path)))
+
+
+@pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="needs MNIST in ../shared/data/mnist")
+def test_mnist_is_read_as_published() -> None:
+    """Catches splits swapped and pictures scaled: the published counts of digits, and of the first labels."""
+    data = benchmarks.load(DataConfig(name="mnist", root=str(SHARED / "mnist")))
+    assert (len(data.train), len(data.test)) == (60_000, 10_000)
+    assert data.train.label.bincount().tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert data.train.label[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.train.rows(torch.arange(60_000)).double().mean().item() / 255 == pytest.approx(
+        0.1307, abs=1e-4
+    )
+    assert data.info.shape == tuple(data.train.rows(torch.tensor([0])).shape[1:])

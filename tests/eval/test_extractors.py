@@ -1,0 +1,338 @@
+"""The shipped classifiers, raw values, InceptionV3 and timm's networks."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+import socket
+import time
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from zoo_core.config import DataConfig, EvalConfig
+from zoo_core.data.loading import to_unit
+from zoo_core.errors import MachineError, UsageError
+from zoo_core.interfaces import Extractor
+from zoo_core.registry.spec import load_target
+from zoo_core.types import DataInfo
+from zoo_eval import classifiers, fetching, timm_models, zoo_extractors
+from zoo_eval.classifiers import Judge, ShippedExtractor, card, shipped
+from zoo_eval.features import extract, in_batches
+from zoo_eval.inception import Inception, inception, to_rgb_bytes
+from zoo_eval.raw import raw
+
+GREY = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
+COLOUR = DataInfo("cifar10", (3, 32, 32), levels=256, classes=10)
+SHIPPED = ("digits", "digits-judge", "mnist", "mnist-judge")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_classifier_is_small_frozen_and_known_by_its_sha256(name):
+    # catches weights changed without their card, and a network left in training mode
+    net, about = shipped(name)
+    content = (classifiers.WEIGHTS / f"{name}.safetensors").read_bytes()
+    assert len(content) < 1_000_000
+    assert hashlib.sha256(content).hexdigest() == about["sha256"]
+    assert not net.training
+    assert not any(p.requires_grad for p in net.parameters())
+    assert about["test_accuracy"] >= 0.97
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-judge"])
+def test_the_digits_classifiers_do_what_their_cards_say(name, digits):
+    # catches a card of other weights, another split, or pixels mapped otherwise than in training
+    net, about = shipped(name)
+    assert about["data_sha256"] == digits.sha256
+    out = net(to_unit(digits.test.x, 17))
+    logits = out[1] if isinstance(out, tuple) else out
+    accuracy = float((logits.argmax(1) == digits.test.label).double().mean())
+    assert accuracy == pytest.approx(about["test_accuracy"], abs=0.003)
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist-judge"])
+def test_the_mnist_classifiers_do_what_their_cards_say(name, shared_data):
+    # catches the same for MNIST
+    from zoo_core.data.benchmarks import load
+
+    mnist = load(DataConfig(name="mnist", root=str(shared_data / "mnist")))
+    net, about = shipped(name)
+    assert about["data_sha256"] == mnist.sha256
+    out = net(to_unit(mnist.test.x[:2000], 256))
+    logits = out[1] if isinstance(out, tuple) else out
+    assert float((logits.argmax(1) == mnist.test.label[:2000]).double().mean()) > 0.98
+
+
+def test_a_judge_is_another_network_than_the_extractor(digits):
+    # catches models judged by the very network that their distance is measured in
+    assert card("digits")["architecture"] != card("digits-judge")["architecture"]
+    judge = Judge("digits-judge", "cpu")
+    assert float((judge(digits.test.x, digits.info) == digits.test.label).double().mean()) > 0.97
+
+
+def test_features_of_real_digits_have_mean_square_one(digits):
+    # catches a distance whose unit nobody can say
+    features, logits = ShippedExtractor("digits", "cpu")(digits.train.x, digits.info)
+    assert features.dtype == torch.float32
+    assert features.shape == (1437, 64)
+    assert logits.shape == (1437, 10)
+    assert float(features.square().mean()) == pytest.approx(1, rel=1e-3)
+
+
+def test_damaged_weights_are_noticed(tmp_path, monkeypatch):
+    # catches a flipped bit, which safetensors loads without a word
+    for file in classifiers.WEIGHTS.glob("digits.*"):
+        shutil.copy(file, tmp_path)
+    damaged = bytearray((tmp_path / "digits.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "digits.safetensors").write_bytes(damaged)
+    monkeypatch.setattr(classifiers, "WEIGHTS", tmp_path)
+    with pytest.raises(MachineError, match="damaged"):
+        shipped("digits")
+    (tmp_path / "digits.safetensors").unlink()
+    with pytest.raises(MachineError, match="can't be read"):
+        shipped("digits")
+
+
+def test_pictures_of_another_shape_are_refused():
+    # catches MNIST seen by the digits' network through a silent reshape
+    with pytest.raises(UsageError, match="can't see 'cifar10'"):
+        ShippedExtractor("digits", "cpu")(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), COLOUR)
+    with pytest.raises(UsageError, match="can't see 'moons'"):
+        ShippedExtractor("digits", "cpu")(torch.zeros(2, 2), DataInfo("moons", (2,), None))
+
+
+def test_raw_values_are_what_a_model_sees():
+    # catches levels unscaled, so that distances depend on the number of levels
+    extractor = raw(EvalConfig(), "cpu")
+    levels = torch.tensor([0, 8, 16], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    values, logits = extractor(levels, GREY)
+    assert logits is None
+    assert torch.equal(values[:, 0], torch.tensor([-1.0, 0.0, 1.0]))
+    points = torch.randn(4, 2)
+    assert torch.equal(extractor(points, DataInfo("moons", (2,), None))[0], points)
+    with pytest.raises(UsageError, match="12,288"):
+        extractor(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), DataInfo("folder", (3, 64, 64), 256))
+
+
+def test_levels_become_bytes_over_their_whole_range():
+    # catches 17 levels of grey shown to a network of photographs as near-black
+    levels = torch.tensor([0, 1, 8, 16], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    seen = to_rgb_bytes(levels, GREY)
+    assert seen.shape == (4, 3, 8, 8)
+    assert seen[:, :, 0, 0].tolist() == [[0] * 3, [16] * 3, [128] * 3, [255] * 3]
+    colour = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(to_rgb_bytes(colour, COLOUR), colour)
+
+
+# -- InceptionV3
+
+
+@pytest.fixture(scope="module")
+def random_inception(tmp_path_factory):
+    """Random weights, saved as the published ones are: a PyTorch state dict of torch-fidelity's network."""
+    from torch import nn
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    torch.manual_seed(0)
+    empty = theirs.FeatureExtractorInceptionV3.__new__(theirs.FeatureExtractorInceptionV3)
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    loaded = {}
+    original = nn.Module.load_state_dict
+
+    def keep(self, state, *args, **kwargs):
+        loaded.update(original_state(self))
+        return original(self, loaded)
+
+    def original_state(net):
+        return {key: value.clone() for key, value in net.state_dict().items()}
+
+    patch = pytest.MonkeyPatch()
+    with patch.context() as m:
+        m.setattr(nn.Module, "load_state_dict", keep)
+        m.setattr(theirs.torch, "load", lambda *a, **k: {})
+        empty.__init__("inception-v3-compat", ["2048"], "nowhere")
+    for key, value in loaded.items():
+        if key.endswith("conv.weight"):  # kept from vanishing on the way, as training keeps them
+            torch.nn.init.kaiming_normal_(value)
+    torch.save(loaded, path)
+    return path
+
+
+def test_inception_gives_features_and_unbiased_logits_in_one_pass(random_inception):
+    # catches antialiasing, another resize, biased logits, grey shown in one channel
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    extractor = inception(EvalConfig(extractor_path=str(random_inception)), "cpu")
+    levels = torch.randint(0, 17, (2, 1, 8, 8), dtype=torch.uint8)
+    features, logits = extractor(levels, GREY)
+    assert features.shape == (2, 2048)
+    assert logits.shape == (2, 1008)
+    assert isinstance(extractor, Extractor)
+    reference = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits"], str(random_inception))
+    theirs, biased = reference(to_rgb_bytes(levels, GREY))
+    assert torch.allclose(features, theirs, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(logits, biased - reference.fc.bias, rtol=1e-3, atol=1e-3)
+    # With other than the published weights it may not be called FID.
+    assert extractor.name == f"inception-{extractor.sha256[:8]}"
+
+
+def test_the_resize_is_that_of_published_figures(random_inception):
+    # catches a half-pixel grid or antialiasing: TensorFlow 1 samples input position k * in / out
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    ours = Inception(random_inception, "0", "cpu")
+    levels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    found, _ = ours(levels, COLOUR)
+    plain, smooth = (
+        NoTrainInceptionV3("inception-v3-compat", ["2048"], str(random_inception), antialias=antialias)
+        for antialias in (False, True)
+    )
+    assert torch.allclose(found, plain(levels), rtol=1e-4)
+    assert not torch.allclose(found, smooth(levels), rtol=1e-3)
+
+
+def test_inception_without_weights_says_how_to_get_them(home):
+    # catches a download that starts by itself, or a traceback
+    with pytest.raises(UsageError, match="not here") as error:
+        inception(EvalConfig(), "cpu")
+    assert "zoo fetch inception" in str(error.value)
+    assert str(home / "weights") in str(error.value)
+
+
+def test_inception_weights_are_verified(home, random_inception):
+    # catches any file under the published name taken for the published weights
+    fetching.INCEPTION.path.parent.mkdir(parents=True)
+    shutil.copy(random_inception, fetching.INCEPTION.path)
+    with pytest.raises(MachineError, match="damaged"):
+        inception(EvalConfig(), "cpu")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    # catches a half-loaded network
+    path = tmp_path / "other.pth"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(UsageError, match="other weights"):
+        Inception(path, "0", "cpu")
+
+
+class Payload:
+    """What a hostile file would run."""
+
+    def __reduce__(self):
+        return (open, ("payload-ran", "w"))
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
+def test_code_in_a_weights_file_is_never_run(tmp_path, monkeypatch, name):
+    # catches torch.load without weights_only, as torch-fidelity's own reader has it
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(pickle.dumps({"fc.weight": Payload()}, protocol=2))
+    with pytest.raises(UsageError, match="can't be read"):
+        inception(EvalConfig(extractor_path=str(tmp_path / name)), "cpu")
+    assert not (tmp_path / "payload-ran").exists()
+
+
+def refuse(*args, **kwargs):
+    raise OSError("no network here")
+
+
+def test_fetching_without_a_network_fails_at_once(home, monkeypatch):
+    # catches minutes of retries, and half a file left behind
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    start = time.monotonic()
+    with pytest.raises(MachineError, match="can't download"):
+        fetching.download(fetching.INCEPTION, "inception")
+    with pytest.raises(MachineError, match="does not answer"):
+        timm_models.fetch("resnet18")
+    assert time.monotonic() - start < 60
+    assert list((home / "weights").iterdir()) == []
+
+
+def test_a_download_is_kept_only_with_the_right_sha256(home, tmp_path):
+    # catches a redirect page or a truncated file taken for weights
+    source = tmp_path / "source.bin"
+    source.write_bytes(b"weights")
+    good = fetching.Remote("w.pth", source.as_uri(), hashlib.sha256(b"weights").hexdigest(), 7)
+    assert fetching.download(good, "w").read_bytes() == b"weights"
+    bad = good._replace(file="v.pth", sha256="0" * 64)
+    with pytest.raises(MachineError, match="not the published file"):
+        fetching.download(bad, "v")
+    assert [path.name for path in (home / "weights").iterdir()] == ["w.pth"]
+
+
+# -- timm
+
+
+def test_any_timm_model_serves_with_weights_from_a_file(tmp_path):
+    # catches another normalisation or pooling than timm's own, and a classifier left on
+    import timm
+
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", pretrained=False)
+    path = tmp_path / "weights.pth"
+    torch.save(net.state_dict(), path)
+    config = EvalConfig(extractor="timm:test_resnet", extractor_path=str(path))
+    extractor = timm_models.timm_model(config, "cpu")
+    assert (extractor.name, extractor.dim) == ("timm:test_resnet", net.num_features)
+    levels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    features, logits = extractor(levels, COLOUR)
+    assert logits is None
+    data = timm.data.resolve_model_data_config(net)
+    mean, std = (torch.tensor(data[key])[:, None, None] for key in ("mean", "std"))
+    x = F.interpolate(
+        levels / 255, data["input_size"][1:], mode=data["interpolation"], antialias=True, align_corners=False
+    )
+    net.eval()
+    with torch.no_grad():
+        expected = net.forward_head(net.forward_features((x.clamp(0, 1) - mean) / std), pre_logits=True)
+    assert torch.allclose(features, expected, atol=1e-5)
+
+
+def test_timm_weights_that_are_not_cached_fail_at_once(monkeypatch):
+    # catches fifty seconds of retries without a network
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    start = time.monotonic()
+    with pytest.raises(UsageError, match="not here") as error:
+        timm_models.timm_model(EvalConfig(extractor="timm:resnet18.a1_in1k"), "cpu")
+    assert "zoo fetch timm:resnet18.a1_in1k" in str(error.value)
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm:resnet1", "mean: eval.extractor=timm:resnet"),
+        ("timm:resnet18.nosuch", "no weights"),
+        ("timm", "no model"),
+    ],
+)
+def test_names_that_timm_does_not_know(name, message):
+    # catches timm's own traceback
+    with pytest.raises(UsageError) as error:
+        timm_models.timm_model(EvalConfig(extractor=name), "cpu")
+    assert message in str(error.value)
+
+
+def test_timm_weights_of_another_model_are_refused(tmp_path):
+    # catches features of random layers under a known name
+    path = tmp_path / "other.pth"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(UsageError, match="other weights"):
+        timm_models.TimmModel("test_resnet", path, "cpu")
+
+
+def test_every_registered_extractor_has_its_target():
+    # catches a name whose code is not there
+    for spec in zoo_extractors():
+        assert callable(load_target(spec.target))
+
+
+def test_the_shipped_network_through_the_one_pass(digits):
+    # catches logits and features of different rows
+    extractor = ShippedExtractor("digits", "cpu")
+    features, logits = extract(in_batches(digits.test, 50), extractor, digits.info, "test")
+    assert torch.allclose(extractor.net.classifier(features), logits, atol=1e-4)

@@ -1,0 +1,142 @@
+"""The command line: verbs loaded when they are called, errors in a few lines, statuses that mean something.
+
+0 done, 2 the user's mistake, 3 diverged, 4 a plugin failed, 5 the machine, 130 and 143 interrupted and saved.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+VERBS = {
+    "run": ("zoo_core.cli.running:run", "Train, sample, score, record and draw: zoo run plugin=wgan"),
+    "sample": ("zoo_core.cli.running:sample", "Draw pictures from a trained run"),
+    "list": ("zoo_core.cli.listings:models", "The models that are installed"),
+    "show": ("zoo_core.cli.running:show", "One model: paper, options, presets"),
+    "plugins": ("zoo_core.cli.listings:plugins", "Who brought what, and what failed to load"),
+    "samplers": ("zoo_core.cli.listings:samplers", "Ways from noise to data"),
+    "datasets": ("zoo_core.cli.listings:datasets", "What there is to learn from"),
+    "doctor": ("zoo_core.cli.listings:doctor", "What is installed, what is wrong, which command mends it"),
+    "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
+}
+"""The core's own verbs; plugins add theirs through the hook zoo_commands."""
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from zoo_core.registry.manager import manager
+
+        return [*VERBS, *(e.spec.name for e in manager().entries("command") if e.spec.name not in VERBS)]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from zoo_core.registry.spec import load_target
+
+        if name in VERBS:
+            return _command(load_target(VERBS[name][0]))
+        from zoo_core.registry.manager import load_entry, manager
+
+        for entry in manager().entries("command"):
+            if entry.spec.name == name:
+                return _command(load_entry("command", entry))
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from zoo_core.errors import UsageError, nearest
+
+            verbs = self.list_commands(ctx)
+            match = nearest(name, verbs)
+            raise UsageError(
+                f"no command {name!r}",
+                f"did you mean: zoo {match}" if match else "",
+                f"commands: {', '.join(verbs)}",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Summaries come from the tables, so that help imports no verb.
+        from zoo_core.registry.manager import manager
+
+        rows = [(name, summary) for name, (_, summary) in VERBS.items()]
+        rows += [
+            (e.spec.name, e.spec.summary) for e in manager().entries("command") if e.spec.name not in VERBS
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _command(loaded: object) -> click.Command:
+    assert isinstance(loaded, click.Command)
+    return loaded
+
+
+def _version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        click.echo(f"zoo {version('genzoo')}")
+        ctx.exit()
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def zoo() -> None:
+    """Train, sample, score and rank deep generative models of every family."""
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit with its status."""
+    sys.exit(invoke(args))
+
+
+def invoke(args: Sequence[str] | None = None) -> int:
+    """Run a command line and return its status; a ZooError is told in its own few lines."""
+    from zoo_core.errors import Mistakes, ZooError
+
+    try:
+        zoo.main(args=list(args) if args is not None else None, prog_name="zoo", standalone_mode=False)
+    except ZooError as error:
+        return _tell(error, *(error.mistakes if isinstance(error, Mistakes) else (error,)))
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader has left: nothing to flush to
+        return 0
+    except Exception as error:
+        from zoo_core.doctor import explain_import
+
+        try:
+            explain_import(error)
+        except ZooError as plain:
+            return _tell(plain, plain)
+        raise  # a bug of ours keeps its traceback
+    return 0
+
+
+def _tell(error: Exception, *lines: Exception) -> int:
+    if os.environ.get("ZOO_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    for line in lines:
+        click.echo(f"error: {line}", err=True)
+    return getattr(error, "status", 2)

@@ -1,0 +1,133 @@
+"""Verbs that list what there is; they import no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from zoo_core.registry.manager import manager
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """Return aligned columns of text; the last one is as long as it likes."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    title = "  ".join(cell.ljust(width) for cell, width in zip(head, widths, strict=True)).rstrip()
+    return "\n".join([title, "-" * len(title), *lines])
+
+
+def _print(rows: list[dict[str, Any]], columns: Sequence[str], json_: bool) -> None:
+    if json_:
+        import json
+
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(table([[str(row[name]) for name in columns] for row in rows], columns))
+
+
+def _specs(kind: str) -> list[dict[str, Any]]:
+    return [entry.spec._asdict() | {"distribution": entry.distribution} for entry in manager().entries(kind)]
+
+
+def _warn() -> None:
+    for failure in manager().failures:
+        click.echo(f"warning: {failure.distribution}: {failure.entry_point}: {failure.reason}", err=True)
+
+
+@click.command()
+@as_json
+def models(json_: bool) -> None:
+    """The models that are installed."""
+    rows = sorted(_specs("plugin"), key=lambda row: (row["family"], row["name"]))
+    _print(rows, ["name", "family", "paper", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@as_json
+def samplers(json_: bool) -> None:
+    """Ways from noise to data; each drives every denoiser: sampler=NAME."""
+    _print(_specs("sampler"), ["name", "steps", "paper", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@as_json
+def datasets(json_: bool) -> None:
+    """What there is to learn from: data=NAME."""
+    rows = _specs("dataset")
+    for row in rows:
+        row["size"] = "x".join(map(str, row["shape"])) or "any"
+    _print(rows, ["name", "size", "levels", "classes", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@as_json
+def plugins(json_: bool) -> None:
+    """Who brought what, and what failed to load and why."""
+    here = manager()
+    brought: dict[str, list[str]] = {}
+    for kind in ("plugin", "sampler", "dataset", "extractor", "metric", "command"):
+        for entry in here.entries(kind):
+            brought.setdefault(entry.distribution, []).append(entry.spec.name)
+    versions = {source.distribution: source.version for source in here.sources}
+    rows: list[dict[str, Any]] = [
+        {"distribution": name, "version": version, "state": "loaded", "brings": brought.get(name, [])}
+        for name, version in sorted(versions.items())
+    ]
+    rows += [
+        {
+            "distribution": f.distribution,
+            "version": "",
+            "state": f"failed: {f.reason}",
+            "brings": [f.entry_point],
+        }
+        for f in here.failures
+    ]
+    if not json_:
+        rows = [row | {"brings": ", ".join(row["brings"])} for row in rows]
+    _print(rows, ["distribution", "version", "state", "brings"], json_)
+
+
+@click.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """What is installed, what is wrong, and which command mends it; status 5 where something is."""
+    from zoo_core.doctor import examine
+
+    findings = examine()
+    if json_:
+        _print([finding._asdict() for finding in findings], [], True)
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            mark = "!!" if finding.problem else "ok"
+            click.echo(f"{mark}  {finding.what.ljust(width)}  {finding.value}")
+            if finding.problem:
+                click.echo(f"    {' ' * width}  {finding.problem}")
+                click.echo(f"    {' ' * width}  mend: {finding.mend}")
+    raise click.exceptions.Exit(5 if any(finding.problem for finding in findings) else 0)
+
+
+@click.group()
+def registry() -> None:
+    """The curated index of papers, figures and plugins."""
+
+
+@registry.command()
+@click.argument("path", required=False)
+def check(path: str | None) -> None:
+    """Check a registry.yaml against its schema; the installed one where no PATH is given."""
+    from pathlib import Path
+
+    from zoo_core.registry.index import load_index
+
+    index = load_index(Path(path) if path else None)
+    click.echo(f"{len(index.plugins)} entries are well-formed")

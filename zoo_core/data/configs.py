@@ -1,0 +1,32 @@
+"""Options of the datasets that have some; importing this costs no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from zoo_core.config import DataConfig
+
+
+class FolderConfig(DataConfig):
+    """A folder of the user's own pictures."""
+
+    name: str = "folder"
+    """Registered name."""
+    path: str = ""
+    """Folder of pictures; train/ and test/ in it are the splits, folders in those (or in it) the classes."""
+    size: int = Field(32, ge=1, le=4096)
+    """Height and width that every picture is brought to, pixels."""
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for colour."""
+    resize: Literal["crop", "stretch"] = "crop"
+    """Bring a picture to a square by cutting out its centre, or by stretching it."""
+    background: int = Field(255, ge=0, le=255)
+    """Grey level that transparent pixels are laid over."""
+    holdout: float = Field(0.1, gt=0, lt=1)
+    """Share of the pictures held out for testing, where there are no train/ and test/ folders."""
+    on_bad: Literal["error", "skip"] = "error"
+    """A file that is no usable picture: refuse the folder, or leave the file out and say so."""
+    max_bad: float = Field(0.001, ge=0, le=1)
+    """Largest share of files that on_bad=skip may leave out; one file may always be."""

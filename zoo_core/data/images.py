@@ -1,0 +1,163 @@
+"""One image file to one array of levels, or the reason why not.
+
+Every conversion is stated here and noted in the verdict: what is turned, cut, scaled or flattened is turned,
+cut, scaled or flattened the same way for every file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from zoo_core.data.configs import FolderConfig
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+EXTENSIONS = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif")
+)
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused before they are decoded: 50 megapixels in colour take 150 MB."""
+
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class BadImage(Exception):
+    """A file that is no usable picture; the message is the reason, one line."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file.
+
+    Attributes:
+        levels: (channels, size, size) uint8.
+        notes: conversions that lose or choose something.
+    """
+
+    levels: np.ndarray
+    notes: tuple[str, ...]
+
+
+def decode(path: str, root: str, config: FolderConfig) -> Picture:
+    """Return the picture in a file.
+
+    Orientation is applied, transparency laid over `config.background`, 16 bits scaled to 8, the first frame
+    of an animation taken, the picture cut or stretched to a square and resampled (Lanczos, with
+    antialiasing; not touched where it has the size already).
+
+    Args:
+        path: of the file; a link is followed where it leads to a regular file inside `root`.
+        root: the dataset's folder, resolved.
+
+    Raises:
+        BadImage: with the reason, for whatever can't be read.
+    """
+    from PIL import Image
+
+    try:
+        with _regular_file(path, root) as file, Image.open(file, formats=FORMATS) as image:
+            return _convert(image, config)
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"not an image: begins with {_beginning(path)}") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {MAX_PIXELS // 10**6} megapixels") from None
+    except Exception as error:  # a decoder may raise anything on bad bytes: the file is at fault
+        raise BadImage(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    lines = str(error).split("\n")
+    return f"damaged: {lines[0] or type(error).__name__}"
+
+
+def _regular_file(path: str, root: str) -> BinaryIO:
+    """Open a file that is regular, not empty and inside root; never block on a pipe or a device."""
+    real = path
+    if os.path.islink(path):
+        real = os.path.realpath(path)
+        if os.path.commonpath((real, root)) != root:
+            raise BadImage("a link that leads out of the folder")
+        if not os.path.exists(real):
+            raise BadImage("a link that leads nowhere")
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+    handle = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    file = os.fdopen(handle, "rb")
+    status = os.fstat(handle)
+    reason = None if stat.S_ISREG(status.st_mode) else "not a regular file: a pipe, socket, device or folder"
+    if reason is None and status.st_size == 0:
+        reason = "an empty file"
+    if reason is not None:
+        file.close()
+        raise BadImage(reason)
+    return file
+
+
+def _beginning(path: str) -> str:
+    with open(path, "rb") as file:
+        return ascii(file.read(16))[1:]
+
+
+def _convert(image: Image, config: FolderConfig) -> Picture:
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"{image.width}x{image.height}: more than {MAX_PIXELS // 10**6} megapixels")
+    notes = []
+    if getattr(image, "is_animated", False):
+        notes.append("animated: first frame taken")
+        image.seek(0)
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    if image.getexif().get(0x0112, 1) != 1:
+        notes.append("turned as its EXIF orientation says")
+    flat, note = _eight_bits(turned, image.format, config.background)
+    if note:
+        notes.append(note)
+    flat = flat.convert("L" if config.channels == 1 else "RGB")
+
+    if config.resize == "crop":
+        flat = _centre_square(flat)
+    size = (config.size, config.size)
+    if flat.size != size:
+        if min(flat.size) < config.size:
+            notes.append(f"enlarged from {flat.width}x{flat.height}")
+        flat = flat.resize(size, Resampling.LANCZOS)
+    levels = np.array(flat, dtype=np.uint8).reshape(config.size, config.size, config.channels)
+    return Picture(np.ascontiguousarray(levels.transpose(2, 0, 1)), tuple(notes))
+
+
+def _centre_square(image: Image) -> Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def _eight_bits(image: Image, format: str | None, background: int) -> tuple[Any, str]:
+    """Return an opaque picture of 8 bits a channel, and what was done to it."""
+    from PIL import Image as images
+
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and format in ("PNG", "PPM")):
+        # Scaled: Pillow's own conversion saturates everything above 255.
+        values = np.asarray(image).astype(np.int64)
+        return images.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)), "16 bits scaled to 8"
+    if image.mode in ("I", "F"):
+        raise BadImage(f"32-bit {'integers' if image.mode == 'I' else 'floats'}, whose range is not known")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        over = images.new("RGBA", image.size, (background,) * 3 + (255,))
+        over.alpha_composite(image.convert("RGBA"))
+        return over, f"transparency laid over grey level {background}"
+    if image.mode in ("CMYK", "LAB", "HSV"):
+        return image.convert("RGB"), f"{image.mode} converted to RGB"
+    return image, ""

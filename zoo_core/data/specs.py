@@ -1,0 +1,76 @@
+"""The datasets that the zoo brings."""
+
+from __future__ import annotations
+
+from zoo_core.registry.spec import DatasetSpec
+
+_MADE = "drawn by the zoo from a fixed seed"
+
+
+def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        target="zoo_core.data.toy:load",
+        summary=summary,
+        shape=(2,),
+        classes=classes,
+        extractor="raw",
+        source=_MADE,
+    )
+
+
+DATASETS: list[DatasetSpec] = [
+    DatasetSpec(
+        name="digits",
+        target="zoo_core.data.digits:load",
+        summary="1,797 real handwritten digits, 17 levels of grey, no download",
+        shape=(1, 8, 8),
+        levels=17,
+        classes=10,
+        extractor="digits",
+        source="scikit-learn's load_digits (UCI, Alpaydin and Kaynak 1998)",
+    ),
+    _toy("moons", "two half-circles, blurred; exact density", classes=2),
+    _toy("ring", "eight Gaussians on a circle; exact density", classes=8),
+    _toy("two-gaussians", "two Gaussians of weight 1/5 and 4/5; exact density", classes=2),
+    _toy("swiss-roll", "a spiral, blurred; exact density", classes=0),
+    DatasetSpec(
+        name="mnist",
+        target="zoo_core.data.benchmarks:load",
+        summary="70,000 handwritten digits",
+        shape=(1, 28, 28),
+        levels=256,
+        classes=10,
+        extractor="mnist",
+        source="torchvision (LeCun, Cortes and Burges 1998)",
+    ),
+    DatasetSpec(
+        name="fashion-mnist",
+        target="zoo_core.data.benchmarks:load",
+        summary="70,000 pieces of clothing",
+        shape=(1, 28, 28),
+        levels=256,
+        classes=10,
+        extractor="inception",
+        source="torchvision (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)",
+    ),
+    DatasetSpec(
+        name="cifar10",
+        target="zoo_core.data.benchmarks:load",
+        summary="60,000 small photographs of ten things",
+        shape=(3, 32, 32),
+        levels=256,
+        classes=10,
+        extractor="inception",
+        source="torchvision (Krizhevsky 2009)",
+    ),
+    DatasetSpec(
+        name="folder",
+        target="zoo_core.data.folder:load",
+        config="zoo_core.data.configs:FolderConfig",
+        summary="your own pictures: data.path=FOLDER",
+        levels=256,
+        extractor="inception",
+        source="the user's files",
+    ),
+]

@@ -1,0 +1,154 @@
+"""The variational bound of a discrete diffusion chain, term by term, in nats.
+
+-log p(x0) <= L_T + sum_{t=2}^{T} L_{t-1} + L_0 in expectation, with (Ho et al. 2020, arXiv:2006.11239, Eq. 5)
+
+    L_T     = KL(q(x_T | x0) || p(x_T))
+    L_{t-1} = KL(q(x_{t-1} | x_t, x0) || p(x_{t-1} | x_t))
+    L_0     = -log p(x0 | x_1)
+
+All of it is computed in sigma-space, x = x_t / alpha_t, where a KL is the same. The chain's levels are the
+denoiser's trained ones, so the chain that is bounded is the one that `ddpm` (variance beta) or `ancestral`
+(beta-tilde) samples at full length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.samplers import forward_std, posterior_std
+from zoo_core.errors import UsageError
+from zoo_core.interfaces import Denoiser
+from zoo_core.seeds import Seeds
+
+Variance = Literal["beta", "beta-tilde"]
+Decoder = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x0, mean, std) -> log p(x0 | x_1), elementwise, in nats."""
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return log N(x; mean, std^2) elementwise, in nats: the decoder for points, which are continuous."""
+    return -0.5 * ((x - mean) / std) ** 2 - std.log() - 0.5 * _LOG_2PI
+
+
+def discretised_gaussian(levels: int) -> Decoder:
+    """Return the decoder of pictures with L levels, 2k / (L - 1) - 1: the normal's mass in each level's bin.
+
+    A bin has half-width 1 / (L - 1); the outer two take the tails, so the L masses add up to 1. Ho et al.
+    2020, Eq. 13 (with L = 256).
+
+    Args:
+        levels: L, at least 2.
+    """
+    half = 1 / (levels - 1)
+
+    def log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Return log of the mass of x's bin, elementwise, in nats; x at level centres."""
+        upper = torch.where(x > 1 - half, math.inf, (x + half - mean) / std)
+        lower = torch.where(x < -1 + half, -math.inf, (x - half - mean) / std)
+        # In the upper half, mirror the bin: a difference of two numbers near 1 has lost its digits.
+        mirror = lower > 0
+        upper, lower = torch.where(mirror, -lower, upper), torch.where(mirror, -upper, lower)
+        log_upper = torch.special.log_ndtr(upper)
+        log_lower = torch.special.log_ndtr(lower)
+        return log_upper + torch.log1p(-(log_lower - log_upper).exp())
+
+    return log_prob
+
+
+def prior_kl(x0: Tensor, sigma: float, prior_std: float) -> Tensor:
+    """Return L_T = KL(N(x0, sigma^2) || N(0, prior_std^2)), summed over each example, (n,) nats.
+
+    Args:
+        x0: (n, *shape).
+        sigma: the chain's last level.
+        prior_std: of the start in sigma-space.
+    """
+    ratio = (sigma / prior_std) ** 2
+    # The logarithm's and the variance's part nearly cancel: log1p keeps their difference.
+    kl = 0.5 * (x0.double() ** 2 / prior_std**2 + (ratio - 1) - math.log1p(ratio - 1))
+    return kl.flatten(1).sum(1)
+
+
+def step_kl(x0: Tensor, guess: Tensor, t: Tensor, s: Tensor, std: Tensor) -> Tensor:
+    """Return L_{t-1} = KL(q(x_s | x_t, x0) || N(mean(x_t, guess), std^2)), elementwise, in nats.
+
+    Args:
+        x0: (n, *shape).
+        guess: the denoiser's x0 at level t, like x0.
+        t, s: levels, s < t, that broadcast against x0.
+        std: of the model's reverse step, likewise.
+    """
+    ratio = (posterior_std(t, s) / std) ** 2
+    shift = (1 - (s / t) ** 2) * (x0 - guess) / std
+    return 0.5 * (ratio - 1 - ratio.log() + shift**2)
+
+
+def strata(steps: int, count: int) -> Tensor:
+    """Return bounds b_0 < ... < b_m of m <= count strata of 2..steps, (m + 1,) int64, the last one steps + 1.
+
+    They are narrow at small t, where the terms are large and vary most: even in log t, none empty.
+    """
+    edges = torch.logspace(math.log10(2), math.log10(steps + 1), count + 1, dtype=torch.float64)
+    return edges.round().long().unique() if count < steps - 1 else torch.arange(2, steps + 2)
+
+
+def bound(
+    denoise: Denoiser,
+    x0: Tensor,
+    *,
+    noise: Seeds,
+    variance: Variance,
+    decoder: Decoder,
+    terms: int | None = None,
+) -> Tensor:
+    """Return the pieces of -log p(x0)'s upper bound, (n, m + 2) float64 nats: [L_T, step terms, L_0].
+
+    Each example draws one noise a piece. With fewer terms than the chain has, each example draws one t from
+    each stratum of 2..T (`strata`) and weighs it by the stratum's size: the sum's expectation is unchanged.
+    L_0, the decoder's, has variance beta_1 under both choices, since beta-tilde_1 is 0.
+
+    Args:
+        denoise: with discrete levels.
+        x0: (n, *shape), level centres or points.
+        noise: one stream an example.
+        variance: of the reverse steps.
+        decoder: `discretised_gaussian(L)`, or `gaussian_log_prob` for points.
+        terms: step terms an example evaluates; None for all T - 1.
+
+    Raises:
+        UsageError: for a denoiser whose levels are continuous: it has no chain.
+    """
+    if denoise.levels is None:
+        raise UsageError(
+            "a variational bound asked of a model with continuous time", "expected: discrete levels"
+        )
+    levels = denoise.levels.to(x0.device, torch.float64)
+    steps = len(levels)
+    edges = strata(steps, steps if terms is None else terms).to(x0.device)
+    sizes = edges.diff()
+    clean = x0.double()
+
+    def guess(sigma: Tensor) -> Tensor:
+        eps = noise.randn(x0.shape[1:])
+        return denoise(x0 + like(sigma, x0) * eps, sigma).double()
+
+    pieces = [prior_kl(x0, float(levels[-1]), denoise.prior_std)]
+    for first, size in zip(edges[:-1], sizes, strict=True):
+        chosen = first + (noise.rand(()) * size).long().clamp(max=size - 1)
+        t, s = levels[chosen - 1], levels[chosen - 2]
+        std = forward_std(t, s, denoise) if variance == "beta" else posterior_std(t, s)
+        kl = step_kl(clean, guess(t), like(t, clean), like(s, clean), like(std, clean))
+        pieces.append(size * kl.flatten(1).sum(1))
+    first_level = levels[0].expand(len(x0))
+    std = forward_std(first_level, torch.zeros_like(first_level), denoise)
+    log_prob = decoder(clean, guess(first_level), like(std, clean))
+    pieces.append(-log_prob.flatten(1).sum(1))
+    return torch.stack(pieces, 1)

@@ -1,0 +1,145 @@
+"""Samplers: from noise at level sigmas[0] to data at 0, through any Denoiser.
+
+All of them live in sigma-space, x = x0 + sigma eps, where every linear schedule is the same process with
+another clock. In one step from level t down to s they see x, and x0 = denoise(x, t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from torch import Tensor
+
+from zoo_core.interfaces import Denoiser, HasPosterior, Trace
+from zoo_core.seeds import Seeds
+
+Std = Callable[[int, Tensor], Tensor | float]
+
+
+def _walk(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    keep: Tensor,
+    std: Std | None,
+    noise: Seeds,
+    callback: Trace | None,
+) -> Tensor:
+    """Repeat x <- x0 + keep (x - x0) + std z, one call a step; the last step adds no noise.
+
+    Args:
+        keep: (steps,) share of the residual x - x0 that a step keeps.
+        std: of the noise added in step i at state x, or None for a deterministic walk.
+    """
+    sigmas = sigmas.to(x.device)
+    shares = keep.tolist()  # plain numbers once, so that no step waits for the device
+    for i, share in enumerate(shares):
+        x0 = denoise(x, sigmas[i])
+        if callback is not None:
+            callback(i, sigmas[i], x, x0)
+        spread = std(i, x) if std is not None and i < len(shares) - 1 else None
+        x = x0 + share * (x - x0)
+        if spread is not None:
+            x = x + spread * noise.randn(x.shape[1:])
+    return x
+
+
+def _from_table(std: Tensor) -> Std:
+    numbers = std.tolist()
+    return lambda i, x: numbers[i]
+
+
+def posterior_std(t: Tensor, s: Tensor) -> Tensor:
+    """Return the standard deviation of x_s given x_t and x0, s < t: variance s^2 (t^2 - s^2) / t^2.
+
+    It is beta-tilde of Ho et al. 2020, Eq. 7, in sigma-space.
+    """
+    return s * (t**2 - s**2).sqrt() / t
+
+
+def forward_std(t: Tensor, s: Tensor, denoise: Denoiser) -> Tensor:
+    """Return the standard deviation of Ho's other choice, variance beta: (alpha_t / alpha_s)^2 (t^2 - s^2).
+
+    For variance-preserving alpha it is beta of one step, or of several joined, on the scale of x / alpha_s;
+    as variance (1 + s^2)(t^2 - s^2) / (1 + t^2). Ho et al. 2020, section 3.2.
+    """
+    return denoise.alpha(t) / denoise.alpha(s) * (t**2 - s**2).sqrt()
+
+
+def ddpm(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Trace | None = None
+) -> Tensor:
+    """Walk back the chain with variance beta: Algorithm 2 of Ho et al. 2020, arXiv:2006.11239."""
+    t, s = sigmas[:-1], sigmas[1:]
+    return _walk(denoise, x, sigmas, (s / t) ** 2, _from_table(forward_std(t, s, denoise)), noise, callback)
+
+
+def ancestral(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Trace | None = None
+) -> Tensor:
+    """Walk back the chain with variance beta-tilde, or with the denoiser's own where it learned one.
+
+    Source: Ho et al. 2020, Eq. 7; learned variance: Nichol and Dhariwal 2021, arXiv:2102.09672, Eq. 15.
+    """
+    t, s = sigmas[:-1], sigmas[1:]
+    std = _from_table(posterior_std(t, s))
+    if isinstance(denoise, HasPosterior):
+        learned = denoise.log_var
+        levels = sigmas.to(x.device)
+        std = lambda i, x: (learned(x, levels[i], levels[i + 1]) / 2).exp()  # noqa: E731
+    return _walk(denoise, x, sigmas, (s / t) ** 2, std, noise, callback)
+
+
+def ddim(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: Seeds,
+    callback: Trace | None = None,
+    eta: float = 0.0,
+) -> Tensor:
+    """Walk with eta times the posterior's noise: 0 is deterministic and equals `euler`, 1 is `ancestral`.
+
+    Source: Song et al. 2021, arXiv:2010.02502, Eq. 12 and 16.
+    """
+    t, s = sigmas[:-1], sigmas[1:]
+    std = eta * posterior_std(t, s)
+    keep = (s**2 - std**2).sqrt() / t
+    return _walk(denoise, x, sigmas, keep, _from_table(std) if eta > 0 else None, noise, callback)
+
+
+def euler(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Trace | None = None
+) -> Tensor:
+    """Solve the probability flow dx/dsigma = (x - x0) / sigma by Euler's method, one call a step.
+
+    Source: Karras et al. 2022, arXiv:2206.00364, Eq. 4 with sigma(t) = t.
+    """
+    return _walk(denoise, x, sigmas, sigmas[1:] / sigmas[:-1], None, noise, callback)
+
+
+def heun(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Trace | None = None
+) -> Tensor:
+    """Solve the probability flow by Heun's method, of second order: 2 steps - 1 calls.
+
+    The step to 0, where the slope is not defined, is Euler's. Karras et al. 2022, Algorithm 1.
+    """
+    numbers = sigmas.tolist()
+    sigmas = sigmas.to(x.device)
+    last = len(numbers) - 2
+    for i, (t, s) in enumerate(pairwise(numbers)):
+        x0 = denoise(x, sigmas[i])
+        if callback is not None:
+            callback(i, sigmas[i], x, x0)
+        slope = (x - x0) / t
+        ahead = x + (s - t) * slope
+        if i < last:
+            x0 = denoise(ahead, sigmas[i + 1])
+            if callback is not None:
+                callback(i, sigmas[i + 1], ahead, x0)
+            ahead = x + (s - t) * (slope + (ahead - x0) / s) / 2
+        x = ahead
+    return x

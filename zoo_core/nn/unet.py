@@ -1,0 +1,197 @@
+"""The U-Net of DDPM: residual blocks, group norm, attention at chosen sizes, time in every block.
+
+Source: Ho et al. 2020, arXiv:2006.11239, appendix B. With channels=128, mult=(1, 2, 2, 2), blocks=2 and
+attention at 16 it is their CIFAR-10 network of 35.7 M parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.errors import UsageError
+from zoo_core.nn.embedding import TimeEmbedding
+from zoo_core.types import Cond
+
+M = TypeVar("M", nn.Conv2d, nn.Linear)
+
+
+def zeroed(module: M) -> M:
+    """Set a layer's weights to zero: what it adds to starts as the identity."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return GroupNorm of 32 groups, or of fewer where they would have less than 4 channels each.
+
+    A group of one channel would take away the time that was added to it, a constant over the picture.
+    """
+    most = min(32, max(1, channels // 4))
+    groups = next(count for count in range(most, 0, -1) if channels % count == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """(n, C, H, W) to (n, C', H, W): two convolutions, time added between them."""
+
+    def __init__(self, in_channels: int, out_channels: int, time_width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(time_width, out_channels)
+        self.norm2 = group_norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time(F.silu(time))[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return self.shortcut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """(n, C, H, W) to itself: each pixel looks at all others, in one head."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.project = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, height, width = x.shape
+        tokens = self.qkv(self.norm(x)).reshape(n, 3, 1, c, height * width).transpose(-1, -2)
+        q, k, v = tokens.unbind(1)
+        h = F.scaled_dot_product_attention(q, k, v)
+        return x + self.project(h.transpose(-1, -2).reshape(n, c, height, width))
+
+
+class Block(nn.Module):
+    """A residual block, with attention after it where it is asked for."""
+
+    def __init__(self, in_channels: int, out_channels: int, time: int, dropout: float, attend: bool) -> None:
+        super().__init__()
+        self.residual = ResidualBlock(in_channels, out_channels, time, dropout)
+        self.attention = SelfAttention(out_channels) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return self.attention(self.residual(x, time))
+
+
+class Shrink(nn.Module):
+    """(n, C, H, W) to half the side, rounded up."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Grow(nn.Module):
+    """(n, C, H, W) to the size of the skip that is met next: an odd side was rounded up on its way down."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+class UNet(nn.Module):
+    """Pictures and times to pictures: (n, C, H, W) and (n,) to (n, C, H, W), for any H and W.
+
+    Args:
+        in_channels: C of the data.
+        size: H of the data, by which `attention` finds its place; a side is halved (rounding up) at each
+            level but the last.
+        channels: of the first level, even.
+        mult: factor on channels, a level each.
+        blocks: residual blocks a level on the way down; one more on the way up.
+        attention: sides at which there is attention; the bottom always has it.
+        dropout: in each residual block.
+        time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
+
+    Raises:
+        UsageError: where the picture is too small for so many levels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        size: int,
+        channels: int = 128,
+        mult: Sequence[int] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (16,),
+        dropout: float = 0.0,
+        time_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        most = 1 + math.ceil(math.log2(size))
+        if not 1 <= len(mult) <= most:
+            raise UsageError(
+                f"a U-Net of {len(mult)} levels, mult {list(mult)}, for pictures of side {size}",
+                f"expected: 1 to {most} levels",
+            )
+        sides = [math.ceil(size / 2**level) for level in range(len(mult))]
+        time = 4 * channels
+        self.time = TimeEmbedding(channels, time, time_scale)
+        self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
+
+        width = channels
+        skips = [width]
+        self.down = nn.ModuleList()
+        for level, side in enumerate(sides):
+            for _ in range(blocks):
+                out = channels * mult[level]
+                self.down.append(Block(width, out, time, dropout, side in attention))
+                skips.append(width := out)
+            if level < len(sides) - 1:
+                self.down.append(Shrink(width))
+                skips.append(width)
+
+        self.middle = nn.ModuleList(
+            (Block(width, width, time, dropout, True), Block(width, width, time, dropout, False))
+        )
+
+        self.up = nn.ModuleList()
+        for level, side in reversed(list(enumerate(sides))):
+            for _ in range(blocks + 1):
+                out = channels * mult[level]
+                self.up.append(Block(width + skips.pop(), out, time, dropout, side in attention))
+                width = out
+            if level > 0:
+                self.up.append(Grow(width))
+
+        self.norm = group_norm(width)
+        self.last = zeroed(nn.Conv2d(width, in_channels, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        time = self.time(t)
+        h = self.first(x)
+        skips = [h]
+        for layer in self.down:
+            h = layer(h, time)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, time)
+        for layer in self.up:
+            if isinstance(layer, Grow):
+                h = layer(h, skips[-1].shape[-2:])
+            else:
+                h = layer(torch.cat((h, skips.pop()), dim=1), time)
+        return self.last(F.silu(self.norm(h)))
