@@ -22,6 +22,7 @@ from zoo_core import strict_yaml
 from zoo_core.config import RunConfig, flatten
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
+from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import Manager, manager
 from zoo_core.resolve import config_hash, plain, resolve
 from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
@@ -200,6 +201,8 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
+        if isinstance(made.recipe, HasDenoiser):  # a sampler that does not fit is told before training, not after
+            made.samples(made.request(range(1)))
     state(made.dir, "running")
     metadata = {
         "plugin": made.config.plugin,

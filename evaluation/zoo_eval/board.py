@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -158,7 +159,10 @@ def plain(table: Table, width: int = 80) -> list[str]:
         ).rstrip()
         for cells in zip(*((c.heading, *c.cells) for c in columns), strict=True)
     ]
-    return [*heading(table), *lines, *notes(table)]
+    around = [
+        wrapped for line in notes(table) for wrapped in textwrap.wrap(line, width, subsequent_indent="  ")
+    ]
+    return [*heading(table), *lines, *around]
 
 
 def show_rich(table: Table, width: int) -> None:

@@ -61,7 +61,8 @@ def check_examples(rows: Tensor, info: DataInfo) -> Tensor:
             f"pictures of {rows.dtype}",
             f"expected: integer levels, 0 to {info.levels - 1}; see data.quantise",
         )
-    outside = ((rows < 0) | (rows >= info.levels)).flatten(1).any(1)
+    # int32: in uint8 itself, a comparison with 256 is one with 0
+    outside = ((rows.int() < 0) | (rows.int() >= info.levels)).flatten(1).any(1)
     if bool(outside.any()):
         raise UsageError(
             f"{int(outside.sum())} of {len(rows)} pictures hold levels out of range, "

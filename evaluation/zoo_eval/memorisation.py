@@ -74,9 +74,10 @@ class Memorisation:
     @property
     def verdict(self) -> str:
         """One line for the user."""
-        close = f"{self.close_share:.1%} of samples are as close to a training example as the closest"
-        expected = f"{self.expected_share:.1%} of test examples"
-        return f"{'MEMORISES' if self.memorises else 'does not memorise'}: {close} {expected}"
+        share = (
+            f"{self.close_share:.1%} of samples are copies or nearly (test split: {self.expected_share:.1%})"
+        )
+        return f"{'MEMORISES' if self.memorises else 'does not memorise'}: {share}"
 
     def record(self) -> dict[str, Any]:
         """Return it as plain data."""

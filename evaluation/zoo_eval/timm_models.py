@@ -58,7 +58,7 @@ def cached_weights(name: str) -> Path | None:
     return None
 
 
-def load(name: str, path: Path) -> nn.Module:
+def load(name: str, path: Path) -> Any:
     """Return a model without its classifier, all its weights from a file.
 
     Raises:
@@ -68,7 +68,7 @@ def load(name: str, path: Path) -> nn.Module:
 
     weights = read_weights(path)
 
-    def made(seed: int) -> nn.Module:
+    def made(seed: int) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             overlay = {"state_dict": dict(weights)}

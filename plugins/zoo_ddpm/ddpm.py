@@ -47,7 +47,7 @@ class DDPMModel(Config):
     """Clamp the guess at a picture to [-1, 1] at every step; points are never clamped."""
     vlb_terms: int = Field(64, ge=1)
     """Step terms of the bound that an example evaluates; T - 1 or more is all of them."""
-    channels: int = Field(48, ge=2, multiple_of=2)
+    channels: int = Field(32, ge=2, multiple_of=2)
     """U-Net: channels of the first level."""
     mult: tuple[int, ...] = Field((1, 2), min_length=1)
     """U-Net: factor on channels, one a level; each level halves the side."""
@@ -66,10 +66,13 @@ class DDPMModel(Config):
 class DDPMOptim(Config):
     """The optimiser."""
 
-    net: OptimizerConfig = OptimizerConfig(lr=1e-3, schedule="cosine", warmup=100)
+    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
     """Of the network."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
+
+
+POINTS = Preset({"train.steps": 4000, "train.batch_size": 256}, "points are cheap: larger batches")
 
 
 class DDPMConfig(RunConfig):
@@ -83,10 +86,11 @@ class DDPMConfig(RunConfig):
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
         ),
         "default@mnist": Preset(
-            {"model.channels": 32, "model.mult": (1, 2, 2), "model.attention": (7,), "train.steps": 6000}
-            | {"train.batch_size": 128},
+            {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
+            | {"train.steps": 4000, "train.batch_size": 64},
             "the default network with one level more",
         ),
+        **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
         "paper@cifar10": Preset(
             {"model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 2, "model.attention": (16,)}
             | {"model.dropout": 0.1, "optim.net.lr": 2e-4, "optim.net.schedule": "constant"}
@@ -101,7 +105,7 @@ class DDPMConfig(RunConfig):
     """The chain and the network."""
     optim: DDPMOptim = DDPMOptim()
     """Optimisation."""
-    train: TrainConfig = TrainConfig(steps=3000, batch_size=64, ema=EmaConfig(decay=0.995))
+    train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""
 
 

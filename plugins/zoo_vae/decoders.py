@@ -150,7 +150,7 @@ class DiscretisedLogistic:
         return torch.logsumexp(log_weight + logistic_log_prob(x[:, None], mean, log_scale, self.levels), 1)
 
     def mean(self, out: Tensor) -> Tensor:
-        """Return the mean over the L levels: -1 + 2 / (L - 1) times the sum over inner edges of P(x > edge)."""
+        """Return the mean over the L levels: -1 + 2 / (L - 1) times the sum over edges of P(x > edge)."""
         log_weight, mean, log_scale = self.split(out)
         weight, rate = log_weight.exp(), torch.exp(-log_scale)
         above = torch.zeros_like(mean[:, 0])

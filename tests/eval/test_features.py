@@ -71,6 +71,12 @@ def test_pictures_that_are_no_levels_are_refused(rows, message):
     assert message in str(error.value)
 
 
+def test_all_of_256_levels_are_allowed():
+    # catches a comparison in uint8, where 256 is 0: every 8-bit picture would be refused
+    every = torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)
+    assert check_examples(every, DataInfo("eight-bit", (1, 8, 8), levels=256)) is every
+
+
 def test_the_first_bad_picture_is_named():
     # catches a message that leaves the user to search 50,000 pictures
     rows = torch.zeros(9, 1, 8, 8, dtype=torch.uint8)

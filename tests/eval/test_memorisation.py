@@ -29,7 +29,7 @@ def test_distances_are_the_exact_ones(rng):
 
 
 def test_a_copycat_is_caught(digits, held_out):
-    # catches a comparison that is strict where test pictures repeat training pictures
+    # catches distances to the wrong split, and a verdict upside down
     found = judge_distances(nearest_distances(digits.train.x[:300], digits.train), held_out)
     assert found.memorises
     assert found.median_ratio == 0
@@ -90,6 +90,13 @@ def test_data_that_repeat_themselves_accuse_nobody(rng):
     found = judge_distances(nearest_distances(train, Resident(train)), distances)
     assert not found.memorises
     assert found.median_ratio == 1
+
+
+def test_a_copycat_is_caught_where_a_few_test_pictures_are_copies_too():
+    # catches a strict comparison with a limit of zero: then no copy is ever close
+    test = torch.cat((torch.zeros(5), torch.rand(95) + 1)).double()
+    assert judge_distances(torch.zeros(50).double(), test).memorises
+    assert not judge_distances(test, test).memorises
 
 
 def test_nothing_to_judge_is_refused():

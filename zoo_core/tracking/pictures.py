@@ -165,7 +165,7 @@ def _samples(run: Run, path: Path, title: str) -> None:
 
 
 def _strip(run: Run, path: Path) -> None:
-    """Draw what a diffusion model takes the picture to be (its x0), from noise on the left to data."""
+    """Draw a diffusion sampler on its way from noise, on the left, to pictures."""
     request = run.request(range(STRIP_ROWS))
     drawn = run.samples(
         SampleRequest(request.noise, request.cond, request.sampler, request.steps, trace=True)

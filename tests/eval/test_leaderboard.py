@@ -1,0 +1,339 @@
+"""Results read strictly, grouped by protocol, and ranked no further than they can be told apart."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.eval.fakes import protocol
+from zoo_core.errors import UsageError
+from zoo_eval.board import fitting, plain, printable, show_rich
+from zoo_eval.commands import leaderboard
+from zoo_eval.leaderboard import rank, tables
+from zoo_eval.results import Bad, Stored, collect, parse, read
+from zoo_eval.student import mean_interval, t_quantile, t_two_sided, welch
+
+
+def result(plugin="wgan", fd=5.0, seed=0, *, memorises=False, floor=0.05, likelihood=(), **changes):
+    how = protocol(**changes)
+    return {
+        "schema": 1,
+        "plugin": plugin,
+        "family": "gan",
+        "data": how.data,
+        "seed": seed,
+        "config_hash": f"{plugin}-hash",
+        "protocol": {"name": how.name, "version": how.version, "hash": how.hash, "fields": how.fields},
+        "metrics": {
+            "FD[digits]": {"value": fd, "better": "lower"},
+            "IS[digits]": {"value": 3.0, "better": ""},
+            "recall[digits]": {"value": 1 / (1 + fd), "better": "higher"},
+        },
+        "likelihood": list(likelihood),
+        "memorisation": {"memorises": memorises},
+        "floor": {"value": floor},
+        "cost": {"train_seconds": 12.5, "images_seen": 64000, "nfe": 1, "parameters": 1000, "updates": {}},
+    }
+
+
+def stored(*results):
+    return [Stored(Path(f"{k}.json"), one) for k, one in enumerate(results)]
+
+
+def ranks(table):
+    return [(r.row.plugin, r.rank, r.mark) for r in table.rows]
+
+
+def seeds(plugin, values, **changes):
+    return [result(plugin, value, k, **changes) for k, value in enumerate(values)]
+
+
+# -- Student
+
+
+@pytest.mark.parametrize("df", [1, 2, 3.7, 10, 200])
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.5, 4.0, 60.0])
+def test_students_t_agrees_with_scipy(df, t):
+    # catches a tail counted once, a wrong power of the cosine
+    from scipy import stats
+
+    assert t_two_sided(t, df) == pytest.approx(2 * stats.t.sf(t, df), abs=1e-9)
+    assert t_quantile(df) == pytest.approx(stats.t.ppf(0.975, df), rel=1e-6)
+
+
+def test_welch_and_the_interval_agree_with_scipy():
+    # catches equal variances assumed, n for n - 1
+    from scipy import stats
+
+    a, b = [1.0, 1.4, 0.8, 1.1], [1.9, 2.6, 1.2]
+    assert welch(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-6)
+    mean, width = mean_interval(a)
+    low, high = stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(a))
+    assert (mean - width, mean + width) == pytest.approx((low, high), rel=1e-6)
+    assert mean_interval([2.0]) == (2.0, None)
+    assert welch([1.0], b) is None
+    assert welch([1.0, 1.0], [1.0, 1.0]) == 1.0
+    assert welch([1.0, 1.0], [2.0, 2.0]) == 0.0
+
+
+# -- ranking
+
+
+def test_different_protocols_never_share_a_table():
+    # catches 2,000 samples ranked with 50,000, and one extractor's distances with another's
+    made = tables(
+        stored(
+            result("a", 1.0),
+            result("b", 2.0, n_generated=50_000),
+            result("c", 3.0, extractor_sha256="c" * 64),
+            result("d", 0.5, data="mnist"),
+            result("e", 4.0),
+        )
+    )
+    assert sorted([r.row.plugin for r in table.rows] for table in made) == [["a", "e"], ["b"], ["c"], ["d"]]
+    assert len({(table.data, table.protocol["hash"]) for table in made}) == 4
+
+
+def test_seeds_of_one_config_make_one_row_and_configs_stay_apart():
+    # catches the best seed shown for the mean, and two configs averaged
+    other = result("wgan", 9.0, 5) | {"config_hash": "other"}
+    (table,) = tables(stored(*seeds("wgan", [1.0, 2.0, 3.0]), other))
+    assert [(r.row.config_hash, r.row.seeds, r.mean) for r in table.rows] == [
+        ("wgan-hash", (0, 1, 2), 2.0),
+        ("other", (5,), 9.0),
+    ]
+    assert table.rows[0].width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-5)
+
+
+def test_neighbours_that_can_not_be_told_apart_share_a_rank():
+    # catches a rank read off noise
+    (table,) = tables(
+        stored(
+            *seeds("first", [1.0, 1.1, 0.9]),
+            *seeds("second", [1.05, 1.2, 0.95]),
+            *seeds("third", [5.0, 5.1, 4.9]),
+            *seeds("fourth", [9.0]),
+        )
+    )
+    assert ranks(table) == [("first", 1, ""), ("second", 1, "="), ("third", 3, ""), ("fourth", 4, "?")]
+
+
+def test_higher_is_better_where_it_is():
+    # catches a leaderboard upside down
+    (table,) = tables(stored(result("low", 9.0), result("high", 1.0)), metric="recall")
+    assert table.better == "higher"
+    assert [r.row.plugin for r in table.rows] == ["high", "low"]
+
+
+def test_what_memorises_is_shown_and_not_ranked():
+    # catches the training set as the best generative model
+    (table,) = tables(stored(result("copycat", 0.001, memorises=True), result("wgan", 5.0)))
+    assert ranks(table) == [("wgan", 1, ""), ("copycat", None, "memorises")]
+
+
+def test_below_twice_the_floor_all_are_tied():
+    # catches a ranking by what real pictures would differ by
+    (table,) = tables(
+        stored(
+            *seeds("a", [0.06, 0.061, 0.059]),
+            *seeds("b", [0.09, 0.091, 0.089]),
+            *seeds("c", [0.3, 0.31, 0.29]),
+        )
+    )
+    assert ranks(table) == [("a", 1, "floor"), ("b", 1, "floor"), ("c", 3, "")]
+
+
+def test_the_inception_score_is_shown_and_never_ranks():
+    # catches a ranking by a score that a copy of one picture a class maximises
+    with pytest.raises(UsageError, match="never ranked"):
+        tables(stored(result()), metric="IS")
+    with pytest.raises(UsageError, match="no column 'recal'") as error:
+        tables(stored(result()), metric="recal")
+    assert "recall[digits]" in str(error.value)
+
+
+def test_likelihoods_rank_within_their_kind_only():
+    # catches a bound ranked with an exact figure
+    def record(name, bits, bound):
+        return {"name": name, "bits_per_dim": bits, "se": 0.01, "bound": bound}
+
+    (table,) = tables(
+        stored(
+            result("vae", 5.0, likelihood=[record("elbo", 2.0, True), record("iwae-64", 1.9, True)]),
+            result("hist", 6.0, likelihood=[record("exact", 2.4, False)]),
+            result("ddpm", 4.0, likelihood=[record("elbo", 1.5, True)]),
+        ),
+        metric="elbo",
+    )
+    assert ranks(table) == [("ddpm", 1, ""), ("vae", 2, "?"), ("hist", None, "n/a")]
+    text = "\n".join(plain(table))
+    assert "<=1.900 iwae-64" in text
+    assert "2.400 exact" in text
+
+
+def test_a_singular_covariance_never_ranks():
+    # catches FID of fewer pictures than features: the next column that may, ranks
+    one, other = result("a", 1.0), result("b", 2.0)
+    one["metrics"]["FD[digits]"]["better"] = ""
+    (table,) = tables(stored(one, other))
+    assert table.metric == "recall[digits]"
+
+
+def test_filters_and_what_there_is():
+    # catches an empty board without a word
+    both = stored(result("a"), result("b", data="mnist", name="standard"))
+    assert [t.data for t in tables(both, data="mnist")] == ["mnist"]
+    assert [t.data for t in tables(both, protocol="quick-1")] == ["digits"]
+    assert [t.data for t in tables(both, protocol=protocol().hash[:6])] == ["digits"]
+    with pytest.raises(UsageError, match="there are: digits quick"):
+        tables(both, data="cifar10")
+    assert tables([]) == []
+
+
+# -- the store
+
+
+def dump(path, one):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(one if isinstance(one, str) else json.dumps(one))
+
+
+def changed(**changes):
+    return {**result(), **changes}
+
+
+def forged(column, value):
+    one = copy.deepcopy(result())
+    one["metrics"][column]["value"] = value
+    return one
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "Expecting value"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "no JSON object"),
+        (json.dumps(result()).replace('"value": 5.0', '"value": NaN'), "NaN is no JSON number"),
+        (json.dumps(result()).replace('"value": 5.0', '"value": -Infinity'), "-Infinity is no JSON number"),
+        (json.dumps(result()).replace('"value": 5.0', '"value": 1e999'), "no finite value"),
+        (forged("FD[digits]", -0.1), "below 0"),
+        (forged("FD[digits]", True), "no finite value"),
+        (forged("FD[digits]", "5"), "no finite value"),
+        (forged("IS[digits]", 0.5), "below 1"),
+        (changed(schema=2), "schema 2"),
+        (changed(seed="0"), "no 'seed'"),
+        (changed(plugin=""), "no 'plugin'"),
+        (changed(data="mnist"), "other data"),
+        (changed(memorisation={}), "no verdict"),
+        (changed(floor={"value": None}), "floor"),
+        (changed(likelihood=[{"name": "exact"}]), "no finite value"),
+        ({k: v for k, v in result().items() if k != "metrics"}, "not scored"),
+        (changed(protocol={**result()["protocol"], "hash": "0" * 12}), "its fields give"),
+        (json.dumps(changed(plugin="x" * (1 << 20))), "bytes"),
+    ],
+)
+def test_a_bad_file_is_listed_with_its_reason(tmp_path, content, reason):
+    # catches a forged or broken file on the board, or one that takes the others with it
+    dump(tmp_path / "bad" / "result.json", content)
+    dump(tmp_path / "good" / "result.json", result())
+    found, bad = collect([tmp_path])
+    assert [one.result["plugin"] for one in found] == ["wgan"]
+    assert len(bad) == 1
+    assert reason in bad[0].reason
+    assert "\n" not in bad[0].reason
+
+
+def test_files_that_can_not_be_read_are_listed(tmp_path):
+    # catches a traceback on a folder or on bytes that are no text
+    (tmp_path / "result.json").write_bytes(b"\xff\xfe\x00")
+    assert isinstance(read(tmp_path / "result.json"), Bad)
+    assert isinstance(read(tmp_path / "none.json"), Bad)
+    (tmp_path / "folder" / "result.json").mkdir(parents=True)
+    assert isinstance(read(tmp_path / "folder" / "result.json"), Bad)
+
+
+def test_the_same_run_in_two_folders_is_one_seed(tmp_path):
+    # catches an interval that shrinks because a file was copied
+    dump(tmp_path / "runs" / "a" / "result.json", result())
+    dump(tmp_path / "results" / "a" / "result.json", result())
+    dump(tmp_path / "results" / "a" / "result-more.json", result(n_generated=50_000))
+    found, bad = collect([tmp_path / "runs", tmp_path / "results"])
+    assert len(found) == 2
+    assert bad == []
+    assert parse(json.dumps(result())) == result()
+
+
+# -- shown
+
+
+def crowd():
+    return stored(
+        *seeds("a-plugin-with-a-name", [10.123, 10.5, 10.9]),
+        *seeds("wgan", [5.0, 5.2, 5.1]),
+        result("copycat", 0.01, memorises=True, likelihood=[]),
+        result(
+            "ddpm", 0.06, likelihood=[{"name": "vlb-1000", "bits_per_dim": 3.21, "se": 0.1, "bound": True}]
+        ),
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_table_fits_its_terminal(width):
+    # catches lines that wrap; what was left out comes back where there is room
+    (table,) = tables(crowd())
+    lines = plain(table, width)
+    assert max(map(len, lines)) <= width
+    headings = [column.heading for column in fitting(table, width)]
+    assert headings[:4] == ["#", "model", "FD[digits]", "seeds"]
+    assert ("images" in headings) == (width >= 100)
+
+
+def test_a_table_says_its_protocol_and_its_marks():
+    # catches a number without its protocol, and a mark without its meaning
+    (table,) = tables(crowd())
+    text = "\n".join(plain(table, 100))
+    assert f"digits, protocol quick-1 ({protocol().hash})" in text
+    assert "2000 samples against 1437" in text
+    assert "~ within twice the floor of 0.05" in text
+    assert "- memorises its training set" in text
+    assert "±" in text
+    assert "<=3.210 vlb-1000" in text
+
+
+def test_a_strangers_text_can_not_drive_the_terminal(capsys):
+    # catches escape sequences and rich's markup in a submitted name
+    (table,) = tables(stored(result("\x1b[2J[red]evil[/red]")))
+    assert "\x1b" not in "\n".join(plain(table))
+    show_rich(table, 80)
+    assert "[red]evil[/red]" in capsys.readouterr().out
+    assert printable("a\x07b\nc") == "a?b?c"
+
+
+def test_the_command_lists_ranks_and_bad_files(tmp_path, home):
+    # catches a verb that is wired to nothing
+    for k, one in enumerate((result("wgan", 5.0), result("vae", 7.0))):
+        dump(home / "runs" / str(k) / "result.json", one)
+    dump(home / "runs" / "bad" / "result.json", "{}")
+    shown = CliRunner().invoke(leaderboard, [])
+    assert shown.exit_code == 0
+    assert shown.stdout.index("wgan") < shown.stdout.index("vae")
+    assert "left out" in shown.stderr
+    as_json = CliRunner().invoke(leaderboard, ["--json", "--data", "digits", str(home / "runs")])
+    read_back = json.loads(as_json.stdout)
+    assert [row["plugin"] for row in read_back["tables"][0]["rows"]] == ["wgan", "vae"]
+    assert read_back["bad"][0]["reason"].startswith("schema None")
+    empty = CliRunner().invoke(leaderboard, [str(tmp_path / "home" / "runs" / "bad")])
+    assert "no results" in empty.stdout
+    missing = CliRunner().invoke(leaderboard, ["nowhere"])
+    assert isinstance(missing.exception, UsageError)
+
+
+def test_ranking_nothing_is_nothing():
+    # catches an index error on an empty group
+    assert rank([], "FD[digits]", "lower") == []
