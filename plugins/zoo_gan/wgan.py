@@ -19,8 +19,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, OptimizerConfig, Preset, RunConfig, TrainConfig
-from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator
+from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator, init_weights
 from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
@@ -29,10 +29,16 @@ from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Sample
 class WGANModel(Config):
     """The two networks and their game."""
 
-    latent_dim: int = Field(64, ge=1)
+    latent_dim: int = Field(8, ge=1)
     """Dimensions of the generator's latent z."""
-    width: int = Field(64, ge=1)
+    generator_width: int = Field(64, ge=1)
     """Channels beside the picture; each layer away from it has twice as many."""
+    hidden: int = Field(256, ge=0)
+    """Width of a fully connected layer between the latent and the generator's convolutions; 0 for none."""
+    critic_width: int = Field(32, ge=1)
+    """Channels of the critic beside the picture; each layer away from it has twice as many."""
+    init: Literal["torch", "dcgan"] = "torch"
+    """Initial weights: torch's own, or DCGAN's N(0, 0.02)."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator."""
     critic_norm: Literal["batch", "none"] = "batch"
@@ -59,16 +65,27 @@ class WGANConfig(RunConfig):
         "paper": Preset(
             {
                 "model.latent_dim": 100,
+                "model.hidden": 0,
+                "model.init": "dcgan",
+                "model.generator_width": 64,
+                "model.critic_width": 64,
                 "model.n_critic": 5,
                 "model.clip": 0.01,
                 "train.batch_size": 64,
                 "optim.critic.lr": 5e-5,
                 "optim.generator.lr": 5e-5,
+                "train.ema.decay": 0.0,
             },
             "Arjovsky et al. 2017, Algorithm 1 and section 4.1 (DCGAN nets)",
         ),
         "tiny": Preset(
-            {"model.width": 8, "train.steps": 20, "train.batch_size": 16, "train.log_every": 5},
+            {
+                "model.generator_width": 8,
+                "model.critic_width": 8,
+                "train.steps": 20,
+                "train.batch_size": 16,
+                "train.log_every": 5,
+            },
             "a few seconds, for tests",
         ),
     }
@@ -77,7 +94,7 @@ class WGANConfig(RunConfig):
     """Networks."""
     optim: WGANOptim = WGANOptim()
     """Optimisers."""
-    train: TrainConfig = TrainConfig(steps=1500, batch_size=64)
+    train: TrainConfig = TrainConfig(steps=2000, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 
 
@@ -101,11 +118,15 @@ class WGAN(Recipe):
         self.generator: nn.Module
         self.critic: nn.Module
         if data.is_image:
-            self.generator = DCGANGenerator(model.latent_dim, data.shape, model.width, model.generator_norm)
-            self.critic = DCGANCritic(data.shape, model.width, model.critic_norm)
+            self.generator = DCGANGenerator(
+                model.latent_dim, data.shape, model.generator_width, model.generator_norm, model.hidden
+            )
+            self.critic = DCGANCritic(data.shape, model.critic_width, model.critic_norm)
         else:
-            self.generator = PerceptronGenerator(model.latent_dim, data.shape, model.width)
-            self.critic = PerceptronCritic(data.shape, model.width)
+            self.generator = PerceptronGenerator(model.latent_dim, data.shape, model.generator_width)
+            self.critic = PerceptronCritic(data.shape, model.critic_width)
+        if model.init == "dcgan":
+            self.apply(init_weights)
 
     def stages(self) -> Sequence[Stage]:
         config = self.config

@@ -109,7 +109,7 @@ class VAEConfig(RunConfig):
         ),
         "default@mnist": Preset(
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.dropout": 0.0, "train.steps": 5000},
-            "the default network, wider; 60,000 pictures need no dropout in so few steps",
+            "the default network, wider and without dropout",
         ),
         **dict.fromkeys(
             ("default@moons", "default@ring", "default@two-gaussians", "default@swiss-roll"), POINTS

@@ -106,6 +106,7 @@ def test_a_matrix_does_every_run_and_tells_the_first_bad_status(
     capsys.readouterr()
     assert invoke(["run", "plugin=noise,histogram", "seed=0,1", *FAST[1:]]) == 0
     assert len(list((home / "runs" / "digits").glob("*/*/result.json"))) == 4
+    assert invoke(["run", "plugin=noise,histogram", "seed=9", "device=cuda:99", *FAST[1:]]) == 5
 
 
 def test_samples_are_written_as_a_grid_and_as_numbers(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,11 +105,11 @@ def invoke(args: Sequence[str] | None = None) -> int:
     from zoo_core.errors import Mistakes, ZooError
 
     try:
-        zoo.main(args=list(args) if args is not None else None, prog_name="zoo", standalone_mode=False)
+        words = None if args is None else list(args)
+        # click hands back the status of an Exit, and otherwise what the command returned: None.
+        status = zoo.main(args=words, prog_name="zoo", standalone_mode=False)
     except ZooError as error:
         return _tell(error, *(error.mistakes if isinstance(error, Mistakes) else (error,)))
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except click.ClickException as error:
         error.show()
         return 2
@@ -129,7 +129,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
         except ZooError as plain:
             return _tell(plain, plain)
         raise  # a bug of ours keeps its traceback
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _tell(error: Exception, *lines: Exception) -> int:

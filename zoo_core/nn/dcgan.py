@@ -6,6 +6,7 @@ convolutions of 4 x 4 to the picture; the critic mirrors it. Smaller pictures ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -39,7 +40,10 @@ def _norm(kind: Norm) -> Callable[[int], nn.Module]:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Initialise as the paper does: weights N(0, 0.02), batch norm's scale N(1, 0.02), biases 0."""
+    """Initialise one module as the paper does: weights N(0, 0.02), batch norm's scale N(1, 0.02), biases 0.
+
+    For a whole network: `net.apply(init_weights)`.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -57,10 +61,16 @@ class DCGANGenerator(nn.Module):
         shape: (C, H, W) of a picture.
         width: channels before the last layer; each layer before has twice as many.
         norm: after each hidden layer; the output has none, as in the paper.
+        hidden: width of a fully connected layer before the projection; 0 for none, as in the paper.
     """
 
     def __init__(
-        self, latent_dim: int, shape: tuple[int, ...], width: int = 64, norm: Norm = "batch"
+        self,
+        latent_dim: int,
+        shape: tuple[int, ...],
+        width: int = 64,
+        norm: Norm = "batch",
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         channels, height, side = shape
@@ -68,9 +78,12 @@ class DCGANGenerator(nn.Module):
         self.latent_shape = (latent_dim,)
         self._bottom = (width * 2 ** (count - 1), height >> count, side >> count)
         make_norm = _norm(norm)
-        self.project = nn.Linear(
-            latent_dim, self._bottom[0] * self._bottom[1] * self._bottom[2], bias=norm == "none"
-        )
+        mapping: list[nn.Module] = []
+        if hidden:
+            mapping = [nn.Linear(latent_dim, hidden, bias=norm == "none")]
+            mapping += [nn.BatchNorm1d(hidden) if norm == "batch" else nn.Identity(), nn.ReLU(inplace=True)]
+        last = nn.Linear(hidden or latent_dim, math.prod(self._bottom), bias=norm == "none")
+        self.project = nn.Sequential(*mapping, last)
         layers: list[nn.Module] = [make_norm(self._bottom[0]), nn.ReLU(inplace=True)]
         for depth in reversed(range(1, count)):
             wide, narrow = width * 2**depth, width * 2 ** (depth - 1)
@@ -81,7 +94,6 @@ class DCGANGenerator(nn.Module):
             ]
         layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
         self.net = nn.Sequential(*layers)
-        self.apply(init_weights)
 
     def forward(self, z: Tensor, cond: object = None) -> Tensor:
         return self.net(self.project(z).unflatten(1, self._bottom))
@@ -111,7 +123,6 @@ class DCGANCritic(nn.Module):
             ]
         last = width * 2 ** (count - 1) * (height >> count) * (side >> count)
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, 1))
-        self.apply(init_weights)
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:
         return torch.squeeze(self.net(x), 1)
