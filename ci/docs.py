@@ -32,7 +32,9 @@ def cli_page() -> str:
     for name in zoo.list_commands(context):
         command = zoo.get_command(context, name)
         assert command is not None
-        inner = click.Context(command, info_name=name, parent=context, max_content_width=100, terminal_width=100)
+        inner = click.Context(
+            command, info_name=name, parent=context, max_content_width=100, terminal_width=100
+        )
         parts += [f"\n## zoo {name}\n", "```text", command.get_help(inner), "```"]
     return NOTE + "\n".join(parts) + "\n"
 
@@ -62,7 +64,9 @@ PAGES = {"cli.md": cli_page, "models.md": models_page}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
@@ -73,7 +77,9 @@ def main() -> int:
             if not check:
                 path.write_text(text)
     if stale:
-        print(("stale: " if check else "written: ") + ", ".join(stale) + (" (next: make docs)" if check else ""))
+        print(
+            ("stale: " if check else "written: ") + ", ".join(stale) + (" (next: make docs)" if check else "")
+        )
     return int(check and bool(stale))
 
 

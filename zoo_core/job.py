@@ -201,7 +201,9 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
-        if isinstance(made.recipe, HasDenoiser):  # a sampler that does not fit is told before training, not after
+        if isinstance(
+            made.recipe, HasDenoiser
+        ):  # a sampler that does not fit is told before training, not after
             made.samples(made.request(range(1)))
     state(made.dir, "running")
     metadata = {

@@ -26,7 +26,8 @@ def likelihood_text(record: Mapping[str, Any]) -> str:
     # A bound from below on log p bounds bits from above; nats are of log p itself.
     sign = ("<= " if bits else ">= ") if record.get("bound") else ""
     error = f" ± {number(record['se'])}" if record.get("se") is not None else ""
-    note = ", ".join(filter(None, (record["name"], record.get("note", ""))))
+    spread = "dequantised" if record.get("dequantisation") == "uniform" else ""
+    note = ", ".join(filter(None, (record["name"], spread, record.get("note", ""))))
     return f"{sign}{value:.3f}{error} {'bits/dim' if bits else 'nats'} ({note})"
 
 

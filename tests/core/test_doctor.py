@@ -38,7 +38,14 @@ def test_the_doctor_names_the_clash_and_its_cure(home: Path, tmp_path: Path) -> 
 
 
 def test_a_run_that_needs_it_says_so_in_one_sentence(home: Path, tmp_path: Path) -> None:
-    words = ["run", "plugin=wgan", "preset=tiny", "track.wandb=off", "track.pictures=false", "eval.baselines=false"]
+    words = [
+        "run",
+        "plugin=wgan",
+        "preset=tiny",
+        "track.wandb=off",
+        "track.pictures=false",
+        "eval.baselines=false",
+    ]
     done = zoo([*words, "data=mnist", f"data.root={tmp_path}"], home, tmp_path / "fake")
     assert done.returncode == 5
     assert done.stderr.count("error:") == 1

@@ -210,7 +210,9 @@ def wandb_files(folder: Path) -> list[Path]:
     return list(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
-def test_wandb_is_offline_without_a_key_and_moves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_is_offline_without_a_key_and_moves_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     words = [w for w in WORDS if not w.startswith("track.wandb")]
     with contextlib.suppress(FileNotFoundError):

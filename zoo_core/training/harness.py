@@ -100,11 +100,13 @@ class Harness:
         self.stages = list(recipe.stages())
         self.stage_steps = _split_steps(self.stages, config.steps)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self._members: dict[str, list[nn.Parameter]] = {}
         self._schedules: list[Callable[[int], None]] = []
         self._rngs: dict[str, torch.Generator] = {}
         self._trainable = {id(p) for p in recipe.parameters() if p.requires_grad}
         self._thawed: Phase | None = None
         self._last: dict[str, Tensor] = {}
+        self._totals: dict[str, tuple[Tensor | float, int]] = {}
         self._autocast = _autocast(config, data.device)
         # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
         self._checks_each_step = data.device.type == "cpu"
@@ -142,6 +144,7 @@ class Harness:
             config = stage.optimizers[name]
             phases = [phase for phase in stage.phases if phase.optimizer == name]
             members = {id(p): p for phase in phases for p in self._parameters(phase)}
+            self._members[name] = list(members.values())
             self.optimizers[name] = build_optimizer(config, [(names[i], p) for i, p in members.items()])
             schedule = build_schedule(config, self.optimizers[name], self.stage_steps[self.counts.stage])
             if schedule is not None:
@@ -207,7 +210,8 @@ class Harness:
         for _ in range(repeat):
             batch = self.data.next(self.config.batch_size)
             context = Context(counts.step, counts.step / steps, counts.stage_images, rng)
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
+                parameter.grad = None
             try:
                 loss = self._backward(phase, batch, context)
             except torch.OutOfMemoryError as error:
@@ -262,14 +266,19 @@ class Harness:
     # -- what is not finite
 
     def _check(self, stage: Stage, phase: Phase, loss: Loss) -> None:
-        self._last[f"{phase.name}/loss"] = loss.loss.detach()
-        for name, value in loss.log.items():
-            self._last[f"{phase.name}/{name}"] = value
+        seen = {"loss": loss.loss.detach(), **loss.log}
+        for short, value in seen.items():
+            name = f"{phase.name}/{short}"
+            self._last[name] = value
+            total, count = self._totals.get(name, (0.0, 0))
+            self._totals[name] = (total + value, count + 1)
         if self._checks_each_step and not math.isfinite(loss.loss.item()):
             raise self._diverged(stage, phase.name, "its loss")
 
     def _values(self, stage: Stage) -> dict[str, float]:
-        values = {name: float(value) for name, value in self._last.items()}
+        """Return the mean of every logged value since the last record."""
+        values = {name: float(total) / count for name, (total, count) in self._totals.items()}
+        self._totals.clear()
         for name, value in values.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 raise self._diverged(stage, name.removesuffix("/loss"), "its loss")
