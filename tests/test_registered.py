@@ -126,7 +126,7 @@ def test_every_sampler_drives_every_denoiser(name: str, data: str, sampler: str,
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_is_scored_drawn_and_recorded(name: str, home: Path) -> None:
-    """The whole job on real digits: every figure is finite, the pictures are there, the record is strict JSON."""
+    """The whole job on real digits: finite figures, pictures that are there, a record in strict JSON."""
     result = zoo_core.run(config(name, "digits", "eval.baselines=false", "track.progress=false"))
     folder = Path(result["run_dir"])
     recorded = json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)

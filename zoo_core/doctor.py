@@ -8,13 +8,11 @@ import platform
 import re
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo_core.errors import MachineError
-
-MEND_TORCH = "pip install --upgrade torch torchvision"
+from zoo_core.libraries import MEND_TORCH, installed, is_clash
 
 
 class Finding(NamedTuple):
@@ -26,45 +24,20 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def explain_import(error: BaseException) -> None:
-    """Raise the plain sentence for an import error whose cause is a known clash of libraries.
-
-    Raises:
-        MachineError: where torch and torchvision were built for different versions.
-    """
-    if "torchvision::" in str(error) or ("torchvision" in str(error) and "undefined symbol" in str(error)):
-        raise mismatch(str(error)) from error
-
-
-def mismatch(reason: str) -> MachineError:
-    """Return the error for a torchvision that was not built for the installed torch."""
-    return MachineError(
-        f"torch {_version('torch')} and torchvision {_version('torchvision')} do not fit together ({reason})",
-        f"next: {MEND_TORCH}",
-    )
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
-
-
 MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn", "torch-fidelity": "torch_fidelity"}
 """Import names of the distributions whose own name is another."""
 
 
 def _imports(name: str) -> Finding:
-    found = _version(name)
+    found = installed(name)
     if found == "missing":
         return Finding(name, found, "not installed", f"pip install {name}")
     try:
         importlib.import_module(MODULES.get(name, name))
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        if "torchvision::" in str(error):
-            return Finding(name, found, f"does not fit torch {_version('torch')} ({reason})", MEND_TORCH)
+        if is_clash(error):
+            return Finding(name, found, f"does not fit torch {installed('torch')} ({reason})", MEND_TORCH)
         return Finding(name, found, reason, f"pip install --force-reinstall {name}")
     return Finding(name, found)
 

@@ -76,7 +76,11 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return provenance(str(self.device), self.entry.distribution)
+        """Where this run's figures come from: code, machine, data, seeds."""
+        return provenance(str(self.device), self.entry.distribution) | {
+            "data": {"name": self.data.info.name, "sha256": self.data.sha256},
+            "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
+        }
 
     def request(
         self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None

@@ -53,7 +53,7 @@ def final_bytes(folder: Path) -> dict[str, str]:
 
 
 def test_a_run_killed_at_20_random_moments_ends_in_the_same_bytes(home: Path) -> None:
-    """SIGKILL at any moment of a run, then the same command again, until it is done: nothing is lost or moved."""
+    """SIGKILL at any moment, then the same command again, until it is done: nothing is lost or moved."""
     started = time.monotonic()
     whole = job("whole")
     whole.start()

@@ -122,7 +122,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
         )  # the reader has left: nothing to flush to
         return 0
     except Exception as error:
-        from zoo_core.doctor import explain_import
+        from zoo_core.libraries import explain_import
 
         try:
             explain_import(error)

@@ -218,7 +218,7 @@ def load_entry(kind: str, entry: Entry, field: str = "target") -> Any:
     Raises:
         PluginError: where the import fails; it names the distribution.
     """
-    from zoo_core.doctor import explain_import
+    from zoo_core.libraries import explain_import
 
     target = getattr(entry.spec, field)
     try:

@@ -173,11 +173,11 @@ class WandB:
     @hookimpl
     def zoo_run_finished(self, run: Any, result: Mapping[str, Any]) -> None:
         if self._run is not None:
-            metrics = result.get("metrics", {})
-            self._run.summary.update({name: cell.get("value") for name, cell in metrics.items()})
-            self._run.summary.update(
-                {f"{row['kind']}": row["value"] for row in result.get("likelihood", []) if "value" in row}
-            )
+            figures = {name: cell["value"] for name, cell in result.get("metrics", {}).items()}
+            for record in result.get("likelihood", []):
+                unit = "bits_per_dim" if "bits_per_dim" in record else "nats"
+                figures[f"{record['name']} {unit}"] = record[unit]
+            self._run.summary.update(figures)
             self._finish(0)
 
     @hookimpl

@@ -1,0 +1,37 @@
+"""The libraries beneath: which version is there, and the clash between two of them that users meet."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from zoo_core.errors import MachineError
+
+MEND_TORCH = "pip install --upgrade torch torchvision"
+
+
+def installed(name: str) -> str:
+    """Return a distribution's version, or "missing"."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def is_clash(error: BaseException) -> bool:
+    """Return whether an import failed because torchvision was built for another torch."""
+    text = str(error)
+    return "torchvision::" in text or ("torchvision" in text and "undefined symbol" in text)
+
+
+def explain_import(error: BaseException) -> None:
+    """Raise the plain sentence for an import error whose cause is that clash; else return.
+
+    Raises:
+        MachineError: with the command that mends it.
+    """
+    if is_clash(error):
+        both = f"torch {installed('torch')} and torchvision {installed('torchvision')}"
+        raise MachineError(
+            f"{both} do not fit together ({error})",
+            f"next: {MEND_TORCH}",
+        ) from error
