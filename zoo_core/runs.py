@@ -210,10 +210,9 @@ def build(
             f"plugin {config.plugin!r} failed to build: {type(error).__name__}: {error}",
             "next: ZOO_DEBUG=1 shows the traceback",
         ) from error
-    if device.type == "cuda" and dataset.info.is_image:
-        recipe = recipe.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    else:
-        recipe = recipe.to(device)
+    recipe = recipe.to(device)
+    if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
+        recipe = recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = TrainData(dataset.train, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
