@@ -125,17 +125,16 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
         config, entry = RunConfig, None
     owner, see = (f"plugin {plugin!r}", f"see: zoo show {plugin}") if entry else ("a run", "")
     flat = {canonical(config, key, value): value for key, value in flat.items()}
-    for kind, section in (("dataset", "data"), ("sampler", "sampler")):
-        name = str(flat.get(f"{section}.name") or config.model_fields[section].get_default().name)
-        try:
-            config = _with_section(config, kind, section, name)
-        except NotFoundError as error:
-            mistakes.append(error)
-            flat.pop(f"{section}.name")
-    preset, problem = _preset(config, str(flat.get("preset") or ""), config.model_fields["data"].default.name)
+    config = _chosen(config, "dataset", "data", flat, mistakes)
+    overrides, problem = _preset(
+        config, str(flat.get("preset") or ""), config.model_fields["data"].default.name
+    )
     if problem is not None:
         mistakes.append(problem)
-    preset = {canonical(config, key, value): value for key, value in flatten(preset).items()}
+    preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
+    config = _chosen(config, "sampler", "sampler", preset | flat, mistakes)
+    if any(isinstance(mistake, NotFoundError) for mistake in mistakes):
+        flat = {key: value for key, value in flat.items() if key not in ("data.name", "sampler.name")}
     if entry is None:  # its own options are unknown: judge only what every run has
         flat = {k: v for k, v in flat.items() if k.split(".")[0] in RunConfig.model_fields}
     made, more = validate(config, {"plugin": plugin} | preset | flat, owner, see)
@@ -145,12 +144,22 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     return made
 
 
-def _with_section(config: type[RunConfig], kind: str, section: str, name: str) -> type[RunConfig]:
-    """Return the config with a section's class replaced by the one of the named dataset or sampler."""
+def _chosen(
+    config: type[RunConfig], kind: str, section: str, flat: Mapping[str, Any], mistakes: list[ZooError]
+) -> type[RunConfig]:
+    """Return the config with a section's class replaced by the one of the named dataset or sampler.
+
+    An unknown name is added to the mistakes and leaves the config as it is.
+    """
     default = config.model_fields[section].get_default()
+    name = str(flat.get(f"{section}.name") or default.name)
     if not name:  # a sampler left to the model
         return config
-    found = manager().find(kind, name)
+    try:
+        found = manager().find(kind, name)
+    except NotFoundError as error:
+        mistakes.append(error)
+        return config
     options: type[Config] = load_entry(kind, found, "config")
     kept = default.model_dump() if isinstance(default, options) else {}
     inner = options(**(kept | {"name": name}))

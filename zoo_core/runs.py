@@ -212,7 +212,7 @@ def build(
         ) from error
     recipe = recipe.to(device)
     if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
-        recipe = recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        recipe = recipe.to(memory_format=torch.channels_last)
     data = TrainData(dataset.train, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)

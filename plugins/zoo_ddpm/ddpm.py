@@ -72,7 +72,10 @@ class DDPMOptim(Config):
     """Largest norm of the gradient."""
 
 
-POINTS = Preset({"train.steps": 4000, "train.batch_size": 256}, "points are cheap: larger batches")
+POINTS = Preset(
+    {"train.steps": 6000, "train.batch_size": 256, "model.width": 192, "sampler.name": "heun"},
+    "points are cheap: larger batches; DDIM's last step in 50 is wider than their finest structure",
+)
 
 
 class DDPMConfig(RunConfig):

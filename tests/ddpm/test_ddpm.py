@@ -134,8 +134,8 @@ def test_a_trained_network_learns_its_data(prediction):
     """Catches a model whose samples do not follow its training: points on a ring of radius 0.7."""
     made = recipe(MOONS, **{"model.prediction": prediction, "model.width": 64})
     rng = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(made.parameters(), 3e-3)
-    for _ in range(400):
+    optimizer = torch.optim.Adam(made.parameters(), 2e-3)
+    for _ in range(1500):
         angle = 2 * math.pi * torch.rand(256, generator=rng)
         x = 0.7 * torch.stack((angle.cos(), angle.sin()), 1)
         optimizer.zero_grad()

@@ -144,6 +144,14 @@ def test_the_critics_loss_leaves_the_generator_alone_and_the_other_way_round() -
     assert all(p.grad is not None for p in recipe.generator.parameters())
 
 
+def test_the_clipped_critics_value_is_never_called_a_distance() -> None:
+    """E22: clipping makes it K-Lipschitz with an unknown K, so what is logged is a gap between scores."""
+    config = resolve(["plugin=wgan", "preset=tiny"])
+    assert isinstance(config, WGANConfig)
+    logged = WGAN(config, DIGITS).critic_phase(batch(torch.zeros(8, 1, 8, 8)), context()).log
+    assert list(logged) == ["score_gap"]
+
+
 def test_the_generators_loss_is_its_half_of_the_critics() -> None:
     real, fake = torch.randn(9), torch.randn(9)
     torch.testing.assert_close(critic_loss(real, fake), -(real.mean() + generator_loss(fake)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +28,21 @@ class MLPBlock(nn.Module):
         return h + self.second(F.silu(self.first(self.norm(h)) + self.time(F.silu(time))))
 
 
+OCTAVES = 3
+"""Of the coordinates' sinusoids, the slowest of wavelength 6."""
+
+
+def fourier(x: Tensor) -> Tensor:
+    """Return coordinates with their sinusoids, (n, D) to (n, (1 + 2 OCTAVES) D).
+
+    A network of bare coordinates learns the fine structure of a density last (Tancik et al. 2020,
+    arXiv:2006.10739).
+    """
+    near = x.clamp(-1.5, 1.5)  # beyond, where training has hardly been, waves would make up structure
+    waves = [near * (math.pi / 3 * 2**octave) for octave in range(OCTAVES)]
+    return torch.cat([x, *(w.sin() for w in waves), *(w.cos() for w in waves)], dim=1)
+
+
 class MLP(nn.Module):
     """Points and times to points: (n, D) and (n,) to (n, D); the last layer starts at zero.
 
@@ -38,7 +56,7 @@ class MLP(nn.Module):
     def __init__(self, dims: int, width: int = 128, blocks: int = 3, time_scale: float = 1.0) -> None:
         super().__init__()
         self.time = TimeEmbedding(width, width, time_scale)
-        self.first = nn.Linear(dims, width)
+        self.first = nn.Linear((1 + 2 * OCTAVES) * dims, width)
         self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(blocks))
         self.last = nn.Linear(width, dims)
         nn.init.zeros_(self.last.weight)
@@ -46,7 +64,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         time = self.time(t)
-        h = self.first(x)
+        h = self.first(fourier(x))
         for block in self.blocks:
             h = block(h, time)
         # No norm here: what is linear in x, as the noise is at high levels, passes straight through.
