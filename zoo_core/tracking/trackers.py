@@ -151,7 +151,8 @@ class WandB:
             "name": f"{run.config.data.name}-{run.config.plugin}-s{run.config.seed}",
             "group": f"{run.config.data.name}-{run.config.plugin}",
             "config": plain(run.config),
-            "dir": str(run.dir),
+            # W&B's background process keeps the working directory of its first run
+            "dir": str(run.dir.resolve()),
         }
         try:
             self._run = wandb.init(mode=mode, settings=settings, **facts)
