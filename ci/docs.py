@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
+from pydantic.fields import FieldInfo
 
 from zoo_core.cli import zoo
-from zoo_core.config import options, type_name
+from zoo_core.config import RunConfig, options, type_name
 from zoo_core.registry.manager import load_entry, manager
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by ci/docs.py from the code; do not edit. -->\n\n"
 
 
-def ours(kind: str) -> list[object]:
+def ours(kind: str) -> list[Any]:
     """Return our own specs: a page must not depend on what else is installed."""
     return [entry.spec for entry in manager().entries(kind) if entry.distribution == "genzoo"]
 
@@ -39,25 +42,32 @@ def cli_page() -> str:
     return NOTE + "\n".join(parts) + "\n"
 
 
+def option_table(rows: Iterable[tuple[str, FieldInfo]]) -> list[str]:
+    """Return a table of options, or nothing where there are none."""
+    lines = []
+    for key, info in rows:
+        kind = type_name(info.annotation).replace("|", "\\|")
+        lines.append(f"| `{key}` | {kind} | `{info.default}` | {info.description} |")
+    head = ["\n| option | type | default | meaning |", "| --- | --- | --- | --- |"]
+    return [*head, *lines] if lines else []
+
+
 def models_page() -> str:
-    """Return every model with its presets and its own options, and every sampler and dataset."""
-    parts = ["# Models, samplers, datasets\n"]
+    """Return the options of every run, then each model's presets and what it has or changes."""
+    common = {key: info.default for key, info in options(RunConfig)}
+    parts = ["# Models, samplers, datasets\n", "## Every run\n"]
+    parts += ["Options are given as `key=value`; a model's own defaults stand under its name."]
+    parts += option_table(options(RunConfig))
     for spec in ours("plugin"):
         config = load_entry("plugin", manager().find("plugin", spec.name), "config")
-        parts.append(f"## {spec.name}\n\n{spec.summary}. Family {spec.family}. {spec.paper}\n")
+        facts = ". ".join(filter(None, (spec.summary, f"Family {spec.family}", spec.paper)))
+        parts.append(f"\n## {spec.name}\n\n{facts}\n")
         parts += [f"- `preset={key}`: {preset.source}" for key, preset in config.PRESETS.items()]
-        rows = [(k, i) for k, i in options(config) if k.split(".")[0] in ("model", "optim", "train")]
-        if rows:
-            parts.append("\n| option | type | default | meaning |\n| --- | --- | --- | --- |")
-        for key, info in rows:
-            kind = type_name(info.annotation).replace("|", "\\|")
-            parts.append(f"| `{key}` | {kind} | `{info.default}` | {info.description} |")
-        parts.append("")
+        parts += option_table((k, i) for k, i in options(config) if common.get(k, i) != i.default)
     for title, kind in (("Samplers", "sampler"), ("Datasets", "dataset")):
-        parts.append(f"## {title}\n\n| name | what it is |\n| --- | --- |")
+        parts.append(f"\n## {title}\n\n| name | what it is |\n| --- | --- |")
         parts += [f"| `{spec.name}` | {spec.summary} |" for spec in ours(kind)]
-        parts.append("")
-    return NOTE + "\n".join(parts)
+    return NOTE + "\n".join(parts) + "\n"
 
 
 PAGES = {"cli.md": cli_page, "models.md": models_page}

@@ -141,7 +141,7 @@ class TrainConfig(Config):
     checkpoint_every: int = Field(500, ge=1)
     """Steps between checkpoints; the last two are kept."""
     picture_every: int = Field(0, ge=0)
-    """Steps between sample grids on fixed noise; 0 for a tenth of the run."""
+    """Steps between sample grids on fixed noise; 0 for a quarter of the run."""
 
 
 class SampleConfig(Config):
