@@ -10,6 +10,7 @@ from typing import Any
 
 import pluggy
 
+from zoo_core.errors import PluginError, ZooError
 from zoo_core.registry.manager import Manager
 
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -41,6 +42,27 @@ class Events:
         finally:
             for name in names:
                 self.here.pm.unregister(name=name)
+
+    def ask(self, hook: str, **facts: Any) -> list[Any]:
+        """Return what every implementation of a hook answers, None left out.
+
+        Raises:
+            PluginError: where one raises; it names the plugin and the hook. A ZooError passes as it is.
+        """
+        answers = []
+        for implementation in self.here.hooks(hook):
+            try:
+                answer = implementation.function(*(facts[name] for name in implementation.argnames))
+            except (ZooError, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                raise PluginError(
+                    f"plugin {implementation.plugin_name} failed in {hook}: {type(error).__name__}: {error}",
+                    "next: ZOO_DEBUG=1 shows the traceback",
+                ) from error
+            if answer is not None:
+                answers.append(answer)
+        return answers
 
     def tell(self, event: str, **facts: Any) -> None:
         """Call every implementation of an event's hook with the arguments it asks for."""

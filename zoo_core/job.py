@@ -23,7 +23,7 @@ from zoo_core.config import RunConfig, flatten
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.interfaces import HasDenoiser
-from zoo_core.registry.manager import Manager, manager
+from zoo_core.registry.manager import manager
 from zoo_core.resolve import config_hash, plain, resolve
 from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
 from zoo_core.tracking import pictures, trackers
@@ -130,11 +130,10 @@ def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
             listeners.append(trackers.WandB())
         with events.listening(listeners):
             try:
-                for implementation in here.hooks("zoo_preflight"):
-                    implementation.function(made)
+                events.ask("zoo_preflight", run=made)
                 _write_config(made)
                 _train(made, events, signals)
-                result = _finish(made, events, here)
+                result = _finish(made, events)
                 state(folder, "finished")
                 events.tell("zoo_run_finished", run=made, result=result)
                 return result
@@ -201,10 +200,8 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
-        if isinstance(
-            made.recipe, HasDenoiser
-        ):  # a sampler that does not fit is told before training, not after
-            made.samples(made.request(range(1)))
+        if isinstance(made.recipe, HasDenoiser):
+            made.samples(made.request(range(1)))  # a sampler that does not fit is told before training
     state(made.dir, "running")
     metadata = {
         "plugin": made.config.plugin,
@@ -238,7 +235,7 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
     made.cost = cost(made)
 
 
-def _finish(made: Run, events: Events, here: Manager) -> dict[str, Any]:
+def _finish(made: Run, events: Events) -> dict[str, Any]:
     """Score, draw and record a trained run."""
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -251,11 +248,8 @@ def _finish(made: Run, events: Events, here: Manager) -> dict[str, Any]:
     }
     if made.config.eval.protocol != "none":
         made.say("scoring")
-        for implementation in here.hooks("zoo_score"):
-            scored = implementation.function(made)
-            if scored is not None:
-                result |= scored
-                break
+        for scored in events.ask("zoo_score", run=made)[:1]:
+            result |= scored
     weights = checkpoint.listed(made.dir / "checkpoints")[-1]
     result["weights_sha256"] = checkpoint.verify(weights)["weights.safetensors"]
     result["provenance"] = made.provenance

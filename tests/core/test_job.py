@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from zoo_core.cli import main
-from zoo_core.errors import DivergedError, Interrupted, MachineError
+from zoo_core.errors import DivergedError, Interrupted, MachineError, PluginError
 from zoo_core.events import Events, hookimpl
 from zoo_core.job import locked, resume, run
 from zoo_core.registry.manager import manager
@@ -176,6 +176,26 @@ def test_events_give_each_listener_what_it_asks_for() -> None:
     events.tell("zoo_log", run=None, step=5, values={})
     assert heard == [("log", 4)]
     assert said == []
+
+
+@pytest.mark.parametrize("hook", ["zoo_preflight", "zoo_score"])
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(0)])
+def test_a_hook_that_must_answer_and_raises_is_named(hook: str, error: BaseException, home: Path) -> None:
+    """Catches a plugin that ends the process, and a run that is called finished without its score."""
+
+    def fail(run: Any) -> None:
+        raise error
+
+    fail.__name__ = hook
+    name = manager().pm.register(type("Broken", (), {hook: staticmethod(hookimpl(fail))})())
+    words = [w.replace("eval.protocol=none", "eval.baselines=false") for w in WORDS]
+    try:
+        with pytest.raises(PluginError, match=hook) as caught:
+            run(resolve([*words, "run_dir=here"]))
+    finally:
+        manager().pm.unregister(name=name)
+    assert caught.value.status == 4
+    assert json.loads((Path("here") / "run.json").read_text())["state"] == "failed"
 
 
 def test_a_diverged_run_is_recorded_and_keeps_its_last_good_checkpoint(home: Path) -> None:
