@@ -26,37 +26,31 @@ hookspec = pluggy.HookspecMarker("zoo")
 @hookspec
 def zoo_plugins() -> list[PluginSpec]:
     """Return the models this distribution brings."""
-    raise NotImplementedError
 
 
 @hookspec
 def zoo_samplers() -> list[SamplerSpec]:
     """Return the samplers this distribution brings."""
-    raise NotImplementedError
 
 
 @hookspec
 def zoo_datasets() -> list[DatasetSpec]:
     """Return the datasets this distribution brings."""
-    raise NotImplementedError
 
 
 @hookspec
 def zoo_extractors() -> list[ExtractorSpec]:
     """Return the feature networks this distribution brings."""
-    raise NotImplementedError
 
 
 @hookspec
 def zoo_metrics() -> list[MetricSpec]:
     """Return the figures this distribution computes from features."""
-    raise NotImplementedError
 
 
 @hookspec
 def zoo_commands() -> list[CommandSpec]:
     """Return the verbs this distribution adds to the command line."""
-    raise NotImplementedError
 
 
 @hookspec(firstresult=True)
