@@ -58,7 +58,11 @@ def test_only_what_a_phase_updates_gets_gradients() -> None:
         return wrapped
 
     recipe.critic_loss = spy(recipe.critic_loss)  # type: ignore[method-assign]
-    recipe.generator_loss = lambda batch, context: (_ for _ in ()).throw(MachineError("stop"))  # type: ignore
+
+    def stop(batch: Any, context: Any) -> Any:
+        raise MachineError("stop")
+
+    recipe.generator_loss = stop  # type: ignore[method-assign]
     run = harness(recipe, steps=1)
     with pytest.raises(MachineError, match="stop"):
         run.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def records(path: Path) -> Iterator[Any]:
             place += left
             continue
         length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        if place + HEADER + length > len(data):
+            return  # still being written
         whole += data[place + HEADER : place + HEADER + length]
         place += HEADER + length
         if kind in (FULL, LAST):
@@ -33,6 +36,18 @@ def records(path: Path) -> Iterator[Any]:
             record.ParseFromString(whole)
             yield record
             whole = b""
+
+
+def written(folder: Path) -> Path:
+    """Return the run's one file once its background writer has put the last record, `exit`, into it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+        if found and any(record.WhichOneof("record_type") == "exit" for record in records(found[0])):
+            assert len(found) == 1
+            return found[0]
+        time.sleep(0.1)
+    pytest.fail(f"no finished W&B file under {folder}")
 
 
 def test_wandb_gets_config_losses_pictures_and_scores(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +61,7 @@ def test_wandb_gets_config_losses_pictures_and_scores(home: Path, monkeypatch: p
         "run_dir=here",
     ]
     assert invoke(words) == 0
-    (path,) = Path("here").glob("wandb/offline-run-*/run-*.wandb")
+    path = written(Path("here"))
     config: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     summary: dict[str, Any] = {}

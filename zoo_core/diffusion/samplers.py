@@ -83,11 +83,16 @@ def ancestral(
     Source: Ho et al. 2020, Eq. 7; learned variance: Nichol and Dhariwal 2021, arXiv:2102.09672, Eq. 15.
     """
     t, s = sigmas[:-1], sigmas[1:]
-    std = _from_table(posterior_std(t, s))
+    std: Std
     if isinstance(denoise, HasPosterior):
         learned = denoise.log_var
         levels = sigmas.to(x.device)
-        std = lambda i, x: (learned(x, levels[i], levels[i + 1]) / 2).exp()  # noqa: E731
+
+        def std(i: int, x: Tensor) -> Tensor | float:
+            return (learned(x, levels[i], levels[i + 1]) / 2).exp()
+
+    else:
+        std = _from_table(posterior_std(t, s))
     return _walk(denoise, x, sigmas, (s / t) ** 2, std, noise, callback)
 
 

@@ -30,7 +30,7 @@ from zoo_core.registry.spec import (
 
 GROUP = "zoo"
 
-KINDS: dict[str, tuple[str, type]] = {
+KINDS: dict[str, tuple[str, type[Any]]] = {
     "plugin": ("zoo_plugins", PluginSpec),
     "sampler": ("zoo_samplers", SamplerSpec),
     "dataset": ("zoo_datasets", DatasetSpec),
@@ -116,8 +116,8 @@ class Manager:
                 for spec in specs:
                     if not isinstance(spec, kind_of_spec):
                         raise TypeError(f"{hook} returned {spec!r}; expected {kind_of_spec.__name__}")
-                    if not NAME.fullmatch(spec.name):  # type: ignore[attr-defined]
-                        raise ValueError(f"name {spec.name!r} does not match {NAME.pattern}")  # type: ignore[attr-defined]
+                    if not NAME.fullmatch(spec.name):
+                        raise ValueError(f"name {spec.name!r} does not match {NAME.pattern}")
             except KeyboardInterrupt:
                 raise
             except BaseException as error:

@@ -180,7 +180,8 @@ def _strip(run: Run, path: Path) -> None:
 
 
 def _field(run: Run, path: Path) -> None:
-    denoise = run.recipe.denoiser()  # type: ignore[operator]
+    assert isinstance(run.recipe, HasDenoiser)
+    denoise = run.recipe.denoiser()
     real = run.data.train.rows(torch.arange(min(POINTS, len(run.data.train))))
     spread = float(real.std())
 
