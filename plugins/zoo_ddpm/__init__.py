@@ -8,6 +8,8 @@ from zoo_core.registry.spec import PluginSpec
 
 hookimpl = pluggy.HookimplMarker("zoo")
 
+TASKS = ("unconditional", "class", "text")
+
 
 @hookimpl
 def zoo_plugins() -> list[PluginSpec]:
@@ -19,5 +21,15 @@ def zoo_plugins() -> list[PluginSpec]:
             config="zoo_ddpm.ddpm:DDPMConfig",
             summary="Denoising diffusion, trained to predict the noise; drives every sampler",
             paper="arXiv:2006.11239",
-        )
+            tasks=TASKS,
+        ),
+        PluginSpec(
+            name="iddpm",
+            family="diffusion",
+            target="zoo_ddpm.iddpm:IDDPM",
+            config="zoo_ddpm.iddpm:IDDPMConfig",
+            summary="Improved DDPM: learned variance of the reverse steps, cosine schedule",
+            paper="arXiv:2102.09672",
+            tasks=TASKS,
+        ),
     ]

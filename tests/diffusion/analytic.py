@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,22 +42,22 @@ class OneAtATime(Noise):
 
 
 class Exact:
-    """A Denoiser in closed form under a variance-preserving or variance-exploding clock.
+    """A Denoiser in closed form under any clock.
 
     Args:
         x0_of: (x, sigma shaped to broadcast) -> E[x0 | x].
-        schedule: variance-preserving with discrete levels; None for variance-exploding and continuous.
+        schedule: of the levels; None for variance-exploding ones from 0.002 to 80, continuous.
     """
 
     space = "data"
 
-    def __init__(self, x0_of: Callable[[Tensor, Tensor], Tensor], schedule: DiscreteVP | None = None) -> None:
+    def __init__(self, x0_of: Callable[[Tensor, Tensor], Tensor], schedule: Any = None) -> None:
         self.x0_of = x0_of
         self.schedule = schedule
         self.levels = None if schedule is None else schedule.levels
         self.sigma_min = 0.002 if schedule is None else schedule.ratio_min
         self.sigma_max = 80.0 if schedule is None else schedule.ratio_max
-        self.prior_std = math.sqrt(1 + self.sigma_max**2) if schedule is not None else self.sigma_max
+        self.prior_std = self.sigma_max if schedule is None else schedule.prior_std
 
     def alpha(self, sigma: Tensor) -> Tensor:
         return torch.ones_like(sigma) if self.schedule is None else self.schedule.alpha_of(sigma)

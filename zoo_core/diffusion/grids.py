@@ -6,6 +6,8 @@ called at the first S of them.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -63,6 +65,23 @@ def linspace(denoise: Denoiser, steps: int) -> Tensor:
         )
     count = _checked(steps, denoise.levels)
     return _at(denoise.levels, torch.linspace(count, 1, steps, dtype=torch.float64))
+
+
+def geometric(denoise: Denoiser, steps: int) -> Tensor:
+    """Return levels of a constant ratio from sigma_max to sigma_min, and then 0.
+
+    What Langevin dynamics need: at each level the walk must still be near the next one's distribution.
+    Source: Song and Ermon 2019, arXiv:1907.05600, section 3.1.
+
+    Raises:
+        UsageError: where steps is less than 1.
+    """
+    if steps < 1:
+        raise UsageError(f"{steps} sampling steps", "expected: at least 1")
+    first, last = math.log(denoise.sigma_max), math.log(denoise.sigma_min)
+    sigmas = torch.linspace(first, last, steps, dtype=torch.float64).exp()
+    sigmas[0] = denoise.sigma_max
+    return _ending_in_zero(sigmas)
 
 
 def karras(denoise: Denoiser, steps: int) -> Tensor:

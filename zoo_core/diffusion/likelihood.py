@@ -23,10 +23,10 @@ from torch import Tensor
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.samplers import forward_std, posterior_std
 from zoo_core.errors import UsageError
-from zoo_core.interfaces import Denoiser
+from zoo_core.interfaces import Denoiser, HasPosterior
 from zoo_core.seeds import Seeds
 
-Variance = Literal["beta", "beta-tilde"]
+Variance = Literal["beta", "beta-tilde", "learned"]
 Decoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x0, mean, std) -> log p(x0 | x_1), elementwise, in nats."""
 
@@ -113,22 +113,27 @@ def bound(
 
     Each example draws one noise a piece. With fewer terms than the chain has, each example draws one t from
     each stratum of 2..T (`strata`) and weighs it by the stratum's size: the sum's expectation is unchanged.
-    L_0, the decoder's, has variance beta_1 under both choices, since beta-tilde_1 is 0.
+    L_0, the decoder's, has variance beta_1 under both fixed choices, since beta-tilde_1 is 0.
 
     Args:
         denoise: with discrete levels.
         x0: (n, *shape), level centres or points.
         noise: one stream an example.
-        variance: of the reverse steps.
+        variance: of the reverse steps; learned asks the denoiser.
         decoder: `discretised_gaussian(L)`, or `gaussian_log_prob` for points.
         terms: step terms an example evaluates; None for all T - 1.
 
     Raises:
-        UsageError: for a denoiser whose levels are continuous: it has no chain.
+        UsageError: for a denoiser whose levels are continuous: it has no chain; or whose variance is asked
+            for and was not learned.
     """
     if denoise.levels is None:
         raise UsageError(
             "a variational bound asked of a model with continuous time", "expected: discrete levels"
+        )
+    if variance == "learned" and not isinstance(denoise, HasPosterior):
+        raise UsageError(
+            "a learned variance asked of a model that learned none", "expected: beta, beta-tilde"
         )
     levels = denoise.levels.to(x0.device, torch.float64)
     steps = len(levels)
@@ -136,19 +141,25 @@ def bound(
     sizes = edges.diff()
     clean = x0.double()
 
-    def guess(sigma: Tensor) -> Tensor:
-        eps = noise.randn(x0.shape[1:])
-        return denoise(x0 + like(sigma, x0) * eps, sigma).double()
+    def noisy(sigma: Tensor) -> Tensor:
+        return x0 + like(sigma, x0) * noise.randn(x0.shape[1:])
+
+    def spread(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        if isinstance(denoise, HasPosterior) and variance == "learned":
+            return (denoise.log_var(x, t, s).double() / 2).exp()
+        fixed = posterior_std(t, s) if variance == "beta-tilde" and bool((s > 0).all()) else None
+        return like(forward_std(t, s, denoise) if fixed is None else fixed, clean)
 
     pieces = [prior_kl(x0, float(levels[-1]), denoise.prior_std)]
     for first, size in zip(edges[:-1], sizes, strict=True):
         chosen = first + (noise.rand(()) * size).long().clamp(max=size - 1)
         t, s = levels[chosen - 1], levels[chosen - 2]
-        std = forward_std(t, s, denoise) if variance == "beta" else posterior_std(t, s)
-        kl = step_kl(clean, guess(t), like(t, clean), like(s, clean), like(std, clean))
+        x = noisy(t)
+        guess = denoise(x, t).double()
+        kl = step_kl(clean, guess, like(t, clean), like(s, clean), spread(x, t, s))
         pieces.append(size * kl.flatten(1).sum(1))
-    first_level = levels[0].expand(len(x0))
-    std = forward_std(first_level, torch.zeros_like(first_level), denoise)
-    log_prob = decoder(clean, guess(first_level), like(std, clean))
+    t = levels[0].expand(len(x0))
+    x = noisy(t)
+    log_prob = decoder(clean, denoise(x, t).double(), spread(x, t, torch.zeros_like(t)))
     pieces.append(-log_prob.flatten(1).sum(1))
     return torch.stack(pieces, 1)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from zoo_core.config import SamplerConfig
+from zoo_core.config import SampleConfig, SamplerConfig
+
+
+class GuidedSampleConfig(SampleConfig):
+    """How samples are drawn."""
+
+    guidance: float = Field(0.0, ge=-1, le=100)
+    """w: how much the condition is exaggerated; 0 is the conditional model itself, -1 the unconditional."""
+    guide: Literal["free", "classifier"] = "free"
+    """Guide by the model's own unconditional guess, or by a classifier of noisy data (model.classifier)."""
 
 
 class DDIMConfig(SamplerConfig):
@@ -12,3 +23,39 @@ class DDIMConfig(SamplerConfig):
 
     eta: float = Field(0.0, ge=0, le=1)
     """Share of the posterior's noise: 0 is deterministic, 1 is ancestral."""
+
+
+class LangevinConfig(SamplerConfig):
+    """Options of `langevin`."""
+
+    step: float = Field(0.1, gt=0, le=1)
+    """Length of a step, as a share of the level's variance."""
+    level: float = Field(0.2, gt=0)
+    """The level, sigma: lower ones blur the data less and take longer, in proportion to 1 / sigma^2."""
+
+
+class AnnealedLangevinConfig(SamplerConfig):
+    """Options of `annealed-langevin`."""
+
+    step: float = Field(0.12, gt=0, le=1)
+    """Length of a step, as a share of the level's variance: epsilon / sigma_min^2 of the paper."""
+    repeats: int = Field(8, ge=1)
+    """Steps at each level: T of the paper."""
+
+
+class PredictorCorrectorConfig(SamplerConfig):
+    """Options of `predictor-corrector`."""
+
+    corrector_steps: int = Field(1, ge=0)
+    """Langevin steps after each step of the reverse SDE."""
+    snr: float = Field(0.16, gt=0)
+    """Signal-to-noise ratio that sets the length of a Langevin step: r of the paper."""
+
+
+class FlowConfig(SamplerConfig):
+    """Options of `pf-ode`."""
+
+    rtol: float = Field(1e-4, gt=0)
+    """Error allowed in a step, relative to the sample."""
+    atol: float = Field(1e-4, gt=0)
+    """Error allowed in a step, absolute."""

@@ -148,3 +148,15 @@ def heun(
             ahead = x + (s - t) * (slope + (ahead - x0) / s) / 2
         x = ahead
     return x
+
+
+def euler_maruyama(
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Trace | None = None
+) -> Tensor:
+    """Solve the reverse SDE by the Euler-Maruyama method in the clock sigma^2; the last step adds no noise.
+
+    In sigma-space it is dx = -(t^2 - s^2) score, with noise of variance t^2 - s^2 a step, whatever the
+    schedule. Source: Song et al. 2021, arXiv:2011.13456, Eq. 6; the clock makes a step Algorithm 2's.
+    """
+    t, s = sigmas[:-1], sigmas[1:]
+    return _walk(denoise, x, sigmas, (s / t) ** 2, _from_table((t**2 - s**2).sqrt()), noise, callback)

@@ -51,6 +51,16 @@ def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
     return torch.linspace(first, last, steps, dtype=torch.float64)
 
 
+def cosine_betas(steps: int, offset: float = 0.008, most: float = 0.999) -> Tensor:
+    """Return the betas whose alpha_bar_t is cos^2((t / T + s) / (1 + s) pi / 2), (T,) float64.
+
+    Each is at most `most`, or the last would be 1. Nichol and Dhariwal 2021, arXiv:2102.09672, Eq. 17.
+    """
+    t = torch.arange(steps + 1, dtype=torch.float64) / steps
+    alpha_bar = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=most)
+
+
 class DiscreteVP(nn.Module):
     """The variance-preserving chain of T steps: alpha_bar_t = prod(1 - beta_i), alpha^2 + sigma^2 = 1.
 

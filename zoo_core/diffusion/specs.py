@@ -6,15 +6,35 @@ from zoo_core.registry.spec import SamplerSpec
 
 _FUNCTION = "zoo_core.diffusion.samplers:{}".format
 _GRID = "zoo_core.diffusion.grids:{}".format
+_LANGEVIN = "zoo_core.diffusion.langevin:{}".format
+_OPTIONS = "zoo_core.diffusion.options:{}".format
 
 DDIM = SamplerSpec(
     name="ddim",
     target=_FUNCTION("ddim"),
     grid=_GRID("trailing"),
     steps=50,
-    config="zoo_core.diffusion.options:DDIMConfig",
+    config=_OPTIONS("DDIMConfig"),
     summary="Deterministic, or with sampler.eta of the posterior's noise",
     paper="arXiv:2010.02502",
+)
+
+ANCESTRAL = SamplerSpec(
+    name="ancestral",
+    target=_FUNCTION("ancestral"),
+    grid=_GRID("trailing"),
+    steps=250,
+    summary="The reverse chain with variance beta-tilde, or a learned one",
+    paper="arXiv:2006.11239",
+)
+
+HEUN = SamplerSpec(
+    name="heun",
+    target=_FUNCTION("heun"),
+    grid=_GRID("karras"),
+    steps=18,
+    summary="Probability flow by Heun's method, 2 steps - 1 calls",
+    paper="arXiv:2206.00364",
 )
 
 SAMPLERS: list[SamplerSpec] = [
@@ -26,14 +46,7 @@ SAMPLERS: list[SamplerSpec] = [
         summary="The reverse chain with variance beta, as in Ho et al.",
         paper="arXiv:2006.11239",
     ),
-    SamplerSpec(
-        name="ancestral",
-        target=_FUNCTION("ancestral"),
-        grid=_GRID("trailing"),
-        steps=250,
-        summary="The reverse chain with variance beta-tilde, or a learned one",
-        paper="arXiv:2006.11239",
-    ),
+    ANCESTRAL,
     DDIM,
     SamplerSpec(
         name="euler",
@@ -43,12 +56,65 @@ SAMPLERS: list[SamplerSpec] = [
         summary="Probability flow by Euler's method",
         paper="arXiv:2206.00364",
     ),
+    HEUN,
     SamplerSpec(
-        name="heun",
-        target=_FUNCTION("heun"),
+        name="dpmpp-2m",
+        target="zoo_core.diffusion.multistep:dpmpp_2m",
         grid=_GRID("karras"),
-        steps=18,
-        summary="Probability flow by Heun's method, 2 steps - 1 calls",
-        paper="arXiv:2206.00364",
+        steps=20,
+        summary="Probability flow by DPM-Solver++(2M), second order at one call a step",
+        paper="arXiv:2211.01095",
+    ),
+    SamplerSpec(
+        name="dpmpp-sde",
+        target="zoo_core.diffusion.multistep:dpmpp_sde",
+        grid=_GRID("karras"),
+        steps=50,
+        summary="Reverse SDE by SDE-DPM-Solver++(2M), one call a step",
+        paper="arXiv:2211.01095",
+    ),
+    SamplerSpec(
+        name="euler-maruyama",
+        target=_FUNCTION("euler_maruyama"),
+        grid=_GRID("karras"),
+        steps=250,
+        summary="Reverse SDE by the Euler-Maruyama method",
+        paper="arXiv:2011.13456",
+    ),
+    SamplerSpec(
+        name="predictor-corrector",
+        target=_LANGEVIN("predictor_corrector"),
+        grid=_GRID("karras"),
+        steps=125,
+        config=_OPTIONS("PredictorCorrectorConfig"),
+        summary="Reverse SDE, each step corrected by Langevin dynamics; 2 steps - 1 calls",
+        paper="arXiv:2011.13456",
+    ),
+    SamplerSpec(
+        name="langevin",
+        target=_LANGEVIN("langevin"),
+        grid=_GRID("geometric"),
+        steps=1000,
+        config=_OPTIONS("LangevinConfig"),
+        summary="Langevin dynamics at one level; keeps the weights of distant modes wrong",
+        paper="arXiv:1907.05600",
+    ),
+    SamplerSpec(
+        name="annealed-langevin",
+        target=_LANGEVIN("annealed_langevin"),
+        grid=_GRID("geometric"),
+        steps=60,
+        config=_OPTIONS("AnnealedLangevinConfig"),
+        summary="Langevin dynamics down a ladder of levels, sampler.repeats calls each",
+        paper="arXiv:1907.05600",
+    ),
+    SamplerSpec(
+        name="pf-ode",
+        target="zoo_core.diffusion.flow:pf_ode",
+        grid=_GRID("karras"),
+        steps=50,
+        config=_OPTIONS("FlowConfig"),
+        summary="Probability flow with steps that adapt to a tolerance",
+        paper="arXiv:2011.13456",
     ),
 ]

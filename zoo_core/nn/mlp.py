@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo_core.nn.conditioning import ConditionEmbedding
 from zoo_core.nn.embedding import TimeEmbedding
 from zoo_core.types import Cond
 
@@ -32,6 +33,11 @@ OCTAVES = 3
 """Of the coordinates' sinusoids, the slowest of wavelength 6."""
 
 
+def fourier_width(dims: int) -> int:
+    """Return the width of `fourier` of points in `dims` dimensions."""
+    return (1 + 2 * OCTAVES) * dims
+
+
 def fourier(x: Tensor) -> Tensor:
     """Return coordinates with their sinusoids, (n, D) to (n, (1 + 2 OCTAVES) D).
 
@@ -51,19 +57,30 @@ class MLP(nn.Module):
         width: of the hidden layers, even.
         blocks: residual blocks.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
+        classes: of the labels it is conditioned on, 0 for none.
+        outputs: points it returns, side by side.
     """
 
-    def __init__(self, dims: int, width: int = 128, blocks: int = 3, time_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        dims: int,
+        width: int = 128,
+        blocks: int = 3,
+        time_scale: float = 1.0,
+        classes: int = 0,
+        outputs: int = 1,
+    ) -> None:
         super().__init__()
         self.time = TimeEmbedding(width, width, time_scale)
-        self.first = nn.Linear((1 + 2 * OCTAVES) * dims, width)
+        self.condition = ConditionEmbedding(classes, 0, width)
+        self.first = nn.Linear(fourier_width(dims), width)
         self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(blocks))
-        self.last = nn.Linear(width, dims)
+        self.last = nn.Linear(width, outputs * dims)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        time = self.time(t)
+        time, _ = self.condition(cond, self.time(t))
         h = self.first(fourier(x))
         for block in self.blocks:
             h = block(h, time)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
+from zoo_core.nn.conditioning import ConditionEmbedding, CrossAttention, with_image
 from zoo_core.nn.embedding import TimeEmbedding
 from zoo_core.types import Cond
 
@@ -78,15 +79,19 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block, with attention after it where it is asked for."""
+    """A residual block, with attention after it where asked for: to all pixels, and to a caption's words."""
 
-    def __init__(self, in_channels: int, out_channels: int, time: int, dropout: float, attend: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, time: int, dropout: float, attend: bool, read: bool
+    ) -> None:
         super().__init__()
         self.residual = ResidualBlock(in_channels, out_channels, time, dropout)
         self.attention = SelfAttention(out_channels) if attend else nn.Identity()
+        self.words = CrossAttention(out_channels, time, group_norm(out_channels)) if attend and read else None
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return self.attention(self.residual(x, time))
+    def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
+        h = self.attention(self.residual(x, time))
+        return h if self.words is None or context is None else self.words(h, context)
 
 
 class Shrink(nn.Module):
@@ -96,7 +101,7 @@ class Shrink(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, context: Tensor | None) -> Tensor:
         return self.conv(x)
 
 
@@ -124,6 +129,10 @@ class UNet(nn.Module):
         attention: sides at which there is attention; the bottom always has it.
         dropout: in each residual block.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
+        classes, vocabulary: of the labels and captions it is conditioned on, 0 for none: both are added to
+            the time, and attention looks at a caption's words.
+        image_channels: of the picture it is conditioned on, laid over its input; 0 for none.
+        outputs: pictures it returns, one after another in its channels.
 
     Raises:
         UsageError: where the picture is too small for so many levels.
@@ -139,6 +148,10 @@ class UNet(nn.Module):
         attention: Sequence[int] = (16,),
         dropout: float = 0.0,
         time_scale: float = 1.0,
+        classes: int = 0,
+        vocabulary: int = 0,
+        image_channels: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         most = 1 + math.ceil(math.log2(size))
@@ -150,7 +163,10 @@ class UNet(nn.Module):
         sides = [math.ceil(size / 2**level) for level in range(len(mult))]
         time = 4 * channels
         self.time = TimeEmbedding(channels, time, time_scale)
-        self.first = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.condition = ConditionEmbedding(classes, vocabulary, time)
+        self.image_channels = image_channels
+        self.first = nn.Conv2d(in_channels + image_channels, channels, 3, padding=1)
+        read = vocabulary > 0
 
         width = channels
         skips = [width]
@@ -158,40 +174,40 @@ class UNet(nn.Module):
         for level, side in enumerate(sides):
             for _ in range(blocks):
                 out = channels * mult[level]
-                self.down.append(Block(width, out, time, dropout, side in attention))
+                self.down.append(Block(width, out, time, dropout, side in attention, read))
                 skips.append(width := out)
             if level < len(sides) - 1:
                 self.down.append(Shrink(width))
                 skips.append(width)
 
         self.middle = nn.ModuleList(
-            (Block(width, width, time, dropout, True), Block(width, width, time, dropout, False))
+            Block(width, width, time, dropout, attend, read) for attend in (True, False)
         )
 
         self.up = nn.ModuleList()
         for level, side in reversed(list(enumerate(sides))):
             for _ in range(blocks + 1):
                 out = channels * mult[level]
-                self.up.append(Block(width + skips.pop(), out, time, dropout, side in attention))
+                self.up.append(Block(width + skips.pop(), out, time, dropout, side in attention, read))
                 width = out
             if level > 0:
                 self.up.append(Grow(width))
 
         self.norm = group_norm(width)
-        self.last = zeroed(nn.Conv2d(width, in_channels, 3, padding=1))
+        self.last = zeroed(nn.Conv2d(width, outputs * in_channels, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        time = self.time(t)
-        h = self.first(x)
+        time, context = self.condition(cond, self.time(t))
+        h = self.first(with_image(x, cond, self.image_channels))
         skips = [h]
         for layer in self.down:
-            h = layer(h, time)
+            h = layer(h, time, context)
             skips.append(h)
         for layer in self.middle:
-            h = layer(h, time)
+            h = layer(h, time, context)
         for layer in self.up:
             if isinstance(layer, Grow):
                 h = layer(h, skips[-1].shape[-2:])
             else:
-                h = layer(torch.cat((h, skips.pop()), dim=1), time)
+                h = layer(torch.cat((h, skips.pop()), dim=1), time, context)
         return self.last(F.silu(self.norm(h)))

@@ -1,0 +1,129 @@
+"""Conditions bound to a denoiser, and guidance, on mixtures whose conditional scores are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.diffusion.analytic import Exact, Noise, mixture, vp
+from zoo_core.diffusion import grids
+from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
+from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.samplers import ancestral, heun
+from zoo_core.errors import UsageError
+from zoo_core.interfaces import Denoiser, HasPosterior
+from zoo_core.types import Cond
+
+WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
+CENTRES = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
+STD = 0.2
+NULL = 2
+
+
+class TwoClasses(Exact):
+    """E[x0 | x, label] of one mode a class; of the mixture for the null class."""
+
+    def __init__(self):
+        super().__init__(mixture(WEIGHTS, CENTRES, STD), vp())
+
+    def __call__(self, x, sigma, cond=None):
+        both = super().__call__(x, sigma)
+        if cond is None:
+            return both
+        var = STD**2 / (STD**2 + like(sigma, x) ** 2)
+        one = CENTRES[cond.label.clamp(max=1)]
+        return torch.where((cond.label == NULL)[:, None], both, one + var * (x - one))
+
+
+def logits(x, sigma):
+    """log p(label | x) up to a constant: the exact classifier of noisy data."""
+    var = STD**2 + like(sigma, x) ** 2
+    return WEIGHTS.log() - (x[:, None] - CENTRES).square().sum(-1) / (2 * var)
+
+
+LABEL = torch.tensor([0, 1, 0, 1, 0])
+COND = Cond(label=LABEL)
+
+
+@pytest.fixture
+def x():
+    return torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+SIGMA = torch.tensor(0.8, dtype=torch.float64)
+
+
+def test_a_bound_condition_is_asked_for(x):
+    """Catches a condition that is dropped on its way to the network."""
+    denoise = TwoClasses()
+    bound = Conditioned(denoise, COND)
+    torch.testing.assert_close(bound(x, SIGMA), denoise(x, SIGMA, COND))
+    assert isinstance(bound, Denoiser)
+    assert bound.calls == 1
+    assert (bound.sigma_max, bound.prior_std) == (denoise.sigma_max, denoise.prior_std)
+
+
+def test_classifier_free_guidance_is_linear_in_its_scale(x):
+    """Catches w for 1 + w: 0 is the conditional model, -1 the unconditional, 2 as far beyond again, twice."""
+    denoise = TwoClasses()
+    with_cond, without = denoise(x, SIGMA, COND), denoise(x, SIGMA)
+    for scale in (0.0, -1.0, 2.0):
+        guided = ClassifierFree(denoise, COND, NULL, scale)
+        torch.testing.assert_close(guided(x, SIGMA), (1 + scale) * with_cond - scale * without)
+        assert guided.calls == 2
+    clipped = ClassifierFree(denoise, COND, NULL, 50.0, clip_x0=True)(x, SIGMA)
+    assert float(clipped.abs().max()) <= 1
+
+
+def test_an_exact_classifier_makes_the_unconditional_model_conditional(x):
+    """Catches a wrong sign or power of sigma: the score given y is the score plus grad log p(y | x)."""
+    denoise = TwoClasses()
+    guided = ClassifierGuided(Exact(mixture(WEIGHTS, CENTRES, STD), vp()), logits, COND, 1.0)
+    torch.testing.assert_close(guided(x, SIGMA), denoise(x, SIGMA, COND), rtol=1e-9, atol=1e-9)
+    assert guided.calls == 2
+
+
+def test_both_guides_agree_where_the_classifier_is_the_models_own(x):
+    """Catches scales that do not mean the same: w with the conditional model, beyond it."""
+    denoise = TwoClasses()
+    free = ClassifierFree(denoise, COND, NULL, 1.5)(x, SIGMA)
+    by_classifier = ClassifierGuided(denoise, logits, COND, 1.5)(x, SIGMA)
+    torch.testing.assert_close(free, by_classifier, rtol=1e-9, atol=1e-9)
+
+
+def test_guided_samples_are_of_their_class():
+    """Catches rows of conditions that meet the wrong rows of samples."""
+    n = 400
+    label = torch.arange(n) % 2
+    denoise = TwoClasses()
+    for bound in (
+        Conditioned(denoise, Cond(label=label)),
+        ClassifierFree(denoise, Cond(label=label), NULL, 1.0),
+        ClassifierGuided(denoise, logits, Cond(label=label), 1.0),
+    ):
+        start = denoise.prior_std * Noise(n, seed=3).randn((2,))
+        drawn = heun(bound, start, grids.karras(denoise, 30), noise=Noise(n))
+        nearest = (drawn[:, None] - CENTRES).norm(dim=-1).argmin(1)
+        assert float((nearest == label).double().mean()) > 0.99
+
+
+def test_a_learned_variance_is_found_through_the_wrapper():
+    """Catches guidance that silently takes the learned variance away from the sampler."""
+
+    class Learned(TwoClasses):
+        def log_var(self, x, sigma, sigma_next):
+            return torch.full_like(x, -3.0)
+
+    plain, learned = Conditioned(TwoClasses(), COND), Conditioned(Learned(), COND)
+    assert not isinstance(plain, HasPosterior)
+    assert isinstance(learned, HasPosterior)
+    sigmas = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    x = torch.zeros(5, 2, dtype=torch.float64)
+    a, b = (ancestral(d, x, sigmas, noise=Noise(5)) for d in (plain, learned))
+    assert not torch.allclose(a, b)
+
+
+def test_no_guidance_by_a_classifier_without_labels():
+    """Catches a crash deep in a sampler."""
+    with pytest.raises(UsageError, match="without labels"):
+        ClassifierGuided(TwoClasses(), logits, Cond(), 1.0)

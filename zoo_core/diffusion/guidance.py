@@ -1,0 +1,134 @@
+"""Conditions bound to a denoiser, and guidance: sharper adherence to them, at the price of variety."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zoo_core.diffusion.prediction import like
+from zoo_core.errors import UsageError
+from zoo_core.interfaces import Denoiser, HasPosterior
+from zoo_core.types import Cond
+
+Classifier = Callable[[Tensor, Tensor], Tensor]
+"""(x, sigma) -> (n, K) logits of noisy data, x = x0 + sigma eps."""
+
+
+class _Wrapped:
+    """A denoiser around another: the same levels and start, and its learned variance where it has one."""
+
+    space: Literal["data", "latent"]
+    log_var: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def __init__(self, inner: Denoiser) -> None:
+        self.inner = inner
+        self.sigma_min = inner.sigma_min
+        self.sigma_max = inner.sigma_max
+        self.prior_std = inner.prior_std
+        self.levels = inner.levels
+        self.space = inner.space
+        self.calls = 0
+        if isinstance(inner, HasPosterior):
+            self.log_var = inner.log_var
+
+    def alpha(self, sigma: Tensor) -> Tensor:
+        """Return the signal's coefficient, as the inner denoiser has it."""
+        return self.inner.alpha(sigma)
+
+
+class Conditioned(_Wrapped):
+    """A denoiser with its conditions bound, as samplers want it: one call of the network each.
+
+    Args:
+        inner: a conditional denoiser.
+        cond: a row a sample.
+    """
+
+    def __init__(self, inner: Denoiser, cond: Cond | None) -> None:
+        super().__init__(inner)
+        self.cond = cond
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
+        self.calls += 1
+        return self.inner(x, sigma, self.cond)
+
+
+class ClassifierFree(_Wrapped):
+    """Guidance by the difference that the condition makes: (1 + w) D(x; cond) - w D(x; null).
+
+    Each costs two calls. w = 0 is the conditional model, -1 the unconditional one. Ho and Salimans 2022,
+    arXiv:2207.12598, Eq. 6 (linear in eps, so in x0 too).
+
+    Args:
+        inner: a conditional denoiser that was trained on the null condition too.
+        cond: a row a sample.
+        classes: the null label.
+        scale: w.
+        clip_x0: clamp the result to [-1, 1], the range of pictures: beyond w = 0 it leaves it.
+    """
+
+    def __init__(
+        self, inner: Denoiser, cond: Cond, classes: int, scale: float, *, clip_x0: bool = False
+    ) -> None:
+        super().__init__(inner)
+        self.cond = cond
+        self.null = cond.drop(torch.ones(_rows(cond), dtype=torch.bool, device=_device(cond)), classes)
+        self.scale = scale
+        self.clip_x0 = clip_x0
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
+        self.calls += 2
+        without = self.inner(x, sigma, self.null)
+        with_cond = self.inner(x, sigma, self.cond)
+        x0 = (1 + self.scale) * with_cond - self.scale * without
+        return x0.clamp(-1, 1) if self.clip_x0 else x0
+
+
+class ClassifierGuided(_Wrapped):
+    """Guidance by a classifier of noisy data: x0 + w sigma^2 grad log p(label | x).
+
+    It adds w grad log p(label | x) to the score. Dhariwal and Nichol 2021, arXiv:2105.05233, section 4.1.
+
+    Args:
+        inner: a denoiser; given the label too where it is conditional.
+        classifier: of noisy data.
+        cond: labels, a row a sample.
+        scale: w.
+        clip_x0: clamp the result to [-1, 1].
+
+    Raises:
+        UsageError: where there are no labels to guide by.
+    """
+
+    def __init__(
+        self, inner: Denoiser, classifier: Classifier, cond: Cond, scale: float, *, clip_x0: bool = False
+    ) -> None:
+        super().__init__(inner)
+        if cond.label is None:
+            raise UsageError("classifier guidance without labels", "expected: cond=CLASS")
+        self.classifier = classifier
+        self.label = cond.label
+        self.cond = cond
+        self.scale = scale
+        self.clip_x0 = clip_x0
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
+        self.calls += 2
+        x0 = self.inner(x, sigma, self.cond)
+        with torch.enable_grad():
+            at = x.detach().requires_grad_(True)
+            chosen = self.classifier(at, sigma).log_softmax(1).gather(1, self.label[:, None])
+            (grad,) = torch.autograd.grad(chosen.sum(), at)
+        x0 = x0 + self.scale * like(sigma**2, x) * grad
+        return x0.clamp(-1, 1) if self.clip_x0 else x0
+
+
+def _rows(cond: Cond) -> int:
+    return next(len(value) for value in vars(cond).values() if value is not None)
+
+
+def _device(cond: Cond) -> torch.device:
+    return next(value.device for value in vars(cond).values() if value is not None)

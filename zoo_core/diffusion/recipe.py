@@ -1,0 +1,208 @@
+"""What every diffusion model shares: a network, its conditions and their guidance, its stages, its sampling.
+
+A family says how noise enters (a schedule) and what the network learns (a loss).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from zoo_core.config import Config, OptimizerConfig
+from zoo_core.data.loading import dequantise
+from zoo_core.diffusion.denoiser import SigmaDenoiser
+from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
+from zoo_core.diffusion.prediction import Prediction, like
+from zoo_core.diffusion.sampling import bind, draw
+from zoo_core.diffusion.schedule import NoiseSchedule
+from zoo_core.errors import UsageError
+from zoo_core.interfaces import Denoiser
+from zoo_core.nn.backbone import Backbone
+from zoo_core.nn.noisy_classifier import PictureClassifier, PointClassifier
+from zoo_core.registry.spec import SamplerSpec
+from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
+
+
+class DiffusionModel(Backbone):
+    """The network, and what it is told."""
+
+    clip_x0: bool = True
+    """Clamp the guess at a picture to [-1, 1] at every step; points are never clamped."""
+    null_share: float = Field(0.1, ge=0, le=1)
+    """Conditional: share of the training examples whose condition is hidden, for guidance to subtract."""
+    classifier: bool = False
+    """Train a classifier of noisy data in a stage of its own, for sample.guide=classifier."""
+
+
+class DiffusionOptim(Config):
+    """The optimisers."""
+
+    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
+    """Of the network."""
+    classifier: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
+    """Of the classifier of noisy data, where there is one."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest norm of the network's gradient."""
+
+
+CLASSIFIER_SHARE = 0.25
+"""Of the run's steps, for the classifier's stage."""
+
+
+class DiffusionRecipe(Recipe):
+    """A network of noisy data in sigma-space.
+
+    Args:
+        config: with `model`, `optim`, `train` and `sample` of the classes above.
+        data: what is learnt from.
+        schedule: how noise enters.
+        net: called as net(x, t, cond).
+        sampler: what samples are drawn with unless another is asked for.
+        prediction: what the network says.
+
+    Raises:
+        UsageError: for a classifier or guidance where there is nothing to guide by.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        data: DataInfo,
+        schedule: NoiseSchedule,
+        net: nn.Module,
+        sampler: SamplerSpec,
+        prediction: Prediction = "eps",
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.data = data
+        self.schedule = schedule
+        self.net = net
+        self.default_sampler = sampler
+        self.prediction: Prediction = prediction
+        self.classifier = self._classifier() if config.model.classifier else None
+        self._check_guidance()
+
+    def _classifier(self) -> nn.Module:
+        if not self.data.classes:
+            raise UsageError(
+                f"model.classifier=true and {self.data.name!r} has no classes", "expected: labelled data"
+            )
+        if self.data.is_image:
+            return PictureClassifier(self.data, self.config.model.channels)
+        return PointClassifier(self.data, self.config.model.width)
+
+    def _check_guidance(self) -> None:
+        sample, task = self.config.sample, self.data.task
+        if sample.guidance == 0:
+            return
+        if task not in ("class", "text"):
+            raise UsageError(
+                f"sample.guidance={sample.guidance:g} and the task is {task!r}: nothing to guide by",
+                "next: data.task=class",
+            )
+        if sample.guide == "classifier" and (self.classifier is None or task != "class"):
+            raise UsageError(
+                "sample.guide=classifier needs a classifier and classes",
+                "next: data.task=class model.classifier=true",
+            )
+
+    # -- training
+
+    def stages(self) -> Sequence[Stage]:
+        optim = self.config.optim
+        share = CLASSIFIER_SHARE if self.classifier is not None else 0.0
+        stages = [
+            Stage(
+                "train",
+                [Phase("net", self.loss, [self.net], "net", grad_clip=optim.grad_clip)],
+                {"net": optim.net},
+                fraction=1 - share,
+                ema={"net": self.config.train.ema},
+            )
+        ]
+        if self.classifier is not None:
+            phase = Phase("classifier", self.classifier_loss, [self.classifier], "classifier")
+            stages.append(Stage("classifier", [phase], {"classifier": optim.classifier}, fraction=share))
+        return stages
+
+    def loss(self, batch: Batch, context: Context) -> Loss:
+        """Return the loss of the network on a batch; the family's."""
+        raise NotImplementedError(f"{type(self).__name__}.loss")
+
+    def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
+        """Return n of the schedule's times, as training draws them; the family's."""
+        raise NotImplementedError(f"{type(self).__name__}.levels")
+
+    def dequantised(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Return pictures spread over their levels' bins: a density of bare levels would be a comb."""
+        if self.data.levels is None:
+            return x
+        return dequantise(x, self.data.levels, torch.rand(x.shape, generator=rng, device=x.device))
+
+    def condition(self, batch: Batch, rng: torch.Generator) -> Cond | None:
+        """Return what the network is told in training: the task's condition, hidden from a share of rows."""
+        task = self.data.task
+        if task not in ("class", "text"):
+            return None
+        given = batch.cond
+        cond = Cond(label=given.label) if task == "class" else Cond(tokens=given.tokens)
+        hidden = torch.rand(len(batch), generator=rng, device=batch.x.device) < self.config.model.null_share
+        return cond.drop(hidden, self.data.classes)
+
+    def classifier_loss(self, batch: Batch, context: Context) -> Loss:
+        """Return the cross-entropy of the labels given noisy data (Dhariwal and Nichol 2021, section 4)."""
+        label = batch.cond.label
+        assert self.classifier is not None
+        assert label is not None
+        x0, rng = batch.x, context.rng
+        t = self.levels(len(x0), rng, x0.device)
+        eps = torch.randn(x0.shape, generator=rng, device=x0.device)
+        x = like(self.schedule.alpha(t), x0) * x0 + like(self.schedule.sigma(t), x0) * eps
+        logits = self.classifier(x, t)
+        right = (logits.argmax(1) == label).float().mean()
+        loss = F.cross_entropy(logits, label)
+        return Loss(loss, log={"loss": loss.detach(), "accuracy": right.detach()})
+
+    # -- sampling
+
+    def denoiser(self) -> Denoiser:
+        """Return the network as a Denoiser."""
+        return SigmaDenoiser(self.net, self.schedule, self.prediction, clip_x0=self._clips)
+
+    @property
+    def _clips(self) -> bool:
+        return self.config.model.clip_x0 and self.data.is_image
+
+    def noisy_logits(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the classifier as a function of (x, sigma), x = x0 + sigma eps."""
+        assert self.classifier is not None
+        classifier = self.classifier
+
+        def logits(x: Tensor, sigma: Tensor) -> Tensor:
+            alpha = like(self.schedule.alpha_of(sigma), x)
+            return classifier(alpha * x, self.schedule.t_of(sigma).expand(len(x)))
+
+        return logits
+
+    def conditioned(self, cond: Cond | None) -> Denoiser:
+        """Return the denoiser with its conditions bound, guided as `sample` says."""
+        denoise, sample, task = self.denoiser(), self.config.sample, self.data.task
+        if task not in ("class", "text") or cond is None:
+            return denoise
+        told = Cond(label=cond.label) if task == "class" else Cond(tokens=cond.tokens)
+        if sample.guidance == 0:
+            return Conditioned(denoise, told)
+        if sample.guide == "classifier":
+            return ClassifierGuided(denoise, self.noisy_logits(), told, sample.guidance, clip_x0=self._clips)
+        return ClassifierFree(denoise, told, self.data.classes, sample.guidance, clip_x0=self._clips)
+
+    def sample(self, request: SampleRequest) -> Samples:
+        """Draw with the request's sampler, or with the model's own."""
+        return draw(self.conditioned(request.cond), self.data.shape, request, bind(self.default_sampler))

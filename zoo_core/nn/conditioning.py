@@ -1,0 +1,102 @@
+"""Conditions as a network reads them: a vector for the whole, and a caption's words to attend to."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.types import Cond
+
+MAX_TOKENS = 64
+"""Of a caption, beside the null token."""
+
+
+class ConditionEmbedding(nn.Module):
+    """Labels and captions to (vector, context): what to add to the time, and what to attend to.
+
+    The null condition, for guidance, is the label `classes` and a caption of padding only; both have learned
+    embeddings of their own. Where neither labels nor captions exist it has no parameters and adds nothing.
+
+    Args:
+        classes: number of classes, 0 for no labels.
+        vocabulary: number of tokens, padding included, 0 for no captions.
+        width: of vector and context.
+        layers: of the caption's transformer.
+    """
+
+    def __init__(self, classes: int, vocabulary: int, width: int, layers: int = 2) -> None:
+        super().__init__()
+        self.classes = classes
+        self.vocabulary = vocabulary
+        if classes:
+            self.label = nn.Embedding(classes + 1, width)
+        if vocabulary:
+            self.token = nn.Embedding(vocabulary, width)
+            self.position = nn.Parameter(0.02 * torch.randn(MAX_TOKENS + 1, width))
+            block = nn.TransformerEncoderLayer(
+                width, 4, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            self.encoder = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
+            self.norm = nn.LayerNorm(width)
+
+    def forward(self, cond: Cond | None, time: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return (vector, context): (n, width) to add to the time, and (n, length, width) or None."""
+        vector, context = time, None
+        if self.classes:
+            label = None if cond is None else cond.label
+            if label is None:
+                label = torch.full((len(time),), self.classes, device=time.device)
+            vector = vector + self.label(label)
+        if self.vocabulary:
+            tokens = None if cond is None else cond.tokens
+            if tokens is None:
+                tokens = torch.zeros(len(time), 0, dtype=torch.int64, device=time.device)
+            context, pooled = self._caption(tokens)
+            vector = vector + pooled
+        return vector, context
+
+    def _caption(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the caption's words in context, padding at zero, and their mean."""
+        # A first token of padding stands for the caption as a whole, and alone for no caption.
+        tokens = F.pad(tokens[:, :MAX_TOKENS], (1, 0))
+        padding = tokens == 0
+        padding[:, 0] = False
+        h = self.token(tokens) + self.position[: tokens.shape[1]]
+        h = self.norm(self.encoder(h, src_key_padding_mask=padding))
+        kept = (~padding).to(h)[..., None]
+        return h * kept, (h * kept).sum(1) / kept.sum(1)
+
+
+def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
+    """Return x with the picture it is conditioned on as channels more; zeros where there is none."""
+    if not channels:
+        return x
+    image = None if cond is None else cond.image
+    if image is None:
+        image = x.new_zeros(len(x), channels, *x.shape[2:])
+    return torch.cat((x, image.to(x)), dim=1)
+
+
+class CrossAttention(nn.Module):
+    """(n, C, H, W) and (n, length, width) to (n, C, H, W): each pixel looks at the words.
+
+    It starts as the identity. Rombach et al. 2022, arXiv:2112.10752, section 3.3.
+    """
+
+    def __init__(self, channels: int, width: int, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Linear(width, 2 * channels)
+        self.project = nn.Conv2d(channels, channels, 1)
+        for parameter in self.project.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        n, c, height, width = x.shape
+        q = self.query(self.norm(x)).reshape(n, 1, c, height * width).transpose(-1, -2)
+        k, v = self.key_value(context)[:, None].chunk(2, dim=-1)
+        seen = context.abs().sum(-1)[:, None, None] > 0  # padding is all zeros
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return x + self.project(h.transpose(-1, -2).reshape(n, c, height, width))

@@ -1,0 +1,117 @@
+"""The diffusion transformer: patches as tokens, conditions through adaptive layer norms.
+
+Peebles and Xie 2023, "Scalable Diffusion Models with Transformers", arXiv:2212.09748 (the adaLN-Zero block);
+attention and feed-forward are timm's.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.errors import UsageError
+from zoo_core.nn.conditioning import ConditionEmbedding, with_image
+from zoo_core.nn.embedding import TimeEmbedding
+from zoo_core.types import Cond
+
+
+class DiTBlock(nn.Module):
+    """h + g1 attend(a1 norm(h) + b1), then h + g2 feed(a2 norm(h) + b2); a, b, g are read from the condition.
+
+    The layer that gives them starts at zero, so that a new block is the identity (section 3.2).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        from timm.layers import Mlp
+        from timm.models.vision_transformer import Attention
+
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attend = Attention(width, num_heads=heads, qkv_bias=True)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.feed = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, h: Tensor, vector: Tensor, seen: Tensor | None = None) -> Tensor:
+        a1, b1, g1, a2, b2, g2 = self.modulation(F.silu(vector))[:, None].chunk(6, dim=-1)
+        h = h + g1 * self.attend((1 + a1) * self.norm1(h) + b1, attn_mask=seen)
+        return h + g2 * self.feed((1 + a2) * self.norm2(h) + b2)
+
+
+class DiT(nn.Module):
+    """Pictures and times to pictures: (n, C, H, W) and (n,) to (n, C, H, W).
+
+    A caption's words come before the patches as tokens of their own; a picture it is conditioned on is laid
+    over its input.
+
+    Args:
+        in_channels: C of the data.
+        size: (H, W) of the data.
+        patch: side of a patch, which divides H and W.
+        width: of a token, a multiple of heads.
+        layers: blocks.
+        heads: of attention.
+        time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
+        classes, vocabulary, image_channels: of what it is conditioned on, 0 for none.
+        outputs: pictures it returns, one after another in its channels.
+
+    Raises:
+        UsageError: where patches do not tile the picture, or heads do not divide the width.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        size: tuple[int, int],
+        patch: int = 2,
+        width: int = 128,
+        layers: int = 6,
+        heads: int = 4,
+        time_scale: float = 1.0,
+        classes: int = 0,
+        vocabulary: int = 0,
+        image_channels: int = 0,
+        outputs: int = 1,
+    ) -> None:
+        super().__init__()
+        if size[0] % patch or size[1] % patch:
+            raise UsageError(
+                f"patches of {patch} do not tile a picture of {size[0]}x{size[1]}",
+                "expected: a divisor of both",
+            )
+        if width % heads:
+            raise UsageError(
+                f"{heads} heads do not divide a width of {width}", "expected: a multiple of heads"
+            )
+        self.patch = patch
+        self.image_channels = image_channels
+        self.time = TimeEmbedding(width, width, time_scale)
+        self.condition = ConditionEmbedding(classes, vocabulary, width)
+        self.first = nn.Conv2d(in_channels + image_channels, width, patch, stride=patch)
+        self.position = nn.Parameter(0.02 * torch.randn(size[0] * size[1] // patch**2, width))
+        self.blocks = nn.ModuleList(DiTBlock(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.last = nn.Linear(width, patch**2 * outputs * in_channels)
+        for layer in (self.modulation, self.last):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        vector, context = self.condition(cond, self.time(t))
+        h = self.first(with_image(x, cond, self.image_channels))
+        rows, columns = h.shape[-2:]
+        h = h.flatten(2).transpose(1, 2) + self.position
+        seen = None
+        if context is not None:
+            words = context.abs().sum(-1) > 0  # padding is all zeros
+            seen = torch.cat((words, words.new_ones(len(h), h.shape[1])), dim=1)[:, None, None]
+            h = torch.cat((context, h), dim=1)
+        for block in self.blocks:
+            h = block(h, vector, seen)
+        a, b = self.modulation(F.silu(vector))[:, None].chunk(2, dim=-1)
+        h = self.last((1 + a) * self.norm(h[:, -rows * columns :]) + b)
+        return F.pixel_shuffle(h.transpose(1, 2).reshape(len(x), -1, rows, columns), self.patch)
