@@ -1,22 +1,26 @@
 """What a decoder's output means: p(x | z) as a true likelihood of the data, value by value.
 
 A network gives `outputs` numbers for each value of an example, as one tensor (n, outputs, *shape); given z
-the values are independent. Level k of L is x = 2k / (L - 1) - 1. The Bernoulli and the discretised logistic
-are probabilities of levels; the Gaussian is a density.
+the values are independent. Level k of L is x = 2k / (L - 1) - 1. The Bernoulli, the continuous Bernoulli (by
+its mass in a level's bin) and the discretised logistic are probabilities of levels; the Gaussian is a
+density.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
+from zoo_core.config import Config
 from zoo_core.data.loading import quantise, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
+from zoo_core.types import DataInfo
 
 LOG_SCALE_MIN = -7.0
 """A logistic's scale and a Gaussian's standard deviation are at least e^-7: a density has no upper bound."""
@@ -49,6 +53,33 @@ class OutputDistribution(Protocol):
 def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """Return log Bernoulli elementwise, in nats, for x in {-1, 1} and the logits of P(x = 1)."""
     return F.logsigmoid(x * logits)
+
+
+def log_sinhc(h: Tensor) -> Tensor:
+    """Return log(sinh(h) / h), 0 at 0, elementwise; it and its gradient are finite everywhere."""
+    small = h.abs() < 0.3
+    far = torch.where(small, torch.ones_like(h), h.abs())
+    near = torch.where(small, h, torch.zeros_like(h)) ** 2
+    series = near / 6 - near**2 / 180 + near**3 / 2835 - near**4 / 37800 + near**5 / 467775
+    return torch.where(small, series, far + torch.log1p(-torch.exp(-2 * far)) - torch.log(2 * far))
+
+
+def continuous_bernoulli_log_prob(u: Tensor, logits: Tensor) -> Tensor:
+    """Return log p(u) = logits u + log C, elementwise nats, of the continuous Bernoulli density on [0, 1].
+
+    C = logits / (e^logits - 1) is what plain cross-entropy on greys leaves out. Loaiza-Ganem and Cunningham
+    2019, arXiv:1907.06845, Eqs. 6 and 7, in terms of logits.
+    """
+    return logits * (u - 0.5) - log_sinhc(logits / 2)
+
+
+def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
+    """Return E[u] of the continuous Bernoulli, elementwise: 1/2 + coth(logits / 2) / 2 - 1 / logits."""
+    small = logits.abs() < 0.2
+    far = torch.where(small, torch.ones_like(logits), logits)
+    near = torch.where(small, logits, torch.zeros_like(logits))
+    series = near / 12 - near**3 / 720 + near**5 / 30240
+    return 0.5 + torch.where(small, series, 0.5 / torch.tanh(far / 2) - 1 / far)
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
@@ -95,6 +126,43 @@ class Bernoulli:
         return torch.where(noise.rand(probability.shape[1:]) < probability, 1.0, -1.0)
 
 
+class ContinuousBernoulli:
+    """Pictures of L levels: the mass of a continuous Bernoulli in level k's bin [k / L, (k + 1) / L].
+
+    The masses are a truncated geometric distribution, so that nothing is lost to dequantisation.
+
+    Args:
+        levels: L, at least 2.
+    """
+
+    outputs = 1
+    discrete = True
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+
+    def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
+        # Within a bin the density is again a continuous Bernoulli's, with logits / L: their ratio at the
+        # bin's centre is the mass over the width.
+        logits, count = out[:, 0], self.levels
+        centre = (x * (count - 1) + count) / (2 * count)
+        inside = log_sinhc(logits / (2 * count))
+        return continuous_bernoulli_log_prob(centre, logits) + inside - math.log(count)
+
+    def mean(self, out: Tensor) -> Tensor:
+        """Return the mean over the L levels."""
+        logits, count = out[:, 0], self.levels
+        level = count * continuous_bernoulli_mean(logits) - continuous_bernoulli_mean(logits / count)
+        return 2 * level / (count - 1) - 1
+
+    def sample(self, out: Tensor, noise: Seeds) -> Tensor:
+        logits, count = out[:, 0], self.levels
+        p, size = noise.rand(logits.shape[1:]), logits.abs().clamp_min(1e-4)
+        u = 1 + torch.log(p + (1 - p) * torch.exp(-size)) / size  # the inverse of the CDF for logits > 0
+        u = torch.where(logits > 0, u, 1 - u).clamp(0, 1)
+        return 2 * (u * count).floor().clamp_max(count - 1) / (count - 1) - 1
+
+
 class Gaussian:
     """Points, or dequantised pictures.
 
@@ -125,6 +193,9 @@ class Gaussian:
 
 class DiscretisedLogistic:
     """Pictures of L levels: a mixture of logistics for each value, with its mass in the level's bin.
+
+    Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a mixture of its own for each value: colours of
+    a pixel are tied by z alone, not by the paper's section 2.2.
 
     Args:
         levels: L, at least 2.
@@ -166,6 +237,43 @@ class DiscretisedLogistic:
         chosen = passed.sum(1, keepdim=True)
         u = noise.rand(shape)[:, None].clamp_min(2**-25)
         return (mean.gather(1, chosen) + torch.exp(log_scale.gather(1, chosen)) * torch.logit(u)).squeeze(1)
+
+
+class DecoderModel(Config):
+    """What a decoder's output means."""
+
+    decoder: Literal["auto", "logistic", "gaussian", "bernoulli", "continuous-bernoulli"] = "auto"
+    """p(x | z): discretised logistic (any number of levels), Gaussian density, Bernoulli (2 levels), or
+    continuous Bernoulli (by its mass in each level's bin); auto takes bernoulli for 2 levels, logistic for
+    more, gaussian for points."""
+    components: int = Field(2, ge=1)
+    """logistic: of the mixture for each value."""
+    std: float | None = Field(None, gt=0)
+    """gaussian: standard deviation of every value; none to learn one for each."""
+
+
+def build_output(model: DecoderModel, data: DataInfo) -> OutputDistribution:
+    """Return the decoder's distribution.
+
+    Raises:
+        UsageError: where it is no likelihood of such data.
+    """
+    natural = "gaussian" if data.levels is None else "bernoulli" if data.levels == 2 else "logistic"
+    kind = natural if model.decoder == "auto" else model.decoder
+    if kind == "gaussian":
+        return Gaussian(model.std)
+    if data.levels is None or (kind == "bernoulli" and data.levels != 2):
+        has = "continuous values" if data.levels is None else f"{data.levels} levels"
+        raise UsageError(
+            f"model.decoder={kind} is no likelihood of {data.name!r}, which has {has}",
+            "expected: data of 2 levels" if kind == "bernoulli" else "expected: pictures",
+            f"next: model.decoder={natural}",
+        )
+    if kind == "bernoulli":
+        return Bernoulli()
+    if kind == "continuous-bernoulli":
+        return ContinuousBernoulli(data.levels)
+    return DiscretisedLogistic(data.levels, model.components)
 
 
 def check_levels(x: Tensor, levels: int) -> None:

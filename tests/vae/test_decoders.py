@@ -9,6 +9,7 @@ import torch
 from scipy.stats import logistic as scipy_logistic
 from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 from torch.distributions import Normal
 
 from zoo_core.data.loading import quantise, to_unit
@@ -16,11 +17,14 @@ from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds, generator
 from zoo_vae.decoders import (
     Bernoulli,
+    ContinuousBernoulli,
     DiscretisedLogistic,
     Gaussian,
     OutputDistribution,
     bernoulli_log_prob,
     check_levels,
+    continuous_bernoulli_log_prob,
+    continuous_bernoulli_mean,
     gaussian_log_prob,
     logistic_log_prob,
 )
@@ -42,6 +46,42 @@ def test_bernoulli_is_torchs() -> None:
         ours = bernoulli_log_prob(torch.full_like(logits, x), logits)
         theirs = TorchBernoulli(logits=logits).log_prob(torch.full_like(logits, (x + 1) / 2))
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_continuous_bernoulli_is_torchs() -> None:
+    """Catches cross-entropy taken for a density: the constant that depends on the logits, at 0 too."""
+    logits = torch.cat((randn(500) * 6, torch.tensor([0.0, 1e-9, -0.3, 0.59, 0.61, -30.0])))
+    u = torch.rand(506, generator=generator(2, "u"), dtype=torch.float64)
+    theirs = TorchContinuousBernoulli(logits=logits, lims=(0.499999, 0.500001))
+    torch.testing.assert_close(
+        continuous_bernoulli_log_prob(u, logits), theirs.log_prob(u), rtol=1e-9, atol=1e-9
+    )
+    torch.testing.assert_close(continuous_bernoulli_mean(logits), theirs.mean, rtol=1e-6, atol=1e-6)
+    line = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    for one in (0.0, 0.7, -12.0):
+        mass = torch.trapezoid(continuous_bernoulli_log_prob(line, torch.tensor(one).double()).exp(), line)
+        assert float(mass) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_a_levels_mass_is_the_continuous_bernoullis_over_its_bin(levels: int) -> None:
+    """Catches a density at the bin's centre taken for its mass, and bins that don't tile [0, 1]."""
+    logits = torch.cat((randn(40) * 6, torch.zeros(1, dtype=torch.float64), torch.tensor([300.0, -300.0])))
+    x = centres(levels)[:, None].expand(levels, 43)
+    output = ContinuousBernoulli(levels)
+    log_mass = output.log_prob(x, logits.expand(levels, 43)[:, None])
+    ones = torch.ones(43, dtype=torch.float64)
+    torch.testing.assert_close(log_mass.exp().sum(0), ones, rtol=1e-12, atol=0)
+    law = TorchContinuousBernoulli(logits=logits[:40], lims=(0.499999, 0.500001))
+    edges = torch.arange(levels + 1, dtype=torch.float64)[:, None] / levels
+    between = law.cdf(edges.expand(levels + 1, 40)).diff(dim=0)
+    torch.testing.assert_close(log_mass[:, :40].exp(), between, rtol=1e-6, atol=1e-9)
+    mean = (log_mass.exp() * x).sum(0)
+    torch.testing.assert_close(output.mean(logits[None, None])[0], mean, rtol=1e-9, atol=1e-9)
+    grad = torch.autograd.functional.jacobian(
+        lambda at: output.log_prob(x, at.expand(levels, 43)[:, None]).sum(), logits
+    )
+    assert bool(torch.isfinite(grad).all())
 
 
 def test_gaussian_is_torchs() -> None:
@@ -111,10 +151,16 @@ def test_the_mixture_is_the_sum_over_its_components() -> None:
     torch.testing.assert_close(DiscretisedLogistic(levels, k).log_prob(x, out).exp(), total)
 
 
-OUTPUTS: list[OutputDistribution] = [Bernoulli(), Gaussian(), Gaussian(0.5), DiscretisedLogistic(17, 2)]
+OUTPUTS: dict[str, OutputDistribution] = {
+    "bernoulli": Bernoulli(),
+    "continuous-bernoulli": ContinuousBernoulli(17),
+    "gaussian": Gaussian(),
+    "gaussian-fixed": Gaussian(0.5),
+    "logistic": DiscretisedLogistic(17, 2),
+}
 
 
-@pytest.mark.parametrize("output", OUTPUTS, ids=["bernoulli", "gaussian", "gaussian-fixed", "logistic"])
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
 def test_each_value_has_its_own_outputs(output: OutputDistribution) -> None:
     """Catches channels, rows and columns mixed up: one output moves the log-probability of one value."""
     shape = (3, 2, 5)
@@ -126,10 +172,18 @@ def test_each_value_has_its_own_outputs(output: OutputDistribution) -> None:
     assert int((touched > 0).sum()) == 1
 
 
-@pytest.mark.parametrize("levels", [2, 17])
-def test_mean_and_draws_follow_the_masses(levels: int) -> None:
+@pytest.mark.parametrize(
+    ("output", "levels"),
+    [
+        (Bernoulli(), 2),
+        (ContinuousBernoulli(2), 2),
+        (ContinuousBernoulli(17), 17),
+        (DiscretisedLogistic(17, 3), 17),
+    ],
+    ids=["bernoulli", "continuous-2", "continuous-17", "logistic"],
+)
+def test_mean_and_draws_follow_the_masses(output: OutputDistribution, levels: int) -> None:
     """Catches a mean of locations instead of levels, and draws with other weights or scales than log_prob."""
-    output: OutputDistribution = Bernoulli() if levels == 2 else DiscretisedLogistic(levels, 3)
     out = randn(1, output.outputs, 4, seed=3)
     x = centres(levels)
     mass = output.log_prob(x[:, None].expand(levels, 4), out.expand(levels, -1, -1)).exp()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from zoo_core.config import DataConfig
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.data.splits import resident
+from zoo_core.data.strokes import WORDS, captioned
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.home import home
 from zoo_core.types import DataInfo
@@ -39,16 +40,18 @@ class Benchmark:
         shape: of a picture.
         train: pictures in the training split; the test split has 10,000.
         files: what torchvision wants to find, under the root.
+        captions: whether its pictures are handwritten digits, which `strokes` describes.
     """
 
     kind: str
     shape: tuple[int, int, int]
     train: int
     files: tuple[str, ...]
+    captions: bool = False
 
 
 BENCHMARKS = {
-    "mnist": Benchmark("MNIST", (1, 28, 28), 60_000, tuple(f"MNIST/raw/{f}" for f in _IDX)),
+    "mnist": Benchmark("MNIST", (1, 28, 28), 60_000, tuple(f"MNIST/raw/{f}" for f in _IDX), captions=True),
     "fashion-mnist": Benchmark(
         "FashionMNIST", (1, 28, 28), 60_000, tuple(f"FashionMNIST/raw/{f}" for f in _IDX)
     ),
@@ -68,7 +71,11 @@ def load(config: DataConfig) -> Dataset:
     train, train_names = _split(config.name, benchmark, root, train=True)
     test, _ = _split(config.name, benchmark, root, train=False)
     info = DataInfo(config.name, benchmark.shape, levels=256, classes=10)
-    return resident(info, train, test, class_names=train_names)
+    if not benchmark.captions:
+        return resident(info, train, test, class_names=train_names)
+    train, test = captioned(train, test, levels=256)
+    info = replace(info, vocabulary=WORDS.vocabulary, caption_length=WORDS.length)
+    return resident(info, train, test, class_names=train_names, tokenizer=WORDS)
 
 
 def _split(name: str, benchmark: Benchmark, root: Path, train: bool) -> tuple[Resident, tuple[str, ...]]:

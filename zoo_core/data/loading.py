@@ -7,16 +7,18 @@ x = 2k / (L - 1) - 1, in a bin of width 2 / (L - 1). Points are stored as float3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from zoo_core.data.captions import Tokenizer
+from zoo_core.distributed import ALONE, World, share
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Density
-from zoo_core.seeds import derive
-from zoo_core.types import Batch, Cond, DataInfo
+from zoo_core.seeds import derive, generator
+from zoo_core.types import Batch, Cond, DataInfo, Task
 
 
 def to_unit(levels: Tensor, count: int) -> Tensor:
@@ -48,7 +50,10 @@ def dequantise(x: Tensor, count: int, noise: Tensor) -> Tensor:
 
 
 class Split(Protocol):
-    """Examples by row; `label` and `source` are None where the data have none."""
+    """Examples by row; `label` is None where the data have none.
+
+    A split with captions has `tokens` beside it, (N, length) int64; one without need not say so.
+    """
 
     label: Tensor | None
 
@@ -59,6 +64,15 @@ class Split(Protocol):
         ...
 
 
+@runtime_checkable
+class Redrawn(Protocol):
+    """A split whose examples are random: training draws them anew at every step, `rows` are one draw."""
+
+    def redraw(self, index: Tensor, u: Tensor) -> Tensor:
+        """Return the examples of these rows drawn with the uniforms u, (n, *shape) in [0, 1)."""
+        ...
+
+
 @dataclass
 class Resident:
     """A split that fits in memory; `to` moves it to the training device, where it is indexed without a copy.
@@ -66,10 +80,12 @@ class Resident:
     Attributes:
         x: uint8 levels (N, C, H, W), or float32 points (N, D).
         label: (N,) int64, or None.
+        tokens: captions (N, length) int64, 0 for padding, or None.
     """
 
     x: Tensor
     label: Tensor | None = None
+    tokens: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -78,7 +94,21 @@ class Resident:
         return self.x[index]
 
     def to(self, device: torch.device | str) -> Resident:
-        return Resident(self.x.to(device), None if self.label is None else self.label.to(device))
+        return Resident(
+            self.x.to(device),
+            None if self.label is None else self.label.to(device),
+            None if self.tokens is None else self.tokens.to(device),
+        )
+
+
+def rows_of(values: Tensor | None, index: Tensor) -> Tensor | None:
+    """Return the rows of labels or captions, wherever they are stored; None where there are none."""
+    return None if values is None else values[index.to(values.device)]
+
+
+def conds(split: Split, index: Tensor) -> Cond:
+    """Return all that a split says of these rows beside the examples: labels and captions."""
+    return Cond(label=rows_of(split.label, index), tokens=rows_of(getattr(split, "tokens", None), index))
 
 
 @dataclass(frozen=True)
@@ -92,6 +122,7 @@ class Dataset:
         density: the truth, where it has a closed form.
         class_names: by label, where known.
         report: what was left out or changed while reading, one line each.
+        tokenizer: of its captions, where it has some.
     """
 
     info: DataInfo
@@ -101,6 +132,18 @@ class Dataset:
     density: Density | None = None
     class_names: Sequence[str] = ()
     report: Sequence[str] = ()
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What can be modelled of it: what its loader says, x alone, x given labels, x given captions."""
+        labelled: tuple[Task, ...] = ("class",) if self.train.label is not None and self.info.classes else ()
+        captioned: tuple[Task, ...] = ("text",) if self.tokenizer is not None else ()
+        return tuple(dict.fromkeys((self.info.task, "unconditional", *labelled, *captioned)))
+
+    def for_task(self, task: Task) -> Dataset:
+        """Return the same data for a run that models `task`."""
+        return replace(self, info=replace(self.info, task=task))
 
 
 class TrainData:
@@ -138,25 +181,32 @@ class TrainData:
             self._epoch = epoch
         return self._order
 
-    def next(self, size: int) -> Batch:
-        """Return the next `size` examples as a Batch."""
+    def next(self, size: int, of: World = ALONE) -> Batch:
+        """Return the next `size` examples as a Batch: of several processes, this one's share of them."""
         epoch, start = divmod(self.drawn, len(self))
         index = self._permutation(epoch)[start : start + size]
         while len(index) < size:
             epoch += 1
             index = torch.cat((index, self._permutation(epoch)[: size - len(index)]))
         self.drawn += size
-        return self.batch(index)
+        rows = share(size, of)
+        return self._batch(index[rows.start : rows.stop], rows, size)
+
+    def _batch(self, index: Tensor, share_of: range, size: int) -> Batch:
+        """Return the rows that are this process's share of the last batch of `size`."""
+        if not isinstance(self.split, Redrawn):
+            return self.batch(index)
+        rng = generator(self.seed, "redraw", self.drawn, device=index.device)
+        u = torch.rand((size, *self.info.shape), generator=rng, device=index.device)
+        return self._as_batch(self.split.redraw(index, u[share_of.start : share_of.stop]), index)
 
     def batch(self, index: Tensor) -> Batch:
         """Return the examples of these rows as a Batch."""
-        x = self.split.rows(index)
-        label = self.split.label
-        return Batch(
-            x=self.to_model(x),
-            cond=Cond(label=None if label is None else label[index.to(label.device)].to(self.device)),
-            index=index.to(self.device),
-        )
+        return self._as_batch(self.split.rows(index), index)
+
+    def _as_batch(self, x: Tensor, index: Tensor) -> Batch:
+        cond = conds(self.split, index).to(self.device)
+        return Batch(x=self.to_model(x), cond=cond, index=index.to(self.device))
 
     def to_model(self, rows: Tensor) -> Tensor:
         """Return stored rows as a model sees them: floats on the device, pictures in [-1, 1]."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from zoo_core.registry.spec import DatasetSpec
 
 _MADE = "drawn by the zoo from a fixed seed"
+_LABELLED = ("unconditional", "class")
+_CAPTIONED = (*_LABELLED, "text")
 
 
 def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
@@ -16,6 +18,7 @@ def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
         classes=classes,
         extractor="raw",
         source=_MADE,
+        tasks=_LABELLED if classes else ("unconditional",),
     )
 
 
@@ -29,6 +32,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="digits",
         source="scikit-learn's load_digits (UCI, Alpaydin and Kaynak 1998)",
+        tasks=_CAPTIONED,
     ),
     _toy("moons", "two half-circles, blurred; exact density", classes=2),
     _toy("ring", "eight Gaussians on a circle; exact density", classes=8),
@@ -43,6 +47,18 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="mnist",
         source="torchvision (LeCun, Cortes and Burges 1998)",
+        tasks=_CAPTIONED,
+    ),
+    DatasetSpec(
+        name="mnist-binarised",
+        target="zoo_core.data.binarised:load",
+        summary="MNIST of two levels: each grey value a probability, drawn anew in training",
+        shape=(1, 28, 28),
+        levels=2,
+        classes=10,
+        extractor="mnist",
+        source="torchvision (LeCun, Cortes and Burges 1998)",
+        tasks=_CAPTIONED,
     ),
     DatasetSpec(
         name="fashion-mnist",
@@ -53,6 +69,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="inception",
         source="torchvision (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)",
+        tasks=_LABELLED,
     ),
     DatasetSpec(
         name="cifar10",
@@ -63,6 +80,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="inception",
         source="torchvision (Krizhevsky 2009)",
+        tasks=_LABELLED,
     ),
     DatasetSpec(
         name="folder",
@@ -72,5 +90,6 @@ DATASETS: list[DatasetSpec] = [
         levels=256,
         extractor="inception",
         source="the user's files",
+        tasks=_LABELLED,
     ),
 ]

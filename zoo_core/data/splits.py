@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from zoo_core.data.captions import Tokenizer
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.interfaces import Density
 from zoo_core.seeds import derive, mix32
@@ -66,7 +67,8 @@ def resident(
     density: Density | None = None,
     class_names: Sequence[str] = (),
     report: Sequence[str] = (),
+    tokenizer: Tokenizer | None = None,
 ) -> Dataset:
     """Return the Dataset of two splits in memory, fingerprinted."""
     sha256 = fingerprint(*((digests(split.x), split.label) for split in (train, test)))
-    return Dataset(info, train, test, sha256, density, class_names, report)
+    return Dataset(info, train, test, sha256, density, class_names, report, tokenizer)

@@ -129,8 +129,29 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return records
 
 
+QUIET = {
+    "init_timeout": 10,
+    "console": "off",
+    "silent": True,
+    "x_disable_stats": True,
+    # W&B's own record of the machine: host, user, working directory, command line, git remote, packages
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+    "disable_git": True,
+    "disable_code": True,
+    "host": "zoo",
+}
+"""W&B's settings: no output, no waiting, and nothing sent but what is told here."""
+
+
 class WandB:
-    """Weights & Biases: online with a key, offline without; never a prompt, never a long wait."""
+    """Weights & Biases: online with a key, offline without; never a prompt, never a long wait.
+
+    What arrives has the names of result.json: summary and table `figures` have its columns, likelihoods and
+    costs, and table `leaderboard` holds the run as a row, the baselines recorded beside it below. The config
+    goes without secrets and paths (`zoo_core.privacy`).
+    """
 
     def __init__(self) -> None:
         self._run: Any = None
@@ -140,17 +161,19 @@ class WandB:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        from zoo_core.resolve import plain
+        from zoo_core.privacy import public
+        from zoo_core.resolution import plain
 
         mode: Any = os.environ.get("WANDB_MODE") or run.config.track.wandb
         if mode == "auto":
             mode = "online" if _has_key(wandb) else "offline"
-        settings = wandb.Settings(init_timeout=10, console="off", silent=True, x_disable_stats=True)
+        known = wandb.Settings.model_fields  # they come and go between its releases
+        settings = wandb.Settings(**{name: value for name, value in QUIET.items() if name in known})
         facts: dict[str, Any] = {
             "project": run.config.track.project,
             "name": f"{run.config.data.name}-{run.config.plugin}-s{run.config.seed}",
             "group": f"{run.config.data.name}-{run.config.plugin}",
-            "config": plain(run.config),
+            "config": public(plain(run.config)),
             # W&B's background process keeps the working directory of its first run
             "dir": str(run.dir.resolve()),
         }
@@ -174,12 +197,22 @@ class WandB:
     @hookimpl
     def zoo_run_finished(self, run: Any, result: Mapping[str, Any]) -> None:
         if self._run is not None:
-            figures = {name: cell["value"] for name, cell in result.get("metrics", {}).items()}
-            for record in result.get("likelihood", []):
-                unit = "bits_per_dim" if "bits_per_dim" in record else "nats"
-                figures[f"{record['name']} {unit}"] = record[unit]
-            self._run.summary.update(figures)
+            import wandb
+
+            self._run.summary.update(figures(result))
+            if "metrics" in result:
+                names = ("value", "better", "low", "high")
+                cells = [[name, *(cell.get(n) for n in names)] for name, cell in result["metrics"].items()]
+                rows = [leaderboard_row(one) for one in (result, *(result.get("baselines") or ()))]
+                columns = list(dict.fromkeys(name for row in rows for name in row))
+                board = [[row.get(name) for name in columns] for row in rows]
+                self._run.log({"figures": wandb.Table(columns=["column", *names], data=cells)})
+                self._run.log({"leaderboard": wandb.Table(columns=columns, data=board)})
+            offline = getattr(self._run, "offline", False)
+            folder = Path(self._run.dir).parent
             self._finish(0)
+            if offline:
+                run.say(f"W&B: kept offline; with a key: wandb sync {folder}")
 
     @hookimpl
     def zoo_run_failed(self, run: Any, error: BaseException) -> None:
@@ -189,6 +222,30 @@ class WandB:
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
             self._run = None
+
+
+def figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result's figures by name: columns and likelihoods as they stand there, the rest by its path.
+
+    `FD[digits]` is the value of result["metrics"]["FD[digits]"], `cost.nfe` that of result["cost"]["nfe"].
+    """
+    found: dict[str, Any] = {name: cell["value"] for name, cell in result.get("metrics", {}).items()}
+    for record in result.get("likelihood", []):
+        unit = "bits_per_dim" if "bits_per_dim" in record else "nats"
+        found[f"{record['name']} {unit}"] = record[unit]
+    for section in ("cost", "floor", "memorisation"):
+        found |= {f"{section}.{name}": value for name, value in result.get(section, {}).items()}
+    if "protocol" in result:
+        found |= {f"protocol.{name}": result["protocol"][name] for name in ("name", "version", "hash")}
+    kept = ("samples_sha256", "weights_sha256")
+    found |= {name: result[name] for name in kept if name in result}
+    return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
+
+
+def leaderboard_row(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result as the leaderboard's row: who it is, then its `figures`."""
+    who = ("plugin", "family", "data", "config_hash", "seed")
+    return {name: result[name] for name in who if name in result} | figures(result)
 
 
 def _has_key(wandb: Any) -> bool:

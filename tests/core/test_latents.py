@@ -1,0 +1,131 @@
+"""Pictures of what latents mean: drawn for whatever can encode, from the right examples and codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo_core.registry.manager import manager
+from zoo_core.resolution import resolve
+from zoo_core.runs import build, load_data
+from zoo_core.tracking import latents
+from zoo_core.tracking.drawing import tile, write_captioned
+from zoo_core.training.recipe import Recipe
+from zoo_core.types import SampleRequest
+
+
+def make_run(plugin: str, data: str, *words: str) -> Any:
+    """Return an untrained run: what it draws does not depend on training."""
+    config = resolve([f"plugin={plugin}", f"data={data}", "preset=tiny", "device=cpu", *words])
+    return build(config, load_data(config), Path(), manager(), say=print, warn=print)
+
+
+def pixels(path: Path) -> Tensor:
+    """Return a written picture, (H, W) grey."""
+    import numpy as np
+    from PIL import Image
+
+    return torch.from_numpy(np.array(Image.open(path).convert("L")))
+
+
+def holds(whole: Tensor, part: Tensor) -> bool:
+    """Whether a picture holds a part, unscaled, somewhere."""
+    windows = whole.unfold(0, part.shape[0], 1).unfold(1, part.shape[1], 1)
+    start = (windows[..., 0, 0] == part[0, 0]) & (windows[..., -1, -1] == part[-1, -1])
+    return any(bool((windows[i, j] == part).all()) for i, j in start.nonzero().tolist())
+
+
+def test_lines_go_from_one_code_to_the_other() -> None:
+    """Catches rows and steps mixed up, and a line that stops before its end."""
+    start, end = torch.tensor([[0.0, 1.0], [5.0, 5.0]]), torch.tensor([[1.0, 3.0], [5.0, 9.0]])
+    line = latents.along(start, end, 3)
+    expected = [[0, 1], [0.5, 2], [1, 3], [5, 5], [5, 7], [5, 9]]
+    torch.testing.assert_close(line, torch.tensor(expected))
+
+
+def test_the_plane_holds_the_two_widest_directions() -> None:
+    """Catches components of uncentred codes, the narrowest ones, and a map that mirrors itself by chance."""
+    rng = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(6, 6, generator=rng)).Q
+    scale = torch.tensor([9.0, 4.0, 0.1, 0.1, 0.1, 0.1])
+    codes = torch.randn(500, 6, generator=rng) * scale @ axes.T + 100
+    points, how = latents.planar(codes)
+    centred = codes - codes.mean(0)
+    for place in range(2):
+        along = centred @ axes[:, place]
+        assert abs(float(torch.corrcoef(torch.stack((points[:, place], along)))[0, 1])) > 0.999
+    assert "of 6" in how
+    assert "100%" in how
+    torch.testing.assert_close(latents.planar(codes.flip(0))[0].flip(0), points, rtol=1e-3, atol=1e-2)
+    flat = codes[:, :2]
+    assert latents.planar(flat)[0] is flat
+
+
+@pytest.mark.parametrize("data", ["digits", "ring"])
+@pytest.mark.parametrize("plugin", ["vae", "hvae"])
+def test_every_job_draws_its_picture(plugin: str, data: str, tmp_path: Path) -> None:
+    """Catches a picture that needs pictures on points, and one that needs points on pictures."""
+    run = make_run(plugin, data)
+    jobs = latents.jobs(run)
+    pictures = {"mean-and-draw", "reconstructions", "interpolation", "traversals", "latent-map"}
+    assert set(jobs) == (pictures if data == "digits" else {"reconstructions", "latent-map"})
+    for name, job in jobs.items():
+        job(tmp_path / f"{name}.png")
+        seen = pixels(tmp_path / f"{name}.png")
+        assert min(seen.shape) > 300
+        assert float(seen.double().std()) > 1
+
+
+def test_reconstructions_stand_beside_their_originals(tmp_path: Path) -> None:
+    """Catches training pictures shown as test ones, and the two sheets swapped."""
+    run = make_run("vae", "digits")
+    latents.jobs(run)["reconstructions"](tmp_path / "r.png")
+    whole = pixels(tmp_path / "r.png")
+    half = whole.shape[1] // 2
+    x = run.harness.data.to_model(run.data.test.rows(torch.arange(64)))
+    with run.harness.quiet():
+        again = run.recipe.decode(run.recipe.encode(x))
+    for side, shown in ((whole[:, :half], x), (whole[:, half:], again)):
+        sheet = tile(shown, 8)[0]
+        factor = -(-512 // sheet.shape[1])
+        assert holds(side, sheet.repeat_interleave(factor, 0).repeat_interleave(factor, 1))
+
+
+class Integers(Recipe):
+    """Codes that nothing lies between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(1, 1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x.flatten(1).gt(0).long()
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (2.0 * z - 1).unflatten(1, (1, 8, 8))
+
+    def sample(self, request: SampleRequest) -> Any:
+        raise NotImplementedError
+
+
+def test_integer_codes_are_reconstructed_only(tmp_path: Path) -> None:
+    """Catches interpolations between code numbers, which mean nothing."""
+    run = make_run("vae", "digits")
+    run.recipe = Integers()
+    for name, job in latents.jobs(run).items():
+        job(tmp_path / f"{name}.png")
+    assert [path.stem for path in tmp_path.iterdir()] == ["reconstructions"]
+
+
+def test_a_long_caption_is_wrapped_within_its_sheet(tmp_path: Path) -> None:
+    """Catches text that runs out of the picture or over the sheet."""
+    sheet = torch.full((1, 64, 64), 77, dtype=torch.uint8)
+    write_captioned([("word " * 60, sheet), ("b", sheet)], tmp_path / "c.png")
+    seen = pixels(tmp_path / "c.png")
+    assert bool((seen[:, -10:] == 255).all())
+    assert int((seen[-(512 + 10) :] == 77).sum()) == 2 * 512 * 512
+    assert bool((seen[: -(512 + 10), : 10 + 512] < 100).any())

@@ -1,0 +1,96 @@
+"""Dynamic binarisation: the law of a draw, what stays and what is drawn anew, on one process or several."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo_core.config import DataConfig
+from zoo_core.data.binarised import Binarised, binarise, drawn, load
+from zoo_core.data.loading import Redrawn, Resident, TrainData
+from zoo_core.distributed import World
+from zoo_core.seeds import generator
+from zoo_core.types import DataInfo
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+INFO = DataInfo("grey", (1, 4, 4), 2, classes=2)
+
+
+def split(n: int = 20) -> Binarised:
+    grey = torch.randint(256, (n, 1, 4, 4), generator=generator(0, "grey"), dtype=torch.uint8)
+    return drawn(Resident(grey, torch.arange(n) % 2), 256, generator(1, "draw"))
+
+
+def test_a_value_is_one_as_often_as_its_grey_level_says() -> None:
+    """Catches a threshold, an off-by-one level (k / 256), and black or white that is not kept."""
+    n = 200_000
+    for level in (0, 1, 64, 254, 255):
+        grey = torch.full((n,), level, dtype=torch.uint8)
+        share = float(binarise(grey, 256, torch.rand(n, generator=generator(level, "u"))).double().mean())
+        p = level / 255
+        assert abs(share - p) <= 4.5 * math.sqrt(p * (1 - p) / n)
+
+
+def test_training_draws_anew_and_rows_stay() -> None:
+    """Catches one draw of the training split for good (an easier data set), and a reference that moves."""
+    kept = split()
+    data = TrainData(kept, INFO, seed=0)
+    assert isinstance(kept, Redrawn)
+    assert not isinstance(Resident(kept.x), Redrawn)
+    first, again = data.next(20), data.next(20)
+    order, other = first.index.argsort(), again.index.argsort()
+    assert not torch.equal(first.x[order], again.x[other])
+    assert torch.equal(first.cond.label[order], again.cond.label[other])  # type: ignore[index]
+    assert set(first.x.unique().tolist()) == {-1.0, 1.0}
+    rows = torch.arange(20)
+    assert torch.equal(data.batch(rows).x, data.batch(rows).x)
+    assert torch.equal(data.batch(rows).x, kept.rows(rows).float() * 2 - 1)
+
+
+def test_many_draws_have_the_greys_mean() -> None:
+    """Catches noise that meets another row's grey levels."""
+    kept = split()
+    data = TrainData(kept, INFO, seed=0)
+    total = torch.zeros(20, 1, 4, 4, dtype=torch.float64)
+    for _ in range(400):
+        batch = data.next(20)
+        total[batch.index] += (batch.x + 1) / 2
+    p = kept.grey.double() / 255
+    error = (p * (1 - p) / 400).sqrt() + 1e-9
+    assert float(((total / 400 - p) / error).abs().max()) < 4.5
+
+
+def test_a_batch_depends_on_the_seed_and_its_number_alone() -> None:
+    """Catches a resume that draws other pictures, and processes that together see another batch than one."""
+    whole = TrainData(split(), INFO, seed=3)
+    batches = [whole.next(7) for _ in range(5)]
+    resumed = TrainData(split(), INFO, seed=3)
+    resumed.drawn = 3 * 7
+    assert torch.equal(resumed.next(7).x, batches[3].x)
+    parts = []
+    for rank in range(3):
+        mine = TrainData(split(), INFO, seed=3)
+        mine.next(7, World(rank, 3))
+        parts.append(mine.next(7, World(rank, 3)).x)
+    assert torch.equal(torch.cat(parts), batches[1].x)
+    assert not torch.equal(TrainData(split(), INFO, seed=4).next(7).x, batches[0].x)
+
+
+@pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="needs ../shared/data/mnist")
+def test_the_binarised_mnist() -> None:
+    """Catches a test split that is thresholded or drawn anew at each load, and greys that reach a model."""
+    data = load(DataConfig(name="mnist-binarised", root=str(SHARED / "mnist")))
+    assert (data.info.name, data.info.levels, data.info.shape) == ("mnist-binarised", 2, (1, 28, 28))
+    assert (len(data.train), len(data.test)) == (60_000, 10_000)
+    test = data.test
+    assert isinstance(test, Binarised)
+    again = drawn(Resident(test.grey), 256, generator(0, "mnist-binarised", "test"))
+    assert torch.equal(test.rows(torch.arange(10_000)), again.x)
+    assert test.x.unique().tolist() == [0, 1]
+    p = test.grey.double() / 255
+    error = math.sqrt(float((p * (1 - p)).sum()))
+    assert abs(float(test.x.double().sum() - p.sum())) < 4.5 * error
+    assert float((test.x != (test.grey > 127)).double().mean()) > 0.01

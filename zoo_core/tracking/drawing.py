@@ -1,0 +1,141 @@
+"""Drawing: tensors to picture files. Nothing here knows a run.
+
+Sheets are uint8 pictures (C, H, W), written without smoothing: small ones are enlarged by whole factors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PIXELS = 512
+"""Least width of a written grid: small pictures are enlarged by whole factors, without smoothing."""
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Return pictures in [-1, 1] as 8-bit ones: clamp, then round."""
+    return x.float().clamp(-1, 1).add(1).mul(127.5).round_().to(torch.uint8)
+
+
+def tile(x: Tensor, columns: int, gap: int = 1) -> Tensor:
+    """Return pictures (n, C, H, W) side by side, row by row, as one uint8 picture (C, H', W')."""
+    pictures = to_uint8(x).cpu()
+    n, channels, height, width = pictures.shape
+    rows = math.ceil(n / columns)
+    sheet = torch.full(
+        (channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 110, dtype=torch.uint8
+    )
+    for place, picture in enumerate(pictures):
+        top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
+        sheet[:, top : top + height, left : left + width] = picture
+    return sheet
+
+
+def enlarged(sheet: Tensor) -> Any:
+    """Return one uint8 picture (C, H, W) as PIL's, enlarged by a whole factor to at least PIXELS wide."""
+    from PIL import Image
+
+    factor = max(1, math.ceil(PIXELS / sheet.shape[2]))
+    sheet = sheet.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    array = sheet[0].numpy() if sheet.shape[0] == 1 else sheet[:3].permute(1, 2, 0).numpy()
+    return Image.fromarray(array)
+
+
+def write_png(sheet: Tensor, path: Path) -> None:
+    """Write one uint8 picture (C, H, W), enlarged by a whole factor to at least PIXELS wide."""
+    enlarged(sheet).save(path)
+
+
+def write_captioned(sheets: Sequence[tuple[str, Tensor]], path: Path) -> None:
+    """Write sheets (C, H, W) side by side, each enlarged, with its caption above it."""
+    import textwrap
+
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, line, margin = ImageFont.load_default(size=16), 21, 10
+    pictures = [enlarged(sheet) for _, sheet in sheets]
+    texts = [
+        textwrap.wrap(caption, max(12, int(picture.width / font.getlength("n"))))
+        for (caption, _), picture in zip(sheets, pictures, strict=True)
+    ]
+    top = margin + line * max(map(len, texts)) + margin // 2
+    width = margin + sum(picture.width + margin for picture in pictures)
+    whole = Image.new("RGB", (width, top + max(p.height for p in pictures) + margin), "white")
+    draw, left = ImageDraw.Draw(whole), margin
+    for lines, picture in zip(texts, pictures, strict=True):
+        draw.multiline_text((left, margin - 2), "\n".join(lines), fill="black", font=font, spacing=4)
+        whole.paste(picture.convert("RGB"), (left, top))
+        left += picture.width + margin
+    whole.save(path)
+
+
+def make_figure(width: float = 8, height: float = 5) -> Any:
+    """Return a matplotlib figure of a size in inches that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def curves(records: Sequence[dict[str, float]], path: Path, title: str) -> None:
+    """Draw every recorded loss against the step, a panel each."""
+    seen = dict.fromkeys(name for record in records for name in record)  # a later stage has losses of its own
+    names = [name for name in seen if "/" in name and not name.startswith("lr/")]
+    figure = make_figure(9, 2.4 * max(1, math.ceil(len(names) / 2)))
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(math.ceil(len(names) / 2), min(2, len(names)), place + 1)
+        rows = [record for record in records if name in record]
+        axes.plot([r["step"] for r in rows], [r[name] for r in rows], linewidth=1)
+        axes.set_title(name, fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("step", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)
+
+
+def scatter(
+    left: Tensor, right: Tensor, path: Path, title: str, names: tuple[str, str] = ("data", "samples")
+) -> None:
+    """Draw two sets of points (n, 2), each under its name, side by side on the first one's scale."""
+    figure = make_figure(9, 4.6)
+    lim = 1.15 * float(left.abs().max())
+    for place, (name, points) in enumerate(zip(names, (left, right), strict=True)):
+        axes = figure.add_subplot(1, 2, place + 1)
+        axes.scatter(points[:, 0], points[:, 1], s=3, alpha=0.4, linewidths=0)
+        axes.set(xlim=(-lim, lim), ylim=(-lim, lim), aspect="equal", title=name)
+        axes.locator_params(nbins=7)
+        axes.grid(alpha=0.2)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)
+
+
+def score_field(
+    score: Callable[[Tensor, float], Tensor], sigmas: Sequence[float], real: Tensor, path: Path, title: str
+) -> None:
+    """Draw the direction of a score over the plane at several noise levels, data behind it.
+
+    Args:
+        score: (points (n, 2), sigma) to the gradient of log p_sigma, (n, 2).
+        sigmas: a panel each.
+        real: data points.
+    """
+    figure = make_figure(4.2 * len(sigmas), 4.4)
+    for place, sigma in enumerate(sigmas):
+        lim = 1.15 * float(real.abs().max()) + sigma
+        line = torch.linspace(-lim, lim, 24)
+        points = torch.cartesian_prod(line, line)
+        arrows = score(points, sigma)
+        arrows = arrows / arrows.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        axes = figure.add_subplot(1, len(sigmas), place + 1)
+        axes.scatter(real[:1000, 0], real[:1000, 1], s=3, alpha=0.25, color="tab:orange", linewidths=0)
+        axes.quiver(points[:, 0], points[:, 1], arrows[:, 0], arrows[:, 1], angles="xy", width=0.003)
+        axes.set(xlim=(-lim, lim), ylim=(-lim, lim), aspect="equal", title=f"sigma = {sigma:.2g}")
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)
