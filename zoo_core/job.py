@@ -3,6 +3,8 @@
 import zoo_core
 result = zoo_core.run(plugin="wgan", seed=0)
 pictures = zoo_core.load(result["run_dir"]).sample(16)
+
+Under torchrun all processes train and score; the first alone holds the folder, tells events and writes.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from typing import Any
 
 from zoo_core import strict_yaml
 from zoo_core.config import RunConfig, flatten
+from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import manager
-from zoo_core.resolve import config_hash, plain, resolve
+from zoo_core.resolution import config_hash, plain, resolve
 from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
@@ -58,19 +61,36 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def held(folder: Path) -> bool:
+    """Return whether a process is at work in a run's folder now."""
+    try:
+        with open(folder / ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 class Signals:
-    """Ctrl-C and SIGTERM while a run is on: the first asks it to save and end, the second ends it at once."""
+    """Ctrl-C and SIGTERM while work is on: the first asks it to save and end, the second ends it at once.
+
+    Attributes:
+        received: the signal, or None.
+        deferred: whether who works asks for `received` between two steps; else the signal raises where it is.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.training = False
+        self.deferred = False
         self._kept: dict[int, Any] = {}
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             os._exit(128 + number)
         self.received = number
-        if not self.training:  # what is not training can be done again from the last checkpoint
+        if not self.deferred:  # what is not training can be done again from the last checkpoint
             raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
 
     def __enter__(self) -> Signals:
@@ -111,40 +131,64 @@ def resume(folder: str | Path) -> dict[str, Any]:
     return execute(saved_config(folder), folder)
 
 
+class Unheard(Events):
+    """Events of a process beside the first: hooks are asked, but nobody is told a thing twice."""
+
+    def tell(self, event: str, **facts: Any) -> None:
+        pass
+
+
 def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Do the job of one config in one folder."""
+    """Do the job of one config in one folder; under torchrun, this process's part of it."""
+    with (
+        Signals() as signals,
+        joined(config.device) as place,
+        locked(folder) if place.first else contextlib.nullcontext(),
+    ):
+        return _execute(config, folder, signals, place)
+
+
+def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> dict[str, Any]:
     here = manager()
     console = trackers.Console(config.track.progress)
-    with locked(folder), Signals() as signals:
-        done = finished(folder, config)
-        if done is not None:
-            console.say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
-            return done
-        events = Events(here, console.warn)
-        dataset = load_data(config)
-        for line in dataset.report:
-            console.warn(line)
-        made = build(config, dataset, folder, here, say=console.say, warn=console.warn)
-        listeners: list[Any] = [console, trackers.Jsonl()]
-        if config.track.wandb != "off":
-            listeners.append(trackers.WandB())
-        with events.listening(listeners):
-            try:
-                events.ask("zoo_preflight", run=made)
-                _write_config(made)
-                _train(made, events, signals)
-                result = _finish(made, events)
+    say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
+    done = from_first(finished(folder, config) if place.first else None)
+    if done is not None:
+        say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
+        return done
+    events = Events(here, warn) if place.first else Unheard(here, warn)
+    dataset = load_data(config)
+    for line in dataset.report:
+        warn(line)
+    made = build(config, dataset, folder, here, say=say, warn=warn)
+    listeners: list[Any] = [console, trackers.Jsonl()]
+    if config.track.wandb != "off":
+        listeners.append(trackers.WandB())
+    with events.listening(listeners if place.first else []):
+        try:
+            events.ask("zoo_preflight", run=made)
+            if place.first:
+                write_config(config, folder)
+                _write_provenance(made)
+            _train(made, events, signals, place)
+            result = _finish(made, events, place)
+            if place.first:
                 state(folder, "finished")
-                events.tell("zoo_run_finished", run=made, result=result)
-                return result
-            except BaseException as error:
+            events.tell("zoo_run_finished", run=made, result=result)
+            return result
+        except BaseException as error:
+            if place.first:
                 state(folder, _state_of(error), reason=str(error))
-                events.tell("zoo_run_failed", run=made, error=error)
-                if isinstance(error, Interrupted) and not error.notes:
-                    raise Interrupted(
-                        error.status - 128, error.what, f"saved in {folder}", f"next: zoo run resume={folder}"
-                    ) from None
-                raise
+            events.tell("zoo_run_failed", run=made, error=error)
+            if isinstance(error, Interrupted) and not error.notes:
+                raise Interrupted(
+                    error.status - 128, error.what, f"saved in {folder}", f"next: zoo run resume={folder}"
+                ) from None
+            raise
+
+
+def _unsaid(line: str) -> None:
+    """Say nothing: the first process has said it."""
 
 
 def _state_of(error: BaseException) -> str:
@@ -184,17 +228,21 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
     return {**json.loads(result.read_text()), "run_dir": str(folder)}
 
 
-def _write_config(made: Run) -> None:
-    made.dir.mkdir(parents=True, exist_ok=True)
-    text = f"# repeat: zoo run config={made.dir / 'config.yaml'}\n" + strict_yaml.dump(plain(made.config))
-    checkpoint.write_atomic(made.dir / "config.yaml", text.encode())
+def write_config(config: RunConfig, folder: Path) -> None:
+    """Write config.yaml into a run's folder; the folder is then one that `zoo run resume=` continues."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(plain(config))
+    checkpoint.write_atomic(folder / "config.yaml", text.encode())
+
+
+def _write_provenance(made: Run) -> None:
     record = json.dumps(made.provenance, indent=1).encode()
     checkpoint.write_atomic(made.dir / "provenance.json", record)
 
 
-def _train(made: Run, events: Events, signals: Signals) -> None:
+def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
-    found = checkpoint.latest(folder, made.warn)
+    found = from_first(checkpoint.latest(folder, made.warn) if place.first else None)
     if found is not None:
         harness.restore(found[1])
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
@@ -202,7 +250,8 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
         made.say(f"run: {made.dir}")
         if isinstance(made.recipe, HasDenoiser):
             made.samples(made.request(range(1)))  # a sampler that does not fit is told before training
-    state(made.dir, "running")
+    if place.first:
+        state(made.dir, "running")
     metadata = {
         "plugin": made.config.plugin,
         "data": made.config.data.name,
@@ -210,10 +259,11 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
     }
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
-        checkpoint.save(folder, step, kept, metadata)
+        if place.first:
+            checkpoint.save(folder, step, kept, metadata)
 
     def picture(step: int) -> None:
-        if made.config.track.pictures:
+        if place.first and made.config.track.pictures:
             pictures.progress(made, step, events)
 
     harness.listener = Listener(
@@ -221,22 +271,24 @@ def _train(made: Run, events: Events, signals: Signals) -> None:
         save=save,
         picture=picture,
         stop=lambda: signals.received is not None,
+        say=made.say,
     )
     events.tell("zoo_run_started", run=made)
-    signals.training = True
+    signals.deferred = True
     harness.run()
-    signals.training = False
-    if signals.received is not None:
+    signals.deferred = False
+    received = next(filter(None, gather(signals.received)), None)  # a stop that one heard stops them all
+    if received is not None:
         raise Interrupted(
-            signals.received,
+            received,
             f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",
             f"next: zoo run resume={made.dir}",
         )
     made.cost = cost(made)
 
 
-def _finish(made: Run, events: Events) -> dict[str, Any]:
-    """Score, draw and record a trained run."""
+def _finish(made: Run, events: Events, place: World) -> dict[str, Any]:
+    """Score, draw and record a trained run; scoring is shared by all processes, the rest is the first's."""
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "plugin": made.config.plugin,
@@ -250,6 +302,10 @@ def _finish(made: Run, events: Events) -> dict[str, Any]:
         made.say("scoring")
         for scored in events.ask("zoo_score", run=made)[:1]:
             result |= scored
+    return from_first(_record(made, events, result) if place.first else result)
+
+
+def _record(made: Run, events: Events, result: dict[str, Any]) -> dict[str, Any]:
     weights = checkpoint.listed(made.dir / "checkpoints")[-1]
     result["weights_sha256"] = checkpoint.verify(weights)["weights.safetensors"]
     result["provenance"] = made.provenance

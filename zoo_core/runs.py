@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import RunConfig
+from zoo_core.data.conditioning import choose_task, conditions, read_conditions
 from zoo_core.data.loading import Dataset, TrainData, quantise
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError, ZooError
 from zoo_core.home import runs_root
+from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.provenance import provenance
 from zoo_core.registry.manager import Manager, load_entry, manager
-from zoo_core.resolve import config_hash, resolve
+from zoo_core.resolution import config_hash, resolve
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Harness
 from zoo_core.training.recipe import Recipe
-from zoo_core.types import Cond, SampleRequest, Samples
+from zoo_core.types import Cond, SampleRequest, Samples, Task
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,14 @@ class Run:
     def request(
         self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None
     ) -> SampleRequest:
-        """Return the request for the samples with these indices; sample k depends on (seed, k) alone."""
+        """Return the request for the samples with these indices; sample k depends on (seed, k) alone.
+
+        A conditional run given no conditions takes those of `conditions`, as frequent as in training.
+        """
+        if cond is None and len(indices):
+            drawn = conditions(self.data, max(indices) + 1)
+            cond = None if drawn is None else drawn[list(indices)]
+        cond = None if cond is None else cond.to(self.device)
         noise = Seeds(self.config.sample.seed if seed is None else seed, indices, self.device)
         return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
 
@@ -102,16 +111,19 @@ class Run:
                     "next: ZOO_DEBUG=1 shows the traceback",
                 ) from error
 
-    def sample(self, n: int, *, seed: int | None = None, cond: Cond | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int | None = None, cond: Cond | str | None = None) -> Tensor:
         """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
 
         Args:
             n: how many.
             seed: of their noise; None for the config's.
-            cond: conditions, one row a sample.
+            cond: conditions, one row a sample; or words, as `read_conditions` takes them ("a three", "3");
+                None for those of training.
         """
         if n < 1:
             raise UsageError(f"can't draw {n} samples", "expected: at least 1")
+        if isinstance(cond, str):
+            cond = read_conditions(cond, self.data, n)
         rows = torch.cat([drawn.rows for drawn in self.draw(n, seed=seed, cond=cond)])
         levels = self.data.info.levels
         return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
@@ -196,10 +208,12 @@ def build(
     device = choose_device(config.device)
     entry = here.find("plugin", config.plugin)
     make = load_entry("plugin", entry)
+    dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here))
     sampler = None
     if config.sampler.name:
         sampler_entry = here.find("sampler", config.sampler.name)
         sampler = bind(sampler_entry.spec, config.sampler)
+    reset_peak(device)
     torch.manual_seed(derive(config.seed, "init"))
     try:
         recipe: Recipe = make(config, dataset.info)
@@ -207,7 +221,8 @@ def build(
         raise
     except Exception as error:
         raise PluginError(
-            f"plugin {config.plugin!r} failed to build: {type(error).__name__}: {error}",
+            f"plugin {config.plugin!r} of {entry.distribution} failed to build: "
+            f"{type(error).__name__}: {error}",
             "next: ZOO_DEBUG=1 shows the traceback",
         ) from error
     recipe = recipe.to(device)
@@ -216,6 +231,14 @@ def build(
     data = TrainData(dataset.train, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
+
+
+def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
+    """Return what the run models; where its data can't serve that, the error names datasets that can."""
+    wanted = config.data.task
+    served = {entry.spec.name: set(entry.spec.tasks) for entry in here.entries("dataset")}
+    able = [name for name, its in served.items() if its & ({wanted} if wanted else set(tasks))]
+    return choose_task(dataset, wanted, tasks, config.plugin, able)
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -239,18 +262,26 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     found = checkpoint.latest(folder / "checkpoints", say)
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    made.harness.restore(found[1])
-    made.cost = cost(made)
+    try:
+        made.harness.restore(found[1])
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise MachineError(
+            f"the checkpoint {found[0]} and the model {config.plugin!r} do not fit together",
+            *str(error).splitlines()[:4],
+            "next: was the run made with another version of the plugin? see its provenance.json",
+        ) from error
+    made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
     return made
 
 
 def cost(made: Run) -> dict[str, Any]:
-    """Return what the training consumed, as counted by the harness."""
-    counts = made.harness.counts
+    """Return what the training consumed, as counted by the harness, and the memory it took."""
+    counts, peak = made.harness.counts, peak_bytes(made.device)
     return {
         "train_seconds": round(counts.seconds, 3),
         "images_seen": counts.images,
         "steps": counts.total,
         "updates": dict(counts.updates),
         "parameters": sum(p.numel() for p in made.recipe.parameters()),
+        **({} if peak is None else {"train_peak_bytes": peak}),
     }

@@ -1,7 +1,8 @@
 """The one training loop: stage, begin, step, phase, repeat.
 
 Each update thaws what its phase updates, takes the loss of the next batch, goes backward, clips, steps, and
-calls after_step; each step ends with the averages. Nothing here knows a family.
+calls after_step; each step ends with the averages. Under several processes each takes its share of every
+batch, and what they make of it is added up before the step (`parallel`). Nothing here knows a family.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
+from zoo_core.distributed import any_, from_first_, gather, world
 from zoo_core.errors import DivergedError, MachineError, PluginError, ZooError
 from zoo_core.seeds import derive
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.ema import Averages
 from zoo_core.training.optim import build_optimizer, build_schedule
+from zoo_core.training.parallel import check_shares, over_all
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, Loss
 
@@ -59,12 +62,15 @@ class Listener:
         save: (total step, checkpoint) to keep.
         picture: (total step) to draw samples; averages are applied and the recipe is in eval mode.
         stop: whether a signal asked the run to end after this step.
+        say: a line for the user: where a run has several stages, which begins, what it trains and what it
+            leaves frozen.
     """
 
     log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     save: Callable[[int, Checkpoint], None] = lambda step, kept: None
     picture: Callable[[int], None] = lambda step: None
     stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], None] = lambda line: None
 
 
 class Harness:
@@ -95,6 +101,8 @@ class Harness:
         self.seed = seed
         self.plugin = plugin
         self.listener = listener or Listener()
+        self.world = world()
+        check_shares(config, self.world)
         self.counts = Counts()
         self.averages = Averages(recipe)
         self.stages = list(recipe.stages())
@@ -125,6 +133,7 @@ class Harness:
             stage = self.stages[self.counts.stage]
             if not self.optimizers:
                 self._begin(stage)
+                self._announce(stage)
             if not self._run_stage(stage, self.stage_steps[self.counts.stage]):
                 return
             self._end_stage()
@@ -133,6 +142,8 @@ class Harness:
         if fresh and stage.begin is not None:
             with self._blame(stage.name, "begin"):
                 stage.begin(self.data)
+        if fresh:  # whatever a process drew of its own, all start as the first
+            from_first_(self.recipe.state_dict().values())
         self.averages.begin(stage.ema)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
@@ -152,12 +163,35 @@ class Harness:
         for phase in stage.phases:
             self.counts.updates.setdefault(f"{stage.name}/{phase.name}", 0)
             rng = torch.Generator(device=self.data.device)
-            self._rngs[phase.name] = rng.manual_seed(derive(self.seed, "phase", stage.name, phase.name))
+            seed = derive(self.seed, "phase", stage.name, phase.name, *self._place())
+            self._rngs[phase.name] = rng.manual_seed(seed)
             if self.config.compile and fresh:
                 for module in phase.updates:
                     module.compile()
+        if not self.world.first:
+            torch.manual_seed(derive(self.seed, "stage", stage.name, *self._place()))
+
+    def _place(self) -> tuple[int | str, ...]:
+        """Return what sets this process's random numbers apart: nothing for the first, as if alone."""
+        return () if self.world.first else ("rank", self.world.rank, self.counts.total)
+
+    def _announce(self, stage: Stage) -> None:
+        """Say which of several stages begins, what it trains and what of the recipe it leaves as it is."""
+        if len(self.stages) == 1:
+            return
+        moved = {id(part) for phase in stage.phases for module in phase.updates for part in module.modules()}
+        parts = {name: part for name, part in self.recipe.named_children() if part.state_dict()}
+        trains = {name: any(id(inner) in moved for inner in part.modules()) for name, part in parts.items()}
+        trained, frozen = (
+            ", ".join(name for name, its in trains.items() if its is on) or "nothing" for on in (True, False)
+        )
+        self.listener.say(
+            f"stage {self.counts.stage + 1} of {len(self.stages)}, {stage.name}: "
+            f"{self.stage_steps[self.counts.stage]:,} steps; trains: {trained}; frozen: {frozen}"
+        )
 
     def _end_stage(self) -> None:
+        from_first_(self.recipe.buffers())
         self.averages.settle()
         self.recipe.requires_grad_(False)
         self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
@@ -187,7 +221,7 @@ class Harness:
                 counts.seconds += time.perf_counter() - clock
                 listener.log(counts.total, self._record(values))
                 clock = time.perf_counter()
-            stop = listener.stop()
+            stop = any_(listener.stop())
             if stop or (counts.total % config.checkpoint_every == 0 and not done):
                 counts.seconds += time.perf_counter() - clock
                 self._save()
@@ -208,7 +242,7 @@ class Harness:
         counts, rng = self.counts, self._rngs[phase.name]
         repeat = phase.repeat if isinstance(phase.repeat, int) else phase.repeat(counts.step)
         for _ in range(repeat):
-            batch = self.data.next(self.config.batch_size)
+            batch = self.data.next(self.config.batch_size, self.world)
             context = Context(counts.step, counts.step / steps, counts.stage_images, rng)
             for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
                 parameter.grad = None
@@ -220,6 +254,8 @@ class Harness:
                 raise
             except Exception as error:
                 raise self._plugin_failed(stage.name, phase.name, error) from error
+            if self.world.size > 1:
+                loss = over_all(self._parameters(phase), loss)
             self._check(stage, phase, loss)
             if phase.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self._parameters(phase), phase.grad_clip)
@@ -227,13 +263,13 @@ class Harness:
             if phase.after_step is not None:
                 with torch.no_grad(), self._blame(stage.name, phase.name):
                     phase.after_step(loss.sums, loss.keep)
-            counts.images += len(batch)
-            counts.stage_images += len(batch)
+            counts.images += self.config.batch_size
+            counts.stage_images += self.config.batch_size
             counts.updates[f"{stage.name}/{phase.name}"] += 1
 
     def _backward(self, phase: Phase, batch: Batch, context: Context) -> Loss:
-        parts = self.config.accumulate
-        if parts == 1:
+        parts, whole = self.config.accumulate, self.config.batch_size
+        if parts == 1 and len(batch) == whole:
             with self._autocast():
                 loss = phase.loss(batch, context)
             loss.loss.backward()
@@ -243,7 +279,7 @@ class Harness:
         for start in range(0, len(batch), size):
             rows = slice(start, start + size)
             piece = Batch(batch.x[rows], batch.cond[rows], batch.index[rows])
-            share = len(piece) / len(batch)
+            share = len(piece) / whole
             with self._autocast():
                 loss = phase.loss(piece, context)
             (loss.loss * share).backward()
@@ -327,6 +363,7 @@ class Harness:
             _set_random_states(kept)
 
     def _save(self) -> None:
+        from_first_(self.recipe.buffers())  # statistics of a share of the data: the first's are kept
         self._check_weights()
         self.listener.save(self.counts.total, self.checkpoint())
 
@@ -364,8 +401,8 @@ class Harness:
             "counts": asdict(self.counts),
             "drawn": self.data.drawn,
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
-            "rngs": {name: rng.get_state() for name, rng in self._rngs.items()},
-            "random": _random_states(self.data.device),
+            **self._randomness(),
+            "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
         }
         return Checkpoint(
@@ -374,8 +411,14 @@ class Harness:
             state=state,
         )
 
+    def _randomness(self) -> dict[str, Any]:
+        return {
+            "rngs": {name: rng.get_state() for name, rng in self._rngs.items()},
+            "random": _random_states(self.data.device),
+        }
+
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of the same config."""
+        """Continue from a checkpoint of the same config; to the bit where as many processes made it."""
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
         self.recipe.load_state_dict(checkpoint.weights)
@@ -387,10 +430,13 @@ class Harness:
             self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        for name, rng in self._rngs.items():
-            rng.set_state(state["rngs"][name])
         self.data.drawn = state["drawn"]
-        _set_random_states(state["random"])
+        ranks = [state, *state.get("others", ())]
+        if self.world.first or len(ranks) == self.world.size:
+            own = ranks[self.world.rank]
+            for name, rng in self._rngs.items():
+                rng.set_state(own["rngs"][name])
+            _set_random_states(own["random"])
 
 
 def _split_steps(stages: list[Stage], steps: int) -> list[int]:

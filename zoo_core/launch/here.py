@@ -1,4 +1,4 @@
-"""Many jobs: the runs of a matrix, one after another; one that fails does not stop the others."""
+"""The runs of a matrix in this process, one after another; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zoo_core.config import RunConfig
+from zoo_core.distributed import launched
 from zoo_core.errors import Interrupted, ZooError
 from zoo_core.job import run
 
@@ -25,10 +26,11 @@ def run_matrix(
     """
     status = 0
     for place, config in enumerate(configs, 1):
-        print(
-            f"[{place}/{len(configs)}] {config.plugin} on {config.data.name}, seed {config.seed}",
-            file=sys.stderr,
-        )
+        if launched().first:
+            print(
+                f"[{place}/{len(configs)}] {config.plugin} on {config.data.name}, seed {config.seed}",
+                file=sys.stderr,
+            )
         try:
             told(run(config))
         except Interrupted:

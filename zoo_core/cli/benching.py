@@ -1,0 +1,75 @@
+"""The verb that runs a suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo_core.cli.launching import launcher_options, run_jobs
+from zoo_core.resolution import parse_words
+
+
+@click.command()
+@click.argument("suite", required=False)
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--budget", type=click.FloatRange(min=1), help="Seconds of training a run; the suite's own if left out."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="For the record and the results; bench/SUITE.")
+@launcher_options
+def bench(
+    suite: str | None,
+    words: tuple[str, ...],
+    budget: float | None,
+    out: Path | None,
+    launcher: str | None,
+    slots: int | None,
+    resources: tuple[str, ...],
+) -> None:
+    """Train and score every model of a suite under one budget, and rank them.
+
+    zoo bench                                       the suites there are
+
+    zoo bench digits-quick                          every model, three seeds, a minute of training each
+
+    zoo bench digits-quick plugin=vae,wgan seed=0   some of it
+
+    Each model's speed is measured once; its steps are the smaller of its own and what the budget allows.
+    Start-up, sampling and scoring come on top. The same command goes on where it was interrupted.
+    """
+    if suite is None:
+        from zoo_core.bench import SUITES
+        from zoo_core.cli.listings import table
+
+        rows = [[name, f"{found.budget:g} s", found.summary] for name, found in SUITES.items()]
+        click.echo(table(rows, ["suite", "budget a run", "summary"]))
+        return
+    from zoo_core.bench import Bench
+    from zoo_core.launch.queue import first_status
+
+    made = Bench(suite, budget, out or Path("bench") / suite, parse_words(words))
+    measuring = made.measuring()
+    if measuring:
+        click.echo(f"measuring {len(measuring)} models' speed", err=True)
+    made.write_down(run_jobs(measuring, launcher, slots, resources, shown=False) if measuring else [])
+    jobs = made.training()
+    click.echo(
+        f"{len(jobs)} runs of {len(made.configs)} models, {made.budget:g} s of training each at most",
+        err=True,
+    )
+    outcomes = run_jobs(jobs, launcher, slots, resources, before=made.failed)
+    click.echo(
+        f"{made.collect(outcomes)} results in {made.out}; the steps of each model in {made.path}", err=True
+    )
+    _leaderboard(made.out)
+    raise click.exceptions.Exit(first_status([*made.failed, *outcomes]))
+
+
+def _leaderboard(folder: Path) -> None:
+    """Print the table of a folder of results, by the verb that whoever evaluates has registered."""
+    from zoo_core.registry.manager import load_entry, manager
+
+    for entry in manager().entries("command"):
+        if entry.spec.name == "leaderboard":
+            load_entry("command", entry).main(args=[str(folder)], prog_name="zoo", standalone_mode=False)

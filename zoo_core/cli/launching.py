@@ -1,0 +1,83 @@
+"""The options and the table that every verb with many jobs shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from zoo_core.distributed import launched
+from zoo_core.errors import Interrupted, UsageError
+from zoo_core.resolution import parse_words
+
+if TYPE_CHECKING:
+    from zoo_core.launch.jobs import Job, Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def launcher_options(command: F) -> F:
+    """Add --launcher, --slots and --resource to a verb."""
+    for option in (
+        click.option(
+            "--resource",
+            "resources",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Of a job, as ray or submitit call it: num_gpus=1, slurm_partition=gpu.",
+        ),
+        click.option(
+            "--slots",
+            type=click.IntRange(1, 10_000),
+            help="Jobs at once; if left out one a GPU, or one a core.",
+        ),
+        click.option(
+            "--launcher", metavar="local|ray|slurm", help="Run each job in a process of its own, there."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    launcher: str | None,
+    slots: int | None,
+    resources: Sequence[str],
+    *,
+    before: Sequence[Outcome] = (),
+    shown: bool = True,
+) -> list[Outcome]:
+    """Run jobs through the launcher of a name, telling how they go, and return what has become of each.
+
+    Args:
+        before: what ended badly earlier; it stands first in the table.
+        shown: whether a table is printed at the end.
+
+    Raises:
+        Interrupted: where a signal ended them early, after the table was printed.
+        UsageError, MachineError: as `make_launcher` does.
+    """
+    from zoo_core.launch.progress import HEAD, Progress, counted, table_rows
+    from zoo_core.launch.queue import Queue, make_launcher
+
+    if launched().size > 1:
+        raise UsageError(
+            "torchrun spreads one run, a launcher many; this command asks for both",
+            "next: leave out torchrun, or --launcher",
+        )
+    place = make_launcher(launcher or "local", slots, parse_words(resources))
+    try:
+        outcomes, received = Queue(jobs, place, Progress(len(jobs))).run()
+    finally:
+        place.close()
+    if shown and len(outcomes) + len(before) > 1:
+        from zoo_core.cli.listings import table
+
+        click.echo(table(table_rows([*before, *outcomes]), HEAD), err=True)
+    if received is not None:
+        raise Interrupted(
+            received, f"interrupted: {counted(outcomes)}", "next: the same command goes on where it was"
+        )
+    return outcomes

@@ -1,0 +1,284 @@
+"""Several processes at one run: who they are, what each one's share is, and what they add up or put together.
+
+One process is the default and costs nothing: every function here then returns what it was given. `torchrun`
+starts several and tells each its place in its environment; `joined` connects them. Importing this costs no
+torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zoo_core.errors import MachineError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+T = TypeVar("T")
+
+TIMEOUT_S = 1800.0
+"""How long a process waits for the others by default: the first may score baselines and draw meanwhile."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A process's place among those that work on one run.
+
+    Attributes:
+        rank: of this process, in [0, size); the first, 0, writes checkpoints, results and events.
+        size: how many processes there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+ALONE = World()
+
+
+def launched() -> World:
+    """Return the place that torchrun gave this process in RANK and WORLD_SIZE; alone where it gave none.
+
+    Raises:
+        UsageError: where they are no numbers, or no place.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise UsageError(
+            f"RANK={rank!r} of WORLD_SIZE={size!r} is no place among processes",
+            "expected: both as torchrun sets them, or neither",
+        )
+    return World(int(rank), int(size))
+
+
+def world() -> World:
+    """Return this process's place among those that `joined`; alone outside of it."""
+    if "torch" not in sys.modules:
+        return World()
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return World()
+    return World(distributed.get_rank(), distributed.get_world_size())
+
+
+def share(n: int, world: World) -> range:
+    """Return which of n things are this process's: stretches in rank order that differ by one at most.
+
+    A share is empty where there are fewer things than processes.
+    """
+    return range(n * world.rank // world.size, n * (world.rank + 1) // world.size)
+
+
+@contextlib.contextmanager
+def _collective(what: str) -> Iterator[None]:
+    """Turn what torch raises when another process is gone or silent into a message."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.distributed.DistError among them; gloo raises the bare class
+        here = world()
+        reason = str(error).strip().partition("\n")[0]
+        raise MachineError(
+            f"process {here.rank} of {here.size} lost the others while {what}: one has ended or is silent",
+            f"reason: {reason}",
+            "next: see what the others said; the same command continues from the last checkpoint",
+        ) from error
+
+
+def gather_rows(t: Tensor) -> Tensor:
+    """Return all processes' rows, in rank order.
+
+    Args:
+        t: (n, ...) of any dtype; n may differ between processes and be 0, the rest of the shape may not.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    here = world()
+    if here.size == 1:
+        return t
+    import torch
+    from torch import distributed
+
+    with _collective("rows were gathered"):
+        count = torch.tensor([len(t)], device=t.device)
+        counts = [torch.empty_like(count) for _ in range(here.size)]
+        distributed.all_gather(counts, count)
+        lengths = [int(n) for n in counts]
+        # As bytes, because gloo and nccl each know some dtypes only; padded, because they want equal sizes.
+        width = math.prod(t.shape[1:]) * t.element_size()
+        padded = torch.zeros(max(lengths), width, dtype=torch.uint8, device=t.device)
+        if len(t) and width:
+            padded[: len(t)] = t.detach().contiguous().view(len(t), -1).view(torch.uint8)
+        parts = [torch.empty_like(padded) for _ in range(here.size)]
+        distributed.all_gather(parts, padded)
+    rows = torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)])
+    return rows.flatten().view(t.dtype).view(len(rows), *t.shape[1:])
+
+
+def sum_(tensors: Iterable[Tensor]) -> None:
+    """Add the tensors up over all processes, in place, in one all-reduce a dtype and device.
+
+    Every process ends with the same bits.
+
+    Args:
+        tensors: of the same shapes and dtypes, in the same order, in every process.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    if world().size == 1:
+        return
+    import torch
+    from torch import distributed
+
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    with torch.no_grad(), _collective("sums were taken"):
+        for members in kinds.values():
+            flat = torch.cat([tensor.detach().reshape(-1) for tensor in members])
+            distributed.all_reduce(flat)
+            for tensor, total in zip(members, flat.split([t.numel() for t in members]), strict=True):
+                tensor.copy_(total.view(tensor.shape))
+
+
+def from_first_(tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's values, in place.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    if world().size == 1:
+        return
+    import torch
+    from torch import distributed
+
+    with torch.no_grad(), _collective("values were sent"):
+        for tensor in tensors:
+            sent = tensor.detach().contiguous()
+            distributed.broadcast(sent, src=0)
+            tensor.copy_(sent)
+
+
+def from_first(value: T) -> T:
+    """Return the first process's value in every process; any object that pickles.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    if world().size == 1:
+        return value
+    from torch import distributed
+
+    box = [value]
+    with _collective("a value was sent"):
+        distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather(value: T) -> list[T]:
+    """Return every process's value, in rank order; any object that pickles.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    here = world()
+    if here.size == 1:
+        return [value]
+    from torch import distributed
+
+    box: list[Any] = [None] * here.size
+    with _collective("values were gathered"):
+        distributed.all_gather_object(box, value)
+    return box
+
+
+def any_(flag: bool) -> bool:
+    """Return whether the flag is set in any process; asks no GPU to wait.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    if world().size == 1:
+        return flag
+    import torch
+
+    total = torch.tensor([int(flag)])
+    sum_([total])
+    return bool(total)
+
+
+@contextlib.contextmanager
+def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World]:
+    """Connect the processes that torchrun started, for the length of the block; alone it does nothing.
+
+    They meet over gloo, and over nccl too where they train on GPUs, one a process. The block ends when all
+    have come to its end; a process whose block raises leaves at once, and the others are told at the next
+    thing they do together. Write what must last inside the block: on a CPU, gloo at times aborts a process
+    that is exiting.
+
+    Args:
+        device: where the run is to be: "auto", "cpu", "cuda".
+        timeout_s: how long one process waits for the others before it gives them up.
+
+    Raises:
+        UsageError: for the name of one GPU, which the processes can't share.
+        MachineError: where the others can't be met, or are lost.
+    """
+    place = launched()
+    if place.size == 1 or world().size > 1:
+        yield world()
+        return
+    from datetime import timedelta
+
+    import torch
+    from torch import distributed
+
+    if device.startswith("cuda:"):
+        raise UsageError(
+            f"device={device} names one GPU for {place.size} processes", "next: device=cuda, one GPU each"
+        )
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        local = int(os.environ.get("LOCAL_RANK", place.rank))
+        if local >= torch.cuda.device_count():
+            raise MachineError(
+                f"process {local} of this machine has no GPU of its own; there are "
+                f"{torch.cuda.device_count()}",
+                f"next: torchrun --nproc-per-node {torch.cuda.device_count()}, or device=cpu",
+            )
+        torch.cuda.set_device(local)
+    try:
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            rank=place.rank,
+            world_size=place.size,
+            timeout=timedelta(seconds=timeout_s),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise MachineError(
+            f"process {place.rank} of {place.size} can't meet the others: {str(error).partition(chr(10))[0]}",
+            "expected: to be started by torchrun, which sets MASTER_ADDR and MASTER_PORT",
+        ) from error
+    try:
+        yield world()
+    except BaseException:
+        if not on_gpu:  # nccl would wait for work that will never be done
+            with contextlib.suppress(RuntimeError):
+                distributed.destroy_process_group()
+        raise
+    with _collective("all came to the end"):
+        distributed.barrier()
+    distributed.destroy_process_group()

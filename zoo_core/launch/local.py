@@ -1,0 +1,78 @@
+"""Jobs on this machine: one slot a GPU, or one a core where there is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from zoo_core.errors import UsageError
+from zoo_core.launch.jobs import Job
+from zoo_core.launch.process import shell_status, start
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Local:
+    """A pool of processes on this machine, one thread each unless OMP_NUM_THREADS says otherwise.
+
+    Args:
+        slots: jobs at once; None for one a GPU, or one a core.
+        resources: none are known here.
+    """
+
+    def __init__(self, slots: int | None = None, resources: Mapping[str, str] | None = None) -> None:
+        if resources:
+            raise UsageError(
+                f"the local launcher takes no --resource: {', '.join(resources)}", "expected: --slots N"
+            )
+        self._gpus = visible_gpus()
+        self.slots = slots or len(self._gpus) or cores()
+        self._free = list(range(self.slots))
+
+    def start(self, job: Job) -> Process:
+        slot = self._free.pop(0)
+        env = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]} if self._gpus else {}
+        return Process(start(job.module, job.words, job.log, env, Path.cwd()), self._free, slot)
+
+    def close(self) -> None:
+        pass
+
+
+class Process:
+    """A job's process, whose slot is free again once its end was seen."""
+
+    def __init__(self, child: subprocess.Popen[bytes], free: list[int], slot: int) -> None:
+        self._child, self._free, self._slot = child, free, slot
+        self._seen = False
+
+    def poll(self) -> int | None:
+        code = self._child.poll()
+        if code is None:
+            return None
+        if not self._seen:
+            self._seen = True
+            self._free.append(self._slot)
+        return shell_status(code)
+
+    def stop(self) -> None:
+        self._child.terminate()
+
+    def kill(self) -> None:
+        self._child.kill()
