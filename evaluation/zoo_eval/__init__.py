@@ -32,7 +32,9 @@ def zoo_extractors() -> list[ExtractorSpec]:
 @hookimpl
 def zoo_metrics() -> list[MetricSpec]:
     return [
-        MetricSpec("frechet", "zoo_eval.distances:frechet", "lower", "Frechet distance of features: FD, FID"),
+        MetricSpec(
+            "frechet", "zoo_eval.frechet:frechet", "lower", "Frechet distance: FD, FID, and its limit"
+        ),
         MetricSpec("kernel", "zoo_eval.distances:kernel", "lower", "kernel distance of features: KD, KID"),
         MetricSpec(
             "inception-score", "zoo_eval.distances:inception", "", "Inception Score, shown, never ranked"
@@ -43,6 +45,9 @@ def zoo_metrics() -> list[MetricSpec]:
             "higher",
             "precision, recall, density, coverage of features",
         ),
+        MetricSpec("spatial", "zoo_eval.frechet:spatial", "lower", "Frechet distance of spatial features"),
+        MetricSpec("modes", "zoo_eval.modes:modes", "higher", "classes or modes drawn, and their balance"),
+        MetricSpec("planar", "zoo_eval.planar:planar", "lower", "sliced Wasserstein and MMD of points"),
     ]
 
 
@@ -50,7 +55,14 @@ def zoo_metrics() -> list[MetricSpec]:
 def zoo_commands() -> list[CommandSpec]:
     return [
         CommandSpec("eval", "zoo_eval.commands:evaluate", "score a run again"),
+        CommandSpec("score", "zoo_eval.commands:score", "score samples that any program made"),
+        CommandSpec("stats", "zoo_eval.commands:stats", "compute and keep a dataset's reference"),
+        CommandSpec(
+            "audit", "zoo_eval.commands:audit", "measure the measure: floor, known damage, agreement"
+        ),
         CommandSpec("leaderboard", "zoo_eval.commands:leaderboard", "rank results, with intervals and cost"),
+        CommandSpec("submit", "zoo_eval.commands:submit", "write a run's result as one file to hand in"),
+        CommandSpec("verify", "zoo_eval.commands:verify", "check a submitted result, and repeat it"),
         CommandSpec("fetch", "zoo_eval.commands:fetch", "download the weights of a feature network"),
     ]
 
@@ -67,9 +79,9 @@ def zoo_score(run: Run) -> Mapping[str, Any] | None:
 @hookimpl
 def zoo_preflight(run: Run) -> None:
     if run.config.eval.protocol != "none":
-        from zoo_eval.scoring import preflight
+        from zoo_eval.scoring import examine
 
-        preflight(run)
+        examine(run)
 
 
 @hookimpl

@@ -7,8 +7,8 @@ from typing import Any
 import zoo_core
 from zoo_core.config import RunConfig
 from zoo_core.errors import Interrupted, ZooError
-from zoo_core.resolve import plain
-from zoo_core.runs import Run
+from zoo_core.resolution import plain
+from zoo_eval.scoring import Scorable
 
 BASELINES = ("noise", "histogram", "gaussian", "copycat")
 SHOWN = ("plugin", "protocol", "metrics", "likelihood", "memorisation")
@@ -26,7 +26,7 @@ def baseline_config(name: str, config: RunConfig) -> dict[str, Any]:
     }
 
 
-def baselines(run: Run) -> list[dict[str, Any]]:
+def baselines(run: Scorable) -> list[dict[str, Any]]:
     """Return the results of the other baselines on the run's data; those done before are read.
 
     A baseline that can't be had, for data too large for it, is told and left out.

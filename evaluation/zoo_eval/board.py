@@ -13,7 +13,7 @@ from zoo_eval.summary import number
 
 _MARKS = {"": "", "=": "=", "?": "?", "floor": "~", "memorises": "-", "n/a": "-"}
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
-_FIRST = ("bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
+_FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most wanted first; what is not named comes after."""
 
 
@@ -45,6 +45,14 @@ def with_interval(mean: float | None, width: float | None) -> str:
     if mean is None:
         return "n/a"
     return number(mean) if width is None else f"{number(mean)} ±{number(width)}"
+
+
+def _figure(ranked: Ranked, metric: str) -> str:
+    """Return the ranked figure: ± over seeds, or, of a single seed, the ends of its own interval."""
+    within = ranked.row.within.get(metric)
+    if ranked.mean is None or ranked.width is not None or within is None:
+        return with_interval(ranked.mean, ranked.width)
+    return f"{number(ranked.mean)} [{number(within[0])}, {number(within[1])}]"
 
 
 def _rank(ranked: Ranked) -> str:
@@ -82,10 +90,10 @@ def text_columns(table: Table) -> tuple[list[Column], list[Column]]:
     fixed = [
         Column("#", [_rank(r) for r in rows]),
         Column("model", [_model(r, table) for r in rows]),
-        Column(printable(table.metric), [with_interval(r.mean, r.width) for r in rows]),
+        Column(printable(table.metric), [_figure(r, table.metric) for r in rows]),
         Column("seeds", [str(len(r.row.seeds)) for r in rows]),
     ]
-    more: list[Column] = []
+    more = [Column("state", [r.row.state for r in rows])]
     for name in table.columns:
         if name != table.metric:
             short = printable(name.partition("[")[0] if name.endswith("]") else name)
@@ -146,7 +154,22 @@ def notes(table: Table) -> list[str]:
     lines = [text for mark, text in said.items() if mark in marks]
     if any(ranked.width is not None for ranked in table.rows):
         lines.append("± half of a 95 % interval over training seeds")
+    if any("[" in _figure(ranked, table.metric) for ranked in table.rows):
+        lines.append("[ ] 95 % interval of one run's own samples: it says nothing of other training seeds")
+    if any(ranked.row.state != "reported" for ranked in table.rows):
+        lines.append("resampled, reproduced: drawn again from the checkpoint, and scored again (zoo verify)")
     return lines
+
+
+def reference_lines(table: Table) -> list[str]:
+    """Return the published figures of the same quantity: under a heading of their own, never in the table."""
+    if not table.references:
+        return []
+    lines = [f"published {table.references[0].metric} on {table.data}, other protocols, not ranked:"]
+    for one in table.references:
+        unread = "" if one.read else "; unverified"
+        lines.append(f"  {one.plugin} {number(one.value)}: {one.protocol} ({one.source}{unread})")
+    return [printable(line) for line in lines]
 
 
 def plain(table: Table, width: int = 80) -> list[str]:
@@ -160,7 +183,9 @@ def plain(table: Table, width: int = 80) -> list[str]:
         for cells in zip(*((c.heading, *c.cells) for c in columns), strict=True)
     ]
     around = [
-        wrapped for line in notes(table) for wrapped in textwrap.wrap(line, width, subsequent_indent="  ")
+        wrapped
+        for line in (*notes(table), *reference_lines(table))
+        for wrapped in textwrap.wrap(line, width, subsequent_indent="    ")
     ]
     return [*heading(table), *lines, *around]
 
@@ -186,7 +211,7 @@ def show_rich(table: Table, width: int) -> None:
     for line in rest:
         console.print(Text(line))
     console.print(made)
-    for line in notes(table):
+    for line in (*notes(table), *reference_lines(table)):
         console.print(Text(line, style="dim"))
 
 
@@ -202,6 +227,7 @@ def as_json(tables: Sequence[Table], bad: Sequence[Bad]) -> dict[str, Any]:
                 "better": table.better,
                 "columns": dict(table.columns),
                 "rows": [_row_json(ranked) for ranked in table.rows],
+                "references": [one._asdict() for one in table.references],
             }
             for table in tables
         ],
@@ -231,4 +257,7 @@ def _row_json(ranked: Ranked) -> dict[str, Any]:
         "cost": dict(row.cost),
         "memorises": row.memorises,
         "floor": row.floor,
+        "state": row.state,
+        "within": {name: list(ends) for name, ends in row.within.items()},
+        "paths": [str(one.path) for one in row.results],
     }

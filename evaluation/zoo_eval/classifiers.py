@@ -23,6 +23,8 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.types import DataInfo
 
 WEIGHTS = Path(__file__).parent / "weights"
+SPATIAL = 7
+"""Channels of a map that spatial features are taken of, as in Nash et al. 2021 (arXiv:2103.03841)."""
 
 
 class FeatureNet(nn.Module):
@@ -39,6 +41,7 @@ class FeatureNet(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        self.last = widths[-1]
         for width, stride in zip(widths, strides, strict=True):
             layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             channels, size = width, -(-size // stride)
@@ -50,8 +53,14 @@ class FeatureNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (features (n, dim), logits (n, classes)) of pictures in [-1, 1]."""
-        features = nn.functional.gelu(self.embedding(self.convolutions(x))) * self.scale
-        return features, self.classifier(features)
+        features, logits, _ = self.with_maps(x)
+        return features, logits
+
+    def with_maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features, logits, and the last convolution's maps (n, width, places)."""
+        maps = self.convolutions(x)
+        features = nn.functional.gelu(self.embedding(maps)) * self.scale
+        return features, self.classifier(features), maps.unflatten(1, (self.last, -1))
 
 
 class JudgeNet(nn.Module):
@@ -127,6 +136,8 @@ def shipped(name: str, device: torch.device | str = "cpu") -> tuple[nn.Module, d
 class ShippedExtractor:
     """A shipped FeatureNet as an `interfaces.Extractor`."""
 
+    spatial = f"the last convolution, the first {SPATIAL} channels"
+
     def __init__(self, name: str, device: torch.device | str) -> None:
         self.name = name
         self.net, about = shipped(name, device)
@@ -141,7 +152,14 @@ class ShippedExtractor:
         Raises:
             UsageError: where the pictures have another shape than the network was trained on.
         """
-        return self.net(pictures(levels, info, self.shape, self.name).to(self.device))
+        features, logits, _ = self.with_spatial(levels, info)
+        return features, logits
+
+    def with_spatial(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the same and spatial features (n, s), of one pass."""
+        net: Any = self.net
+        features, logits, maps = net.with_maps(pictures(levels, info, self.shape, self.name).to(self.device))
+        return features, logits, maps[:, :SPATIAL].flatten(1)
 
 
 class Judge:

@@ -1,7 +1,8 @@
-"""The verbs of evaluation: eval, leaderboard, fetch."""
+"""The verbs of evaluation: eval, score, stats, audit, leaderboard, submit, verify, fetch."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -11,7 +12,7 @@ import click
 
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
-from zoo_core.resolve import parse_words
+from zoo_core.resolution import parse_words
 
 
 @click.command()
@@ -37,16 +38,24 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
 @click.command()
 @click.argument("roots", nargs=-1, metavar="[ROOT]...", type=click.Path(path_type=Path))
 @click.option("--data", help="Only this dataset.")
-@click.option("--protocol", help="Only this protocol: name, name-version, or its hash.")
+@click.option(
+    "--protocol", help="Only this protocol: name, name-version, or its hash; A,B asks for one table."
+)
 @click.option("--metric", help="Column, or kind of likelihood, to rank by.")
 @click.option("--json", "json_", is_flag=True, help="Print everything as JSON.")
+@click.option("--html", metavar="DIR", type=click.Path(path_type=Path), help="Write a page: DIR/index.html.")
 def leaderboard(
-    roots: tuple[Path, ...], data: str | None, protocol: str | None, metric: str | None, json_: bool
+    roots: tuple[Path, ...],
+    data: str | None,
+    protocol: str | None,
+    metric: str | None,
+    json_: bool,
+    html: Path | None,
 ) -> None:
     """Rank results: mean and interval over seeds, ties, floor, cost.
 
     ROOT is a folder of runs or results, or one result file; by default the runs made here, and results/.
-    Figures of different protocols never share a table.
+    Figures of different protocols never share a table. The page that --html writes opens from disk.
     """
     from zoo_eval.board import as_json, plain, printable, show_rich
     from zoo_eval.leaderboard import tables
@@ -58,6 +67,12 @@ def leaderboard(
     here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
     found, bad = collect(here)
     made = tables(found, data=data, protocol=protocol, metric=metric)
+    if html is not None:
+        from zoo_eval.page import write_page
+
+        shown = [one for table in made for ranked in table.rows for one in ranked.row.results]
+        click.echo(f"page: {write_page(shown, html, bad, metric)}", err=json_)
+        made = made if json_ else []
     if json_:
         click.echo(json.dumps(as_json(made, bad), allow_nan=False))
         return
@@ -70,11 +85,147 @@ def leaderboard(
         else:
             for line in plain(table, width):
                 click.echo(line)
-    if not made:
+    if not made and html is None:
         where = ", ".join(str(root) for root in here) or f"{runs_root()}, results"
         click.echo(f"no results in {where}; next: zoo run plugin=NAME")
     for one in bad:
         click.echo(printable(f"left out: {one.path}: {one.reason}"), err=True)
+
+
+@click.command()
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="data=NAME [protocol=NAME] [eval.KEY=VALUE]...")
+@click.option("--name", help="Of the entry; by default the manifest's model, or the file's name.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="JSON or YAML: model, paper, nfe, seconds..."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+def score(
+    samples: Path, words: tuple[str, ...], name: str | None, manifest: Path | None, json_: bool
+) -> None:
+    """Score samples that any program made: an .npz of uint8 pictures (n, H, W, C), or a folder of them.
+
+    zoo score samples.npz data=mnist protocol=standard
+
+    The result stands in the leaderboard, family "outside". Format: docs/submitting.md.
+    """
+    from zoo_eval.outside import score_samples
+    from zoo_eval.summary import summary_lines
+
+    result, file = score_samples(samples, parse_words(words), name=name, manifest=manifest, say=_tell)
+    lines = (
+        [json.dumps(result, allow_nan=False)] if json_ else summary_lines(result, result.get("baselines", ()))
+    )
+    for line in lines:
+        click.echo(line)
+    _tell(f"recorded: {file}")
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="data=NAME|FOLDER [data.KEY=VALUE] [eval.KEY=VALUE]...")
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def stats(words: tuple[str, ...], json_: bool) -> None:
+    """Compute and keep the reference that samples of a dataset are scored against, your own included.
+
+    zoo stats data=FOLDER data.size=32
+    """
+    from zoo_eval.reference import statistics
+    from zoo_eval.summary import number
+
+    found = statistics(parse_words(words), say=_tell)
+    if json_:
+        click.echo(json.dumps(found, allow_nan=False))
+        return
+    click.echo(f"{found['data']}: {found['n_train']:,} to train on, {found['n_test']:,} to test on")
+    click.echo(f"data       sha256 {found['sha256']}")
+    click.echo(
+        f"extractor  {found['extractor']}, {found['dim']} features, sha256 {found['extractor_sha256']}"
+    )
+    floors = ", ".join(f"{name} {number(value)}" for name, value in found["floors"].items())
+    click.echo(f"floor      {floors}: what as many new real examples would score")
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[data=NAME] [eval.KEY=VALUE]...")
+@click.option("-n", "most", type=click.IntRange(min=1), help="Pictures a side; by default up to 5,000.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON.")
+@click.option("--json", "json_", is_flag=True, help="Print the record as JSON.")
+def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: bool) -> None:
+    """Measure the measure: real against real, known damage in steps, and torch-fidelity beside it.
+
+    zoo audit data=digits --out results/audit/digits.json
+
+    It fails where a column that should see the damage does not order it, or the other tool disagrees.
+    """
+    from zoo_core.errors import PluginError
+    from zoo_core.training.checkpoint import write_atomic
+    from zoo_eval.audit import audit as measure
+    from zoo_eval.audit_table import audit_lines, faults
+
+    given = {"data": "digits"} | parse_words(words)
+    record = measure(given, most, say=_tell)
+    text = json.dumps(record, indent=1, allow_nan=False)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out, f"{text}\n".encode())
+        _tell(f"recorded: {out}")
+    for line in [text] if json_ else audit_lines(record):
+        click.echo(line)
+    wrong = faults(record)
+    if wrong:
+        raise PluginError(f"the measure failed its audit in {len(wrong)} places", *wrong)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File; by default result-<what it is of>.json here."
+)
+def submit(folder: Path, out: Path | None) -> None:
+    """Write a run's result as one file to hand in: figures, hashes, config, curves, a picture of samples.
+
+    RUN is a run's folder, or one of the result files in it. No secret and no path of this machine is in it.
+    """
+    from zoo_core.training.checkpoint import write_atomic
+    from zoo_eval.submission import file_name, submission, text_of
+
+    made = submission(folder)
+    path = out or Path(file_name(made))
+    if path.is_dir():
+        path = path / file_name(made)
+    write_atomic(path, text_of(made).encode())
+    click.echo(str(path))
+    _tell(f"next: zoo verify {path} --run {folder if folder.is_dir() else folder.parent}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), help="The run with its checkpoint: repeat it."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the verdict as JSON.")
+def verify(file: Path, folder: Path | None, json_: bool) -> None:
+    """Check a submitted result; with the run at hand draw its samples again, and score them again.
+
+    The verdict is recorded beside the file: reported, resampled or reproduced. Exit status 2 where what the
+    file says was found to be wrong.
+    """
+    from zoo_eval.board import printable
+    from zoo_eval.verification import verify as judge
+
+    verdict = judge(file, folder, say=_tell)
+    if json_:
+        click.echo(json.dumps(dataclasses.asdict(verdict), allow_nan=False))
+    else:
+        for line in verdict.findings:
+            click.echo(printable(line))
+        click.echo(f"state: {verdict.state}")
+    if verdict.refuted:
+        raise UsageError(f"{file} says what could not be found again", "its state stays: reported")
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @click.command()

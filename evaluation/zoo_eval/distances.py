@@ -1,77 +1,29 @@
-"""Distances between distributions of features, and the Inception Score: torchmetrics' arithmetic, with the
-checks, precision and seeds that it leaves to its caller.
-
-Features are extracted once and reach torchmetrics through an identity network, in float64.
+"""Kernel distance of features and the Inception Score: torchmetrics' arithmetic, with the checks, seeds and
+intervals that it leaves to its caller.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo_core.errors import UsageError
+from zoo_core.seeds import generator
 from zoo_eval.features import Features, check_features
+from zoo_eval.frechet import check_pair
+from zoo_eval.identity import LOCAL, Identity, repeatable
+from zoo_eval.intervals import interval
 
-SEED = 0
-"""Of the random subsets and splits; compute() is repeatable because of it."""
-
-
-class _Identity(nn.Module):
-    """Features pass as they are; torchmetrics asks such a module for its `num_features`."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+INFLUENTIAL = 2000
+"""Samples a side that a kernel's interval is told from: enough for a variance."""
 
 
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Seed the global generator that torchmetrics draws from and restore it after; hush warnings."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(SEED)
-        yield
-
-
-def _same_width(real: Tensor, fake: Tensor) -> None:
-    if real.shape[1] != fake.shape[1]:
-        raise UsageError(
-            f"real features have {real.shape[1]} dimensions and generated ones {fake.shape[1]}",
-            "expected: features of one extractor",
-        )
-
-
-def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Return |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of two sets of features, through torchmetrics.
-
-    Heusel et al. 2017, arXiv:1706.08500, Eq. 6; covariances have n - 1 in their denominator.
-
-    Args:
-        real, fake: (n, d) float32 or float64; at least 2 rows each.
-
-    Raises:
-        UsageError: where the features are unfit (see `check_features`).
-    """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    real = check_features(real, "real features")
-    fake = check_features(fake, "generated features")
-    _same_width(real, fake)
-    metric = FrechetInceptionDistance(feature=_Identity(real.shape[1])).set_dtype(torch.float64)
-    # The distance does not change when both sets are moved; a mean near zero loses no digits in E[x^2] - m^2.
-    centre = real.mean(0)
-    metric.update(real - centre, real=True)
-    metric.update(fake - centre, real=False)
-    return max(0.0, float(metric.compute()))  # equal sets come out a rounding error below zero
+def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
+    """Return (x.y / d + 1)^3, (n, m)."""
+    return (x @ y.T / x.shape[1] + 1).pow_(3)
 
 
 def kernel_distance(
@@ -92,15 +44,23 @@ def kernel_distance(
 
     if subset_size < 2:
         raise UsageError(f"a kernel distance over subsets of {subset_size}", "expected: at least 2")
-    real = check_features(real, "real features", subset_size)
-    fake = check_features(fake, "generated features", subset_size)
-    _same_width(real, fake)
-    with _repeatable():
-        metric = KernelInceptionDistance(_Identity(real.shape[1]), subsets=subsets, subset_size=subset_size)
+    real, fake = check_pair(real, fake, subset_size, centre=False)
+    with repeatable():
+        metric = KernelInceptionDistance(
+            Identity(real.shape[1]), subsets=subsets, subset_size=subset_size, **LOCAL
+        )
         metric.update(real, real=True)
         metric.update(fake, real=False)
         mean, spread = metric.compute()
     return float(mean), float(spread)
+
+
+def divergences(logits: Tensor) -> Tensor:
+    """Return KL(p(y|x) || p(y)) of each row in nats, (n,) float64, with p(y) their mean."""
+    log_p = logits.double().log_softmax(1)
+    p = log_p.exp()
+    # A probability that underflows to zero in every row makes 0 * (log 0 - log 0); e^-700 does not.
+    return (p * (log_p - p.mean(0).clamp_min(math.exp(-700)).log())).sum(1)
 
 
 def inception_score(logits: Tensor, *, splits: int = 10) -> tuple[float, float | None]:
@@ -121,8 +81,8 @@ def inception_score(logits: Tensor, *, splits: int = 10) -> tuple[float, float |
         raise UsageError("an Inception Score from a classifier of one class", "expected: at least 2 classes")
     # A probability that underflows to zero in every row makes 0 * (log 0 - log 0); e^-700 does not.
     logits = (logits - logits.amax(1, keepdim=True)).clamp_min(-700)
-    with _repeatable():
-        metric = InceptionScore(_Identity(logits.shape[1]), splits=splits)
+    with repeatable():
+        metric = InceptionScore(Identity(logits.shape[1]), splits=splits, **LOCAL)
         metric.update(logits)
         mean, spread = metric.compute()
     return float(mean), None if math.isnan(float(spread)) else float(spread)
@@ -131,29 +91,41 @@ def inception_score(logits: Tensor, *, splits: int = 10) -> tuple[float, float |
 # -- as registered metrics
 
 
-def frechet(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the column `FD[extractor]`, or `FID`; unranked where samples are fewer than features."""
-    cell: dict[str, Any] = {"value": frechet_distance(real.values, fake.values)}
-    n, d = min(len(real), len(fake)), real.values.shape[1]
-    if n < d:
-        cell |= {
-            "better": "",
-            "note": f"{n:,} pictures for {d:,} features: a singular covariance, never ranked",
-        }
-    return {fake.column("FD"): cell}
+def kernel_influence(within: Tensor, across: Tensor) -> Tensor:
+    """Return what each generated sample moves a squared MMD by, (n,): 2 (E k(y, Y) - E k(y, X)).
+
+    Args:
+        within: (n, n) kernel among generated samples; its diagonal is left out.
+        across: (n, m) kernel of generated with real samples.
+    """
+    n = len(within)
+    return 2 * ((within.sum(1) - within.diagonal()) / (n - 1) - across.mean(1))
 
 
 def kernel(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the column `KD[extractor]`, or `KID`."""
+    """Return the column `KD[extractor]`, or `KID`, with its interval."""
     settings = fake.protocol
     size = settings.kid_subset_size
     mean, spread = kernel_distance(real.values, fake.values, subsets=settings.kid_subsets, subset_size=size)
-    return {fake.column("KD"): {"value": mean, "subset_std": spread}}
+    some = [
+        x.values[torch.randperm(len(x), generator=generator(0, "kernel", k))[:INFLUENTIAL]]
+        for k, x in enumerate((real, fake))
+    ]
+    moved = kernel_influence(polynomial_kernel(some[1], some[1]), polynomial_kernel(some[1], some[0]))
+    cell = interval(mean, moved, n=len(fake))
+    # What the choice of subsets adds to what the choice of samples moves.
+    chance = 1.96 * spread / settings.kid_subsets**0.5
+    low, high = (math.hypot(cell[end] - mean, chance) for end in ("low", "high"))
+    return {fake.column("KD"): {"value": mean, "low": mean - low, "high": mean + high, "subset_std": spread}}
 
 
 def inception(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the column `IS[extractor]`; nothing where the extractor is no classifier."""
+    """Return the column `IS[extractor]` with its interval; why there is none where the extractor is no
+    classifier."""
     if fake.logits is None:
-        return {}
+        return {fake.column("IS"): f"{fake.protocol.extractor} is no classifier"}
+    if fake.logits.shape[1] < 2:
+        return {fake.column("IS"): f"{fake.protocol.extractor} knows one class"}
     mean, spread = inception_score(fake.logits, splits=fake.protocol.is_splits)
-    return {fake.column("IS"): {"value": mean} | ({} if spread is None else {"split_std": spread})}
+    cell = interval(mean, mean * divergences(fake.logits), least=1.0, most=float(fake.logits.shape[1]))
+    return {fake.column("IS"): cell | ({} if spread is None else {"split_std": spread})}

@@ -1,15 +1,21 @@
-"""Features of pictures: one pass of the extractor over each set, and the checks that precede any metric."""
+"""Features of pictures: one pass of the extractor over each set, and the checks that precede any metric.
+
+Several processes each pass their share; `gathered` puts the shares together, and every process has them all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple, runtime_checkable
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Split
+from zoo_core.distributed import gather, gather_rows, share, world
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Extractor
 from zoo_core.types import DataInfo
@@ -17,6 +23,44 @@ from zoo_eval.protocol import Protocol
 
 LARGEST = 1e30
 """Of a feature's magnitude: beyond it a product of two covariances may overflow float64."""
+
+
+@runtime_checkable
+class SpatialExtractor(Interface):
+    """An extractor that also gives features that keep their place in the picture.
+
+    Attributes:
+        spatial: what they are, as a protocol records it.
+    """
+
+    spatial: str
+
+    def with_spatial(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return what calling the extractor does, and spatial features (n, s) float32, of the same pass."""
+        ...
+
+
+class Extracted(NamedTuple):
+    """What one pass gives, on the CPU, float32: features (n, d), logits (n, K), spatial (n, s)."""
+
+    values: Tensor
+    logits: Tensor | None
+    spatial: Tensor | None
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Which class or mode each example of a set belongs to.
+
+    Attributes:
+        name: who says so: "digits-judge", or "density".
+        index: (n,) int64 in [0, count), -1 for none.
+        count: how many there are.
+    """
+
+    name: str
+    index: Tensor
+    count: int
 
 
 @dataclass(frozen=True)
@@ -27,11 +71,17 @@ class Features:
         values: (n, d) float64, finite, on the CPU.
         logits: (n, K) float64, or None where the extractor is no classifier.
         protocol: the settings that metrics read.
+        spatial: (n, s) float64 features that keep their place; None where the extractor has none.
+        modes: classes or modes; None where nobody can tell them.
+        points: (n, D) float64, the examples themselves where they are points; None for pictures.
     """
 
     values: Tensor
     logits: Tensor | None
     protocol: Protocol
+    spatial: Tensor | None = None
+    modes: Modes | None = None
+    points: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -39,7 +89,7 @@ class Features:
     def column(self, short: str) -> str:
         """Return the column's name: "FD" is printed `FID` for Inception only, else e.g. `FD[digits]`."""
         if self.protocol.extractor == "inception":
-            return {"FD": "FID", "KD": "KID"}.get(short, short)
+            return short.replace("FD", "FID").replace("KD", "KID")
         return f"{short}[{self.protocol.extractor}]"
 
 
@@ -127,42 +177,61 @@ def full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = kept
 
 
-@torch.no_grad()
-@full_precision()
-def extract(
-    batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, what: str
-) -> tuple[Tensor, Tensor | None]:
-    """Run the extractor once over a stream of batches.
-
-    Args:
-        batches: integer levels (n, C, H, W), or points (n, D).
-        what: "generated", for messages.
+def gathered(rows: Tensor | None) -> Tensor | None:
+    """Return all processes' rows, in rank order; a process whose share was empty gives None.
 
     Returns:
-        features (N, d) float32 and logits (N, K) float32 or None, on the CPU.
+        None where every process gave None.
+    """
+    if world().size == 1:
+        return rows
+    found = [kind for kind in gather(None if rows is None else (rows.dtype, rows.shape[1:])) if kind]
+    if not found:
+        return None
+    dtype, shape = found[0]
+    return gather_rows(torch.empty(0, *shape, dtype=dtype) if rows is None else rows)
+
+
+@torch.no_grad()
+@full_precision()
+def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, what: str) -> Extracted:
+    """Run the extractor once over a stream of batches, and put together what every process's gave.
+
+    Args:
+        batches: integer levels (n, C, H, W), or points (n, D): this process's share.
+        what: "generated", for messages.
 
     Raises:
-        UsageError: where a batch or its features are unfit.
+        UsageError: where a batch or its features are unfit, or there are none at all.
     """
-    features: list[Tensor] = []
-    logits: list[Tensor] = []
+    parts: list[Extracted] = []
     for batch in batches:
-        found, classes = extractor(check_examples(batch, info), info)
-        features.append(found.cpu())
-        if classes is not None:
-            logits.append(classes.cpu())
-    if not features:
+        rows = check_examples(batch, info)
+        spatial: Tensor | None = None
+        if isinstance(extractor, SpatialExtractor):
+            features, classes, spatial = extractor.with_spatial(rows, info)
+        else:
+            features, classes = extractor(rows, info)
+        more = (None if one is None else one.cpu() for one in (classes, spatial))
+        parts.append(Extracted(features.cpu(), *more))
+    every = [gathered(_joined([part[k] for part in parts])) for k in range(3)]
+    values, *others = every
+    if values is None:
         raise UsageError(f"no {what} examples", "expected: at least 1")
-    every = torch.cat(features)
-    check_features(every, f"{what} features", need=1)
-    if not logits:
-        return every, None
-    every_logit = torch.cat(logits)
-    check_features(every_logit, f"{what} logits", need=1)
-    return every, every_logit
+    for found, name in zip(every, ("features", "logits", "spatial features"), strict=True):
+        if found is not None:
+            check_features(found, f"{what} {name}", need=1)
+    return Extracted(values, *others)
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    kept = [part for part in parts if part is not None]
+    return torch.cat(kept) if kept else None
 
 
 def in_batches(split: Split, size: int) -> Iterator[Tensor]:
-    """Yield a split's rows in order, all of them, `size` at a time."""
-    for index in torch.arange(len(split)).split(size):
-        yield split.rows(index)
+    """Yield this process's share of a split in order, `size` rows at a time; all of it where it is alone."""
+    own = share(len(split), world())
+    for index in torch.arange(own.start, own.stop).split(size):
+        if len(index):
+            yield split.rows(index)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
-from zoo_eval.classifiers import digest
+from zoo_eval.classifiers import SPATIAL, digest
 from zoo_eval.fetching import INCEPTION, read_weights, require
 
 
@@ -39,6 +39,7 @@ class Inception:
     """The network as an `interfaces.Extractor`; named "inception" only with the published weights."""
 
     dim = 2048
+    spatial = "Mixed_6d.branch1x1, the first 7 channels of 17x17"
     resize = "TensorFlow 1 bilinear to 299x299, not antialiased"
 
     def __init__(self, path: Path, sha256: str, device: torch.device | str) -> None:
@@ -53,10 +54,20 @@ class Inception:
                 f"reason: {str(error).strip().splitlines()[-1].strip()[:200]}",
                 "expected: a state dict in torch-fidelity's format; zoo fetch inception",
             ) from error
-        self.net = net.requires_grad_(False).eval().to(device)
+        for module in net.modules():  # a frozen normalisation is a factor of the weights before it
+            if hasattr(module, "conv") and hasattr(module, "bn"):
+                module.conv = nn.utils.fuse_conv_bn_eval(module.conv.eval(), module.bn.eval())
+                module.bn = nn.Identity()
+        # A quarter less time than with channels first.
+        self.net = net.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
         self.device = torch.device(device)
         self.sha256 = sha256
         self.name = "inception" if sha256 == INCEPTION.sha256 else f"inception-{sha256[:8]}"
+        self._map: list[Tensor] = []
+        net.Mixed_6d.branch1x1.register_forward_hook(lambda module, given, found: self._keep(found))
+
+    def _keep(self, found: Tensor) -> None:
+        self._map = [found[:, :SPATIAL].flatten(1)]
 
     def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
         """Return (features (n, 2048), logits (n, 1008)), float32, of integer levels (n, 1 or 3, H, W).
@@ -64,8 +75,13 @@ class Inception:
         Raises:
             UsageError: for points or another number of channels.
         """
-        features, logits = self.net(to_rgb_bytes(levels, info).to(self.device))
+        features, logits, _ = self.with_spatial(levels, info)
         return features, logits
+
+    def with_spatial(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the same and spatial features (n, 2023), of one pass."""
+        features, logits = self.net(to_rgb_bytes(levels, info).to(self.device))
+        return features, logits, self._map.pop()
 
 
 def inception(config: EvalConfig, device: torch.device | str) -> Inception:

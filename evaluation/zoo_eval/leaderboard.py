@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo_core.errors import UsageError, nearest
-from zoo_eval.results import Stored, is_frechet
+from zoo_eval.published import Reference, references
+from zoo_eval.results import Stored, fault, is_frechet
 from zoo_eval.student import LEVEL, mean_interval, welch
+from zoo_eval.verification import STATES, state
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Row:
         cost: means over seeds: train_seconds, images_seen, nfe, seconds_per_sample, parameters.
         memorises: whether any seed was found to.
         floor: mean over seeds.
+        within: column -> ends of the 95 % interval within the one run there is, from its own samples.
+        state: "reported", "resampled" or "reproduced": the least of its seeds' states.
+        results: the seeds' results and the files they came from, ascending; none for a baseline that was only
+            recorded beside another's result.
     """
 
     plugin: str
@@ -39,6 +45,9 @@ class Row:
     cost: Mapping[str, float]
     memorises: bool
     floor: float
+    within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    state: str = "reported"
+    results: tuple[Stored, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Table:
         metric: column, or name of a likelihood, that ranks.
         better: "lower" or "higher".
         columns: every column that a row has, and whether lower or higher is better, or "".
+        rows: the entries.
+        references: published figures of the same quantity on the same data, under protocols of their own.
     """
 
     data: str
@@ -79,26 +90,47 @@ class Table:
     better: str
     columns: Mapping[str, str]
     rows: Sequence[Ranked]
+    references: Sequence[Reference] = ()
 
 
-def group(results: Sequence[Stored]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+def group(results: Sequence[Stored]) -> dict[tuple[str, str], list[Stored]]:
     """Return results by (data, protocol hash): figures are compared within a group only."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[Stored]] = {}
     for stored in results:
         key = (stored.result["data"], stored.result["protocol"]["hash"])
-        groups.setdefault(key, []).append(stored.result)
+        groups.setdefault(key, []).append(stored)
     return dict(sorted(groups.items()))
 
 
-def make_rows(results: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Return one row for each (plugin, config hash) of a group; a column that a seed lacks is left out."""
-    entries: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for result in results:
-        entries.setdefault((result["plugin"], result["config_hash"]), []).append(result)
-    return [_row(sorted(seeds, key=lambda r: r["seed"])) for _, seeds in sorted(entries.items())]
+def make_rows(results: Sequence[Stored]) -> list[Row]:
+    """Return one row for each (plugin, config hash) of a group, and for each baseline recorded beside one.
+
+    A column that a seed lacks is left out.
+    """
+    entries: dict[tuple[str, str], list[Stored]] = {}
+    for stored in results:
+        entries.setdefault((stored.result["plugin"], stored.result["config_hash"]), []).append(stored)
+    rows = [_row(sorted(seeds, key=lambda s: s.result["seed"])) for _, seeds in sorted(entries.items())]
+    return [*rows, *_recorded_baselines(results)]
 
 
-def _row(seeds: Sequence[Mapping[str, Any]]) -> Row:
+def _recorded_baselines(results: Sequence[Stored]) -> list[Row]:
+    """Return rows for baselines that stand in a result of the group and have none of their own in it."""
+    have = {stored.result["plugin"] for stored in results}
+    found: dict[str, Row] = {}
+    for path, host in results:
+        for one in host.get("baselines") or ():
+            if one.get("plugin") in have or one.get("protocol") != host["protocol"]:
+                continue
+            beside = {key: host[key] for key in ("schema", "data", "seed", "floor")}
+            whole = {"family": "baseline", "config_hash": "baseline", "cost": {}, **one, **beside}
+            if fault(whole) is None and whole["plugin"] not in found:
+                found[whole["plugin"]] = replace(_row([Stored(path, whole)]), state=STATES[0], results=())
+    return [found[name] for name in sorted(found)]
+
+
+def _row(stored: Sequence[Stored]) -> Row:
+    seeds = [one.result for one in stored]
     first = seeds[0]
     shared = [name for name in first["metrics"] if all(name in r["metrics"] for r in seeds)]
     kinds: dict[str, tuple[str, tuple[float, ...], bool]] = {}
@@ -120,13 +152,25 @@ def _row(seeds: Sequence[Mapping[str, Any]]) -> Row:
         cost={k: math.fsum(c[k] for c in costs) / len(costs) for k in costs[0] if all(k in c for c in costs)},
         memorises=any(r["memorisation"]["memorises"] for r in seeds),
         floor=math.fsum(r["floor"]["value"] for r in seeds) / len(seeds),
+        within={} if len(seeds) > 1 else _within(first),
+        state=min((state(one) for one in stored), key=STATES.index),
+        results=tuple(stored),
     )
 
 
-def column_directions(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _within(result: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return column -> ends of the interval that was had from the run's own samples, where there is one."""
+    return {
+        name: (cell["low"], cell["high"])
+        for name, cell in result["metrics"].items()
+        if cell.get("low") is not None and cell.get("high") is not None
+    }
+
+
+def column_directions(results: Sequence[Stored]) -> dict[str, str]:
     """Return column -> "lower", "higher" or ""; a column that one result may not rank, none may."""
     found: dict[str, str] = {}
-    for result in results:
+    for _, result in results:
         for name, cell in result["metrics"].items():
             better = cell.get("better", "")
             found[name] = better if found.get(name, better) == better else ""
@@ -195,6 +239,50 @@ def rank(rows: Sequence[Row], metric: str, better: str) -> list[Ranked]:
     return [*ranked, *unranked, *lacking]
 
 
+def protocol_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Return one line for each field in which two protocols differ: "n_generated: 2000 and 10000"."""
+    absent = "(absent)"
+    return [
+        f"{name}: {_short(a.get(name, absent))} and {_short(b.get(name, absent))}"
+        for name in sorted({*a, *b})
+        if a.get(name, absent) != b.get(name, absent)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def make_table(members: Sequence[Stored], metric: str | None = None) -> Table:
+    """Return the one table of results that may be held against each other.
+
+    Args:
+        members: of one dataset and one protocol.
+        metric: see `choose_metric`.
+
+    Raises:
+        UsageError: where two protocols differ, naming the fields, or the metric can't rank.
+    """
+    first = members[0].result
+    for _, other in members:
+        if (other["data"], other["protocol"]["hash"]) != (first["data"], first["protocol"]["hash"]):
+            raise UsageError(
+                f"{first['plugin']} and {other['plugin']} were scored under different protocols: "
+                f"{first['protocol']['hash']} and {other['protocol']['hash']}",
+                *protocol_differences(first["protocol"]["fields"], other["protocol"]["fields"]),
+                "expected: one protocol; figures of two never share a ranked column",
+                "next: zoo eval RUN eval.protocol=NAME scores a run again",
+            )
+    rows = make_rows(members)
+    columns = column_directions(members)
+    chosen, better = choose_metric(metric, columns, rows)
+    unit = next((row.likelihoods[chosen][0] for row in rows if chosen in row.likelihoods), "")
+    published = references(first["data"], chosen, unit)
+    ranked = rank(rows, chosen, better)
+    return Table(first["data"], first["protocol"], chosen, better, columns, ranked, published)
+
+
 def tables(
     results: Sequence[Stored],
     *,
@@ -206,28 +294,29 @@ def tables(
 
     Args:
         data: name of a dataset; None for all.
-        protocol: name, "name-version", or (the beginning of) a hash; None for all.
+        protocol: name, "name-version", or (the beginning of) a hash; None for all. Several with commas
+            between them ask for one table, which there is only where they are one protocol.
         metric: see `choose_metric`.
 
     Raises:
-        UsageError: where nothing fits, or the metric can't rank.
+        UsageError: where nothing fits, protocols are to share a table, or the metric can't rank.
     """
-    made = []
     groups = group(results)
-    for (name, hash_), members in groups.items():
-        how = members[0]["protocol"]
-        names = (how["name"], f"{how['name']}-{how.get('version')}")
-        if data not in (None, name) or not (
-            protocol is None or protocol in names or hash_.startswith(protocol)
-        ):
-            continue
-        rows = make_rows(members)
-        columns = column_directions(members)
-        chosen, better = choose_metric(metric, columns, rows)
-        made.append(Table(name, how, chosen, better, columns, rank(rows, chosen, better)))
-    if not made and groups:
+    chosen = [
+        members
+        for (name, hash_), members in groups.items()
+        if data in (None, name) and (protocol is None or _is_named(members[0].result["protocol"], protocol))
+    ]
+    if not chosen and groups:
         there = sorted(
-            {f"{name} {m[0]['protocol']['name']} ({hash_})" for (name, hash_), m in groups.items()}
+            {f"{name} {m[0].result['protocol']['name']} ({hash_})" for (name, hash_), m in groups.items()}
         )
         raise UsageError(f"no results for data={data}, protocol={protocol}", f"there are: {'; '.join(there)}")
-    return made
+    if protocol is not None and "," in protocol:
+        return [make_table([one for members in chosen for one in members], metric)]
+    return [make_table(members, metric) for members in chosen]
+
+
+def _is_named(protocol: Mapping[str, Any], wanted: str) -> bool:
+    names = (protocol["name"], f"{protocol['name']}-{protocol.get('version')}")
+    return any(one in names or (one != "" and protocol["hash"].startswith(one)) for one in wanted.split(","))

@@ -6,12 +6,14 @@ within a kind, and a bound is printed with its <=.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Dataset, to_unit
+from zoo_core.distributed import gather, share, world
 from zoo_core.errors import PluginError
 from zoo_core.interfaces import HasLikelihood
 from zoo_core.likelihood import bits_per_dim
@@ -27,17 +29,17 @@ def mean_and_error(values: Tensor) -> tuple[float, float | None]:
 
 
 def figure(log_prob: Tensor, dataset: Dataset) -> dict[str, Any]:
-    """Return {"bits_per_dim" or "nats", "se"} of per-example log-likelihoods, (n,) nats.
+    """Return the figure of per-example log-likelihoods, (n,) nats: its unit and value, and "se" in that unit.
 
-    Fewer bits are better; nats are of the mean log-density, where more are.
+    Pictures have "bits_per_dim", of which fewer are better, and "nats" beside. Points, and pictures of two
+    levels, as the literature has them, have "nats" alone: the mean log-probability, of which more are better.
     """
     info = dataset.info
-    if info.levels is None:
-        unit, values = "nats", log_prob
-    else:
-        unit, values = "bits_per_dim", bits_per_dim(log_prob, info.dims)
-    mean, error = mean_and_error(values)
-    return {unit: mean, "se": error}
+    nats, error = mean_and_error(log_prob)
+    if info.levels is None or info.levels == 2:
+        return {"nats": nats, "se": error}
+    bits, error = mean_and_error(bits_per_dim(log_prob, info.dims))
+    return {"bits_per_dim": bits, "se": error, "nats": nats}
 
 
 def chosen_rows(dataset: Dataset, n: int) -> Tensor:
@@ -52,6 +54,8 @@ def likelihoods(
 ) -> list[dict[str, Any]]:
     """Return one record a kind: name, kind, figure, standard error, whether a bound, and what moves it.
 
+    Several processes each measure their share of the examples.
+
     Args:
         recipe: in evaluation mode, on `device`.
         n: test examples; their noise depends on their place among the n, not on the batch.
@@ -61,9 +65,9 @@ def likelihoods(
         PluginError: where a model returns a likelihood that is not one finite number an example.
     """
     parts: dict[str, list[Likelihood]] = {}
-    rows = chosen_rows(dataset, n)
-    for first in range(0, len(rows), batch_size):
-        index = rows[first : first + batch_size]
+    rows, own = chosen_rows(dataset, n), share(n, world())
+    for first in range(own.start, own.stop, batch_size):
+        index = rows[first : min(first + batch_size, own.stop)]
         x = dataset.test.rows(index)
         x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
         noise = Seeds(derive(0, "likelihood"), range(first, first + len(index)), device)
@@ -73,13 +77,19 @@ def likelihoods(
                     f"{type(recipe).__name__}: likelihood {found.name!r} is not one finite number an example",
                     f"got: shape {tuple(found.log_prob.shape)} for {len(index)} examples",
                 )
-            parts.setdefault(f"{found.name} {found.note}", []).append(found)
-    return [_record(found, dataset) for found in parts.values()]
+            kl = {name: part.detach().double().cpu() for name, part in found.kl.items()}
+            kept = replace(found, log_prob=found.log_prob.detach().double().cpu(), kl=kl)
+            parts.setdefault(f"{found.name} {found.note}", []).append(kept)
+    every: dict[str, list[Likelihood]] = {}
+    for theirs in gather(parts):
+        for name, some in theirs.items():
+            every.setdefault(name, []).extend(some)
+    return [_record(found, dataset) for found in every.values()]
 
 
 def _record(parts: list[Likelihood], dataset: Dataset) -> dict[str, Any]:
     first = parts[0]
-    log_prob = torch.cat([part.log_prob.detach().double().cpu() for part in parts])
+    log_prob = torch.cat([part.log_prob for part in parts])
     return {
         "name": first.name,
         "kind": first.kind,
@@ -90,6 +100,7 @@ def _record(parts: list[Likelihood], dataset: Dataset) -> dict[str, Any]:
         "dequantisation": first.dequantisation,
         "calls": first.calls,
         "note": first.note,
+        "kl": {name: float(torch.cat([part.kl[name] for part in parts]).mean()) for name in first.kl},
     }
 
 

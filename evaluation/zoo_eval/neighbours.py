@@ -7,6 +7,8 @@ Distances are computed in blocks, so memory does not grow with the square of the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from zoo_core.errors import UsageError
 from zoo_core.seeds import generator
 from zoo_eval.features import Features, check_features
+from zoo_eval.intervals import interval
 
 _BLOCK = 1024
 
@@ -47,12 +50,37 @@ def squared_radii(x: Tensor, ks: tuple[int, ...]) -> list[Tensor]:
     return list(found.clamp_min_(0).unbind(1))
 
 
-def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, float]:
-    """Return precision, recall, density and coverage of generated features.
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Who lies in whose neighbourhood.
 
-    precision: share of generated pictures within a real picture's neighbourhood; recall: share of real ones
-    within a generated picture's. density: neighbourhoods of real pictures that a generated one lies in, over
-    k (not bounded by 1); coverage: share of real neighbourhoods that hold a generated picture.
+    Attributes:
+        precise: (n,) whether a generated picture lies in a real one's, of precision_k.
+        recalled: (m,) whether a real picture lies in a generated one's, of precision_k.
+        within: (n,) in how many real ones', of density_k, a generated picture lies.
+        covered: (m,) whether a real one's, of density_k, holds a generated picture.
+        density_k: as said.
+    """
+
+    precise: Tensor
+    recalled: Tensor
+    within: Tensor
+    covered: Tensor
+    density_k: int
+
+    @property
+    def contributions(self) -> dict[str, Tensor]:
+        """What each picture adds to a figure, whose mean the figure is."""
+        return {
+            "precision": self.precise.double(),
+            "recall": self.recalled.double(),
+            "density": self.within.double() / self.density_k,
+            "coverage": self.covered.double(),
+        }
+
+
+def find(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> Neighbourhoods:
+    """Return who lies in whose neighbourhood.
 
     Args:
         real, fake: (n, d) features, more rows than neighbours.
@@ -66,33 +94,50 @@ def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
     fake = check_features(fake, "generated features", precision_k + 1)
     narrow, wide = squared_radii(real, (precision_k, density_k))
     (own,) = squared_radii(fake, (precision_k,))
-    within_real = torch.empty(len(fake), dtype=torch.bool)
-    within_fake = torch.zeros(len(real), dtype=torch.bool)
+    precise = torch.empty(len(fake), dtype=torch.bool)
+    within = torch.empty(len(fake), dtype=torch.int64)
+    recalled = torch.zeros(len(real), dtype=torch.bool)
     covered = torch.zeros(len(real), dtype=torch.bool)
-    count = 0
     for rows, block in squared_distances(fake, real):
-        within_real[rows] = (block < narrow).any(1)
-        within_fake |= (block < own[rows, None]).any(0)
+        precise[rows] = (block < narrow).any(1)
+        recalled |= (block < own[rows, None]).any(0)
         inside = block < wide
         covered |= inside.any(0)
-        count += int(inside.sum())
-    return {
-        "precision": float(within_real.double().mean()),
-        "recall": float(within_fake.double().mean()),
-        "density": count / (density_k * len(fake)),
-        "coverage": float(covered.double().mean()),
-    }
+        within[rows] = inside.sum(1)
+    return Neighbourhoods(precise, recalled, within, covered, density_k)
+
+
+def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, float]:
+    """Return precision, recall, density and coverage of generated features.
+
+    precision: share of generated pictures within a real picture's neighbourhood; recall: share of real ones
+    within a generated picture's. density: neighbourhoods of real pictures that a generated one lies in, over
+    k (not bounded by 1); coverage: share of real neighbourhoods that hold a generated picture.
+
+    Args, raises: as `find`.
+    """
+    found = find(real, fake, precision_k=precision_k, density_k=density_k)
+    return {name: float(each.mean()) for name, each in found.contributions.items()}
 
 
 def neighbourhoods(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the columns precision, recall, density and coverage, from equally many pictures a side."""
+    """Return the columns precision, recall, density and coverage, from equally many pictures a side.
+
+    The intervals are of the mean over the pictures that are counted: generated ones for precision and
+    density, real ones for recall and coverage.
+    """
     settings = fake.protocol
     n = settings.neighbours_n
     rows = torch.randperm(len(real), generator=generator(0, "neighbours"))[:n]
-    figures = prdc(
+    found = find(
         real.values[rows],
         fake.values[:n],
         precision_k=settings.precision_k,
         density_k=settings.density_k,
     )
-    return {fake.column(name): {"value": value} for name, value in figures.items()}
+    return {
+        fake.column(name): interval(
+            float(each.mean()), each, least=0.0, most=inf if name == "density" else 1.0
+        )
+        for name, each in found.contributions.items()
+    }

@@ -16,8 +16,9 @@ from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, nearest
 from zoo_core.interfaces import Extractor
+from zoo_core.types import DataInfo
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Of this package's own arithmetic; raised when a figure would change on the same pictures."""
 
 
@@ -32,15 +33,19 @@ class Protocol:
         reference: split of the data; distances to the test split are shown beside.
         n_reference: examples in that split.
         extractor, extractor_sha256: the feature network and its weights.
+        spatial: the features of the spatial distance, "none" where the network has none.
+        judge: who tells classes or modes apart, with its weights' sha256: "none" where nobody can.
         resize: how pictures are brought to the network's size, and whether antialiased.
         quantiser: how floats become pixel levels.
         weights: "ema" or "raw".
+        checkpoint: whose weights.
         labels: of conditional samples: drawn from the training split's frequencies.
         precision_k: neighbours of precision and recall.
         density_k: neighbours of density and coverage.
         neighbours_n: pictures on each side of precision, recall, density and coverage.
         is_splits: parts that the Inception Score is averaged over.
         kid_subsets, kid_subset_size: random subsets that the kernel distance is averaged over.
+        memorisation_n: samples held against their nearest neighbours.
         likelihood_split, likelihood_n, iwae_k: examples of the likelihood, and importance samples.
         metrics_version: METRICS_VERSION.
     """
@@ -66,6 +71,10 @@ class Protocol:
     reference: str = "train"
     quantiser: str = "clamp, then round"
     labels: str = "training frequencies"
+    spatial: str = "none"
+    judge: str = "none"
+    checkpoint: str = "last"
+    memorisation_n: int = 10_000
     likelihood_split: str = "test"
     metrics_version: int = METRICS_VERSION
 
@@ -88,7 +97,13 @@ def fields_hash(fields: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A named protocol before its data and extractor are known; sizes are cut to what the data allow."""
+    """A named protocol before its data and extractor are known; sizes are cut to what the data allow.
+
+    Attributes:
+        version: raised when a number below changes.
+        n_generated, neighbours_n, kid_subsets, kid_subset_size, likelihood_n: as in `Protocol`.
+        extractor: the one it stands for; "" for the dataset's own.
+    """
 
     version: int
     n_generated: int
@@ -96,12 +111,13 @@ class Plan:
     kid_subsets: int
     kid_subset_size: int
     likelihood_n: int
+    extractor: str = ""
 
 
 PLANS: Mapping[str, Plan] = {
     "quick": Plan(1, 2_000, 2_000, 20, 500, 1_000),
     "standard": Plan(1, 10_000, 10_000, 50, 1_000, 10_000),
-    "paper": Plan(1, 50_000, 10_000, 100, 1_000, 1_000_000),
+    "paper": Plan(2, 50_000, 10_000, 100, 1_000, 1_000_000, extractor="inception"),
 }
 """quick: a laptop's minute. standard: differences of a few per cent. paper: as the literature counts."""
 
@@ -125,13 +141,41 @@ def plan(name: str) -> Plan:
     )
 
 
-def make_protocol(config: EvalConfig, dataset: Dataset, extractor: Extractor) -> Protocol:
-    """Return the protocol that a config asks for on a dataset.
+def check_plan(config: EvalConfig, info: DataInfo) -> None:
+    """Raise where a protocol that stands for the literature's count is asked to count otherwise.
 
     Raises:
-        UsageError: for an unknown name, or data with too few examples.
+        UsageError: for another extractor, raw weights, or points, under a plan that names its extractor.
+    """
+    wanted, instead = plan(config.protocol).extractor, "next: eval.protocol=standard"
+    if not wanted:
+        return
+    what = f"eval.protocol={config.protocol} counts as the literature does"
+    if info.levels is None:
+        raise UsageError(f"{what}, through {wanted}, and {info.name!r} are points", instead)
+    if config.extractor not in (None, wanted):
+        raise UsageError(
+            f"{what}, through {wanted}; eval.extractor={config.extractor} was asked for", instead
+        )
+    if config.weights != "ema":
+        raise UsageError(
+            f"{what}, with averaged weights; eval.weights={config.weights} was asked for", instead
+        )
+
+
+def make_protocol(
+    config: EvalConfig, dataset: Dataset, extractor: Extractor, judge: str = "none"
+) -> Protocol:
+    """Return the protocol that a config asks for on a dataset.
+
+    Args:
+        judge: as in `Protocol`.
+
+    Raises:
+        UsageError: for an unknown name, data with too few examples, or a plan asked to be another.
     """
     chosen = plan(config.protocol)
+    check_plan(config, dataset.info)
     for split, size in (("training", len(dataset.train)), ("test", len(dataset.test))):
         if size < SMALLEST:
             raise UsageError(
@@ -159,4 +203,35 @@ def make_protocol(config: EvalConfig, dataset: Dataset, extractor: Extractor) ->
         kid_subset_size=min(chosen.kid_subset_size, chosen.n_generated, n_reference),
         likelihood_n=min(chosen.likelihood_n, len(dataset.test)),
         iwae_k=config.iwae_k,
+        spatial=getattr(extractor, "spatial", "none"),
+        judge=judge,
+        memorisation_n=min(10_000, chosen.n_generated),
     )
+
+
+def doubts(protocol: Protocol, features: int, info: DataInfo) -> list[str]:
+    """Return what a protocol can't say on these data, and what to do about it, a line each; none for most.
+
+    Args:
+        features: dimensions of the extractor's.
+        info: of the data.
+    """
+    lines = []
+    for n, what, mend in (
+        (protocol.n_generated, "samples", "eval.protocol=standard, or an extractor of fewer features"),
+        (protocol.n_reference, "training examples", "an extractor of fewer features"),
+    ):
+        if n <= features:
+            lines.append(
+                f"{n:,} {what} for {features:,} features: the Frechet distance is shown and never ranked; "
+                f"next: {mend}"
+            )
+    wanted = plan(protocol.name).kid_subset_size
+    if protocol.kid_subset_size < wanted:
+        lines.append(
+            f"{protocol.n_reference:,} training examples: the kernel distance's subsets are cut from "
+            f"{wanted:,} to {protocol.kid_subset_size:,}; compare it with results on the same data only"
+        )
+    if info.classes == 1:
+        lines.append(f"{info.name!r} has one class: mode coverage and class balance say nothing")
+    return lines

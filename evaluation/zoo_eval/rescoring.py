@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import UsageError
-from zoo_core.resolve import config_hash, resolve
+from zoo_core.resolution import config_hash, resolve
 from zoo_core.runs import load
 from zoo_core.training.checkpoint import write_atomic
 from zoo_eval.results import SCHEMA

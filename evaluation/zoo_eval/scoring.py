@@ -1,4 +1,8 @@
-"""Scoring a run: samples drawn once, features extracted once, every figure from them."""
+"""Scoring a run: samples drawn once, features extracted once, every figure from them.
+
+Several processes draw, extract and search their share each; then all have all of it and compute the same, so
+no process waits for what another may fail at.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
@@ -14,20 +19,25 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import EvalConfig, RunConfig
-from zoo_core.data.loading import Dataset, Split
+from zoo_core.data.conditioning import conditions
+from zoo_core.data.loading import Dataset, Resident, Split
+from zoo_core.distributed import gather, share, world
 from zoo_core.errors import PluginError, UsageError, ZooError
 from zoo_core.interfaces import Extractor, HasLikelihood
+from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.spec import DatasetSpec
-from zoo_core.runs import Drawn
+from zoo_core.runs import Drawn, Run
 from zoo_core.seeds import generator
 from zoo_core.types import Cond
-from zoo_eval.classifiers import WEIGHTS, Judge
-from zoo_eval.distances import frechet_distance
-from zoo_eval.features import Features, extract, in_batches
+from zoo_eval import memorisation, sheet
+from zoo_eval.cost import operations
+from zoo_eval.features import Features, Modes, check_examples, extract, gathered, in_batches
+from zoo_eval.frechet import cell, check_pair, frechet_distance
+from zoo_eval.intervals import share as share_cell
 from zoo_eval.likelihood import likelihoods, truth
-from zoo_eval.memorisation import judge_distances, nearest_distances
-from zoo_eval.protocol import Protocol, make_protocol
+from zoo_eval.modes import HasModes, judge_card, judged_by, modes_of_pictures, modes_of_points
+from zoo_eval.protocol import METRICS_VERSION, Protocol, check_plan, doubts, make_protocol, plan
 from zoo_eval.statistics import cached
 
 
@@ -55,7 +65,7 @@ class Scorable(Interface):
 
 
 def choose_extractor(config: EvalConfig, data: str, device: torch.device | str) -> Extractor:
-    """Return the feature network that a config asks for, or the dataset's own.
+    """Return the feature network that a config asks for, its protocol's, or the dataset's own.
 
     Raises:
         NotFoundError: for a name that nothing is registered under.
@@ -63,7 +73,7 @@ def choose_extractor(config: EvalConfig, data: str, device: torch.device | str) 
     """
     here = manager()
     spec: DatasetSpec = here.find("dataset", data).spec
-    name = config.extractor or spec.extractor
+    name = config.extractor or plan(config.protocol).extractor or spec.extractor
     entry = here.find("extractor", "timm" if name.startswith("timm:") else name)
     made = load_entry("extractor", entry)(config.model_copy(update={"extractor": name}), device)
     if not isinstance(made, Extractor):
@@ -79,11 +89,27 @@ def preflight(run: Scorable) -> tuple[Protocol, Extractor]:
     Raises:
         ZooError: where the run could not be scored after training.
     """
+    check_plan(run.config.eval, run.data.info)
     extractor = choose_extractor(run.config.eval, run.data.info.name, run.device)
-    protocol = make_protocol(run.config.eval, run.data, extractor)
+    protocol = make_protocol(run.config.eval, run.data, extractor, judged_by(run.data))
     first = run.data.train.rows(torch.arange(min(2, len(run.data.train))))
     extract([first], extractor, run.data.info, "training")
     return protocol, extractor
+
+
+def examine(run: Scorable) -> None:
+    """Say before training what a run's protocol can't mean on its data, and refuse data that can't be scored.
+
+    Raises:
+        ZooError: as `preflight`, and for examples in memory that are not finite or out of range.
+    """
+    protocol, extractor = preflight(run)
+    for split in (run.data.train, run.data.test):
+        if isinstance(split, Resident):
+            for rows in split.x.split(10_000):
+                check_examples(rows.cpu(), run.data.info)
+    for line in doubts(protocol, extractor.dim or run.data.info.dims, run.data.info):
+        run.say(f"warning: {line}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +121,8 @@ class Drawing:
         label: the classes that were asked for, or None.
         calls: network calls per sample.
         clipped: share of values outside [-1, 1].
-        seconds: wall-clock time of drawing.
+        seconds: wall-clock time of drawing, the slowest process's.
+        peak: bytes of memory at the highest, of the process that took most; None where nobody tells.
     """
 
     rows: Tensor
@@ -103,6 +130,7 @@ class Drawing:
     calls: int
     clipped: float
     seconds: float
+    peak: int | None = None
 
 
 def samples_hash(rows: Tensor) -> str:
@@ -110,29 +138,49 @@ def samples_hash(rows: Tensor) -> str:
     return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
 
 
-def conditions(dataset: Dataset, n: int) -> Cond | None:
-    """Return labels for n samples, as frequent as in training; None where data are unconditional."""
-    if dataset.info.task != "class" or dataset.train.label is None:
-        return None
-    label = dataset.train.label.cpu()
-    rows = torch.randint(len(label), (n,), generator=generator(0, "labels"))
-    return Cond(label=label[rows])
-
-
 def draw(run: Scorable, n: int) -> Drawing:
-    """Draw samples 0 to n - 1 of a run."""
-    cond = conditions(run.data, n)
-    device_cond = None if cond is None else cond.to(run.device)
+    """Draw samples 0 to n - 1 of a run, each process its share."""
+    cond, own = conditions(run.data, n), share(n, world())
+    mine = None if cond is None else cond[slice(own.start, own.stop)].to(run.device)
+    reset_peak(run.device)
     start = time.monotonic()
-    parts = list(run.draw(n, cond=device_cond))
-    sizes = [len(part.rows) for part in parts]
+    parts = list(run.draw(len(own), start=own.start, cond=mine)) if own else []
+    seconds = time.monotonic() - start
+    rows = gathered(torch.cat([part.rows for part in parts]).cpu() if parts else None)
+    clipped = math.fsum(part.clipped * len(part.rows) for part in parts)
+    calls = max((part.calls for part in parts), default=0)
+    every = gather((calls, clipped, seconds, peak_bytes(run.device)))
+    peaks = [peak for *_, peak in every if peak is not None]
+    assert rows is not None
     return Drawing(
-        rows=torch.cat([part.rows for part in parts]).cpu(),
+        rows=rows,
         label=None if cond is None else cond.label,
-        calls=max(part.calls for part in parts),
-        clipped=sum(part.clipped * size for part, size in zip(parts, sizes, strict=True)) / sum(sizes),
-        seconds=time.monotonic() - start,
+        calls=max(calls for calls, *_ in every),
+        clipped=math.fsum(clipped for _, clipped, *_ in every) / n,
+        seconds=max(seconds for _, _, seconds, _ in every),
+        peak=max(peaks, default=None),
     )
+
+
+def modes_of(run: Scorable, rows: Tensor) -> Modes | None:
+    """Return the classes or modes of samples; None where nobody can tell them."""
+    if judge_card(run.data) is not None:
+        own = share(len(rows), world())
+        batches = rows[own.start : own.stop].split(run.config.eval.batch_size) if own else ()
+        return modes_of_pictures(batches, run.data, run.device)
+    if isinstance(run.data.density, HasModes):
+        return modes_of_points(rows, run.data.density)
+    return None
+
+
+def real_modes(run: Scorable, name: str) -> Modes | None:
+    """Return the classes or modes of a split: its own labels, or where the density puts its points."""
+    split: Split = getattr(run.data, name)
+    if isinstance(run.data.density, HasModes):
+        return modes_of_points(split.rows(torch.arange(len(split))), run.data.density)
+    if split.label is None or judge_card(run.data) is None:
+        return None
+    return Modes("labels", split.label.cpu(), run.data.info.classes)
 
 
 def real_features(run: Scorable, name: str, extractor: Extractor, protocol: Protocol) -> Features:
@@ -141,23 +189,79 @@ def real_features(run: Scorable, name: str, extractor: Extractor, protocol: Prot
 
     def compute() -> dict[str, Tensor]:
         run.say(f"features of the {name} split ({len(split):,}), once for {extractor.name}")
-        values, _ = extract(in_batches(split, run.config.eval.batch_size), extractor, run.data.info, name)
-        return {"values": values}
+        found = extract(in_batches(split, run.config.eval.batch_size), extractor, run.data.info, name)
+        return {key: value for key, value in found._asdict().items() if value is not None and key != "logits"}
 
-    key = (run.data.sha256, name, extractor.name, extractor.sha256, protocol.resize)
-    return Features(cached("features", key, compute, run.say)["values"].double(), None, protocol)
+    key = (run.data.sha256, name, extractor.name, extractor.sha256, protocol.resize, protocol.spatial)
+    kept = cached("features", key, compute, run.say)
+    values, spatial = kept["values"].double(), kept.get("spatial")
+    points = split.rows(torch.arange(len(split))).double().cpu() if run.data.info.levels is None else None
+    return Features(
+        values,
+        None,
+        protocol,
+        spatial=None if spatial is None else spatial.double(),
+        modes=real_modes(run, name),
+        points=points,
+    )
 
 
-def memorisation(run: Scorable, rows: Tensor) -> dict[str, Any]:
-    """Return the record of the memorisation check."""
-    data = run.data
-    n = min(len(data.test), len(rows))
+def generated_features(run: Scorable, rows: Tensor, extractor: Extractor, protocol: Protocol) -> Features:
+    """Return the features of all samples, each process having passed its share."""
+    own = share(len(rows), world())
+    batches = rows[own.start : own.stop].split(run.config.eval.batch_size) if own else ()
+    found = extract(batches, extractor, run.data.info, "generated")
+    return Features(
+        found.values.double(),
+        None if found.logits is None else found.logits.double(),
+        protocol,
+        spatial=None if found.spatial is None else found.spatial.double(),
+        modes=modes_of(run, rows),
+        points=rows.double() if run.data.info.levels is None else None,
+    )
+
+
+def look(run: Scorable, x: Tensor, train: Split, test: Split, space: str) -> memorisation.Found:
+    """Return what is found of samples beside their nearest training and held-out examples, in one space.
+
+    Args:
+        space: names it among what is kept: "pixels", or an extractor with its weights' sha256.
+    """
 
     def compute() -> dict[str, Tensor]:
-        return {"distances": nearest_distances(data.test.rows(torch.arange(n)), data.train)}
+        return {"ratios": memorisation.held_out_ratios(train, test, len(x))}
 
-    held_out = cached("nearest", (data.sha256, "test", str(n)), compute, run.say)["distances"]
-    return judge_distances(nearest_distances(rows, data.train), held_out).record()
+    key = (run.data.sha256, space, str(len(x)), str(METRICS_VERSION))
+    held_out = cached("nearest", key, compute, run.say)["ratios"]
+    return memorisation.look(x, memorisation.Reference(train, test, held_out))
+
+
+def memorised(
+    run: Scorable, rows: Tensor, fake: Features, train: Features, test: Features
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the record of the memorisation check, and its column: authenticity, shown and never ranked."""
+    n, data, settings = fake.protocol.memorisation_n, run.data, fake.protocol
+    pixels = look(run, rows[:n], data.train, data.test, "pixels")
+    spaces = [Resident(x.values.float()) for x in (train, test)]
+    space = f"{settings.extractor} {settings.extractor_sha256}"
+    features = look(run, fake.values[:n].float(), spaces[0], spaces[1], space)
+
+    def compute() -> dict[str, Tensor]:
+        held_out = memorisation.nearest(spaces[1].x[:n], spaces[0])
+        return {"authentic": memorisation.authentic(held_out, spaces[0])}
+
+    key = (data.sha256, space, str(n), str(METRICS_VERSION))
+    expected = float(cached("authentic", key, compute, run.say)["authentic"].double().mean())
+    authentic = memorisation.authentic(features.train, spaces[0])
+    record = memorisation.record(pixels, features) | {"expected_authenticity": expected}
+    folder: Path | None = getattr(run, "dir", None)
+    if folder is not None and run.config.track.pictures and world().first:
+        picture = sheet.neighbour_sheet(rows[:n], pixels, data)
+        if picture is not None:
+            name = sheet.write(picture, folder)
+            record["picture"] = name
+    column = {fake.column("authenticity"): share_cell(authentic) | {"better": ""}}
+    return record, column
 
 
 def floor(train: Features, test: Features, n: int) -> dict[str, Any]:
@@ -174,9 +278,16 @@ def floor(train: Features, test: Features, n: int) -> dict[str, Any]:
     return {"value": value * share, "test_vs_train": measured, "n_test": len(test), "n_train": len(train)}
 
 
-def figures(real: Features, fake: Features) -> dict[str, dict[str, Any]]:
-    """Return every registered metric's columns: {"value", "better", ...} each; one that fails says why."""
+def figures(real: Features, fake: Features) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return every registered metric's columns, and for each that these pictures can't have, why.
+
+    A column is {"value", "better", "low", "high", ...}; the interval is told where the metric has one.
+
+    Raises:
+        PluginError: where a metric fails.
+    """
     columns: dict[str, dict[str, Any]] = {}
+    absent: dict[str, str] = {}
     for entry in manager().entries("metric"):
         try:
             found = load_entry("metric", entry)(real, fake)
@@ -187,9 +298,12 @@ def figures(real: Features, fake: Features) -> dict[str, dict[str, Any]]:
                 f"metric {entry.spec.name!r} of {entry.distribution} failed: {type(error).__name__}: {error}",
                 "next: ZOO_DEBUG=1 shows the traceback",
             ) from error
-        for column, cell in found.items():
-            columns[column] = {"better": entry.spec.better, **cell}
-    return columns
+        for column, one in found.items():
+            if isinstance(one, str):
+                absent[column] = one
+            else:
+                columns[column] = {"better": entry.spec.better, **one}
+    return columns, absent
 
 
 def score(run: Scorable) -> dict[str, Any]:
@@ -199,18 +313,18 @@ def score(run: Scorable) -> dict[str, Any]:
         ZooError: where samples, features or likelihoods are unfit to be scored.
     """
     protocol, extractor = preflight(run)
-    info, settings = run.data.info, run.config
+    settings = run.config
     run.say(f"drawing {protocol.n_generated:,} samples")
     drawing = draw(run, protocol.n_generated)
-    batches = drawing.rows.split(settings.eval.batch_size)
-    values, logits = extract(batches, extractor, info, "generated")
-    fake = Features(values.double(), None if logits is None else logits.double(), protocol)
+    fake = generated_features(run, drawing.rows, extractor, protocol)
     train = real_features(run, "train", extractor, protocol)
     test = real_features(run, "test", extractor, protocol)
-    metrics = figures(train, fake)
-    against_test = fake.column("FD") + " to test"
-    metrics[against_test] = {"value": frechet_distance(test.values, fake.values), "better": ""}
-    metrics |= class_accuracy(run, drawing)
+    metrics, absent = figures(train, fake)
+    metrics[fake.column("FD") + " to test"] = to_test(test, fake)
+    metrics |= class_accuracy(fake, drawing.label)
+    verdict, authenticity = memorised(run, drawing.rows, fake, train, test)
+    metrics |= authenticity
+    spent = operations(run, drawing.calls) if isinstance(run, Run) else {}
     result = {
         "protocol": {
             "name": protocol.name,
@@ -227,15 +341,18 @@ def score(run: Scorable) -> dict[str, Any]:
             "clipped": drawing.clipped,
         },
         "metrics": metrics,
+        "absent": absent,
         "likelihood": measured_likelihoods(run, protocol),
         "truth": truth(run.data, protocol.likelihood_n),
-        "memorisation": memorisation(run, drawing.rows),
+        "memorisation": verdict,
         "floor": floor(train, test, protocol.n_generated),
         "cost": {
             **run.cost,
+            **spent,
             "sample_seconds": round(drawing.seconds, 3),
             "seconds_per_sample": drawing.seconds / protocol.n_generated,
             "nfe": drawing.calls,
+            **({} if drawing.peak is None else {"sample_peak_bytes": drawing.peak}),
         },
         "samples_sha256": samples_hash(drawing.rows),
     }
@@ -259,18 +376,17 @@ def measured_likelihoods(run: Scorable, protocol: Protocol) -> list[dict[str, An
         )
 
 
-def class_accuracy(run: Scorable, drawing: Drawing) -> dict[str, dict[str, Any]]:
+def to_test(test: Features, fake: Features) -> dict[str, Any]:
+    """Return the cell of the Frechet distance to the test split: shown beside, never ranked."""
+    return cell(*check_pair(test.values, fake.values)) | {"better": ""}
+
+
+def class_accuracy(fake: Features, label: Tensor | None) -> dict[str, dict[str, Any]]:
     """Return the share of conditional samples in which the judge sees the class that was asked for."""
-    name = f"{run.data.info.name}-judge"
-    if drawing.label is None or not (WEIGHTS / f"{name}.json").exists():
+    if label is None or fake.modes is None:
         return {}
-    judge = Judge(name, run.device)
-    batches = drawing.rows.split(run.config.eval.batch_size)
-    with torch.no_grad():
-        seen = torch.cat([judge(rows, run.data.info).cpu() for rows in batches])
-    right = float((seen == drawing.label).double().mean())
-    error = math.sqrt(right * (1 - right) / len(seen))
-    return {f"accuracy[{name}]": {"value": right, "se": error, "better": "higher"}}
+    right = fake.modes.index == label.cpu()
+    return {f"accuracy[{fake.modes.name}]": share_cell(right) | {"better": "higher"}}
 
 
 def refuse_non_finite(value: Any, where: str = "result") -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zoo_core.distributed import any_
 from zoo_core.errors import MachineError
 from zoo_core.home import home
 from zoo_core.training.checkpoint import write_atomic
@@ -46,7 +47,7 @@ def cached(
     compute: Callable[[], dict[str, Tensor]],
     say: Callable[[str], None] = print,
 ) -> dict[str, Tensor]:
-    """Return what is kept under a key, or compute and keep it.
+    """Return what is kept under a key, or compute and keep it; of several processes all compute or none.
 
     Args:
         name: for the file's name: "features".
@@ -58,11 +59,11 @@ def cached(
 
     digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:24]
     path = home() / "stats" / f"{name}-{digest}.safetensors"
-    if path.exists():
-        kept = _read(path)
-        if kept is not None:
-            return kept
+    kept = _read(path) if path.exists() else None
+    if kept is None and path.exists():
         say(f"warning: {path} is damaged; it is made again")
+    if not any_(kept is None) and kept is not None:
+        return kept
     made = compute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

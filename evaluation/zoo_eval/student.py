@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 LEVEL = 0.05
 """Of a test; intervals are 1 - LEVEL."""
@@ -27,6 +28,7 @@ def t_two_sided(t: float, df: float) -> float:
     return min(1.0, max(0.0, 1 - mass(math.atan(abs(t) / math.sqrt(df))) / whole))
 
 
+@cache
 def t_quantile(df: float, level: float = LEVEL) -> float:
     """Return t with P(|T| > t) = level."""
     low, high = 0.0, 1e4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo_core.likelihood import COLLAPSED
 from zoo_eval.results import is_frechet
 
 Result = Mapping[str, Any]
@@ -19,6 +20,11 @@ def number(value: float) -> str:
     return f"{value:.2f}" if 10 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
+def cell_text(cell: Mapping[str, Any]) -> str:
+    """Return a cell's figure; a count with what it is out of."""
+    return f"{cell['value']}/{cell['of']}" if "of" in cell else number(cell["value"])
+
+
 def likelihood_text(record: Mapping[str, Any]) -> str:
     """Return a likelihood with its unit, its kind, its standard error, and <= where it is a bound on bits."""
     bits = "bits_per_dim" in record
@@ -28,7 +34,34 @@ def likelihood_text(record: Mapping[str, Any]) -> str:
     error = f" ± {number(record['se'])}" if record.get("se") is not None else ""
     spread = "dequantised" if record.get("dequantisation") == "uniform" else ""
     note = ", ".join(filter(None, (record["name"], spread, record.get("note", ""))))
-    return f"{sign}{value:.3f}{error} {'bits/dim' if bits else 'nats'} ({note})"
+    nats = f", {record['nats']:.1f} nats" if bits and "nats" in record else ""
+    return f"{sign}{value:.3f}{error} {'bits/dim' if bits else 'nats'}{nats} ({note})"
+
+
+def posterior_gap(records: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the line of IWAE minus ELBO, where a model has both: what its encoder's posterior costs.
+
+    ELBO = log p - KL(q || posterior), and IWAE lies between ELBO and log p (Burda et al. 2016,
+    arXiv:1509.00519, Theorem 1).
+    """
+    elbo = next((record for record in records if record["kind"] == "elbo"), None)
+    iwae = max((record for record in records if record["kind"] == "iwae"), key=lambda r: r["k"], default=None)
+    if elbo is None or iwae is None:
+        return None
+    bits = "bits_per_dim" in elbo
+    gap = elbo["bits_per_dim"] - iwae["bits_per_dim"] if bits else iwae["nats"] - elbo["nats"]
+    unit = "bits/dim" if bits else "nats"
+    return f"{gap:.3f} {unit} between {iwae['name']} and elbo: what the encoder's posterior costs, or more"
+
+
+def latent_use(records: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the line of how much of the latent is in use, where a model tells the KL of its parts."""
+    kl = next((record["kl"] for record in records if record.get("kl")), None)
+    if kl is None:
+        return None
+    collapsed = [name for name, nats in kl.items() if nats < COLLAPSED]
+    text = f"{sum(kl.values()):.2f} nats of KL in {len(kl) - len(collapsed)} of {len(kl)} parts of the latent"
+    return f"{text}; collapsed: {', '.join(collapsed)}" if 0 < len(collapsed) <= 4 else text
 
 
 def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]:
@@ -58,6 +91,9 @@ def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]
     ]
     best = [f"{likelihood_text(result['truth'])}: the best there is"] if result.get("truth") else []
     texts = [*(own or ["n/a: this model has none"]), *best, *theirs]
+    gap = posterior_gap(result.get("likelihood", []))
+    used = latent_use(result.get("likelihood", []))
+    texts += [text for text in (gap, used) if text]
     lines += [f"{'' if k else 'likelihood':<12}{text}" for k, text in enumerate(texts)]
     lines.append(f"memory      {result['memorisation']['verdict']}")
     return lines
@@ -70,7 +106,7 @@ def _table(result: Result, beside: Sequence[Result]) -> list[str]:
     for name, cell in result["metrics"].items():
         label = f"{name} {ARROWS.get(cell.get('better', ''), ' ')}"
         cells = [other["metrics"].get(name) for other in columns]
-        figures = "".join(f"{'n/a' if c is None else number(c['value']):>11}" for c in cells)
+        figures = "".join(f"{'n/a' if c is None else cell_text(c):>11}" for c in cells)
         lines.append(f"{label:<{widest}}{figures}")
     return lines
 
@@ -83,13 +119,16 @@ def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
     floor = result["floor"]["value"]
     text = f"floor       {number(floor)}: what as many new real examples would score in {column}"
     lines = [text + ("; not to be told from it" if cell["value"] < 2 * floor else "")]
+    if "low" in cell:
+        low, high = number(cell["low"]), number(cell["high"])
+        lines.append(f"interval    {low} to {high}: where as many other samples' {column} lies (95 %)")
     gaussian = next((other for other in beside if other["plugin"] == "gaussian"), None)
     theirs = None if gaussian is None else gaussian["metrics"].get(column)
     if theirs is not None and theirs["value"] > 0:
         lines.append(f"beside      {cell['value'] / theirs['value']:.3g} times the gaussian's {column}")
     if "note" in cell:
         lines.append(f"note        {column}: {cell['note']}")
-    return lines
+    return [*lines, *(f"n/a         {name}: {why}" for name, why in result.get("absent", {}).items())]
 
 
 def summary(result: Result, baselines: Sequence[Result] = ()) -> str:

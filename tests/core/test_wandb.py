@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from zoo_core.cli import invoke
+from zoo_core.privacy import public
+from zoo_core.tracking.trackers import figures, leaderboard_row
 
 HEADER, BLOCK = 7, 32 * 1024
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
@@ -50,18 +52,8 @@ def written(folder: Path) -> Path:
     pytest.fail(f"no finished W&B file under {folder}")
 
 
-def test_wandb_gets_config_losses_pictures_and_scores(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    words = [
-        "run",
-        "plugin=wgan",
-        "preset=tiny",
-        "eval.baselines=false",
-        "track.progress=false",
-        "run_dir=here",
-    ]
-    assert invoke(words) == 0
-    path = written(Path("here"))
+def told(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Return the config, the rows of the history and the summary in a file."""
     config: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     summary: dict[str, Any] = {}
@@ -72,11 +64,107 @@ def test_wandb_gets_config_losses_pictures_and_scores(home: Path, monkeypatch: p
         history += [row] if row else []
         for item in record.summary.update:
             summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return config, history, summary
+
+
+def table(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a logged table, by column."""
+    (path,) = folder.glob(f"wandb/offline-run-*/files/media/table/{name}_*.table.json")
+    found = json.loads(path.read_text())
+    return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+
+
+def test_wandb_gets_config_losses_pictures_tables_and_scores(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # catches a name there that is not the one in result.json, and a table or picture that never arrives
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert invoke(["run", "plugin=wgan", "preset=tiny", "eval.baselines=false", "run_dir=here"]) == 0
+    here = Path("here")
+    config, history, summary = told(written(here))
     assert config["plugin"] == "wgan"
     assert config["model"]["clip"] == 0.01
-    told = {row["_step"]: row["critic/loss"] for row in history if "critic/loss" in row}
-    lines = [json.loads(line) for line in (Path("here") / "metrics.jsonl").read_text().splitlines()]
-    assert told == {line["step"]: line["critic/loss"] for line in lines}
-    assert any(key.startswith(("samples", "curves")) for row in history for key in row)
-    result = json.loads((Path("here") / "result.json").read_text())
-    assert summary["FD[digits]"] == pytest.approx(result["metrics"]["FD[digits]"]["value"])
+    losses = {row["_step"]: row["critic/loss"] for row in history if "critic/loss" in row}
+    lines = [json.loads(line) for line in (here / "metrics.jsonl").read_text().splitlines()]
+    assert losses == {line["step"]: line["critic/loss"] for line in lines}
+    result = json.loads((here / "result.json").read_text())
+    logged = {key.partition("/")[0].partition(".")[0] for row in history for key in row}
+    assert {*result["pictures"], "figures", "leaderboard"} <= logged
+    for name, cell in result["metrics"].items():
+        assert summary[name] == pytest.approx(cell["value"]), name
+    assert summary["cost.parameters"] == result["cost"]["parameters"]
+    assert summary["protocol.hash"] == result["protocol"]["hash"]
+    assert summary["samples_sha256"] == result["samples_sha256"]
+    cells = {row["column"]: row["value"] for row in table(here, "figures")}
+    assert cells == pytest.approx({name: cell["value"] for name, cell in result["metrics"].items()})
+    (row,) = table(here, "leaderboard")
+    assert (row["plugin"], row["seed"], row["config_hash"]) == ("wgan", 0, result["config_hash"])
+    assert row["FD[digits]"] == pytest.approx(result["metrics"]["FD[digits]"]["value"])
+    assert row["cost.nfe"] == 1
+    said = capsys.readouterr().err
+    assert "wandb sync" in said
+    assert Path(said.split("wandb sync ")[1].split()[0]).is_dir()
+
+
+CANARY = "hf_" + "c" * 34
+
+
+def test_wandb_is_told_no_secret_and_no_path_of_its_user(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # catches a token in the config, the environment or the project's name, and a folder that names the user
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("SOME_API_KEY", "env-canary-0123456789")
+    monkeypatch.setenv("HOME", str(tmp_path / "alice-canary"))
+    root = tmp_path / "alice-canary" / "private" / "data"
+    root.mkdir(parents=True)
+    words = [f"data.root={root}", f"eval.extractor_path={CANARY}", "run_dir=here", "eval.protocol=none"]
+    assert invoke(["run", "plugin=histogram", "track.progress=false", *words]) == 0
+    path = written(Path("here"))
+    config, _, _ = told(path)
+    assert config["data"]["root"] == "data"
+    assert config["eval"]["extractor_path"] == "(hidden)"
+    sent = path.read_bytes() + b"".join(
+        file.read_bytes() for file in path.parent.joinpath("files").rglob("*") if file.is_file()
+    )
+    for canary in (CANARY, "env-canary", "alice-canary", "private"):
+        assert canary.encode() not in sent, canary
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"api_key": "x", "model": {"key_dim": 3}}, {"api_key": "(hidden)", "model": {"key_dim": 3}}),
+        ({"path": "/home/alice/pictures"}, {"path": "pictures"}),
+        ({"words": ["data.root=/mnt/alice/cifar", 5e-5]}, {"words": ["data.root=cifar", 5e-5]}),
+        ({"url": "https://user:word@host/x"}, {"url": "(hidden)"}),
+        ({"resize": "TensorFlow 1 bilinear to 299x299", "on": True, "n": None},) * 2,
+    ],
+)
+def test_what_may_leave_the_machine(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    # catches a secret that passes, and an ordinary text that does not
+    assert public(given) == kept
+
+
+def test_figures_are_named_as_in_the_result() -> None:
+    # catches a renamed column, a nested value or a list sent as a figure
+    result = {
+        "metrics": {"FD[digits]": {"value": 2.5, "low": 2.0}},
+        "likelihood": [{"name": "elbo", "bits_per_dim": 1.5}, {"name": "exact", "nats": -2.0}],
+        "cost": {"nfe": 1, "updates": {"critic": 5}},
+        "floor": {"value": 0.1},
+        "protocol": {"name": "quick", "version": 1, "hash": "abc", "fields": {}},
+    }
+    assert figures(result) == {
+        "FD[digits]": 2.5,
+        "elbo bits_per_dim": 1.5,
+        "exact nats": -2.0,
+        "cost.nfe": 1,
+        "floor.value": 0.1,
+        "protocol.name": "quick",
+        "protocol.version": 1,
+        "protocol.hash": "abc",
+    }
+    assert figures({}) == {}
+    row = leaderboard_row({**result, "plugin": "wgan", "seed": 3})
+    assert list(row)[:3] == ["plugin", "seed", "FD[digits]"]

@@ -10,15 +10,9 @@ import torch
 
 from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
-from zoo_eval.distances import (
-    frechet,
-    frechet_distance,
-    inception,
-    inception_score,
-    kernel,
-    kernel_distance,
-)
+from zoo_eval.distances import inception, inception_score, kernel, kernel_distance
 from zoo_eval.features import Features
+from zoo_eval.frechet import frechet, frechet_distance
 
 
 def with_moments(mean: torch.Tensor, covariance: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
@@ -197,11 +191,16 @@ def test_columns_are_named_by_their_extractor(rng):
     # catches `FID` printed for anything but Inception's features
     real, fake = torch.randn(2, 600, 4, generator=rng).double()
     for name, columns in (
-        ("digits", {"FD[digits]", "KD[digits]", "IS[digits]"}),
-        ("inception", {"FID", "KID", "IS"}),
+        ("digits", {"FD[digits]", "FD-inf[digits]", "KD[digits]", "IS[digits]"}),
+        ("inception", {"FID", "FID-inf", "KID", "IS"}),
         (
             "inception-1a2b3c4d",
-            {"FD[inception-1a2b3c4d]", "KD[inception-1a2b3c4d]", "IS[inception-1a2b3c4d]"},
+            {
+                "FD[inception-1a2b3c4d]",
+                "FD-inf[inception-1a2b3c4d]",
+                "KD[inception-1a2b3c4d]",
+                "IS[inception-1a2b3c4d]",
+            },
         ),
     ):
         sets = [Features(x, x, protocol(extractor=name)) for x in (real, fake)]
@@ -215,4 +214,6 @@ def test_fewer_samples_than_features_are_shown_and_never_ranked(rng):
     cell = frechet(Features(real, None, settings), Features(fake, None, settings))["FD[digits]"]
     assert cell["better"] == ""
     assert "30 pictures for 40 features" in cell["note"]
-    assert inception(Features(real, None, settings), Features(fake, None, settings)) == {}
+    assert "low" not in cell
+    found = inception(Features(real, None, settings), Features(fake, None, settings))
+    assert found == {"IS[digits]": "digits is no classifier"}

@@ -190,7 +190,7 @@ def test_the_resize_is_that_of_published_figures(random_inception):
         NoTrainInceptionV3("inception-v3-compat", ["2048"], str(random_inception), antialias=antialias)
         for antialias in (False, True)
     )
-    assert torch.allclose(found, plain(levels), rtol=1e-4)
+    assert torch.allclose(found, plain(levels), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(found, smooth(levels), rtol=1e-3)
 
 
@@ -334,5 +334,5 @@ def test_every_registered_extractor_has_its_target():
 def test_the_shipped_network_through_the_one_pass(digits):
     # catches logits and features of different rows
     extractor = ShippedExtractor("digits", "cpu")
-    features, logits = extract(in_batches(digits.test, 50), extractor, digits.info, "test")
+    features, logits, _ = extract(in_batches(digits.test, 50), extractor, digits.info, "test")
     assert torch.allclose(extractor.net.classifier(features), logits, atol=1e-4)

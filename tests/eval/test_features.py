@@ -36,10 +36,11 @@ def test_every_example_passes_once_and_in_order():
     # catches a last batch dropped or padded, which moves a distance by a hundredth
     levels = torch.arange(17, dtype=torch.uint8).repeat(9)[:101, None, None, None].expand(-1, 1, 8, 8)
     spy = Spy()
-    features, logits = extract(in_batches(Resident(levels), 10), spy, INFO, "real")
+    features, logits, spatial = extract(in_batches(Resident(levels), 10), spy, INFO, "real")
     assert spy.seen == 101
     assert torch.equal(features[:, 0], levels[:, 0, 0, 0].float())
     assert logits.shape == (101, 3)
+    assert spatial is None
 
 
 def test_an_extractor_runs_in_float32_and_without_gradients():
@@ -111,6 +112,6 @@ def test_a_network_that_returns_nan_is_caught_before_its_features_are_used():
 def test_features_do_not_depend_on_the_batch(digits):
     # catches batch statistics: a network left in training mode
     extractor = digits_extractor(EvalConfig(), "cpu")
-    one, _ = extract(in_batches(digits.test, 7), extractor, digits.info, "real")
-    other, _ = extract(in_batches(digits.test, 360), extractor, digits.info, "real")
+    one, *_ = extract(in_batches(digits.test, 7), extractor, digits.info, "real")
+    other, *_ = extract(in_batches(digits.test, 360), extractor, digits.info, "real")
     assert torch.allclose(one, other, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from click.testing import CliRunner
 
 from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
-from zoo_eval.board import fitting, plain, printable, show_rich
+from zoo_core.registry.index import Index
+from zoo_eval.board import as_json, fitting, plain, printable, show_rich
 from zoo_eval.commands import leaderboard
-from zoo_eval.leaderboard import rank, tables
+from zoo_eval.leaderboard import protocol_differences, rank, tables
+from zoo_eval.published import references
 from zoo_eval.results import Bad, Stored, collect, parse, read
 from zoo_eval.student import mean_interval, t_quantile, t_two_sided, welch
 
@@ -195,6 +198,118 @@ def test_filters_and_what_there_is():
     assert tables([]) == []
 
 
+def test_one_table_for_two_protocols_is_refused_with_what_differs():
+    # catches 2,000 and 50,000 samples in one column because somebody asked for it
+    both = stored(result("a"), result("b", n_generated=50_000, extractor_sha256="c" * 64))
+    hashes = ",".join(one.result["protocol"]["hash"] for one in both)
+    for asked in (hashes, "quick,quick-1"):
+        with pytest.raises(UsageError, match="different protocols") as error:
+            tables(both, protocol=asked)
+        assert re.search("n_generated: (2000 and 50000|50000 and 2000)", str(error.value))
+        assert re.search(r"extractor_sha256: (b{12}|c{12})\.\.\. and (b{12}|c{12})\.\.\.", str(error.value))
+        assert "neighbours_n" not in str(error.value)
+    (table,) = tables(both, protocol=f"{both[0].result['protocol']['hash']},standard")
+    assert ranks(table) == [("a", 1, "")]
+    with pytest.raises(UsageError, match="no results"):
+        tables(both, protocol=",")
+
+
+def test_a_field_that_one_protocol_lacks_is_told():
+    # catches a difference that a missing key hides
+    assert protocol_differences({"a": 1, "b": 2}, {"b": 2, "c": 3}) == [
+        "a: 1 and (absent)",
+        "c: (absent) and 3",
+    ]
+
+
+def test_baselines_recorded_beside_a_result_are_rows():
+    # catches a table of one submission without anything to hold it against
+    host = result("wgan", 5.0)
+    keep = ("plugin", "protocol", "metrics", "likelihood", "memorisation")
+    noise, gaussian = (
+        {k: result(name, fd)[k] for k in keep} for name, fd in (("noise", 30.0), ("gaussian", 6.0))
+    )
+    elsewhere = {k: result("histogram", 1.0, n_generated=10)[k] for k in keep}
+    broken = {"plugin": "copycat", "protocol": host["protocol"], "metrics": "none"}
+    host["baselines"] = [noise, gaussian, elsewhere, broken]
+    (table,) = tables(stored(host, result("noise", 29.0)))
+    assert [(r.row.plugin, r.mean) for r in table.rows] == [("wgan", 5.0), ("gaussian", 6.0), ("noise", 29.0)]
+    assert table.rows[1].row.family == "baseline"
+    assert "gaussian" in "\n".join(plain(table))
+
+
+def test_a_single_runs_own_interval_is_shown_as_such():
+    # catches the spread of samples sold as the spread of trainings
+    one, two, three = result("a", 5.0), result("b", 7.0), result("b", 7.5, 1)
+    for each in (one, two, three):
+        each["metrics"]["FD[digits]"] |= {"low": 4.75, "high": 5.25}
+    (table,) = tables(stored(one, two, three))
+    text = "\n".join(plain(table, 100))
+    assert "5 [4.75, 5.25]" in text
+    assert "nothing of other training seeds" in text
+    assert table.rows[1].row.within == {}
+    assert "7.25 ±" in text
+
+
+INDEX = Index.model_validate(
+    {
+        "schema": 1,
+        "plugins": [
+            {
+                "name": "ddpm",
+                "family": "diffusion",
+                "package": "genzoo",
+                "summary": "",
+                "license": "Apache-2.0",
+                "published": [
+                    {
+                        "data": "cifar10",
+                        "metric": m,
+                        "value": v,
+                        "protocol": f"p-{m}",
+                        "source": "s",
+                        "read": m == "is",
+                    }
+                    for m, v in (("fid", 3.17), ("is", 9.46), ("bits_per_dim", 3.75))
+                ],
+            }
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "column", "unit", "values"),
+    [
+        ("cifar10", "FID", "", [3.17]),
+        ("cifar10", "IS", "", [9.46]),
+        ("cifar10", "elbo", "bits_per_dim", [3.75]),
+        ("cifar10", "FD[timm]", "", []),
+        ("cifar10", "FD[inception-0123]", "", []),
+        ("cifar10", "exact", "nats", []),
+        ("digits", "FID", "", []),
+    ],
+)
+def test_published_figures_stand_beside_the_same_quantity_only(data, column, unit, values):
+    # catches the literature's FID beside a distance in another network's features
+    assert [one.value for one in references(data, column, unit, INDEX)] == values
+
+
+def test_published_figures_are_shown_and_never_ranked(monkeypatch):
+    # catches a paper's figure with a rank, or without its source and protocol
+    monkeypatch.setattr("zoo_eval.published._index", lambda: INDEX)
+    one = result("wgan", 9.0, data="cifar10", extractor="inception")
+    one["metrics"] = {"FID": {"value": 9.0, "better": "lower"}}
+    (table,) = tables(stored(one))
+    assert [r.row.plugin for r in table.rows] == ["wgan"]
+    lines = plain(table, 80)
+    (place,) = [k for k, line in enumerate(lines) if "not ranked" in line and "published" in line]
+    assert lines[place + 1].strip() == "ddpm 3.17: p-fid (s; unverified)"
+    shown = as_json([table], [])["tables"][0]
+    assert [row["plugin"] for row in shown["rows"]] == ["wgan"]
+    assert shown["references"][0]["source"] == "s"
+
+
 # -- the store
 
 
@@ -291,7 +406,7 @@ def test_a_table_fits_its_terminal(width):
     assert max(map(len, lines)) <= width
     headings = [column.heading for column in fitting(table, width)]
     assert headings[:4] == ["#", "model", "FD[digits]", "seeds"]
-    assert ("images" in headings) == (width >= 100)
+    assert ("images" in headings) == (width == 200)
 
 
 def test_a_table_says_its_protocol_and_its_marks():

@@ -7,99 +7,171 @@ import torch
 
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
-from zoo_eval.memorisation import judge_distances, nearest_distances
+from zoo_eval.memorisation import (
+    Reference,
+    authentic,
+    held_out_ratios,
+    judge_ratios,
+    look,
+    nearest,
+    ratios,
+    record,
+)
+from zoo_eval.sheet import neighbour_sheet
 
 
 @pytest.fixture(scope="module")
-def held_out(digits):
-    return nearest_distances(digits.test.x, digits.train)
+def pixels(digits):
+    return Reference(digits.train, digits.test, held_out_ratios(digits.train, digits.test, 360))
+
+
+def noisy(x, size, rng):
+    """Pictures with `size` levels added to or taken from every pixel."""
+    moved = x.int() + (torch.randint(0, 2, x.shape, generator=rng) * 2 - 1) * size
+    return moved.clamp(0, 16).to(torch.uint8)
 
 
 def test_distances_are_the_exact_ones(rng):
-    # catches a rounding error at 0, a block's row skipped, a root or a mean left out
+    # catches a rounding error at 0, a block's row skipped, a root or a mean left out, another row's number
     train = torch.randint(0, 256, (100, 3, 5, 5), generator=rng, dtype=torch.uint8)
     x = torch.randint(0, 256, (40, 3, 5, 5), generator=rng, dtype=torch.uint8)
     x[:7] = train[90:97]
-    expected = torch.cdist(
+    every = torch.cdist(
         x.flatten(1).double(), train.flatten(1).double(), compute_mode="donot_use_mm_for_euclid_dist"
     )
-    found = nearest_distances(x, Resident(train), block=33)
-    assert torch.allclose(found, expected.amin(1) / 75**0.5, rtol=1e-12, atol=0)
-    assert torch.equal(found[:7], torch.zeros(7, dtype=torch.float64))
+    found = nearest(x, Resident(train), block=33)
+    assert torch.allclose(found.distance, every.amin(1) / 75**0.5, rtol=1e-12, atol=0)
+    assert torch.equal(found.distance[:7], torch.zeros(7, dtype=torch.float64))
+    assert torch.equal(found.index, every.argmin(1))
 
 
-def test_a_copycat_is_caught(digits, held_out):
+def test_an_example_is_not_its_own_neighbour(rng):
+    # catches a test picture found at distance 0 from itself, which would hide every copy
+    x = torch.randint(0, 256, (60, 1, 4, 4), generator=rng, dtype=torch.uint8)
+    every = torch.cdist(x.flatten(1).double(), x.flatten(1).double()).fill_diagonal_(torch.inf)
+    found = nearest(x[10:], Resident(x), own=torch.arange(10, 60), block=7)
+    assert torch.equal(found.index, every[10:].argmin(1))
+
+
+def test_a_copycat_is_caught(digits, pixels):
     # catches distances to the wrong split, and a verdict upside down
-    found = judge_distances(nearest_distances(digits.train.x[:300], digits.train), held_out)
-    assert found.memorises
-    assert found.median_ratio == 0
-    assert found.close_share == 1
-    assert "MEMORISES" in found.verdict
+    found = look(digits.train.x[:300], pixels)
+    assert found.closeness.too_close
+    assert found.closeness.median_ratio == 0
+    assert found.closeness.close_share == 1
+    assert "MEMORISES: 100.0% of samples" in record(found)["verdict"]
 
 
-def test_copies_with_a_level_of_noise_are_caught(digits, held_out, rng):
-    # catches a check for equality, which one level of noise on each pixel defeats
-    x = digits.train.x[:300].int()
-    noisy = (x + torch.randint(0, 2, x.shape, generator=rng) * 2 - 1).clamp(0, 16).to(torch.uint8)
-    found = judge_distances(nearest_distances(noisy, digits.train), held_out)
-    assert found.memorises
-    assert found.close_share > 0.9
+@pytest.mark.parametrize("size", [1, 2])
+def test_noisy_copies_are_caught(digits, pixels, rng, size):
+    # catches a check for equality; with two levels on every pixel a copy lies as far as new digits do
+    assert look(noisy(digits.train.x, size, rng), pixels).closeness.too_close
+    assert not look(
+        noisy(digits.test.x[::2], size, rng), without(digits, slice(0, None, 2))
+    ).closeness.too_close
 
 
-def test_a_model_that_copies_a_fifth_of_the_time_is_caught(digits, held_out):
+def without(digits, rows):
+    """The reference of the digits with some test pictures taken out: they are then new pictures."""
+    kept = torch.ones(360, dtype=torch.bool)
+    kept[rows] = False
+    test = Resident(digits.test.x[kept])
+    return Reference(digits.train, test, held_out_ratios(digits.train, test, 360))
+
+
+def test_a_model_that_copies_a_fifth_of_the_time_is_caught(digits):
     # catches a verdict from the median alone
-    mixed = torch.cat((digits.test.x[:280], digits.train.x[:70]))
-    assert judge_distances(nearest_distances(mixed, digits.train), held_out).memorises
+    reference = without(digits, slice(0, 160))
+    mixed = torch.cat((digits.test.x[:160], digits.train.x[:40]))
+    assert look(mixed, reference).closeness.too_close
 
 
-def test_real_pictures_that_were_held_out_are_not_flagged(digits, held_out):
+def test_real_pictures_that_were_held_out_are_not_flagged(digits):
     # catches a limit so wide that an honest model of the data is accused
-    one = judge_distances(held_out[::2], held_out[1::2])
-    assert not one.memorises
-    assert one.median_ratio == pytest.approx(1, abs=0.1)
-    half = Resident(digits.train.x[::2])
-    other = nearest_distances(digits.train.x[1::2], half)
-    assert not judge_distances(other, nearest_distances(digits.test.x, half)).memorises
+    for rows in (slice(0, 180), slice(180, 360)):
+        found = look(digits.test.x[rows], without(digits, rows)).closeness
+        assert not found.too_close
+        assert found.median_ratio == pytest.approx(1, abs=0.15)
 
 
-def test_blurred_pictures_are_not_flagged(digits, held_out):
+@pytest.mark.parametrize("level", [0, 8, 16])
+def test_flat_pictures_are_not_flagged(digits, pixels, rng, level):
+    # catches closeness to everything mistaken for closeness to one: an untrained model's grey
+    grey = level + torch.randint(-1, 2, (300, 1, 8, 8), generator=rng)
+    found = look(grey.clamp(0, 16).to(torch.uint8), pixels).closeness
+    assert found.close_share < 0.05
+    assert not found.too_close
+
+
+@pytest.mark.parametrize("kept", [2, 8, 16, 24])
+def test_blurred_pictures_are_not_flagged(digits, kept):
     # catches closeness to the mean mistaken for closeness to one picture: a VAE's means are such pictures
-    train, test = digits.train.x.flatten(1).double(), digits.test.x.flatten(1).double()
+    train, test = digits.train.x.flatten(1).double(), digits.test.x[:180].flatten(1).double()
     axes = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
-    for kept in (2, 8, 16, 24):
-        blurred = (test - train.mean(0)) @ axes[:kept].T @ axes[:kept] + train.mean(0)
-        levels = blurred.round().clamp(0, 16).to(torch.uint8).reshape(-1, 1, 8, 8)
-        assert not judge_distances(nearest_distances(levels, digits.train), held_out).memorises, kept
+    blurred = (test - train.mean(0)) @ axes[:kept].T @ axes[:kept] + train.mean(0)
+    levels = blurred.round().clamp(0, 16).to(torch.uint8).reshape(-1, 1, 8, 8)
+    assert not look(levels, without(digits, slice(0, 180))).closeness.too_close
+
+
+def test_features_catch_what_pixels_do_not(digits, pixels, rng):
+    # catches a verdict that forgets the second space, or names the first
+    close = look(digits.train.x[:300], pixels)
+    far = look(torch.randint(0, 17, (300, 1, 8, 8), generator=rng).to(torch.uint8), pixels)
+    assert record(far, close)["memorises"]
+    assert "nearly in features" in record(far, close)["verdict"]
+    assert not record(far, far)["memorises"]
+    assert "in features" not in record(close, close)["verdict"]
 
 
 def test_points_of_the_plane(rng):
     # catches float points rounded to levels; a copy of points is caught, and new points are not
-    train = torch.randn(2000, 2, generator=rng)
-    new, test = torch.randn(2, 500, 2, generator=rng)
-    split = Resident(train)
-    distances = nearest_distances(test, split)
-    assert judge_distances(nearest_distances(train[:500], split), distances).memorises
-    assert not judge_distances(nearest_distances(new, split), distances).memorises
+    train = Resident(torch.randn(2000, 2, generator=rng))
+    test = Resident(torch.randn(500, 2, generator=rng))
+    new = torch.randn(500, 2, generator=rng)
+    reference = Reference(train, test, held_out_ratios(train, test, 500))
+    assert look(train.x[:500], reference).closeness.too_close
+    assert not look(new, reference).closeness.too_close
 
 
 def test_data_that_repeat_themselves_accuse_nobody(rng):
     # catches a limit of zero: where test pictures are copies too, copies are what the data hold
-    train = torch.randint(0, 2, (200, 1, 2, 2), generator=rng, dtype=torch.uint8)
-    test = torch.randint(0, 2, (200, 1, 2, 2), generator=rng, dtype=torch.uint8)
-    distances = nearest_distances(test, Resident(train))
-    found = judge_distances(nearest_distances(train, Resident(train)), distances)
-    assert not found.memorises
-    assert found.median_ratio == 1
+    train, test = (
+        Resident(torch.randint(0, 2, (200, 1, 2, 2), generator=rng, dtype=torch.uint8)) for _ in range(2)
+    )
+    reference = Reference(train, test, held_out_ratios(train, test, 200))
+    assert not look(train.x, reference).closeness.too_close
+    assert torch.equal(ratios(torch.zeros(1).double(), torch.zeros(1).double()), torch.ones(1).double())
 
 
 def test_a_copycat_is_caught_where_a_few_test_pictures_are_copies_too():
     # catches a strict comparison with a limit of zero: then no copy is ever close
-    test = torch.cat((torch.zeros(5), torch.rand(95) + 1)).double()
-    assert judge_distances(torch.zeros(50).double(), test).memorises
-    assert not judge_distances(test, test).memorises
+    test = torch.cat((torch.zeros(6), torch.rand(94) + 1)).double()
+    assert judge_ratios(torch.zeros(50).double(), test).too_close
+    assert not judge_ratios(test, test).too_close
+
+
+def test_authenticity_is_its_definition(rng):
+    # catches the neighbour's distance to the sample in the place of its distance to the training set
+    train = torch.tensor([[0.0], [1.0], [10.0]])
+    x = torch.tensor([[0.0], [0.4], [2.5], [11.0], [25.0]])
+    found = nearest(x, Resident(train))
+    # Nearest other training example: of 0 at 1, of 1 at 0, of 10 at 9.
+    assert authentic(found, Resident(train)).tolist() == [False, False, True, False, True]
 
 
 def test_nothing_to_judge_is_refused():
     # catches a quantile of an empty set
     with pytest.raises(UsageError, match="no distances"):
-        judge_distances(torch.empty(0), torch.rand(3))
+        judge_ratios(torch.empty(0), torch.rand(3))
+
+
+def test_the_picture_shows_the_closest_first_with_their_neighbours(digits, pixels):
+    # catches rows exchanged, and neighbours of other samples
+    x = digits.test.x[:40].clone()
+    x[33] = digits.train.x[700]
+    sheet = neighbour_sheet(x, look(x, pixels), digits)
+    assert sheet.shape == (1, 3 * 9 + 1, 12 * 9 + 1)
+    shown = digits.train.x[700, 0].double() / 16 * 255
+    for top in (1, 10):
+        assert torch.allclose(sheet[0, top : top + 8, 1:9].double(), shown, atol=1)
+    assert not torch.allclose(sheet[0, 19:27, 1:9].double(), shown, atol=1)

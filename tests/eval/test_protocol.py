@@ -10,7 +10,7 @@ from tests.eval.fakes import protocol
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import UsageError
-from zoo_eval.protocol import PLANS, Protocol, fields_hash, make_protocol
+from zoo_eval.protocol import PLANS, Protocol, check_plan, doubts, fields_hash, make_protocol
 from zoo_eval.raw import Raw
 
 
@@ -65,6 +65,28 @@ def test_subsets_are_cut_to_small_data_and_tiny_data_are_refused(digits):
         make_protocol(EvalConfig(), cut(3, 30), Raw())
     with pytest.raises(UsageError, match="1 test examples"):
         make_protocol(EvalConfig(), cut(100, 1), Raw())
+
+
+def test_paper_counts_as_the_literature_does(digits):
+    # catches 50,000 samples seen by a small classifier and called by the literature's name
+    assert PLANS["paper"].extractor == "inception"
+    points = dataclasses.replace(digits.info, levels=None, shape=(2,))
+    for options, info, message in (
+        ({"extractor": "timm:vit"}, digits.info, "eval.extractor=timm:vit was asked for"),
+        ({"weights": "raw"}, digits.info, "eval.weights=raw was asked for"),
+        ({}, points, "'digits' are points"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_plan(EvalConfig(protocol="paper", **options), info)
+    check_plan(EvalConfig(protocol="paper", extractor="inception"), digits.info)
+    check_plan(EvalConfig(protocol="quick", weights="raw"), points)
+
+
+def test_one_class_is_doubted(digits):
+    # catches balance of a single class, which is always perfect
+    made = make_protocol(EvalConfig(), digits, Raw())
+    assert doubts(made, 64, digits.info) == []
+    assert "one class" in doubts(made, 64, dataclasses.replace(digits.info, classes=1))[0]
 
 
 def test_an_unknown_protocol_names_the_nearest(digits):

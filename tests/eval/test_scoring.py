@@ -18,7 +18,8 @@ from zoo_core.types import DataInfo, Likelihood
 from zoo_eval import zoo_summary
 from zoo_eval.features import Features
 from zoo_eval.results import fault
-from zoo_eval.scoring import floor, preflight, refuse_non_finite, score
+from zoo_eval.scoring import examine, floor, preflight, refuse_non_finite, score
+from zoo_eval.summary import posterior_gap
 
 FACTS = {
     "schema": 1,
@@ -73,6 +74,11 @@ def test_columns_carry_their_extractor(scored):
         "FD[digits] to test",
         "KD[digits]",
         "IS[digits]",
+        "FD-inf[digits]",
+        "sFD[digits]",
+        "authenticity[digits]",
+        "modes[digits-judge]",
+        "balance[digits-judge]",
         *(f"{name}[digits]" for name in ("precision", "recall", "density", "coverage")),
     }
 
@@ -89,6 +95,47 @@ def test_better_samples_score_better(scored):
     assert value("held out", "KD[digits]") < value("noise", "KD[digits]") / 20
     assert value("held out", "IS[digits]") > 8 > value("noise", "IS[digits]")
     assert value("held out", "precision[digits]") > 0.8 > 0.2 > value("noise", "precision[digits]")
+
+
+def test_noise_loses_to_a_gaussian_on_every_column(scored, digits):
+    # catches a column that rewards what is far from all data, and a direction the wrong way round
+    flat = digits.train.x.flatten(1).double()
+    root = torch.linalg.cholesky(torch.cov(flat.T) + 1e-6 * torch.eye(64))
+    rng = torch.Generator().manual_seed(0)
+    drawn = torch.randn(2000, 64, generator=rng).double() @ root.T + flat.mean(0)
+    gaussian = score(FakeRun(digits, drawn.round().clamp(0, 16).to(torch.uint8).view(-1, 1, 8, 8)))
+    for column, cell in scored["noise"]["metrics"].items():
+        other = gaussian["metrics"][column]["value"]
+        if cell["better"]:
+            assert (other < cell["value"]) == (cell["better"] == "lower"), column
+    assert not gaussian["memorisation"]["memorises"]
+
+
+def test_one_digit_has_precision_and_neither_recall_nor_modes(digits):
+    # catches precision and recall exchanged, and modes counted on the real side
+    of_one = score(FakeRun(digits, digits.test.x[digits.test.label == 3]))["metrics"]
+    assert of_one["precision[digits]"]["value"] > 0.8 > 0.2 > of_one["recall[digits]"]["value"]
+    assert of_one["modes[digits-judge]"]["value"] == 1
+    assert of_one["balance[digits-judge]"]["value"] < 0.15
+
+
+def test_every_ranked_figure_has_its_interval(scored):
+    # catches a figure without one, an end on the wrong side, an interval of nothing
+    for result in scored.values():
+        for column, cell in result["metrics"].items():
+            assert cell["low"] <= cell["value"] <= cell["high"], column
+    cell = scored["noise"]["metrics"]["FD[digits]"]
+    assert 0 < cell["high"] - cell["low"] < cell["value"] / 5
+
+
+def test_what_can_not_be_had_says_why(digits):
+    # catches a column that silently is not there
+    result = score(FakeRun(digits, digits.test.x, extractor="raw"))
+    assert result["absent"] == {
+        "IS[raw]": "raw is no classifier",
+        "sFD[raw]": "raw has no spatial features",
+    }
+    assert "n/a         sFD[raw]: raw has no spatial features" in zoo_summary(FACTS | result)
 
 
 def test_the_floor_is_what_new_real_pictures_would_score(scored, digits):
@@ -171,6 +218,8 @@ def test_points_of_the_plane_are_scored_on_their_values():
     assert result["likelihood"][0]["nats"] == pytest.approx(result["truth"]["nats"], rel=1e-6)
     assert not result["memorisation"]["memorises"]
     assert result["metrics"]["FD[raw]"]["value"] < 3 * result["floor"]["value"]
+    assert {"SW", "MMD", "modes[density]", "balance[density]", "on-modes[density]"} <= set(result["metrics"])
+    assert result["metrics"]["modes[density]"]["value"] == 2
 
 
 def test_conditional_samples_are_judged_by_their_class(digits):
@@ -212,6 +261,9 @@ def test_likelihoods_that_are_not_finite_are_the_plugins_fault(digits):
         ({"extractor": "inception"}, "zoo fetch inception"),
         ({"extractor": "timm:nosuch"}, "timm has no model"),
         ({"extractor": "incepton"}, "eval.extractor=inception"),
+        ({"protocol": "paper"}, "zoo fetch inception"),
+        ({"protocol": "paper", "extractor": "digits"}, "through inception; eval.extractor=digits"),
+        ({"protocol": "paper", "weights": "raw"}, "eval.weights=raw was asked for"),
     ],
 )
 def test_what_can_not_be_scored_is_said_before_training(digits, options, message):
@@ -226,6 +278,40 @@ def test_too_little_data_are_refused_before_training(digits):
     tiny = Dataset(digits.info, Resident(digits.train.x[:3]), digits.test, "x")
     with pytest.raises(UsageError, match="too few"):
         preflight(FakeRun(tiny, digits.test.x))
+
+
+def test_data_out_of_range_are_refused_before_training(digits):
+    # catches a level that only the 1,000th picture holds, found after an hour
+    x = digits.train.x.clone()
+    x[1000, 0, 3, 3] = 17
+    with pytest.raises(UsageError, match="number 1000"):
+        examine(FakeRun(Dataset(digits.info, Resident(x), digits.test, "x"), digits.test.x))
+
+
+def test_a_protocol_that_can_not_mean_much_says_so_before_training(digits):
+    # catches FD of fewer pictures than features, told only in a note after training
+    few = FakeRun(Dataset(digits.info, Resident(digits.train.x[:50]), digits.test, "x"), digits.test.x)
+    examine(few)
+    said = "\n".join(few.said)
+    assert "50 training examples for 64 features: the Frechet distance is shown and never ranked" in said
+    assert "subsets are cut from 500 to 50" in said
+    plain = FakeRun(digits, digits.test.x)
+    examine(plain)
+    assert plain.said == []
+
+
+def test_the_gap_between_two_bounds_is_told():
+    # catches ELBO minus IWAE in bits, which is the other way round in nats
+    elbo, iwae = (
+        {"name": name, "kind": kind, "k": k, "bits_per_dim": bits}
+        for name, kind, k, bits in (("elbo", "elbo", 1, 2.5), ("iwae-64", "iwae", 64, 2.2))
+    )
+    assert posterior_gap([elbo, iwae]).startswith("0.300 bits/dim between iwae-64 and elbo")
+    points = [
+        {"name": r["name"], "kind": r["kind"], "k": r["k"], "nats": -r["bits_per_dim"]} for r in (elbo, iwae)
+    ]
+    assert posterior_gap(points).startswith("0.300 nats")
+    assert posterior_gap([elbo]) is None
 
 
 def test_a_figure_that_is_not_finite_is_named():

@@ -1,0 +1,69 @@
+"""95 % intervals of a figure within one run: the bootstrap of its linearisation.
+
+A figure of a set of samples moves, to first order, by the mean of one number a sample: its influence (Efron
+and Tibshirani 1993, chapter 21; Hampel 1974). Resampling those numbers costs one gather, where resampling the
+samples themselves costs a covariance and its root each time, and adds its own bias to a biased figure. An
+interval says how far the figure would move if as many other samples were drawn from the same model; the
+reference is given, and what a model's training seeds move is the leaderboard's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.seeds import generator
+
+RESAMPLES = 1000
+TAIL = 0.025
+_NUMBERS = 4_000_000  # drawn at once
+
+
+def resampled_means(influence: Tensor, n: int | None = None) -> Tensor:
+    """Return the means of RESAMPLES bootstrap samples, (RESAMPLES,) float64.
+
+    Args:
+        influence: (m,) a number a sample.
+        n: size of a bootstrap sample; m where none is given.
+    """
+    n = n or len(influence)
+    rng = generator(0, "bootstrap")
+    values = influence.detach().double().cpu()
+    at_once = max(1, _NUMBERS // n)
+    parts = [
+        values[torch.randint(len(values), (min(at_once, RESAMPLES - k), n), generator=rng)].mean(1)
+        for k in range(0, RESAMPLES, at_once)
+    ]
+    return torch.cat(parts)
+
+
+def interval(
+    value: float,
+    influence: Tensor,
+    *,
+    n: int | None = None,
+    least: float = float("-inf"),
+    most: float = float("inf"),
+) -> dict[str, Any]:
+    """Return the cell {"value", "low", "high"}: a figure and its 95 % interval.
+
+    Args:
+        value: the figure.
+        influence: (m,) what each sample moves it by, times the number of samples; its mean is left out.
+        n: samples behind the figure, where the influence is known of some of them only.
+        least, most: what the figure can be.
+    """
+    moved = resampled_means(influence.double() - influence.double().mean(), n)
+    low, high = torch.quantile(moved, torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64)).tolist()
+    return {
+        "value": value,
+        "low": min(value, max(least, value + low)),
+        "high": max(value, min(most, value + high)),
+    }
+
+
+def share(indicator: Tensor, n: int | None = None) -> dict[str, Any]:
+    """Return the cell of a share: the mean of (n,) indicators, between 0 and 1."""
+    return interval(float(indicator.double().mean()), indicator, n=n, least=0.0, most=1.0)

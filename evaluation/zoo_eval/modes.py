@@ -1,0 +1,135 @@
+"""Which classes or modes a model draws, and how often: seen by a judge, or read off a density of the plane.
+
+A judge is a classifier of another architecture than the feature network; points belong to the mode of the
+true density within three of whose standard deviations they lie (as Srivastava et al. 2017, arXiv:1705.07761,
+section 4, count modes).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.loading import Dataset
+from zoo_core.seeds import generator
+from zoo_eval.classifiers import WEIGHTS, Judge
+from zoo_eval.features import Features, Modes, check_examples, full_precision, gathered
+from zoo_eval.intervals import RESAMPLES, TAIL, interval, share
+
+WITHIN = 3.0
+"""Standard deviations from a mode's mean within which a point is the mode's."""
+LEAST = 0.1
+"""Of a mode's frequency in the training split: with less it does not count as drawn."""
+
+
+@runtime_checkable
+class HasModes(Protocol):
+    """A density that is a mixture of equally wide round Gaussians.
+
+    Attributes:
+        means: (K, D) float64.
+        std: of every component.
+    """
+
+    means: Tensor
+    std: float
+
+
+def components(means: Tensor, std: float) -> Tensor:
+    """Return which mode each mean belongs to, (K,) int64, numbered in order of their first mean.
+
+    Means no farther apart than two standard deviations are one mode: there the density between two equal
+    Gaussians has a single peak. So a curve of many is one mode.
+    """
+    near = torch.cdist(means, means) <= 2 * std
+    mode = torch.arange(len(means))
+    while True:
+        joined = torch.where(near, mode, len(means)).amin(1)
+        if torch.equal(joined, mode):
+            return mode.unique(return_inverse=True)[1]
+        mode = joined
+
+
+def modes_of_points(points: Tensor, density: HasModes) -> Modes:
+    """Return the mode of each point (n, D): its nearest mean's, -1 beyond `WITHIN` standard deviations."""
+    distance, which = torch.cdist(points.double(), density.means).min(1)
+    mode = components(density.means, density.std)
+    index = torch.where(distance <= WITHIN * density.std, mode[which], -1)
+    return Modes("density", index, int(mode.max()) + 1)
+
+
+def judge_card(dataset: Dataset) -> dict[str, Any] | None:
+    """Return the card of the judge that ships for a dataset; None where there is none."""
+    path = WEIGHTS / f"{dataset.info.name}-judge.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def judged_by(dataset: Dataset) -> str:
+    """Return who tells a dataset's modes apart, as a protocol records it: a judge and its weights' sha256."""
+    card = judge_card(dataset)
+    if card is not None:
+        return f"{card['name']} {card['sha256'][:16]}"
+    return "density" if isinstance(dataset.density, HasModes) else "none"
+
+
+@torch.no_grad()
+@full_precision()
+def modes_of_pictures(batches: Iterable[Tensor], dataset: Dataset, device: torch.device) -> Modes:
+    """Return the class that the dataset's judge sees in each picture; each process is given its share."""
+    judge = Judge(f"{dataset.info.name}-judge", device)
+    seen = [judge(check_examples(rows, dataset.info), dataset.info).cpu() for rows in batches]
+    index = gathered(torch.cat(seen) if seen else None)
+    assert index is not None
+    return Modes(judge.name, index, dataset.info.classes)
+
+
+# -- as a registered metric
+
+
+def modes(real: Features, fake: Features) -> dict[str, Any]:
+    """Return the columns modes (how many are drawn), balance (1 - total variation from the training split's
+    frequencies) and, for points, on-modes (share within three standard deviations of a mode).
+    """
+    if real.modes is None or fake.modes is None:
+        why = "no judge ships for these data, and their density is unknown"
+        return {"modes": why, "balance": why}
+    name, index, count = fake.modes.name, fake.modes.index, fake.modes.count
+    n = len(index)
+    expected = _frequencies(real.modes.index, count)
+    drawn = _frequencies(index, count)
+    columns: dict[str, Any] = {}
+    seen = int(_seen(drawn, expected))
+    low, high = _seen_again(index, expected)
+    columns[f"modes[{name}]"] = {"value": seen, "of": count, "low": min(low, seen), "high": max(high, seen)}
+    other = 1 - float(drawn.sum())  # a point on no mode is not in balance either
+    value = 1 - (float((drawn - expected).abs().sum()) + other) / 2
+    towards = torch.cat((torch.sign(expected - drawn), torch.tensor([-1.0], dtype=torch.float64))) / 2
+    columns[f"balance[{name}]"] = interval(value, towards[index], n=n, least=0.0, most=1.0)
+    if (real.modes.index < 0).any():
+        columns[f"on-modes[{name}]"] = share(index >= 0)
+    return columns
+
+
+def _frequencies(index: Tensor, count: int) -> Tensor:
+    return torch.bincount(index[index >= 0], minlength=count).double() / len(index)
+
+
+def _seen(frequencies: Tensor, expected: Tensor) -> Tensor:
+    return ((frequencies >= LEAST * expected) & (frequencies > 0)).sum(-1)
+
+
+def _seen_again(index: Tensor, expected: Tensor) -> tuple[int, int]:
+    """Return the 95 % interval of the number of modes seen, by the bootstrap of their counts."""
+    n, count = len(index), len(expected)
+    shares = torch.bincount(index + 1, minlength=count + 1).double() / n
+    again = torch.multinomial(
+        shares, min(n, 2000) * RESAMPLES, replacement=True, generator=generator(0, "modes")
+    ).view(RESAMPLES, -1)
+    counts = torch.zeros(RESAMPLES, count + 1).scatter_add_(1, again, torch.ones(again.shape))
+    found = _seen(counts[:, 1:].double() / again.shape[1], expected).double()
+    low, high = torch.quantile(found, torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64)).tolist()
+    return round(low), round(high)

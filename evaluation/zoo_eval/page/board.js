@@ -1,0 +1,77 @@
+// The board as data: groups of entries that may be held against each other, and the view of one of them.
+// Ranks, intervals and ties were computed when the page was written; here they are only looked up.
+
+const BOARD = JSON.parse(byId("board").textContent);
+
+let lines = null; // details are one JSON text a line, parsed when an entry is opened
+
+function detail(place) {
+  lines ??= byId("details").textContent.split("\n");
+  return JSON.parse(lines[place]);
+}
+
+const MARKS = { "": "", "=": "=", "?": "?", floor: "~" };
+
+function rankText(ranking, row) {
+  const rank = ranking.rank[row];
+  if (rank === null) return "\u2013";
+  return rank + (MARKS[ranking.mark[row]] ?? "");
+}
+
+const figure = (group, name) => group.figures.find((one) => one.name === name);
+
+const meanOf = (group, name, row) => figure(group, name)?.mean[row] ?? null;
+
+// The ends of a figure's 95 % interval: over training seeds, or of a single run's own samples.
+function endsOf(one, row) {
+  const [mean, width] = [one.mean[row], one.width[row]];
+  return width === null ? one.ends[row] : [mean - width, mean + width];
+}
+
+function spreadText(one, row) {
+  if (one.width[row] !== null) return ` ±${number(one.width[row])}`;
+  return one.ends[row] === null ? "" : ` [${one.ends[row].map(number).join(", ")}]`;
+}
+
+const boundSign = (one, row) => (one.bound[row] ? (one.better === "lower" ? "\u2264" : "\u2265") : "");
+
+const nameOf = (group, row) => group.plugin[row] + (group.twins[row] ? "/" + group.config[row].slice(0, 6) : "");
+
+function familyColour(group, family) {
+  const place = group.families.indexOf(family);
+  return family === "baseline" ? "var(--baseline)" : `var(--f${group.families.slice(0, place).filter((f) => f !== "baseline").length % 8})`;
+}
+
+const better = { lower: (a, b) => a < b, higher: (a, b) => a > b };
+
+function matches(group, row, view) {
+  if (view.families.size && !view.families.has(group.family[row])) return false;
+  if (view.standing && group.state[row] !== view.standing) return false;
+  group.text ??= [];
+  group.text[row] ??= `${group.plugin[row]} ${group.family[row]} ${group.config[row]}`.toLowerCase();
+  return view.search.toLowerCase().split(/\s+/).every((word) => group.text[row].includes(word));
+}
+
+// Row numbers that pass the filters, in the order of the column that sorts; what lacks its figure comes last.
+function visible(group, view, columns) {
+  const ranking = group.rankings[view.metric];
+  const rows = ranking.order.filter((row) => matches(group, row, view));
+  const column = columns.find((one) => one.key === view.sort.key);
+  if (!column?.value) return view.sort.down ? rows.reverse() : rows;
+  const sign = view.sort.down ? -1 : 1;
+  return rows.sort((a, b) => {
+    const [x, y] = [column.value(a), column.value(b)];
+    if (x === null || y === null) return (x === null) - (y === null);
+    return x < y ? -sign : x > y ? sign : 0;
+  });
+}
+
+// Entries that nothing ranked beats in both cost and quality, cheapest first.
+function paretoFront(points, direction) {
+  const sorted = [...points].sort((a, b) => a.x - b.x || (better[direction](a.y, b.y) ? -1 : 1));
+  const front = [];
+  for (const point of sorted) {
+    if (!front.length || better[direction](point.y, front[front.length - 1].y)) front.push(point);
+  }
+  return front;
+}

@@ -1,0 +1,97 @@
+"""One of several processes that score together: `python tests/eval/ranks.py CASE OUT`, as torchrun starts it.
+
+What the first process finds goes to OUT as JSON; an error that a user may see goes to the standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import torch
+from fakes import FakeRun, protocol
+
+from zoo_core.config import DataConfig
+from zoo_core.data.digits import load
+from zoo_core.distributed import joined, world
+from zoo_core.errors import ZooError
+from zoo_core.types import Likelihood
+from zoo_eval import features, likelihood, memorisation, scoring
+from zoo_eval import protocol as protocols
+from zoo_eval.features import Features, gathered
+
+N = 997
+
+
+class Model:
+    """A likelihood that depends on the example and on its noise."""
+
+    def likelihoods(self, x, *, noise, k):
+        nats = -x.flatten(1).double().square().sum(1) * math.log(17) - noise.rand(()).double()
+        return [Likelihood(nats, "elbo")]
+
+
+def lopsided(n, place):
+    """Shares of which the second process's is empty."""
+    middle = n // 3
+    ends = {1: (0, n), 2: (0, middle, n), 3: (0, middle, middle, n)}[place.size]
+    return range(ends[place.rank], ends[place.rank + 1])
+
+
+def given_features():
+    """All figures of given features, of which each process holds its share."""
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randn(1437, 64, generator=rng)
+    fake, logits = torch.randn(N, 64, generator=rng) * 1.1, torch.randn(N, 10, generator=rng)
+    own = lopsided(N, world())
+    parts = [gathered(x[own.start : own.stop] if own else None).double() for x in (fake, logits)]
+    settings = protocol(neighbours_n=N, kid_subset_size=200)
+    columns, _ = scoring.figures(
+        Features(real.double(), None, settings), Features(parts[0], parts[1], settings)
+    )
+    return columns
+
+
+class Dies(FakeRun):
+    """A run whose second process is killed while it draws."""
+
+    def draw(self, n, **options):
+        if world().rank == 1:
+            os._exit(9)
+        yield from super().draw(n, **options)
+
+
+def end_to_end(kind):
+    for module in (features, likelihood, memorisation, scoring):
+        module.share = lopsided
+    plan = protocols.PLANS["quick"]
+    protocols.PLANS = {"quick": protocols.Plan(1, N, N, plan.kid_subsets, 200, plan.likelihood_n)}
+    data = load(DataConfig())
+    run = kind(data, data.test.x.roll(1, 2), Model(), batch_size=64)
+    found = scoring.score(run)
+    return {key: found[key] for key in ("metrics", "memorisation", "likelihood", "floor", "samples_sha256")}
+
+
+CASES = {
+    "figures": lambda: {"features": given_features(), "score": end_to_end(FakeRun)},
+    "dies": lambda: end_to_end(Dies),
+}
+
+
+def main(case: str, out: str) -> int:
+    try:
+        with joined("cpu", timeout_s=60) as place:
+            found = CASES[case]()
+            if place.first:
+                Path(out).write_text(json.dumps(found))
+    except ZooError as error:
+        print(error, file=sys.stderr)
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

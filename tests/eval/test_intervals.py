@@ -1,0 +1,75 @@
+"""An interval says where the figure of as many other samples lies, and costs no second covariance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.eval.fakes import protocol
+from zoo_eval import frechet
+from zoo_eval.distances import kernel
+from zoo_eval.features import Features
+from zoo_eval.intervals import interval, resampled_means, share
+
+
+def test_of_a_mean_it_is_the_normal_one(rng):
+    # catches quantiles of the wrong tails, a root of n left out, the mean counted twice
+    x = torch.randn(4000, generator=rng).double() + 5
+    found = interval(float(x.mean()), x)
+    half = 1.96 * float(x.std()) / 4000**0.5
+    assert found["low"] == pytest.approx(float(x.mean()) - half, abs=half / 8)
+    assert found["high"] == pytest.approx(float(x.mean()) + half, abs=half / 8)
+    wider = interval(5.0, x, n=1000)
+    assert wider["high"] - wider["low"] == pytest.approx(4 * half, rel=0.1)
+
+
+def test_a_share_stays_a_share():
+    # catches precision above 1
+    found = share(torch.tensor([True] * 99 + [False]))
+    assert 0 <= found["low"] < found["value"] < found["high"] <= 1
+    assert share(torch.ones(50, dtype=torch.bool)) == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_resampling_is_the_same_at_every_call(rng):
+    # catches an interval that moves when nothing did
+    x = torch.randn(100, generator=rng)
+    before = torch.get_rng_state()
+    assert torch.equal(resampled_means(x), resampled_means(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_influence_on_the_frechet_distance_is_its_derivative(rng):
+    # catches a transport map transposed or inverted, a mean's sign, a forgotten factor of two
+    real = torch.randn(300, 5, generator=rng).double()
+    mix = torch.randn(5, 5, generator=rng).double()
+    fake = torch.randn(200, 5, generator=rng).double() @ mix + 0.4
+    found = frechet.influence(frechet.moments(real), frechet.moments(fake), fake)
+
+    def weighted(weights):
+        mean = weights @ fake
+        covariance = (fake - mean).T @ (weights[:, None] * (fake - mean)) * 200 / 199
+        upper = torch.linalg.cholesky(covariance).T
+        return frechet.distance(frechet.moments(real), frechet.Moments(200, mean, upper, None))
+
+    even = torch.full((200,), 1 / 200, dtype=torch.float64)
+    for k in (0, 17, 199):
+        towards = torch.zeros(200, dtype=torch.float64)
+        towards[k] = 1
+        slope = (weighted(even + 1e-5 * (towards - even)) - weighted(even - 1e-5 * (towards - even))) / 2e-5
+        expected = float(found[k] - found.mean())
+        assert slope == pytest.approx(expected, rel=0.02, abs=0.02 * float(found.std()))
+
+
+@pytest.mark.parametrize("metric", [frechet.frechet, kernel])
+def test_nineteen_of_twenty_intervals_hold_the_mean_of_many_figures(metric, rng):
+    # catches intervals that are too narrow or too wide: 95 % of 200, give or take 4.5 standard errors
+    real = torch.randn(600, 4, generator=rng).double()
+    settings = protocol(kid_subsets=10, kid_subset_size=100)
+    cells = []
+    for _ in range(200):
+        fake = 1.3 * torch.randn(250, 4, generator=rng).double() + 0.3
+        (cell, *_) = metric(Features(real, None, settings), Features(fake, None, settings)).values()
+        cells.append(cell)
+    mean = sum(cell["value"] for cell in cells) / 200
+    held = sum(cell["low"] <= mean <= cell["high"] for cell in cells) / 200
+    assert abs(held - 0.95) < 4.5 * (0.95 * 0.05 / 200) ** 0.5

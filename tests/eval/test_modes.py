@@ -1,0 +1,96 @@
+"""Classes and modes: which are drawn, and how evenly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.eval.fakes import protocol
+from zoo_core.data.toy import TOYS
+from zoo_eval.features import Features, Modes
+from zoo_eval.modes import components, modes, modes_of_points
+
+
+def features(index, count=10, name="digits-judge"):
+    return Features(torch.zeros(len(index), 2), None, protocol(), modes=Modes(name, index, count))
+
+
+REAL = features(torch.arange(10).repeat(100), name="labels")
+
+
+def test_every_class_evenly_is_all_modes_in_balance():
+    # catches counts of the real side, and a balance that is best at 0
+    found = modes(REAL, features(torch.arange(10).repeat(50)))
+    assert (found["modes[digits-judge]"]["value"], found["modes[digits-judge]"]["of"]) == (10, 10)
+    assert found["balance[digits-judge]"]["value"] == pytest.approx(1)
+    assert set(found) == {"modes[digits-judge]", "balance[digits-judge]"}
+
+
+@pytest.mark.parametrize("kept", [1, 3, 7])
+def test_dropped_classes_are_counted_and_unbalance(kept):
+    # catches a total variation without its half: with k of 10 classes left it is 1 - k/10
+    found = modes(REAL, features(torch.arange(kept).repeat(100)))
+    assert found["modes[digits-judge]"] == {"value": kept, "of": 10, "low": kept, "high": kept}
+    assert found["balance[digits-judge]"]["value"] == pytest.approx(kept / 10)
+
+
+def test_a_stray_picture_is_no_mode():
+    # catches one lucky sample counted as a class that the model has
+    index = torch.cat((torch.zeros(999, dtype=torch.int64), torch.tensor([4])))
+    assert modes(REAL, features(index))["modes[digits-judge]"]["value"] == 1
+    doubtful = torch.cat((torch.zeros(490, dtype=torch.int64), torch.full((5,), 4)))
+    cell = modes(REAL, features(doubtful))["modes[digits-judge]"]
+    assert (cell["low"], cell["high"]) == (1, 2)
+
+
+def test_the_interval_of_balance_is_that_of_a_share(rng):
+    # catches an influence of the wrong sign or scale: with two classes balance is a share's distance from 1/2
+    real = features(torch.arange(2).repeat(500), 2, "labels")
+    index = (torch.rand(1000, generator=rng) < 0.2).long()
+    cell = modes(real, features(index, 2))["balance[digits-judge]"]
+    half = 1.96 * (0.2 * 0.8 / 1000) ** 0.5
+    assert cell["high"] - cell["value"] == pytest.approx(half, rel=0.15)
+    assert cell["value"] - cell["low"] == pytest.approx(half, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("ring", 8), ("two-gaussians", 2), ("moons", 2), ("swiss-roll", 1)]
+)
+def test_means_that_touch_are_one_mode(name, count):
+    # catches a curve of 256 Gaussians counted as 256 modes
+    density = TOYS[name].density()
+    mode = components(density.means, density.std)
+    assert int(mode.max()) + 1 == count
+    assert len(mode) == len(density.means)
+
+
+def test_points_belong_to_a_mode_within_three_standard_deviations(rng):
+    # catches variance for standard deviation, and a point between modes given to the nearer
+    density = TOYS["ring"].density()
+    away = torch.tensor([1.0, 0.0], dtype=torch.float64) * density.std
+    points = torch.cat((density.means, density.means[:1] + 2.9 * away, density.means[:1] + 3.1 * away))
+    found = modes_of_points(points, density)
+    assert found.index.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, -1]
+    real, _ = TOYS["ring"].draw(4000, rng)
+    inside = float((modes_of_points(real, density).index >= 0).double().mean())
+    assert inside == pytest.approx(1 - 2.718281828**-4.5, abs=4.5 * (0.011 / 4000) ** 0.5)
+
+
+def test_points_on_no_mode_are_told_and_are_out_of_balance(rng):
+    # catches a uniform cloud that passes for all of the modes, perfectly balanced
+    density = TOYS["ring"].density()
+
+    def of(points):
+        return Features(points, None, protocol(), modes=modes_of_points(points, density))
+
+    real, _ = TOYS["ring"].draw(4000, rng)
+    noise = torch.rand(4000, 2, generator=rng) * 2 - 1
+    good, bad = modes(of(real), of(real)), modes(of(real), of(noise))
+    assert good["on-modes[density]"]["value"] > 0.98 > 0.3 > bad["on-modes[density]"]["value"]
+    assert bad["balance[density]"]["value"] < 0.4
+
+
+def test_data_without_a_judge_say_so():
+    # catches a column that silently is not there
+    bare = Features(torch.zeros(5, 2), None, protocol())
+    assert "no judge" in modes(bare, bare)["modes"]
