@@ -1,5 +1,5 @@
 # One entry for each job of a developer.
-.PHONY: help check test bench docs wheel format
+.PHONY: help check test bench docs site wheel format
 
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -18,6 +18,9 @@ bench:           ## what the harness costs beside a plain loop
 
 docs:            ## write the pages that are generated from the code
 	python ci/docs.py
+
+site:            ## build the documentation site into site/
+	ci/site
 
 wheel:           ## build the wheel and try it, with the examples, in a clean environment
 	ci/wheel

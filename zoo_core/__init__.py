@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo_core.job import resume, run
-    from zoo_core.launch import run_matrix
+    from zoo_core.launch.here import run_matrix
     from zoo_core.registry.manager import manager
-    from zoo_core.resolve import resolve, resolve_matrix
+    from zoo_core.resolution import resolve, resolve_matrix
     from zoo_core.runs import Run, load
 
 __all__ = ["run", "resume", "run_matrix", "load", "resolve", "resolve_matrix", "manager", "Run"]
@@ -23,11 +23,11 @@ __all__ = ["run", "resume", "run_matrix", "load", "resolve", "resolve_matrix", "
 _HOMES = {
     "run": "zoo_core.job",
     "resume": "zoo_core.job",
-    "run_matrix": "zoo_core.launch",
+    "run_matrix": "zoo_core.launch.here",
     "load": "zoo_core.runs",
     "Run": "zoo_core.runs",
-    "resolve": "zoo_core.resolve",
-    "resolve_matrix": "zoo_core.resolve",
+    "resolve": "zoo_core.resolution",
+    "resolve_matrix": "zoo_core.resolution",
     "manager": "zoo_core.registry.manager",
 }
 

@@ -162,6 +162,9 @@ class DataConfig(Config):
     """Registered name."""
     root: str | None = None
     """Folder that holds or receives downloaded files; none for ZOO_HOME/data."""
+    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = ""
+    """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
+    tasks that the data can serve."""
 
 
 class SamplerConfig(Config):

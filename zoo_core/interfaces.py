@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 from torch import Tensor
 
 from zoo_core.seeds import Seeds
-from zoo_core.types import Cond, DataInfo, Likelihood
+from zoo_core.types import Cond, DataInfo, Likelihood, SampleRequest
 
 
 @runtime_checkable
@@ -114,6 +114,31 @@ class HasEncoder(Protocol):
     def encode(self, x: Tensor) -> Tensor: ...
 
     def decode(self, z: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class HasCodebook(Protocol):
+    """A recipe whose codes are integers: an example has M of them, each one of K.
+
+    Attributes:
+        codebook: the codes' vectors, (K, dim).
+    """
+
+    @property
+    def codebook(self) -> Tensor: ...
+
+    def likeliest_codes(self, x: Tensor) -> Tensor:
+        """Return the codes of examples, (n, M) int64 in [0, K)."""
+        ...
+
+
+@runtime_checkable
+class HasOutput(Protocol):
+    """A recipe whose decoder gives a distribution: its mean and a draw of it are two ways to sample."""
+
+    def mean_and_draw(self, request: SampleRequest) -> tuple[Tensor, Tensor]:
+        """Return E[x | z] and a draw of p(x | z) at one z from the prior, (n, *shape) each."""
+        ...
 
 
 @runtime_checkable

@@ -15,6 +15,9 @@ from torch import Tensor
 from zoo_core.data.loading import dequantise
 from zoo_core.seeds import Seeds
 
+COLLAPSED = 0.05
+"""A part of a latent whose KL to its prior is below this many nats says nothing of the data."""
+
 
 def bits_per_dim(log_prob: Tensor, dims: int) -> Tensor:
     """Return -log_prob / (dims ln 2): bits for each value of an example, whose log_prob is in nats."""

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from zoo_core.distributed import world
+
 PACKAGES = (
     "genzoo",
     "torch",
@@ -60,6 +62,7 @@ def hardware(device: str) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": world().size,
         "system": f"{platform.system()} {platform.machine()}",
     }
     return found

@@ -20,6 +20,9 @@ NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every"
                "train.picture_every", "data.root", "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 
+LATER = {"data.task": ""}
+"""Options that came after the first results, with their defaults: left out there, so that no hash moves."""
+
 
 def parse_words(words: Iterable[str]) -> dict[str, str]:
     """Return key -> text for `a.b=c` words.
@@ -200,6 +203,7 @@ def config_hash(config: RunConfig) -> str:
         key: value
         for key, value in flatten(plain(config)).items()
         if not any(key == name or key.startswith(f"{name}.") for name in NOT_IN_HASH)
+        and not (key in LATER and value == LATER[key])
     }
     text = json.dumps(nest(kept), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -29,8 +29,10 @@ class DataInfo:
         levels: L, the number of values of a pixel (256 for 8-bit pictures, 17 for the digits);
             None for points of the plane, which are continuous.
         classes: number of classes, 0 where there are no labels.
-        vocabulary: number of caption tokens, 0 where there are no captions.
-        task: what a batch holds beside x.
+        vocabulary: number of caption tokens, the padding counted; 0 where there are no captions.
+        caption_length: tokens of every caption, padding included; 0 where there are no captions.
+        task: what this run models of the data: x alone, or x given labels, captions or pictures. A batch
+            holds all that the dataset has, whatever the task.
     """
 
     name: str
@@ -38,6 +40,7 @@ class DataInfo:
     levels: int | None
     classes: int = 0
     vocabulary: int = 0
+    caption_length: int = 0
     task: Task = "unconditional"
 
     @property
@@ -152,6 +155,8 @@ class Likelihood:
         dequantisation: "none" for a pmf over levels, "uniform" for a density (then a lower bound).
         calls: network calls spent per example.
         note: what else moves the figure, e.g. "variance beta".
+        kl: what the posterior says beyond the prior by part of the latent, (n,) nats each, where there is
+            one: of the dimensions "z1", ..., of the levels "level 1", ....
     """
 
     log_prob: Tensor
@@ -160,6 +165,7 @@ class Likelihood:
     dequantisation: Literal["none", "uniform"] = "none"
     calls: int = 1
     note: str = ""
+    kl: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

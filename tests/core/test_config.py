@@ -10,7 +10,7 @@ from zoo_core import strict_yaml
 from zoo_core.config import Config, RunConfig, flatten, nest, options, validate
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolve import config_hash, parse_words, plain, resolve, resolve_matrix, split_list
+from zoo_core.resolution import config_hash, parse_words, plain, resolve, resolve_matrix, split_list
 
 PLUGINS = [entry.spec.name for entry in manager().entries("plugin")]
 

@@ -23,7 +23,7 @@ from zoo_core.errors import DivergedError, Interrupted, MachineError, PluginErro
 from zoo_core.events import Events, hookimpl
 from zoo_core.job import locked, resume, run
 from zoo_core.registry.manager import manager
-from zoo_core.resolve import resolve
+from zoo_core.resolution import resolve
 from zoo_core.tracking import trackers
 
 WORDS = [

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from zoo_core.cli import invoke
 from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError
 from zoo_core.registry.hookspecs import HOOKS
-from zoo_core.registry.index import load_index
+from zoo_core.registry.index import Index, IndexEntry, disagreements, load_index
 from zoo_core.registry.manager import KINDS, Manager, load_entry, manager
 from zoo_core.registry.spec import load_target
 
@@ -29,20 +30,6 @@ def zoo_plugins():
     return [PluginSpec("{name}", "gan", "x:Y", "x:Z", "a model")]
 """
 )
-BROKEN = {
-    "missing_import": ("import no_such_module_anywhere", "ModuleNotFoundError"),
-    "exits": ("import sys; sys.exit(3)", "SystemExit"),
-    "syntax": ("def", "SyntaxError"),
-    "typo": (HEAD + "@hookimpl\ndef zoo_plugin():\n    return []", "did you mean 'zoo_plugins'"),
-    "argument": (HEAD + "@hookimpl\ndef zoo_plugins(nonsense):\n    return []", "nonsense"),
-    "raises": (HEAD + "@hookimpl\ndef zoo_plugins():\n    raise RuntimeError('boom')", "boom"),
-    "no_spec": (HEAD + "@hookimpl\ndef zoo_plugins():\n    return ['wgan']", "expected PluginSpec"),
-    "bad_name": (
-        HEAD + "@hookimpl\ndef zoo_plugins():\n    return [PluginSpec('../x', '', '', '', '')]",
-        "'../x'",
-    ),
-    "other_api": ("ZOO_API = 99", "API 99"),
-}
 
 
 @pytest.fixture
@@ -57,17 +44,6 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return [EntryPoint(name, name, "zoo") for name in sources]
 
     return make
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_plugin_is_told_and_the_others_live(kind: str, modules: Any) -> None:
-    source, reason = BROKEN[kind]
-    here = Manager(modules(**{f"broken_{kind}": source, "good_one": GOOD.format(name="good")}))
-    assert here.find("plugin", "good").spec.name == "good"
-    assert [f.entry_point for f in here.failures] == [f"broken_{kind}"]
-    assert reason in here.failures[0].reason
-    with pytest.raises(PluginError, match="could not be loaded"):
-        here.find("plugin", f"broken_{kind}")
 
 
 def test_a_name_that_two_claim_is_an_error_that_names_both(modules: Any) -> None:
@@ -135,26 +111,74 @@ def test_a_models_module_costs_torch_and_nothing_heavier(name: str) -> None:
 
 
 def test_registry_yaml_and_the_installed_specs_agree() -> None:
-    index = load_index()
-    ours = {e.spec.name: e.spec for e in manager().entries("plugin") if e.distribution == "genzoo"}
-    listed = {entry.name: entry for entry in index.plugins if entry.package == "genzoo"}
-    assert set(listed) == set(ours)
-    for name, entry in listed.items():
-        assert entry.family == ours[name].family
-        assert tuple(entry.tasks) == ours[name].tasks
-        arxiv = f"arXiv:{entry.paper.arxiv}" if entry.paper and entry.paper.arxiv else ""
-        assert arxiv == ours[name].paper
+    assert disagreements(load_index(), manager()) == []
+
+
+def entry(**fields: Any) -> dict[str, Any]:
+    """Return an entry of ours, changed."""
+    return {"name": "x", "family": "f", "package": "genzoo", "summary": "s", "license": "MIT"} | fields
+
+
+STRANGER = {"name": "x", "family": "f", "package": "zoo-plugin-x", "summary": "s", "license": "MIT"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"name": "wgan", "family": "vae"}, "family is 'vae' here and 'gan'"),
+        ({"name": "wgan", "family": "gan", "tasks": ["class"]}, "tasks"),
+        ({"name": "no-such-model"}, "brings no such plugin"),
+        (STRANGER | {"name": "wgan", "source": "./x"}, "brought by genzoo"),
+    ],
+)
+def test_an_entry_that_contradicts_the_code_is_told(fields: dict[str, Any], reason: str) -> None:
+    index = Index.model_validate({"schema": 1, "plugins": [entry(**fields)]})
+    assert any(reason in str(wrong) for wrong in disagreements(index, manager()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "good"),
+    [
+        ({}, False),
+        ({"version": "1.0"}, False),
+        ({"version": "1.0", "sha256": "0" * 64}, True),
+        ({"source": "./examples/zoo-plugin-x"}, True),
+        ({"source": "git+https://example.org/x@main"}, False),
+        ({"source": f"git+https://example.org/x@{'a' * 40}"}, True),
+        ({"source": "; rm -rf /"}, False),
+        ({"source": "./x", "version": "1.0", "sha256": "0" * 64}, False),
+        ({"source": "./x", "family": ""}, False),
+        ({"source": "./x", "family": "", "kind": "sampler"}, True),
+    ],
+)
+def test_a_strangers_entry_says_where_it_is_installed_from(fields: dict[str, Any], good: bool) -> None:
+    if good:
+        made = IndexEntry.model_validate(STRANGER | fields)
+        assert made.how_to_install.startswith("pip install ")
+    else:
+        with pytest.raises(ValueError):
+            IndexEntry.model_validate(STRANGER | fields)
+
+
+def test_the_verb_checks_a_file_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text("schema: 1\nplugins: []\n")
+    assert invoke(["registry", "check", str(path)]) == 2
+    assert "plugin 'wgan' of genzoo has no entry" in capsys.readouterr().err
+    assert invoke(["registry", "check"]) == 0
+    assert "are well-formed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("schema: 1\nplugins: [{name: x}]", "family"),
+        ("schema: 1\nplugins: [{name: x}]", "summary"),
         ("schema: 2\nplugins: []", "schema"),
         ("schema: 1\nplugins: []\nmore: 1", "more"),
         ("schema: 1\nplugins: 3", "plugins"),
         (
-            "schema: 1\nplugins:\n" + 2 * "  - {name: x, family: f, package: p, summary: s, license: MIT}\n",
+            "schema: 1\nplugins:\n"
+            + 2 * "  - {name: x, family: f, package: genzoo, summary: s, license: MIT}\n",
             "more than one entry",
         ),
         (

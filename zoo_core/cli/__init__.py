@@ -14,13 +14,18 @@ import click
 
 VERBS = {
     "run": ("zoo_core.cli.running:run", "Train, sample, score, record and draw: zoo run plugin=wgan"),
+    "bench": ("zoo_core.cli.benching:bench", "Run a suite under one budget: zoo bench digits-quick"),
     "sample": ("zoo_core.cli.running:sample", "Draw pictures from a trained run"),
     "list": ("zoo_core.cli.listings:models", "The models that are installed"),
-    "show": ("zoo_core.cli.running:show", "One model: paper, options, presets"),
+    "show": ("zoo_core.cli.showing:show", "One model: paper, figures, licence, options, presets"),
+    "push": ("zoo_core.cli.sharing:push", "Share a run: zoo push RUN hf://user/name, or a folder"),
+    "pull": ("zoo_core.cli.sharing:pull", "Fetch shared weights as a run"),
     "plugins": ("zoo_core.cli.listings:plugins", "Who brought what, and what failed to load"),
     "samplers": ("zoo_core.cli.listings:samplers", "Ways from noise to data"),
     "datasets": ("zoo_core.cli.listings:datasets", "What there is to learn from"),
     "doctor": ("zoo_core.cli.listings:doctor", "What is installed, what is wrong, which command mends it"),
+    "check": ("zoo_core.cli.authoring:check", "Run the conformance kit on a plugin"),
+    "new": ("zoo_core.cli.authoring:new", "Write a plugin that installs, trains and passes its tests"),
     "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
 }
 """The core's own verbs; plugins add theirs through the hook zoo_commands."""
@@ -30,9 +35,7 @@ class Verbs(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from zoo_core.registry.manager import manager
-
-        return [*VERBS, *(e.spec.name for e in manager().entries("command") if e.spec.name not in VERBS)]
+        return [*VERBS, *(name for name, _ in added_verbs())]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         from zoo_core.registry.spec import load_target
@@ -41,10 +44,9 @@ class Verbs(click.Group):
             return _command(load_target(VERBS[name][0]))
         from zoo_core.registry.manager import load_entry, manager
 
-        for entry in manager().entries("command"):
-            if entry.spec.name == name:
-                return _command(load_entry("command", entry))
-        return None
+        if name not in (known for known, _ in added_verbs()):
+            return None
+        return _command(load_entry("command", manager().find("command", name)))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -64,18 +66,30 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Summaries come from the tables, so that help imports no verb.
-        from zoo_core.registry.manager import manager
-
         rows = [(name, summary) for name, (_, summary) in VERBS.items()]
-        rows += [
-            (e.spec.name, e.spec.summary) for e in manager().entries("command") if e.spec.name not in VERBS
-        ]
+        rows += added_verbs()
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
+def added_verbs() -> list[tuple[str, str]]:
+    """Return (name, summary) of the verbs that plugins add; one that takes the core's is refused."""
+    from zoo_core.registry.manager import manager
+
+    here = manager()
+    for entry in here.entries("command"):
+        if entry.spec.name in VERBS:
+            here.refuse("command", entry, f"command {entry.spec.name!r} is the core's own")
+    return list({entry.spec.name: entry.spec.summary for entry in here.entries("command")}.items())
+
+
 def _command(loaded: object) -> click.Command:
-    assert isinstance(loaded, click.Command)
+    from zoo_core.errors import PluginError
+
+    if not isinstance(loaded, click.Command):
+        raise PluginError(
+            f"a verb is a {type(loaded).__name__}", "expected: a click command", "see: zoo plugins"
+        )
     return loaded
 
 

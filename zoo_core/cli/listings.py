@@ -41,12 +41,52 @@ def _warn() -> None:
 
 
 @click.command()
+@click.option("--all", "all_", is_flag=True, help="Also what registry.yaml knows, and what failed to load.")
 @as_json
-def models(json_: bool) -> None:
-    """The models that are installed."""
+def models(all_: bool, json_: bool) -> None:
+    """The models that are installed; with --all, those that could be, and what failed to load and why."""
     rows = sorted(_specs("plugin"), key=lambda row: (row["family"], row["name"]))
-    _print(rows, ["name", "family", "paper", "summary"], json_)
-    _warn()
+    if not all_:
+        _print(rows, ["name", "family", "paper", "summary"], json_)
+        _warn()
+        return
+    rows = [row | {"state": "installed", "next": f"zoo run plugin={row['name']}"} for row in rows]
+    _print([*rows, *_missing()], ["name", "family", "state", "next", "summary"], json_)
+
+
+def _missing() -> list[dict[str, Any]]:
+    """Return a row for every model that the index knows and nothing installed has, and for every failure."""
+    from zoo_core.registry.index import load_index
+
+    here = manager()
+    installed = {entry.spec.name for entry in here.entries("plugin")}
+    failed = {failure.distribution for failure in here.failures}
+    known = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "paper": f"arXiv:{entry.paper.arxiv}" if entry.paper and entry.paper.arxiv else "",
+            "summary": entry.summary,
+            "distribution": entry.package,
+            "state": "known",
+            "next": entry.how_to_install,
+        }
+        for entry in load_index().plugins
+        if entry.kind == "plugin" and entry.name not in installed and entry.package not in failed
+    ]
+    broken = [
+        {
+            "name": failure.entry_point,
+            "family": "",
+            "paper": "",
+            "summary": f"{failure.distribution}: {failure.reason}",
+            "distribution": failure.distribution,
+            "state": "failed",
+            "next": f"ZOO_DISABLE_PLUGINS={failure.distribution}",
+        }
+        for failure in here.failures
+    ]
+    return [*known, *broken]
 
 
 @click.command()
@@ -72,7 +112,10 @@ def datasets(json_: bool) -> None:
 @as_json
 def plugins(json_: bool) -> None:
     """Who brought what, and what failed to load and why."""
+    from zoo_core.cli import added_verbs
+
     here = manager()
+    added_verbs()  # a verb that is the core's own is refused now, so that it is told below
     brought: dict[str, list[str]] = {}
     for kind in ("plugin", "sampler", "dataset", "extractor", "metric", "command"):
         for entry in here.entries(kind):
@@ -124,10 +167,18 @@ def registry() -> None:
 @registry.command()
 @click.argument("path", required=False)
 def check(path: str | None) -> None:
-    """Check a registry.yaml against its schema; the installed one where no PATH is given."""
+    """Check a registry.yaml against its schema and against what is installed; the installed one without PATH.
+
+    It asks nothing of the network: addresses and sums are checked for their form.
+    """
     from pathlib import Path
 
-    from zoo_core.registry.index import load_index
+    from zoo_core.errors import Mistakes
+    from zoo_core.registry.index import disagreements, load_index
 
     index = load_index(Path(path) if path else None)
-    click.echo(f"{len(index.plugins)} entries are well-formed")
+    wrong = disagreements(index, manager())
+    if wrong:
+        raise Mistakes(wrong)
+    strangers = len({entry.package for entry in index.plugins} - {"genzoo"})
+    click.echo(f"{len(index.plugins)} entries are well-formed, of {strangers} distributions beside genzoo")

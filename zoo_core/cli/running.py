@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from zoo_core.cli.launching import launcher_options
+from zoo_core.config import RunConfig
+from zoo_core.distributed import launched
 from zoo_core.errors import UsageError
-from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolve import parse_words, plain, resolve_matrix
+from zoo_core.registry.manager import manager
+from zoo_core.resolution import parse_words, plain, resolve_matrix
 
 
 @click.command(
@@ -19,7 +23,15 @@ from zoo_core.resolve import parse_words, plain, resolve_matrix
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-def run(words: tuple[str, ...], dry_run: bool, json_: bool) -> None:
+@launcher_options
+def run(
+    words: tuple[str, ...],
+    dry_run: bool,
+    json_: bool,
+    launcher: str | None,
+    slots: int | None,
+    resources: tuple[str, ...],
+) -> None:
     """Train, sample, score, record and draw.
 
     zoo run plugin=wgan                          with defaults, on real handwritten digits
@@ -29,6 +41,8 @@ def run(words: tuple[str, ...], dry_run: bool, json_: bool) -> None:
     zoo run config=runs/.../config.yaml          the same run again
 
     zoo run resume=runs/...                      go on where it was stopped
+
+    zoo run plugin=wgan,vae seed=0,1 --launcher local --slots 2     each run in a process of its own
     """
     given = parse_words(words)
     if "resume" in given:
@@ -46,22 +60,45 @@ def run(words: tuple[str, ...], dry_run: bool, json_: bool) -> None:
 
         click.echo("---\n".join(strict_yaml.dump(plain(config)) for config in configs), nl=False)
         return None
+    if launcher or slots or resources:
+        return _launch(configs, launcher, slots, resources, json_)
     if len(configs) == 1:
         from zoo_core.job import run as run_one
 
         return _show_result(run_one(configs[0]), json_)
-    from zoo_core.launch import run_matrix
+    from zoo_core.launch.here import run_matrix
 
     status = run_matrix(configs, told=lambda result: _show_result(result, json_))
     raise click.exceptions.Exit(status)
 
 
+def _launch(
+    configs: Sequence[RunConfig],
+    launcher: str | None,
+    slots: int | None,
+    resources: Sequence[str],
+    json_: bool,
+) -> None:
+    from zoo_core.cli.launching import run_jobs
+    from zoo_core.launch.jobs import training_job
+    from zoo_core.launch.queue import first_status
+
+    outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
+    for outcome in outcomes:
+        if outcome.status == 0:
+            result = json.loads((outcome.job.folder / "result.json").read_text())
+            _show_result({**result, "run_dir": str(outcome.job.folder)}, json_)
+    raise click.exceptions.Exit(first_status(outcomes))
+
+
 def _show_result(result: dict[str, Any], json_: bool) -> None:
+    if not launched().first:  # of several processes the first tells it
+        return
     if json_:
         click.echo(json.dumps(result))
         return
     for entry in manager().hooks("zoo_summary"):
-        for line in entry.function(result):
+        for line in entry.function(result) or ():
             click.echo(line)
     pictures = result.get("pictures")
     if pictures:
@@ -71,58 +108,37 @@ def _show_result(result: dict[str, Any], json_: bool) -> None:
 
 @click.command()
 @click.argument("folder", metavar="RUN")
+@click.argument("words", nargs=-1, metavar="[cond=...]")
 @click.option(
     "-n", "count", default=64, show_default=True, type=click.IntRange(1, 1_000_000), help="How many."
 )
 @click.option("--seed", type=int, help="Of the noise; the run's own where left out.")
 @click.option("--out", type=click.Path(path_type=Path), help="File: .png for a grid, .npz for uint8 NHWC.")
-def sample(folder: str, count: int, seed: int | None, out: Path | None) -> None:
-    """Draw pictures from a trained run, as a grid (.png) or as numbers (.npz)."""
+def sample(folder: str, words: tuple[str, ...], count: int, seed: int | None, out: Path | None) -> None:
+    """Draw pictures from a trained run, as a grid (.png) or as numbers (.npz).
+
+    zoo sample runs/... -n 16                    as many
+
+    zoo sample hf://user/name                    of weights that someone shared (see zoo pull)
+
+    zoo sample runs/... cond=3                   of one class, by its number or name
+
+    zoo sample runs/... cond="a three,a seven"   of captions, in turn, a column each
+    """
+    given = parse_words(words)
+    if set(given) - {"cond"}:
+        raise UsageError(
+            f"can't sample with {', '.join(f'{key}=' for key in given if key != 'cond')}",
+            "expected: cond=CLASS or cond=CAPTION, several apart by commas",
+            "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
+        )
     from zoo_core.runs import load
+    from zoo_core.sharing.exchange import run_folder
     from zoo_core.tracking.pictures import save_samples
 
-    made = load(folder, say=lambda line: click.echo(line, err=True))
+    made = load(run_folder(folder), say=lambda line: click.echo(line, err=True))
+    cond = given.get("cond")
     path = out or made.dir / "pictures" / f"drawn-{count}.png"
-    save_samples(made.sample(count, seed=seed), made.data.info, path)
+    columns = cond.count(",") + 1 if cond and "," in cond else None
+    save_samples(made.sample(count, seed=seed, cond=cond), made.data.info, path, columns)
     click.echo(str(path))
-
-
-@click.command()
-@click.argument("name")
-@click.option("--json", "json_", is_flag=True, help="Print JSON.")
-def show(name: str, json_: bool) -> None:
-    """One model: paper, presets, and every option with its type, default and meaning."""
-    from zoo_core.config import options, type_name
-
-    entry = manager().find("plugin", name)
-    config = load_entry("plugin", entry, "config")
-    rows = [
-        {
-            "option": key,
-            "type": type_name(info.annotation),
-            "default": info.default,
-            "meaning": info.description,
-        }
-        for key, info in options(config)
-        if key != "plugin"
-    ]
-    presets = {key: preset.source for key, preset in config.PRESETS.items()}
-    if json_:
-        facts = entry.spec._asdict() | {
-            "distribution": entry.distribution,
-            "options": rows,
-            "presets": presets,
-        }
-        click.echo(json.dumps(facts, indent=1, default=str))
-        return
-    spec = entry.spec
-    click.echo(f"{spec.name}: {spec.summary}")
-    click.echo(f"family {spec.family}, from {entry.distribution}, code {spec.target}")
-    if spec.paper:
-        click.echo(f"paper {spec.paper}")
-    for key, source in presets.items():
-        click.echo(f"preset={key}: {source}")
-    click.echo()
-    for row in rows:
-        click.echo(f"{row['option']}={row['default']}  ({row['type']})")
-        click.echo(f"    {row['meaning']}")

@@ -1,4 +1,9 @@
-"""The hooks a plugin may implement; every one of them is used by our own plugins through the same door."""
+"""The hooks a plugin may implement; every one of them is used by our own plugins through the same door.
+
+An implementation takes the arguments that it needs, by name, and may leave out the others: a hook may gain an
+argument without breaking anyone. The hooks that return specs are asked once a process, before anything else;
+those that a run calls are told its events in the order in which they stand here.
+"""
 
 from __future__ import annotations
 
@@ -25,72 +30,118 @@ hookspec = pluggy.HookspecMarker("zoo")
 
 @hookspec
 def zoo_plugins() -> list[PluginSpec]:
-    """Return the models this distribution brings."""
+    """Return the models this distribution brings: `plugin=NAME`.
+
+    Asked by every listing and by `zoo run`, so the module that holds it imports no torch.
+    """
 
 
 @hookspec
 def zoo_samplers() -> list[SamplerSpec]:
-    """Return the samplers this distribution brings."""
+    """Return the samplers this distribution brings: `sampler=NAME`, for every model with a denoiser."""
 
 
 @hookspec
 def zoo_datasets() -> list[DatasetSpec]:
-    """Return the datasets this distribution brings."""
+    """Return the datasets this distribution brings: `data=NAME`."""
 
 
 @hookspec
 def zoo_extractors() -> list[ExtractorSpec]:
-    """Return the feature networks this distribution brings."""
+    """Return the feature networks this distribution brings: `eval.extractor=NAME`."""
 
 
 @hookspec
 def zoo_metrics() -> list[MetricSpec]:
-    """Return the figures this distribution computes from features."""
+    """Return the figures this distribution computes from features: columns of every result."""
 
 
 @hookspec
 def zoo_commands() -> list[CommandSpec]:
-    """Return the verbs this distribution adds to the command line."""
+    """Return the verbs this distribution adds to the command line: `zoo NAME`; none may be the core's."""
 
 
 @hookspec(firstresult=True)
 def zoo_score(run: Run) -> Mapping[str, Any] | None:
-    """Score a trained run under `run.config.eval` and return its result, ready for JSON."""
+    """Score a trained run and return its result; the first one that is not None is recorded.
+
+    Args:
+        run: trained; `run.draw` samples from it, `run.config.eval` says how it is to be scored.
+
+    Returns:
+        What is added to result.json: plain data with finite numbers. None leaves it to another plugin.
+    """
 
 
 @hookspec
 def zoo_preflight(run: Run) -> None:
-    """Raise a ZooError before training starts where the run could not be scored after it."""
+    """Raise a ZooError before training starts where the run could not be scored after it.
+
+    Args:
+        run: built, not trained.
+    """
 
 
 @hookspec
 def zoo_summary(result: Mapping[str, Any]) -> list[str] | None:
-    """Return the lines that tell a user what a result means."""
+    """Return the lines that tell a user what a result means; None for nothing to say.
+
+    Args:
+        result: as recorded in result.json, with `run_dir`.
+    """
 
 
 @hookspec
 def zoo_run_started(run: Run) -> None:
-    """Hear that training is about to start or to continue."""
+    """Hear that training is about to start or to continue.
+
+    Args:
+        run: with its config, folder and recipe; `run.harness.counts.total` is the step it starts at.
+    """
 
 
 @hookspec
 def zoo_log(run: Run, step: int, values: Mapping[str, float]) -> None:
-    """Hear the losses and rates at a step."""
+    """Hear the losses and rates, every `train.log_every` steps.
+
+    Args:
+        run: in training.
+        step: steps done, over all stages.
+        values: "phase/loss" and what else a loss logged, each a mean since the last record; "lr/optimizer",
+            "images" and "steps_per_second".
+    """
 
 
 @hookspec
 def zoo_images(run: Run, step: int, name: str, path: str) -> None:
-    """Hear that a picture was drawn into the run's folder."""
+    """Hear that a picture was drawn into the run's folder.
+
+    Args:
+        run: whose picture it is.
+        step: steps done, over all stages.
+        name: of the series: "samples", "curves".
+        path: of the file.
+    """
 
 
 @hookspec
 def zoo_run_finished(run: Run, result: Mapping[str, Any]) -> None:
-    """Hear that the run was scored and recorded."""
+    """Hear that the run was scored and recorded.
+
+    Args:
+        run: trained.
+        result: as recorded in result.json, with `run_dir`.
+    """
 
 
 @hookspec
 def zoo_run_failed(run: Run, error: BaseException) -> None:
-    """Hear that the run ended early: diverged, interrupted or failed."""
+    """Hear that the run ended early: diverged, interrupted or failed.
+
+    Args:
+        run: as far as it came; its checkpoints are in its folder.
+        error: what ended it; a ZooError has the exit status.
+    """
 
 
 HOOKS: Sequence[str] = tuple(name for name in globals() if name.startswith("zoo_"))

@@ -6,13 +6,19 @@ It is data, never code: read with safe types only, checked against a schema, and
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from zoo_core import strict_yaml
 from zoo_core.config import Config
 from zoo_core.errors import Mistakes, UsageError
+
+if TYPE_CHECKING:
+    from zoo_core.registry.manager import Manager
+
+OURS = "genzoo"
+"""The distribution that this file is shipped with."""
 
 
 class Paper(Config):
@@ -57,30 +63,58 @@ class Weights(Config):
 
 
 class IndexEntry(Config):
-    """One model of the index."""
+    """One entry of the index: a model, or a sampler, dataset, extractor or metric that others may want.
+
+    Ours and a stranger's have one form. A stranger's says where it is installed from: a released `version` of
+    `package` with its wheel's `sha256`, or a `source` that pip takes.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
     """Registered name."""
-    family: str
-    """As in its spec."""
+    kind: Literal["plugin", "sampler", "dataset", "extractor", "metric"] = "plugin"
+    """What it is; a model is a plugin."""
+    family: str = ""
+    """Of a model, as in its spec."""
     package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Distribution that brings it."""
-    version: str = ""
-    """Of a stranger's distribution."""
+    version: str = Field("", pattern=r"^([0-9][A-Za-z0-9.+!-]*)?$")
+    """Of a stranger's released distribution."""
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    """Of a stranger's wheel."""
+    """Of a stranger's wheel at that version."""
+    source: str = Field("", pattern=r"^(|\./[\w./-]+|git\+https://\S+@[0-9a-f]{40}|https://\S+\.whl)$")
+    """Where there is no release: a folder of this repository, a repository at a commit, a wheel's address."""
     summary: str
     """One line."""
     paper: Paper | None = None
     """None for a baseline."""
     tasks: list[str] = ["unconditional"]
-    """What data it can learn from."""
-    license: str
+    """What data a model can learn from."""
+    license: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+ ()-]*$")
     """SPDX name."""
     published: list[Published] = []
     """Reference rows."""
     weights: list[Weights] = []
     """Checkpoints."""
+
+    @model_validator(mode="after")
+    def _can_be_installed(self) -> IndexEntry:
+        if self.kind == "plugin" and not self.family:
+            raise ValueError("a model needs a family")
+        if self.package == OURS:
+            if self.version or self.sha256 or self.source:
+                raise ValueError(f"what {OURS} brings needs no version, sha256 or source")
+        elif bool(self.source) == bool(self.version):
+            raise ValueError("expected: a version and the sha256 of its wheel, or a source, and not both")
+        elif self.version and not self.sha256:
+            raise ValueError("a version needs the sha256 of its wheel")
+        return self
+
+    @property
+    def how_to_install(self) -> str:
+        """The command that installs the distribution."""
+        if self.source or self.package == OURS:
+            return f"pip install {self.source or OURS}"
+        return f"pip install {self.package}=={self.version}"
 
 
 class Index(Config):
@@ -89,11 +123,11 @@ class Index(Config):
     schema_: Literal[1] = Field(alias="schema")
     """Version of this schema."""
     plugins: list[IndexEntry]
-    """Entries; names are unique."""
+    """Entries; names are unique within a kind."""
 
-    def entry(self, name: str) -> IndexEntry | None:
+    def entry(self, name: str, kind: str = "plugin") -> IndexEntry | None:
         """Return the entry under a name, or None."""
-        return next((entry for entry in self.plugins if entry.name == name), None)
+        return next((entry for entry in self.plugins if (entry.kind, entry.name) == (kind, name)), None)
 
 
 def index_path() -> Path:
@@ -114,11 +148,58 @@ def load_index(path: Path | None = None) -> Index:
         index = Index.model_validate(document)
     except ValidationError as error:
         raise Mistakes([_mistake(path, problem) for problem in error.errors()]) from error
-    names = [entry.name for entry in index.plugins]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = [(entry.kind, entry.name) for entry in index.plugins]
+    twice = sorted({pair for pair in names if names.count(pair) > 1})
     if twice:
-        raise Mistakes([UsageError(f"{path}: {name!r} has more than one entry") for name in twice])
+        raise Mistakes(
+            [UsageError(f"{path}: {kind} {name!r} has more than one entry") for kind, name in twice]
+        )
     return index
+
+
+def disagreements(index: Index, here: Manager) -> list[UsageError]:
+    """Return where the index and what is installed contradict each other, entry by entry.
+
+    Of our own models each must have an entry, and each entry a model; of a stranger's, what is installed.
+    """
+    wrong = []
+    for listed in index.plugins:
+        claims = {e.distribution: e.spec for e in here.entries(listed.kind) if e.spec.name == listed.name}
+        spec = claims.get(listed.package)
+        if spec is None:
+            if claims:
+                wrong.append(
+                    UsageError(
+                        f"{listed.name!r} is listed under {listed.package} and brought by {', '.join(claims)}"
+                    )
+                )
+            elif listed.package == OURS:
+                wrong.append(
+                    UsageError(f"{listed.name!r} is listed under {OURS}, which brings no such {listed.kind}")
+                )
+            continue
+        if listed.kind != "plugin":
+            continue
+        paper = listed.paper
+        said = f"arXiv:{paper.arxiv}" if paper and paper.arxiv else paper.doi if paper else ""
+        for field, here_said, spec_said in (
+            ("family", listed.family, spec.family),
+            ("tasks", sorted(listed.tasks), sorted(spec.tasks)),
+            ("paper", said, spec.paper),
+        ):
+            if here_said != spec_said:
+                wrong.append(
+                    UsageError(
+                        f"{listed.name!r}: {field} is {here_said!r} here and {spec_said!r} in its spec"
+                    )
+                )
+    listed_names = {entry.name for entry in index.plugins if entry.kind == "plugin"}
+    wrong += [
+        UsageError(f"plugin {entry.spec.name!r} of {OURS} has no entry")
+        for entry in here.entries("plugin")
+        if entry.distribution == OURS and entry.spec.name not in listed_names
+    ]
+    return wrong
 
 
 def _mistake(path: Path, problem: Any) -> UsageError:

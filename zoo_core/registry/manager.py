@@ -1,15 +1,16 @@
 """Who is there: entry points loaded one at a time, and what they declare, by kind and name.
 
-A plugin that fails to import, misspells a hook, raises in one or claims a taken name is kept as a `Failure`
-and never stops the others.
+A plugin that fails to import, misspells a hook, raises in one, returns what is no spec or claims a taken name
+is kept as a `Failure` and never stops the others; what it prints while it loads goes to stderr.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, NamedTuple
 
 import pluggy
@@ -18,7 +19,6 @@ from zoo_core.errors import PluginError, not_found
 from zoo_core.registry import hookspecs
 from zoo_core.registry.spec import (
     API_VERSION,
-    NAME,
     CommandSpec,
     DatasetSpec,
     ExtractorSpec,
@@ -26,6 +26,7 @@ from zoo_core.registry.spec import (
     PluginSpec,
     SamplerSpec,
     load_target,
+    problem_of,
 )
 
 GROUP = "zoo"
@@ -81,21 +82,27 @@ class Manager:
         self.sources: list[Source] = []
         self.failures: list[Failure] = []
         self._entries: dict[str, dict[str, list[Entry]]] = {}
-        chosen = _chosen(entry_points(group=GROUP) if found is None else found)
+        if found is None:
+            found, self.failures = _installed()
+        chosen = _chosen(found)
         for entry_point in sorted(chosen, key=lambda e: (_distribution(e), e.name)):
             self._load(entry_point)
 
     def _load(self, entry_point: EntryPoint) -> None:
         distribution = _distribution(entry_point)
+        name = f"{distribution}:{entry_point.name}"
         try:
-            module = entry_point.load()
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is the answer, which may be JSON
+                module = entry_point.load()
             problem = _unfit(self.pm, module)
             if problem is None:
-                self.pm.register(module, name=f"{distribution}:{entry_point.name}")
+                self.pm.register(module, name=name)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even call sys.exit while it is imported
-            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            problem = _line(error)
+            if self.pm.has_plugin(name):  # a bad hook is found after the good ones were taken
+                self.pm.unregister(name=name)
         if problem is not None:
             self.failures.append(Failure(entry_point.name, distribution, problem))
             return
@@ -112,16 +119,16 @@ class Manager:
             if implementation is None:
                 continue
             try:
-                specs = implementation()
+                with contextlib.redirect_stdout(sys.stderr):
+                    specs = list(implementation())
                 for spec in specs:
-                    if not isinstance(spec, kind_of_spec):
-                        raise TypeError(f"{hook} returned {spec!r}; expected {kind_of_spec.__name__}")
-                    if not NAME.fullmatch(spec.name):
-                        raise ValueError(f"name {spec.name!r} does not match {NAME.pattern}")
+                    problem = problem_of(spec, kind_of_spec)
+                    if problem:
+                        raise TypeError(problem)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                reason = f"in {hook}: {type(error).__name__}: {' '.join(str(error).split())}"
+                reason = f"in {hook}: {_line(error)}"
                 self.failures.append(Failure(source.entry_point, source.distribution, reason))
                 continue
             for spec in specs:
@@ -162,18 +169,98 @@ class Manager:
                     f"{kind} {name!r} could not be loaded: {failure.distribution}: {failure.reason}",
                     "next: zoo plugins",
                 )
+        known = _known(name) if kind == "plugin" else None
+        if known is not None:
+            package, install = known
+            for failure in self.failures:
+                if failure.distribution == package:
+                    raise PluginError(
+                        f"{kind} {name!r} could not be loaded: {package}: {failure.reason}",
+                        "next: zoo plugins",
+                    )
+            broken.append(f"registry.yaml knows it: {install}")
         listing = {"plugin": "zoo list", "sampler": "zoo samplers", "dataset": "zoo datasets"}.get(kind)
         raise not_found(
             kind, name, found, *broken, f"see: {listing}" if listing else "", say=SAY.get(kind, "{}")
         )
 
+    def source(self, kind: str, entry: Entry) -> Source:
+        """Return the entry point that declares an entry.
+
+        Raises:
+            PluginError: where none that is loaded does.
+        """
+        hook = KINDS[kind][0]
+        for source in self.sources:
+            declared = getattr(source.module, hook, None)
+            if source.distribution == entry.distribution and declared and entry.spec in declared():
+                return source
+        raise PluginError(f"{kind} {entry.spec.name!r} is declared by no module that is loaded")
+
+    @contextlib.contextmanager
+    def brought(self, kind: str, entry: Entry) -> Iterator[None]:
+        """Within the block one more thing is registered."""
+        here = self._collect(kind)
+        here[entry.spec.name] = [*here.get(entry.spec.name, []), entry]
+        try:
+            yield
+        finally:
+            del here[entry.spec.name]
+
+    def refuse(self, kind: str, entry: Entry, reason: str) -> None:
+        """Take back what a distribution registered, and keep the reason."""
+        entry_point = self.source(kind, entry).entry_point
+        claims = self._collect(kind)[entry.spec.name]
+        claims.remove(entry)
+        if not claims:
+            del self._collect(kind)[entry.spec.name]
+        self.failures.append(Failure(entry_point, entry.distribution, reason))
+
     def hooks(self, name: str) -> Iterator[Any]:
-        """Yield the implementations of an event's hook, to be called one by one."""
-        yield from getattr(self.pm.hook, name).get_hookimpls()
+        """Yield the implementations of a hook in the order pluggy calls them: `tryfirst` ones first."""
+        yield from reversed(getattr(self.pm.hook, name).get_hookimpls())
 
 
 def _distribution(entry_point: EntryPoint) -> str:
-    return entry_point.dist.name if entry_point.dist else "unknown"
+    return _name(entry_point.dist) if entry_point.dist else "unknown"
+
+
+def _name(distribution: Distribution) -> str:
+    try:
+        return distribution.name or "unknown"
+    except Exception:  # metadata that is missing or damaged
+        return "unknown"
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _installed() -> tuple[list[EntryPoint], list[Failure]]:
+    """Return the group's entry points of every distribution, each read on its own, and what can't be read."""
+    found: dict[str, list[EntryPoint]] = {}
+    failures: list[Failure] = []
+    for distribution in distributions():
+        try:
+            mine = [entry_point for entry_point in distribution.entry_points if entry_point.group == GROUP]
+        except Exception as error:
+            failures.append(Failure("entry_points.txt", _name(distribution), _line(error)))
+            continue
+        if mine:  # the first on the path is the one that Python imports
+            found.setdefault(_name(distribution).lower().replace("_", "-"), mine)
+    return [entry_point for mine in found.values() for entry_point in mine], failures
+
+
+def _known(name: str) -> tuple[str, str] | None:
+    """Return the distribution that registry.yaml names for a model, and how to install it."""
+    from zoo_core.errors import ZooError
+    from zoo_core.registry.index import load_index
+
+    try:
+        entry = load_index().entry(name)
+    except (ZooError, OSError):
+        return None
+    return None if entry is None else (entry.package, entry.how_to_install)
 
 
 def _chosen(found: Sequence[EntryPoint]) -> list[EntryPoint]:
@@ -206,10 +293,25 @@ def _unfit(pm: pluggy.PluginManager, module: Any) -> str | None:
     return None
 
 
-@functools.cache
+_current: list[Manager] = []
+
+
 def manager() -> Manager:
     """Return the process's manager, loading the installed plugins at the first call."""
-    return Manager()
+    if not _current:
+        _current.append(Manager())
+    return _current[-1]
+
+
+@contextlib.contextmanager
+def standing_in(here: Manager) -> Iterator[Manager]:
+    """Within the block this manager is the process's: for tests of plugins that are not installed."""
+    manager()  # so that the installed one lies under it, to come back to
+    _current.append(here)
+    try:
+        yield here
+    finally:
+        _current.remove(here)
 
 
 def load_entry(kind: str, entry: Entry, field: str = "target") -> Any:

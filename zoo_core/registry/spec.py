@@ -10,6 +10,9 @@ API_VERSION = 1
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 """What a registered name may look like: lower-case ASCII, so that no two names look alike."""
+TARGETS = ("target", "config", "grid")
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""Fields that name code, and how."""
 
 
 class PluginSpec(NamedTuple):
@@ -69,6 +72,7 @@ class DatasetSpec(NamedTuple):
         classes: number of classes, 0 for none.
         extractor: the feature network its distances are measured in.
         source: where the data come from.
+        tasks: what can be modelled of it: x alone, x given its class or caption, a picture of a pair.
     """
 
     name: str
@@ -80,6 +84,7 @@ class DatasetSpec(NamedTuple):
     classes: int = 0
     extractor: str = "inception"
     source: str = ""
+    tasks: tuple[str, ...] = ("unconditional",)
 
 
 class ExtractorSpec(NamedTuple):
@@ -124,6 +129,22 @@ class CommandSpec(NamedTuple):
     name: str
     target: str
     summary: str = ""
+
+
+def problem_of(spec: Any, kind: type[Any]) -> str | None:
+    """Return what is wrong with what a hook returned, or None: its type, its name, its fields."""
+    if not isinstance(spec, kind):
+        return f"{spec!r} is no {kind.__name__}"
+    if not isinstance(spec.name, str) or not NAME.fullmatch(spec.name):
+        return f"name {spec.name!r} does not match {NAME.pattern}"
+    for field, value in spec._asdict().items():
+        if field == "tasks" and (isinstance(value, str) or not all(isinstance(task, str) for task in value)):
+            return f"{spec.name}: tasks={value!r}; expected a tuple of names: ({value!r},)"
+        if field in TARGETS and not (isinstance(value, str) and TARGET.fullmatch(value)):
+            return f"{spec.name}: {field}={value!r}; expected 'module:attribute'"
+        if field in ("summary", "family", "paper") and not isinstance(value, str):
+            return f"{spec.name}: {field}={value!r}; expected a text"
+    return None
 
 
 def load_target(target: str) -> Any:

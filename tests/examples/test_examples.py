@@ -1,0 +1,168 @@
+"""The distributions under examples/: written from the documentation, on the public core only, and right."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import math
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from tests.conftest import CHECKOUT
+from zoo_core.diffusion.samplers import heun
+from zoo_core.registry.index import load_index
+from zoo_core.registry.manager import Manager, manager, standing_in
+from zoo_core.seeds import Seeds
+from zoo_core.testing import checks, perform, subjects
+
+EXAMPLES = sorted((CHECKOUT / "examples").iterdir())
+OURS = ("zoo_vae", "zoo_gan", "zoo_ddpm", "zoo_ncsn", "zoo_sde", "zoo_baselines", "zoo_eval")
+
+
+def declared(example: Path) -> dict[str, str]:
+    """Return the entry points of an example's distribution."""
+    project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
+    points: dict[str, str] = project["entry-points"]["zoo"]
+    return points
+
+
+@pytest.fixture
+def present(monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    """All examples beside what is installed."""
+    for example in EXAMPLES:
+        monkeypatch.syspath_prepend(str(example))
+    points = [EntryPoint(name, value, "zoo") for e in EXAMPLES for name, value in declared(e).items()]
+    here = manager()
+    ours = [EntryPoint(s.entry_point, s.module.__name__, "zoo") for s in here.sources]
+    taken = {point.name for point in ours}
+    with standing_in(Manager([*ours, *(p for p in points if p.name not in taken)])) as there:
+        yield there
+
+
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for example in EXAMPLES:
+        monkeypatch.syspath_prepend(str(example))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_it_imports_the_public_core_only(example: Path) -> None:
+    """Catches an example that a stranger could not have written, and a third source file of a model."""
+    for source in example.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {name.split(".")[0] for name in names} & set(OURS), source
+            private = [n for n in names if n.startswith("zoo_core") and "._" in n]
+            assert not private, source
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_registry_yaml_says_how_it_is_installed(example: Path, present: Manager) -> None:
+    """Catches an index that lists a folder, or a name, that is not there."""
+    listed = [entry for entry in load_index().plugins if entry.package == example.name]
+    assert listed
+    for entry in listed:
+        assert (CHECKOUT / entry.source).resolve() == example
+        assert present.find(entry.kind, entry.name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("plugin", "relativistic-gan"), ("sampler", "churn"), ("dataset", "spirals")]
+)
+def test_it_passes_the_conformance_kit(kind: str, name: str, present: Manager, home: Path) -> None:
+    results = [perform(check, one) for one in subjects(kind, name) for check in checks(kind)]
+    assert [result for result in results if result.state == "failed"] == []
+    assert sum(result.state == "passed" for result in results) > len(results) / 2
+
+
+# -- the relativistic GAN
+
+
+@pytest.mark.usefixtures("path")
+def test_the_loss_is_the_papers() -> None:
+    """Against binary cross-entropy of the averaged discriminator, arXiv:1807.00734, section 4.2."""
+    model = importlib.import_module("zoo_relativistic_gan.model")
+    real, fake = torch.randn(9), torch.randn(9)
+    above, below = real - fake.mean(), fake - real.mean()
+    one, zero = torch.ones(9), torch.zeros(9)
+    bce = F.binary_cross_entropy_with_logits
+    torch.testing.assert_close(model.relativistic_loss(real, fake), (bce(above, one) + bce(below, zero)) / 2)
+    assert float(model.relativistic_loss(zero, zero)) == pytest.approx(math.log(2))
+    shifted = model.relativistic_loss(real + 5, fake + 5)
+    torch.testing.assert_close(shifted, model.relativistic_loss(real, fake))  # only differences count
+
+
+@pytest.mark.usefixtures("path")
+def test_real_data_teach_the_generator() -> None:
+    """Catches a generator's loss in which the real side is a constant: its scores bear a gradient."""
+    model = importlib.import_module("zoo_relativistic_gan.model")
+    real, fake = torch.randn(9, requires_grad=True), torch.randn(9, requires_grad=True)
+    model.relativistic_loss(fake, real).backward()
+    assert real.grad is not None
+    assert bool((real.grad > 0).all())  # less real is better for the generator
+    assert fake.grad is not None
+    assert bool((fake.grad < 0).all())
+
+
+# -- the sampler and the dataset
+
+
+def _unit(x: torch.Tensor, sigma: torch.Tensor, cond: Any = None) -> torch.Tensor:
+    return x / (1 + sigma**2)
+
+
+SIGMAS = torch.cat((torch.logspace(1, -2, 25, dtype=torch.float64), torch.zeros(1)))
+
+
+@pytest.mark.usefixtures("path")
+def test_without_churn_it_is_heuns_method() -> None:
+    churned = importlib.import_module("zoo_spirals.sampler").churned_heun
+    start = 10 * torch.randn(8, 2, dtype=torch.float64)
+    ours = churned(_unit, start, SIGMAS, noise=Seeds(0, range(8)), churn=0.0)
+    torch.testing.assert_close(ours, heun(_unit, start, SIGMAS, noise=Seeds(0, range(8))))
+
+
+@pytest.mark.usefixtures("path")
+def test_churn_keeps_each_levels_variance() -> None:
+    """Catches noise of the wrong size: at level s, data N(0, 1) have variance 1 + s^2 throughout."""
+    churned = importlib.import_module("zoo_spirals.sampler").churned_heun
+    noise = Seeds(0, range(4000))
+    start = noise.randn((1,)).double() * 101**0.5
+    seen: list[tuple[float, float]] = []
+
+    def watch(step: int, sigma: torch.Tensor, x: torch.Tensor, x0: torch.Tensor) -> None:
+        seen.append((float(sigma), float(x.var())))
+
+    churned(_unit, start, SIGMAS, noise=noise, callback=watch, churn=0.3)
+    assert max(sigma for sigma, _ in seen) == pytest.approx(10)  # never above what was trained
+    for sigma, variance in seen:
+        assert variance == pytest.approx(1 + sigma**2, rel=0.12)
+
+
+@pytest.mark.usefixtures("path")
+def test_the_density_is_a_mixture_along_the_arms() -> None:
+    """Against torch's mixture of many more, evenly spaced nodes."""
+    spirals = importlib.import_module("zoo_spirals.dataset")
+    t = (torch.arange(6000, dtype=torch.float64) + 0.5) / 6000
+    means = torch.cat([spirals.arm(t, torch.full_like(t, which)) for which in (0.0, 1.0)])
+    cov = spirals.STD**2 * torch.eye(2, dtype=torch.float64)
+    truth = MixtureSameFamily(
+        Categorical(torch.ones(len(means), dtype=torch.float64)), MultivariateNormal(means, cov)
+    )
+    x = means[::149] + 0.03
+    torch.testing.assert_close(spirals.Spirals().log_prob(x), truth.log_prob(x), atol=1e-5, rtol=0)
+
+
+def test_no_example_is_loaded_by_accident() -> None:
+    """Catches a test that leaves an example on the path: the kit would then find it installed."""
+    assert not [path for path in sys.path if "examples" in Path(path).parts and "zoo-plugin" in path]

@@ -1,0 +1,55 @@
+"""Verbs that share weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.argument("address", metavar="ADDRESS")
+@click.option("--private", is_flag=True, help="Make a new repository on the hub private.")
+@click.option(
+    "--license", "license_", default="", metavar="SPDX", help="Licence of the weights, for the card."
+)
+def push(run: str, address: str, private: bool, license_: str) -> None:
+    """Share a run's weights, config, figures and samples, with a model card.
+
+    zoo push runs/digits/vae/0123456789ab-s0 hf://user/name
+
+    zoo push runs/digits/vae/0123456789ab-s0 FOLDER
+
+    Weights go as safetensors. Paths of this machine, the command that was typed and the device stay here, and
+    a file in which something looks like a secret stops the push. Push to a FOLDER first to see what leaves.
+    """
+    from zoo_core.sharing.exchange import push as share
+
+    click.echo(share(run, address, private=private, license_=license_, say=_say))
+
+
+@click.command()
+@click.argument("address", metavar="ADDRESS")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Folder of the run; one among the runs if left out."
+)
+def pull(address: str, to: Path | None) -> None:
+    """Fetch shared weights as a run that sample and eval use like any other.
+
+    zoo pull hf://user/name
+
+    zoo pull hf://user/name@REVISION --to my-run
+
+    zoo pull FOLDER
+
+    Every file is checked against its sha256 in the manifest; pickles are refused. Figures that came with the
+    weights are kept in reported.json: they are not results until `zoo eval` has measured them here.
+    """
+    from zoo_core.sharing.exchange import pull as fetch
+
+    click.echo(str(fetch(address, to)))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

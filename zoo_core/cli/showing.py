@@ -1,0 +1,122 @@
+"""The verb that tells all there is to know of one name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from zoo_core.errors import NotFoundError
+from zoo_core.registry.index import IndexEntry, load_index
+from zoo_core.registry.manager import Entry, load_entry, manager
+
+KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), help="Where a name is more than one thing.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+def show(name: str, kind: str | None, json_: bool) -> None:
+    """One model: paper, published figures, licence, checkpoints, presets, and every option with its meaning.
+
+    A sampler, dataset, extractor or metric is shown where no model has the name; a model that registry.yaml
+    knows and that is not installed is shown as it stands there.
+    """
+    found = _find(name, kind)
+    if isinstance(found, IndexEntry):
+        facts = {"kind": found.kind, "installed": False, **_known(found)}
+    else:
+        facts = _facts(*found)
+    if json_:
+        click.echo(json.dumps(facts, indent=1, default=str))
+        return
+    for line in _lines(facts):
+        click.echo(line)
+
+
+def _find(name: str, kind: str | None) -> tuple[str, Entry] | IndexEntry:
+    """Return what a name means: installed, by kind in their order; or known to the index only."""
+    here = manager()
+    kinds = (kind,) if kind else KINDS
+    for one in kinds:
+        if any(entry.spec.name == name.rpartition(":")[2] for entry in here.entries(one)):
+            return one, here.find(one, name)
+    for one in kinds:
+        known = load_index().entry(name, one)
+        if known is not None and not any(f.distribution == known.package for f in here.failures):
+            return known
+    here.find(kinds[0], name)
+    raise NotFoundError(f"nothing is registered as {name!r}", "next: zoo list --all")
+
+
+def _known(entry: IndexEntry) -> dict[str, Any]:
+    """Return what the index knows beside the code."""
+    told = entry.model_dump(exclude={"kind", "package"}, exclude_defaults=True)
+    return {"distribution": entry.package, "install": entry.how_to_install, **told}
+
+
+def _facts(kind: str, entry: Entry) -> dict[str, Any]:
+    known = load_index().entry(entry.spec.name, kind)
+    known = known if known is not None and known.package == entry.distribution else None
+    facts = {"kind": kind, "installed": True} | entry.spec._asdict() | {"distribution": entry.distribution}
+    if known is not None:
+        facts |= {key: value for key, value in _known(known).items() if key not in facts or key == "paper"}
+    if hasattr(entry.spec, "config"):
+        facts |= _options(kind, entry)
+    return facts
+
+
+def _options(kind: str, entry: Entry) -> dict[str, Any]:
+    from zoo_core.config import options, type_name
+
+    config = load_entry(kind, entry, "config")
+    prefix = {"sampler": "sampler.", "dataset": "data."}.get(kind, "")
+    rows = [
+        {
+            "option": f"{prefix}{key}",
+            "type": type_name(info.annotation),
+            "default": info.default,
+            "meaning": info.description,
+        }
+        for key, info in options(config)
+        if key not in ("plugin", "name")
+    ]
+    presets = {key: preset.source for key, preset in getattr(config, "PRESETS", {}).items()}
+    return {"options": rows, "presets": presets} if kind == "plugin" else {"options": rows}
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    yield f"{facts['name']}: {facts['summary']}"
+    origin = f"from {facts['distribution']}"
+    origin += f", code {facts['target']}" if facts["installed"] else f", not installed: {facts['install']}"
+    yield " ".join(filter(None, (facts["kind"], facts.get("family")))) + f", {origin}"
+    yield from _paper(facts.get("paper"))
+    if facts.get("license"):
+        yield f"licence {facts['license']}"
+    if facts["kind"] == "plugin":
+        yield f"tasks: {', '.join(facts.get('tasks', ('unconditional',)))}"
+    for figure in facts.get("published", ()):
+        unread = "" if figure["read"] else "; passed on, the source was not read"
+        yield (
+            f"published: {figure['metric']} {figure['value']:g} on {figure['data']} "
+            f"({figure['protocol']}; {figure['source']}{unread})"
+        )
+    for weights in facts.get("weights", ()):
+        yield f"checkpoint: {weights['uri']} on {weights['data']}, sha256 {weights['sha256']}"
+    for key, source in facts.get("presets", {}).items():
+        yield f"preset={key}: {source}"
+    yield ""
+    for row in facts.get("options", ()):
+        yield f"{row['option']}={row['default']}  ({row['type']})"
+        yield f"    {row['meaning']}"
+
+
+def _paper(paper: Any) -> Iterator[str]:
+    if isinstance(paper, str) and paper:
+        yield f"paper {paper}"
+    elif paper:
+        where = f"arXiv:{paper['arxiv']}" if paper.get("arxiv") else paper.get("doi", "")
+        yield f"paper {paper['title']} ({', '.join(filter(None, (str(paper['year']), where)))})"

@@ -1,0 +1,120 @@
+"""Checks of a model's declaration and its options."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from zoo_core import strict_yaml
+from zoo_core.config import options
+from zoo_core.errors import UsageError, ZooError
+from zoo_core.registry.manager import manager
+from zoo_core.resolution import config_hash, plain, resolve
+from zoo_core.testing.results import Failed, NotApplicable
+
+if TYPE_CHECKING:
+    from zoo_core.testing.models import Model
+
+HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "torchvision", "timm", "torchmetrics")
+
+
+def is_declared_without_torch(model: Model) -> None:
+    """The module of hooks imports no torch, so that `zoo list` stays quick however many plugins there are."""
+    here = manager()
+    source = here.source("plugin", model.entry)
+    spec = getattr(source.module, "__spec__", None)
+    if spec is None or spec.origin is None:
+        raise NotApplicable("its hooks are no module on the path")
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import {spec.name}\n"
+        f"print(*({set(HEAVY)!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(
+            f"`import {spec.name}` fails in a fresh process: {done.stderr.strip().splitlines()[-1]}",
+            "the module of hooks must stand alone: specs and hookimpls only",
+        )
+    if done.stdout.strip():
+        raise Failed(
+            f"`import {spec.name}` imports {', '.join(sorted(done.stdout.split()))}",
+            "keep hookimpls and specs only in that module; a spec names its code as 'module:attribute'",
+        )
+
+
+def config_round_trips(model: Model) -> None:
+    """A resolved config, written as YAML and read again, is the same config with the same hash."""
+    config = model.config()
+    again = resolve(strict_yaml.parse(strict_yaml.dump(plain(config)), "config.yaml"))
+    if plain(again) != plain(config) or config_hash(again) != config_hash(config):
+        before, now = plain(config), plain(again)
+        changed = [key for key in before if before[key] != now.get(key)]
+        raise Failed(
+            f"{', '.join(changed)} changed when the config was written and read again",
+            "give options types that YAML has: numbers, strings, booleans, lists, mappings; no validator"
+            " may move a value that it has accepted",
+        )
+
+
+def _sections(kind: type[BaseModel], where: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    yield where, kind
+    for name, info in kind.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _sections(inner, f"{where}.{name}" if where else name)
+
+
+def unknown_keys_are_refused(model: Model) -> None:
+    """No section swallows a key that it has no option for: a misspelt option must never be ignored."""
+    for where, section in _sections(model.config_class):
+        try:
+            section.model_validate({"no_such_option": 1})
+        except ValidationError as error:
+            if any(problem["type"] == "extra_forbidden" for problem in error.errors()):
+                continue
+        raise Failed(
+            f"{where or 'its config'} ({section.__name__}) accepts no_such_option=1",
+            "extend zoo_core.config.Config, which forbids unknown keys, and do not change its model_config",
+        )
+    try:
+        model.config("model.no_such_option=1")
+    except ZooError:
+        return
+    raise Failed("model.no_such_option=1 is accepted", "do not override the validation of RunConfig")
+
+
+def options_are_described(model: Model) -> None:
+    """Every option has a sentence: it is what `zoo show` prints and what an error quotes."""
+    bare = [key for key, info in options(model.config_class) if not info.description]
+    if bare:
+        raise Failed(
+            f"no description: {', '.join(bare)}", 'write a docstring under the option: """Of the network."""'
+        )
+
+
+def presets_are_valid(model: Model) -> None:
+    """There is a preset `tiny` where anything is trained, and every preset resolves, on its own dataset."""
+    presets = model.config_class.PRESETS
+    trains = any(stage.phases for stage in model.trained.recipe.stages())
+    if trains and not {"tiny", f"tiny@{model.data}"} & set(presets):
+        raise Failed(
+            f"there is no preset 'tiny'; presets: {', '.join(presets) or 'none'}",
+            "add PRESETS = {'tiny': Preset({'train.steps': 50}, 'for tests')}: the kit trains with it",
+        )
+    installed = {entry.spec.name for entry in manager().entries("dataset")}
+    for key in presets:
+        name, _, data = key.partition("@")
+        if data and data not in installed:
+            continue
+        words = [f"plugin={model.name}", f"data={data or model.data}", f"preset={name}"]
+        try:
+            resolve(words)
+        except UsageError as error:
+            raise Failed(
+                f"preset {key!r}: {error}",
+                "a preset maps dotted options to values, as they are typed after `zoo run`",
+            ) from error
