@@ -318,7 +318,7 @@ def test_every_formula_has_its_code_and_the_code_says_so(page: str) -> None:
 
 
 def test_every_model_of_a_family_is_on_its_page() -> None:
-    pages = {"vae": "vae", "gan": "gan", "baseline": "baselines"}
+    pages = {"vae": "vae", "gan": "gan", "diffusion": "diffusion", "baseline": "baselines"}
     for entry in manager.manager().entries("plugin"):
         if entry.distribution == "genzoo" and entry.spec.family in pages:
             text = (DOCS / "families" / f"{pages[entry.spec.family]}.md").read_text()

@@ -24,7 +24,13 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn", "torch-fidelity": "torch_fidelity"}
+MODULES = {
+    "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "torch-fidelity": "torch_fidelity",
+}
 """Import names of the distributions whose own name is another."""
 
 
