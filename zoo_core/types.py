@@ -154,6 +154,7 @@ class Likelihood:
         k: importance samples of "iwae", steps of the chain of "vlb"; 1 elsewhere.
         dequantisation: "none" for a pmf over levels, "uniform" for a density (then a lower bound).
         calls: network calls spent per example.
+        variant: what tells it from another of the same kind by the same model, e.g. "uniform prior".
         note: what else moves the figure, e.g. "variance beta".
         kl: what the posterior says beyond the prior by part of the latent, (n,) nats each, where there is
             one: of the dimensions "z1", ..., of the levels "level 1", ....
@@ -164,13 +165,15 @@ class Likelihood:
     k: int = 1
     dequantisation: Literal["none", "uniform"] = "none"
     calls: int = 1
+    variant: str = ""
     note: str = ""
     kl: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The column's name: kind, with K for "iwae" and T for "vlb"."""
-        return f"{self.kind}-{self.k}" if self.kind in ("iwae", "vlb") else self.kind
+        """The column's name: kind, with K for "iwae" and T for "vlb", and the variant where there is one."""
+        counted = f"{self.kind}-{self.k}" if self.kind in ("iwae", "vlb") else self.kind
+        return f"{counted}, {self.variant}" if self.variant else counted
 
     @property
     def is_bound(self) -> bool:

@@ -79,7 +79,7 @@ def likelihoods(
                 )
             kl = {name: part.detach().double().cpu() for name, part in found.kl.items()}
             kept = replace(found, log_prob=found.log_prob.detach().double().cpu(), kl=kl)
-            parts.setdefault(f"{found.name} {found.note}", []).append(kept)
+            parts.setdefault(found.name, []).append(kept)
     every: dict[str, list[Likelihood]] = {}
     for theirs in gather(parts):
         for name, some in theirs.items():

@@ -263,14 +263,20 @@ class DiscreteAutoencoder(Recipe):
 
             return elbo
 
-        kinds = {"fitted prior": bound(self.log_prior), "uniform prior": bound(lambda codes: -uniform)}
+        kinds = {"": bound(self.log_prior), "uniform prior": bound(lambda codes: -uniform)}
         levels = self.data.levels
+        spread: Literal["none", "uniform"] = "none"
         if levels is not None and not self.output.discrete:
-            spread = {note: dequantised(elbo, x, levels, noise=noise) for note, elbo in kinds.items()}
-            return [
-                Likelihood(value, "elbo", dequantisation="uniform", calls=3, note=note)
-                for note, value in spread.items()
-            ]
-        if levels is not None:
-            check_levels(x, levels)
-        return [Likelihood(elbo(x), "elbo", calls=3, note=note) for note, elbo in kinds.items()]
+            spread = "uniform"
+            found = {variant: dequantised(elbo, x, levels, noise=noise) for variant, elbo in kinds.items()}
+        else:
+            if levels is not None:
+                check_levels(x, levels)
+            found = {variant: elbo(x) for variant, elbo in kinds.items()}
+        note = {"": "fitted prior"}
+        return [
+            Likelihood(
+                value, "elbo", dequantisation=spread, calls=3, variant=variant, note=note.get(variant, "")
+            )
+            for variant, value in found.items()
+        ]

@@ -187,10 +187,11 @@ def test_the_bound_is_one() -> None:
             [made.log_likelihood(x, made.vectors(c.expand(8, -1)).double()) for c in codes], 1
         )
         uniform = torch.full((9,), -2 * math.log(3), dtype=torch.float64)
-        priors = {"fitted prior": made.log_prior(codes), "uniform prior": uniform}
-        found = {found.note: found for found in made.likelihoods(x, noise=Seeds(0, range(8)), k=1)}
+        priors = {"elbo": made.log_prior(codes), "elbo, uniform prior": uniform}
+        found = {found.name: found for found in made.likelihoods(x, noise=Seeds(0, range(8)), k=1)}
     assert isinstance(made, HasLikelihood)
-    assert list(found) == ["fitted prior", "uniform prior"]
+    assert list(found) == list(priors)
+    assert found["elbo"].note == "fitted prior"
     for name, prior in priors.items():
         exact = torch.logsumexp(given + prior, 1)
         assert float(exact.exp().sum()) == pytest.approx(1, abs=1e-9)
