@@ -136,6 +136,25 @@ def test_kernel_distance_is_its_definition_on_whole_sets(rng):
     assert ours == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("subsets", [2, 40])
+def test_kernel_distance_is_torchmetrics_own(rng, subsets):
+    # catches other subsets than a library draws at the same seed, with one table of pairs or one a subset
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    from zoo_eval.identity import Identity, repeatable
+
+    real, fake = (
+        torch.randn(300, 6, generator=rng).double(),
+        0.5 + torch.randn(280, 6, generator=rng).double(),
+    )
+    with repeatable():
+        metric = KernelInceptionDistance(Identity(6), subsets=subsets, subset_size=50)
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+        expected = [float(value) for value in metric.compute()]
+    assert kernel_distance(real, fake, subsets=subsets, subset_size=50) == pytest.approx(expected, rel=1e-9)
+
+
 def test_kernel_distance_is_unbiased(rng):
     # catches diagonals left in the sums: between equal laws the mean over many draws is 0, some below
     draws = torch.tensor(
