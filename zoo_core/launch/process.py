@@ -61,16 +61,24 @@ def shell_status(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
 
 
+STOP = ".stop"
+"""In a job's folder: a file by which a launcher on another node asks the job to save and end."""
+
+
 def run_to_end(module: str, words: Sequence[str], log: str, env: Mapping[str, str], cwd: str) -> int:
     """Start a job's process and return its status as a shell gives it; what ray and submitit call elsewhere.
 
-    An interrupt is handed on as SIGTERM, so that the job saves before it ends; an exit is too, and then goes
-    on: by one, submitit puts a preempted job back into its queue.
+    A file `STOP` beside the log is handed on as SIGTERM, once, so that the job saves before it ends. So is an
+    interrupt, and an exit, which then goes on: by one, submitit puts a preempted job back into its queue.
     """
+    stop = Path(log).parent / STOP
     child = start(module, words, Path(log), env, Path(cwd))
     try:
-        while child.poll() is None:  # a blocking wait would not hear ray's interrupt
+        while child.poll() is None:  # a blocking wait would hear nothing
             time.sleep(POLL_S)
+            if stop.exists():
+                child.terminate()
+                break
     except BaseException as error:
         child.terminate()
         child.wait()

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.launch.jobs import Job
-from zoo_core.launch.process import run_to_end, zoo_environment
+from zoo_core.launch.process import STOP, run_to_end, zoo_environment
 
 KNOWN = ("num_cpus", "num_gpus", "memory")
 
@@ -51,8 +51,10 @@ class Ray:
 
     def start(self, job: Job) -> Task:
         job.folder.mkdir(parents=True, exist_ok=True)
+        stop = job.log.parent / STOP
+        stop.unlink(missing_ok=True)
         ref = self._task.remote(job.module, job.words, str(job.log), zoo_environment(), str(Path.cwd()))
-        return Task(self._ray, ref)
+        return Task(self._ray, ref, stop)
 
     def close(self) -> None:
         self._ray.shutdown()
@@ -73,8 +75,8 @@ def _numbers(resources: Mapping[str, str]) -> dict[str, float]:
 class Task:
     """A job as a ray task; a worker that dies counts as killed."""
 
-    def __init__(self, ray: Any, ref: Any) -> None:
-        self._ray, self._ref = ray, ref
+    def __init__(self, ray: Any, ref: Any, stop: Path) -> None:
+        self._ray, self._ref, self._stop = ray, ref, stop
 
     def poll(self) -> int | None:
         if not self._ray.wait([self._ref], timeout=0)[0]:
@@ -89,8 +91,7 @@ class Task:
             return 137
 
     def stop(self) -> None:
-        with contextlib.suppress(ValueError, self._ray.exceptions.RayError):
-            self._ray.cancel(self._ref)
+        self._stop.touch()  # ray's own interrupt of a task that runs is lost at times
 
     def kill(self) -> None:
         with contextlib.suppress(ValueError, self._ray.exceptions.RayError):
