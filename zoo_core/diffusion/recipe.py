@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import Config, OptimizerConfig
-from zoo_core.data.loading import dequantise
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
 from zoo_core.diffusion.prediction import Prediction, like
@@ -139,12 +138,6 @@ class DiffusionRecipe(Recipe):
     def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
         """Return n of the schedule's times, as training draws them; the family's."""
         raise NotImplementedError(f"{type(self).__name__}.levels")
-
-    def dequantised(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Return pictures spread over their levels' bins: a density of bare levels would be a comb."""
-        if self.data.levels is None:
-            return x
-        return dequantise(x, self.data.levels, torch.rand(x.shape, generator=rng, device=x.device))
 
     def condition(self, batch: Batch, rng: torch.Generator) -> Cond | None:
         """Return what the network is told in training: the task's condition, hidden from a share of rows."""
