@@ -164,7 +164,9 @@ def _chosen(
         mistakes.append(error)
         return config
     options: type[Config] = load_entry(kind, found, "config")
-    kept = default.model_dump() if isinstance(default, options) else {}
+    # A model's own choice of sampler may have more options than the one that was asked for instead.
+    fields = options.model_fields if isinstance(default, options) else {}
+    kept = {key: value for key, value in default.model_dump().items() if key in fields}
     inner = options(**(kept | {"name": name}))
     field = config.model_fields[section]
     return create_model(  # type: ignore[call-overload]

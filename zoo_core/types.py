@@ -31,6 +31,7 @@ class DataInfo:
         classes: number of classes, 0 where there are no labels.
         vocabulary: number of caption tokens, the padding counted; 0 where there are no captions.
         caption_length: tokens of every caption, padding included; 0 where there are no captions.
+        image_channels: of the picture that an example is conditioned on; 0 where there is none.
         task: what this run models of the data: x alone, or x given labels, captions or pictures. A batch
             holds all that the dataset has, whatever the task.
     """
@@ -41,6 +42,7 @@ class DataInfo:
     classes: int = 0
     vocabulary: int = 0
     caption_length: int = 0
+    image_channels: int = 0
     task: Task = "unconditional"
 
     @property
@@ -93,17 +95,26 @@ class Batch:
     """One batch of training data on the device.
 
     Attributes:
-        x: what is modelled, (n, *shape) float in [-1, 1]; (a, b) where the task is unpaired or views.
+        x: what is modelled, (n, *shape) float in [-1, 1]; of an unpaired task the domain translated to.
         cond: labels, captions, source pictures; its fields are None where the data have none.
         index: (n,) int64, row in the training split.
+        second: where examples come in couples, the other of each: another view of the same thing (views),
+            or an example of the domain translated from, of no relation to x (unpaired); shaped like x, but
+            for its channels. None elsewhere.
     """
 
     x: Tensor
     cond: Cond
     index: Tensor
+    second: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __getitem__(self, rows: Any) -> Batch:
+        """Return the chosen rows (a mask, a slice or an index)."""
+        second = None if self.second is None else self.second[rows]
+        return Batch(self.x[rows], self.cond[rows], self.index[rows], second)
 
 
 @dataclass(frozen=True)

@@ -12,25 +12,25 @@ generator. The optimiser has no momentum, which the paper found to matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator, init_weights
 from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
-from zoo_core.training.recipe import Phase, Recipe, Stage
-from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
+from zoo_core.training.recipe import AfterStep
+from zoo_core.types import DataInfo
+from zoo_gan.game import Game, GameModel, GameOptim
+from zoo_gan.losses import WASSERSTEIN
 
 
-class WGANModel(Config):
+class WGANModel(GameModel):
     """The two networks and their game."""
 
-    latent_dim: int = Field(8, ge=1)
-    """Dimensions of the generator's latent z."""
     generator_width: int = Field(64, ge=1)
     """Channels beside the picture; each layer away from it has twice as many."""
     hidden: int = Field(256, ge=0)
@@ -49,7 +49,7 @@ class WGANModel(Config):
     """c: after each of its updates the critic's weights are clipped to [-c, c]."""
 
 
-class WGANOptim(Config):
+class WGANOptim(GameOptim):
     """One optimiser a network, without momentum."""
 
     critic: OptimizerConfig = OptimizerConfig(kind="rmsprop", lr=5e-5)
@@ -98,74 +98,30 @@ class WGANConfig(RunConfig):
     """Training."""
 
 
-def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Return -(E[f(x)] - E[f(g(z))]), whose minimum over the critic is -K W; scores (n,)."""
-    return fake.mean() - real.mean()
-
-
-def generator_loss(fake: Tensor) -> Tensor:
-    """Return -E[f(g(z))]; scores (n,)."""
-    return -fake.mean()
-
-
-class WGAN(Recipe):
-    """A generator and a critic in alternation."""
+class WGAN(Game):
+    """A generator and a critic whose weights are clipped."""
 
     def __init__(self, config: WGANConfig, data: DataInfo) -> None:
-        super().__init__()
-        self.config = config
         model = config.model
-        self.generator: nn.Module
-        self.critic: nn.Module
+        generator: nn.Module
+        critic: nn.Module
         if data.is_image:
-            self.generator = DCGANGenerator(
+            generator = DCGANGenerator(
                 model.latent_dim, data.shape, model.generator_width, model.generator_norm, model.hidden
             )
-            self.critic = DCGANCritic(data.shape, model.critic_width, model.critic_norm)
+            critic = DCGANCritic(data.shape, model.critic_width, model.critic_norm)
         else:
-            self.generator = PerceptronGenerator(model.latent_dim, data.shape, model.generator_width)
-            self.critic = PerceptronCritic(data.shape, model.critic_width)
+            generator = PerceptronGenerator(model.latent_dim, data.shape, model.generator_width)
+            critic = PerceptronCritic(data.shape, model.critic_width)
+        super().__init__(config, data, generator, critic, WASSERSTEIN)
         if model.init == "dcgan":
             self.apply(init_weights)
 
-    def stages(self) -> Sequence[Stage]:
-        config = self.config
-        critic = Phase(
-            "critic",
-            self.critic_phase,
-            updates=[self.critic],
-            optimizer="critic",
-            repeat=config.model.n_critic,
-            after_step=self.clip_critic,
-        )
-        generator = Phase("generator", self.generator_phase, updates=[self.generator], optimizer="generator")
-        return [
-            Stage(
-                "adversarial",
-                [critic, generator],
-                {"critic": config.optim.critic, "generator": config.optim.generator},
-                ema={"generator": config.train.ema},
-            )
-        ]
-
-    def latents(self, n: int, context: Context) -> Tensor:
-        device = context.rng.device
-        return torch.randn(n, self.config.model.latent_dim, generator=context.rng, device=device)
-
-    def critic_phase(self, batch: Batch, context: Context) -> Loss:
-        with torch.no_grad():
-            fake = self.generator(self.latents(len(batch), context))
-        loss = critic_loss(self.critic(batch.x), self.critic(fake))
-        return Loss(loss, log={"score_gap": -loss.detach()})
-
-    def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        return Loss(generator_loss(self.critic(self.generator(self.latents(len(batch), context)))))
+    def after_critic(self) -> AfterStep:
+        return self.clip_critic
 
     def clip_critic(self, sums: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> None:
         """Clip every weight of the critic to [-c, c]."""
         c = self.config.model.clip
         torch._foreach_clamp_min_(list(self.critic.parameters()), -c)
         torch._foreach_clamp_max_(list(self.critic.parameters()), c)
-
-    def sample(self, request: SampleRequest) -> Samples:
-        return Samples(self.generator(request.noise.randn((self.config.model.latent_dim,))))

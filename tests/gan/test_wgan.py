@@ -16,7 +16,9 @@ from zoo_core.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.training.harness import Harness
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
-from zoo_gan.wgan import WGAN, WGANConfig, critic_loss, generator_loss
+from zoo_gan.losses import wasserstein_critic as critic_loss
+from zoo_gan.losses import wasserstein_generator as generator_loss
+from zoo_gan.wgan import WGAN, WGANConfig
 
 POINTS = DataInfo("points", (2,), None)
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)

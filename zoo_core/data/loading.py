@@ -73,6 +73,24 @@ class Redrawn(Protocol):
         ...
 
 
+@runtime_checkable
+class Paired(Protocol):
+    """A split whose examples are each conditioned on a picture of their own."""
+
+    def sources(self, index: Tensor) -> Tensor:
+        """Return the pictures that these rows are conditioned on: uint8 levels (n, C', H, W)."""
+        ...
+
+
+@runtime_checkable
+class Coupled(Protocol):
+    """A split learnt from in couples: two views of one thing, or an example of each of two domains."""
+
+    def couples(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the couples that these rows begin, (first, second), each stored like `rows(index)`."""
+        ...
+
+
 @dataclass
 class Resident:
     """A split that fits in memory; `to` moves it to the training device, where it is indexed without a copy.
@@ -189,24 +207,34 @@ class TrainData:
             epoch += 1
             index = torch.cat((index, self._permutation(epoch)[: size - len(index)]))
         self.drawn += size
-        rows = share(size, of)
-        return self._batch(index[rows.start : rows.stop], rows, size)
+        return self._batch(index, share(size, of))
 
-    def _batch(self, index: Tensor, share_of: range, size: int) -> Batch:
-        """Return the rows that are this process's share of the last batch of `size`."""
-        if not isinstance(self.split, Redrawn):
-            return self.batch(index)
-        rng = generator(self.seed, "redraw", self.drawn, device=index.device)
-        u = torch.rand((size, *self.info.shape), generator=rng, device=index.device)
-        return self._as_batch(self.split.redraw(index, u[share_of.start : share_of.stop]), index)
+    def _batch(self, index: Tensor, own: range) -> Batch:
+        """Return this process's own share of the last batch, whose rows are `index`.
+
+        What is random is drawn for the whole batch: no example depends on how many processes there are.
+        """
+        rows = slice(own.start, own.stop)
+        if isinstance(self.split, Redrawn):
+            rng = generator(self.seed, "redraw", self.drawn, device=index.device)
+            u = torch.rand((len(index), *self.info.shape), generator=rng, device=index.device)
+            return self._as_batch(self.split.redraw(index[rows], u[rows]), index[rows])
+        if isinstance(self.split, Coupled):
+            rng = generator(self.seed, "couple", self.drawn, device=index.device)
+            first, second = self.split.couples(index, rng)
+            return self._as_batch(first[rows], index[rows], second[rows])
+        return self.batch(index[rows])
 
     def batch(self, index: Tensor) -> Batch:
-        """Return the examples of these rows as a Batch."""
+        """Return the examples of these rows as a Batch; of couples, each row's first."""
         return self._as_batch(self.split.rows(index), index)
 
-    def _as_batch(self, x: Tensor, index: Tensor) -> Batch:
+    def _as_batch(self, rows: Tensor, index: Tensor, second: Tensor | None = None) -> Batch:
         cond = conds(self.split, index).to(self.device)
-        return Batch(x=self.to_model(x), cond=cond, index=index.to(self.device))
+        if isinstance(self.split, Paired):
+            cond = replace(cond, image=self.to_model(self.split.sources(index)))
+        other = None if second is None else self.to_model(second)
+        return Batch(self.to_model(rows), cond, index.to(self.device), other)
 
     def to_model(self, rows: Tensor) -> Tensor:
         """Return stored rows as a model sees them: floats on the device, pictures in [-1, 1]."""

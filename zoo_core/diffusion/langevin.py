@@ -2,8 +2,9 @@
 
 The step is given as a share of the level's variance, a = step sigma^2, as Song and Ermon's alpha_i =
 epsilon sigma_i^2 / sigma_min^2 is with step = epsilon / sigma_min^2. Since sigma^2 score(x) = x0 - x, a step
-reads x <- x + step (x0 - x) + sigma sqrt(2 step) z: scale-free. The paper writes a / 2 and sqrt(a); its
-authors' code, and this module, write a and sqrt(2 a).
+reads x <- x + step (x0 - x) + sigma sqrt(2 step) z: scale-free. So the lecture writes it, and the paper's
+authors' code runs it; the paper itself writes a / 2 and sqrt(a), which is the same with half the step
+(`convention`).
 
 A step of finite length settles at a variance that is too large: of a unit Gaussian, 1 / (1 - a / 2).
 """
@@ -15,6 +16,7 @@ import math
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.options import Convention
 from zoo_core.interfaces import Denoiser, Trace
 from zoo_core.seeds import Seeds
 
@@ -22,6 +24,11 @@ from zoo_core.seeds import Seeds
 def _move(x: Tensor, x0: Tensor, sigma: float, step: float, noise: Seeds) -> Tensor:
     """Return x after one step of length step * sigma^2 along the score (x0 - x) / sigma^2."""
     return x + step * (x0 - x) + sigma * math.sqrt(2 * step) * noise.randn(x.shape[1:])
+
+
+def _length(step: float, convention: Convention) -> float:
+    """Return a / sigma^2 of x + a score + sqrt(2 a) z; the paper's x + (a / 2) score + sqrt(a) z is half it."""
+    return step if convention == "lecture" else step / 2
 
 
 def langevin(
@@ -33,6 +40,7 @@ def langevin(
     callback: Trace | None = None,
     step: float = 0.1,
     level: float = 0.2,
+    convention: Convention = "lecture",
 ) -> Tensor:
     """Run Langevin dynamics at one level, one call a step of the grid; the last call denoises.
 
@@ -42,14 +50,16 @@ def langevin(
     Args:
         step: share of the level's variance, in (0, 1].
         level: sigma.
+        convention: what a step of that length is.
     """
+    length = _length(step, convention)
     at = torch.tensor(level, dtype=sigmas.dtype, device=x.device)
     last = len(sigmas) - 2
     for i in range(last + 1):
         x0 = denoise(x, at)
         if callback is not None:
             callback(i, at, x, x0)
-        x = x0 if i == last else _move(x, x0, level, step, noise)
+        x = x0 if i == last else _move(x, x0, level, length, noise)
     return x
 
 
@@ -62,6 +72,8 @@ def annealed_langevin(
     callback: Trace | None = None,
     step: float = 0.12,
     repeats: int = 8,
+    convention: Convention = "lecture",
+    clean: bool = True,
 ) -> Tensor:
     """Run Langevin dynamics at each level in turn: repeats calls a level, then one that denoises.
 
@@ -71,7 +83,10 @@ def annealed_langevin(
     Args:
         step: share of the level's variance, in (0, 1].
         repeats: T of the paper.
+        convention: what a step of that length is.
+        clean: make the last call; without it, as in the paper, the noise of the least level stays.
     """
+    length = _length(step, convention)
     numbers = sigmas.tolist()
     levels = sigmas.to(x.device)
     last = len(numbers) - 2
@@ -80,7 +95,9 @@ def annealed_langevin(
             x0 = denoise(x, levels[i])
             if callback is not None:
                 callback(i, levels[i], x, x0)
-            x = _move(x, x0, numbers[i], step, noise)
+            x = _move(x, x0, numbers[i], length, noise)
+    if not clean:
+        return x
     x0 = denoise(x, levels[last])
     if callback is not None:
         callback(last, levels[last], x, x0)

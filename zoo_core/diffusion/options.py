@@ -9,6 +9,10 @@ from pydantic import Field
 from zoo_core.config import SampleConfig, SamplerConfig
 
 
+Convention = Literal["lecture", "paper"]
+"""Of a Langevin step of length a: x + a score + sqrt(2 a) z, or x + (a / 2) score + sqrt(a) z."""
+
+
 class GuidedSampleConfig(SampleConfig):
     """How samples are drawn."""
 
@@ -32,6 +36,8 @@ class LangevinConfig(SamplerConfig):
     """Length of a step, as a share of the level's variance."""
     level: float = Field(0.2, gt=0)
     """The level, sigma: lower ones blur the data less and take longer, in proportion to 1 / sigma^2."""
+    convention: Convention = "lecture"
+    """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
 
 
 class AnnealedLangevinConfig(SamplerConfig):
@@ -41,6 +47,10 @@ class AnnealedLangevinConfig(SamplerConfig):
     """Length of a step, as a share of the level's variance: epsilon / sigma_min^2 of the paper."""
     repeats: int = Field(8, ge=1)
     """Steps at each level: T of the paper."""
+    convention: Convention = "lecture"
+    """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
+    clean: bool = True
+    """Denoise once at the end; without, as in the paper, samples keep the noise of the least level."""
 
 
 class PredictorCorrectorConfig(SamplerConfig):

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import Config, OptimizerConfig
+from zoo_core.data.loading import dequantise
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
 from zoo_core.diffusion.prediction import Prediction, like
@@ -139,6 +140,17 @@ class DiffusionRecipe(Recipe):
         """Return n of the schedule's times, as training draws them; the family's."""
         raise NotImplementedError(f"{type(self).__name__}.levels")
 
+    def training_x(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Return the data as the network learns them, like batch.x.
+
+        Levels that are continuous have a probability flow, so a density, and that of bare pixel levels is
+        not bounded: there pictures are spread over their levels' bins, anew at each step.
+        """
+        if self.data.levels is None or self.schedule.levels is not None:
+            return batch.x
+        noise = torch.rand(batch.x.shape, generator=rng, device=batch.x.device)
+        return dequantise(batch.x, self.data.levels, noise)
+
     def condition(self, batch: Batch, rng: torch.Generator) -> Cond | None:
         """Return what the network is told in training: the task's condition, hidden from a share of rows."""
         task = self.data.task
@@ -154,7 +166,8 @@ class DiffusionRecipe(Recipe):
         label = batch.cond.label
         assert self.classifier is not None
         assert label is not None
-        x0, rng = batch.x, context.rng
+        rng = context.rng
+        x0 = self.training_x(batch, rng)
         t = self.levels(len(x0), rng, x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         x = like(self.schedule.alpha(t), x0) * x0 + like(self.schedule.sigma(t), x0) * eps

@@ -37,6 +37,16 @@ HEUN = SamplerSpec(
     paper="arXiv:2206.00364",
 )
 
+ANNEALED_LANGEVIN = SamplerSpec(
+    name="annealed-langevin",
+    target=_LANGEVIN("annealed_langevin"),
+    grid=_GRID("geometric"),
+    steps=60,
+    config=_OPTIONS("AnnealedLangevinConfig"),
+    summary="Langevin dynamics down a ladder of levels, sampler.repeats calls each",
+    paper="arXiv:1907.05600",
+)
+
 SAMPLERS: list[SamplerSpec] = [
     SamplerSpec(
         name="ddpm",
@@ -99,15 +109,7 @@ SAMPLERS: list[SamplerSpec] = [
         summary="Langevin dynamics at one level; keeps the weights of distant modes wrong",
         paper="arXiv:1907.05600",
     ),
-    SamplerSpec(
-        name="annealed-langevin",
-        target=_LANGEVIN("annealed_langevin"),
-        grid=_GRID("geometric"),
-        steps=60,
-        config=_OPTIONS("AnnealedLangevinConfig"),
-        summary="Langevin dynamics down a ladder of levels, sampler.repeats calls each",
-        paper="arXiv:1907.05600",
-    ),
+    ANNEALED_LANGEVIN,
     SamplerSpec(
         name="pf-ode",
         target="zoo_core.diffusion.flow:pf_ode",

@@ -278,7 +278,7 @@ class Harness:
         losses: list[tuple[float, Loss]] = []
         for start in range(0, len(batch), size):
             rows = slice(start, start + size)
-            piece = Batch(batch.x[rows], batch.cond[rows], batch.index[rows])
+            piece = batch[rows]
             share = len(piece) / whole
             with self._autocast():
                 loss = phase.loss(piece, context)
