@@ -190,6 +190,14 @@ class EvalConfig(Config):
     """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Importance samples of the IWAE bound."""
+    ode_probe: Literal["auto", "rademacher", "gaussian", "exact", "none"] = "auto"
+    """Divergence of the probability flow, in the likelihood of a denoiser of continuous levels: Hutchinson's
+    probes, or exact, at a pass for each dimension. auto is exact for points and rademacher for pictures; none
+    leaves this likelihood out."""
+    ode_probes: int = Field(1, ge=1, le=1000)
+    """Probes that Hutchinson's estimate averages over."""
+    ode_tolerance: float = Field(1e-4, gt=0, lt=1)
+    """Of a step of the probability flow's solver, relative and absolute."""
     batch_size: int = Field(500, ge=1)
     """Pictures in one pass of the extractor; figures do not depend on it."""
     baselines: bool = True

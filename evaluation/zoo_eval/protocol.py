@@ -10,13 +10,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, nearest
 from zoo_core.interfaces import Extractor
 from zoo_core.types import DataInfo
+
+Probe = Literal["rademacher", "gaussian", "exact", "none"]
 
 METRICS_VERSION = 2
 """Of this package's own arithmetic; raised when a figure would change on the same pictures."""
@@ -47,6 +49,7 @@ class Protocol:
         kid_subsets, kid_subset_size: random subsets that the kernel distance is averaged over.
         memorisation_n: samples held against their nearest neighbours.
         likelihood_split, likelihood_n, iwae_k: examples of the likelihood, and importance samples.
+        ode_probe, ode_probes, ode_tolerance: of the likelihood by the probability flow, where a model has one.
         metrics_version: METRICS_VERSION.
     """
 
@@ -76,6 +79,9 @@ class Protocol:
     checkpoint: str = "last"
     memorisation_n: int = 10_000
     likelihood_split: str = "test"
+    ode_probe: Probe = "rademacher"
+    ode_probes: int = 1
+    ode_tolerance: float = 1e-4
     metrics_version: int = METRICS_VERSION
 
     @property
@@ -163,6 +169,13 @@ def check_plan(config: EvalConfig, info: DataInfo) -> None:
         )
 
 
+def probe_of(config: EvalConfig, info: DataInfo) -> Probe:
+    """Return how the divergence of a probability flow is had: as asked, or exactly where dimensions are few."""
+    if config.ode_probe != "auto":
+        return config.ode_probe
+    return "rademacher" if info.is_image else "exact"
+
+
 def make_protocol(
     config: EvalConfig, dataset: Dataset, extractor: Extractor, judge: str = "none"
 ) -> Protocol:
@@ -203,6 +216,9 @@ def make_protocol(
         kid_subset_size=min(chosen.kid_subset_size, chosen.n_generated, n_reference),
         likelihood_n=min(chosen.likelihood_n, len(dataset.test)),
         iwae_k=config.iwae_k,
+        ode_probe=probe_of(config, dataset.info),
+        ode_probes=config.ode_probes,
+        ode_tolerance=config.ode_tolerance,
         spatial=getattr(extractor, "spatial", "none"),
         judge=judge,
         memorisation_n=min(10_000, chosen.n_generated),

@@ -194,6 +194,9 @@ def _scored_as(result: Mapping[str, Any], folder: Path) -> Any:
         "eval.extractor": fields.get("extractor"),
         "eval.weights": fields.get("weights"),
         "eval.iwae_k": fields.get("iwae_k"),
+        "eval.ode_probe": fields.get("ode_probe"),
+        "eval.ode_probes": fields.get("ode_probes"),
+        "eval.ode_tolerance": fields.get("ode_tolerance"),
     }
     given = {key: value for key, value in asked.items() if value is not None}
     return resolve({"config": str(folder), **given})

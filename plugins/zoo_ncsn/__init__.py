@@ -11,4 +11,14 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookimpl
 def zoo_plugins() -> list[PluginSpec]:
-    return []
+    return [
+        PluginSpec(
+            name="ncsn",
+            family="diffusion",
+            target="zoo_ncsn.ncsn:NCSN",
+            config="zoo_ncsn.ncsn:NCSNConfig",
+            summary="Score network on a ladder of noise levels, sampled by annealed Langevin dynamics",
+            paper="arXiv:1907.05600",
+            tasks=("unconditional", "class", "text"),
+        )
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from copy import copy
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
 from zoo_core.diffusion.prediction import Prediction, like, to_x0
 from zoo_core.diffusion.schedule import NoiseSchedule
+from zoo_core.interfaces import Denoiser
 from zoo_core.types import Cond
 
 
@@ -24,6 +26,15 @@ class CountsCalls(Protocol):
     """A denoiser that counts its network's calls; one that calls twice (guidance) counts two."""
 
     calls: int
+
+
+@runtime_checkable
+class Clips(Protocol):
+    """A denoiser that clamps x0 for the sake of samples; a density is that of its unclipped self."""
+
+    def unclipped(self) -> Denoiser:
+        """Return the same model without the clamp."""
+        ...
 
 
 class SigmaDenoiser:
@@ -64,6 +75,12 @@ class SigmaDenoiser:
     def alpha(self, sigma: Tensor) -> Tensor:
         """Return the signal's coefficient at level sigma, like sigma."""
         return self.schedule.alpha_of(sigma)
+
+    def unclipped(self) -> Self:
+        """Return the same network and schedule without the clamp."""
+        plain = copy(self)
+        plain.clip_x0 = False
+        return plain
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
         """Return E[x0 | x], like x: x (n, *shape) at level sigma, a scalar or (n,)."""

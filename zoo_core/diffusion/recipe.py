@@ -55,6 +55,11 @@ CLASSIFIER_SHARE = 0.25
 """Of the run's steps, for the classifier's stage."""
 
 
+def _unit(x: Tensor, sigma: Tensor) -> Tensor:
+    """Return x0 + sigma eps at unit variance: alpha x where a schedule preserves variance."""
+    return x * (1 + sigma**2).rsqrt()
+
+
 class DiffusionRecipe(Recipe):
     """A network of noisy data in sigma-space.
 
@@ -65,6 +70,8 @@ class DiffusionRecipe(Recipe):
         net: called as net(x, t, cond).
         sampler: what samples are drawn with unless another is asked for.
         prediction: what the network says.
+        time_scale: factor on the schedule's time in a classifier of noisy data: 1 for steps of a chain, 1000
+            for times in [0, 1].
 
     Raises:
         UsageError: for a classifier or guidance where there is nothing to guide by.
@@ -78,6 +85,7 @@ class DiffusionRecipe(Recipe):
         net: nn.Module,
         sampler: SamplerSpec,
         prediction: Prediction = "eps",
+        time_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.config = config
@@ -86,17 +94,17 @@ class DiffusionRecipe(Recipe):
         self.net = net
         self.default_sampler = sampler
         self.prediction: Prediction = prediction
-        self.classifier = self._classifier() if config.model.classifier else None
+        self.classifier = self._classifier(time_scale) if config.model.classifier else None
         self._check_guidance()
 
-    def _classifier(self) -> nn.Module:
+    def _classifier(self, time_scale: float) -> nn.Module:
         if not self.data.classes:
             raise UsageError(
                 f"model.classifier=true and {self.data.name!r} has no classes", "expected: labelled data"
             )
         if self.data.is_image:
-            return PictureClassifier(self.data, self.config.model.channels)
-        return PointClassifier(self.data, self.config.model.width)
+            return PictureClassifier(self.data, self.config.model.channels, time_scale)
+        return PointClassifier(self.data, self.config.model.width, time_scale)
 
     def _check_guidance(self) -> None:
         sample, task = self.config.sample, self.data.task
@@ -170,8 +178,8 @@ class DiffusionRecipe(Recipe):
         x0 = self.training_x(batch, rng)
         t = self.levels(len(x0), rng, x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
-        x = like(self.schedule.alpha(t), x0) * x0 + like(self.schedule.sigma(t), x0) * eps
-        logits = self.classifier(x, t)
+        ratio = like(self.schedule.sigma(t) / self.schedule.alpha(t), x0)
+        logits = self.classifier(_unit(x0 + ratio * eps, ratio), t)
         right = (logits.argmax(1) == label).float().mean()
         loss = F.cross_entropy(logits, label)
         return Loss(loss, log={"loss": loss.detach(), "accuracy": right.detach()})
@@ -192,8 +200,7 @@ class DiffusionRecipe(Recipe):
         classifier = self.classifier
 
         def logits(x: Tensor, sigma: Tensor) -> Tensor:
-            alpha = like(self.schedule.alpha_of(sigma), x)
-            return classifier(alpha * x, self.schedule.t_of(sigma).expand(len(x)))
+            return classifier(_unit(x, like(sigma, x)), self.schedule.t_of(sigma).expand(len(x)))
 
         return logits
 

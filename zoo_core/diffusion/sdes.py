@@ -8,14 +8,28 @@ T_MIN, in training and in sampling alike (the paper samples VP from 1e-3 and VE 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.errors import UsageError
 
 T_MIN = 1e-5
 """The least time: Song et al. 2021, appendix C."""
+
+
+class SDE(NoiseSchedule, Protocol):
+    """A noise schedule that is a linear SDE, dx = f(t) x dt + g(t) dw."""
+
+    def f(self, t: Tensor) -> Tensor:
+        """Return the drift's coefficient at times t, like t."""
+        ...
+
+    def g2(self, t: Tensor) -> Tensor:
+        """Return the squared diffusion coefficient at times t, like t."""
+        ...
 
 
 class _Linear:
