@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from zoo_core.errors import UsageError, ZooError, nearest
@@ -120,6 +120,12 @@ class OptimizerConfig(Config):
     lr_mult: dict[str, float] = {}
     """Factor on lr by prefix of the parameter's name in the recipe, e.g. {generator.mapping: 0.01}."""
 
+    @field_validator("lr_mult", mode="before")
+    @classmethod
+    def _by_dotted_name(cls, given: Any) -> Any:
+        # Options are laid over one another by dotted keys, which takes a parameter's name apart.
+        return flatten(given) if isinstance(given, Mapping) else given
+
 
 class TrainConfig(Config):
     """How long and how a model is trained."""
@@ -165,9 +171,9 @@ class DataConfig(Config):
     task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = ""
     """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
-    source: Literal["edges", "lowres", "mask", "grey"] = "edges"
+    source: Literal["edges", "lowres", "mask", "grey", "itself"] = "edges"
     """Pairs and two domains: the picture that each picture is made from; its edges, a picture of a quarter of
-    the pixels, one with a hole, or its grey values."""
+    the pixels, one with a hole, its grey values, or the picture itself."""
 
 
 class SamplerConfig(Config):
@@ -190,13 +196,15 @@ class EvalConfig(Config):
     """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Importance samples of the IWAE bound."""
-    ode_probe: Literal["auto", "rademacher", "gaussian", "exact", "none"] = "auto"
-    """Divergence of the probability flow, in the likelihood of a denoiser of continuous levels: Hutchinson's
-    probes, or exact, at a pass for each dimension. auto is exact for points and rademacher for pictures; none
-    leaves this likelihood out."""
+    ode: Literal["auto", "always", "never"] = "auto"
+    """Likelihood by the probability flow: auto where the model has one, which is a denoiser of data at
+    continuous levels; always refuses a model that has none."""
+    ode_probe: Literal["auto", "rademacher", "gaussian", "exact"] = "auto"
+    """How its divergence is had: Hutchinson's probes, or exact, at a pass for each dimension; auto is exact
+    for points and rademacher for pictures."""
     ode_probes: int = Field(1, ge=1, le=1000)
     """Probes that Hutchinson's estimate averages over."""
-    ode_tolerance: float = Field(1e-4, gt=0, lt=1)
+    ode_tolerance: float = Field(1e-3, gt=0, lt=1)
     """Of a step of the probability flow's solver, relative and absolute."""
     batch_size: int = Field(500, ge=1)
     """Pictures in one pass of the extractor; figures do not depend on it."""

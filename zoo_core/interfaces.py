@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core.seeds import Seeds
 from zoo_core.types import Cond, DataInfo, Likelihood, SampleRequest
@@ -117,6 +117,55 @@ class HasEncoder(Protocol):
 
 
 @runtime_checkable
+class HasLatents(Protocol):
+    """A recipe whose samples are a function of one standard normal latent.
+
+    Attributes:
+        latent_shape: of one latent.
+    """
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...
+
+    def from_latents(self, z: Tensor, request: SampleRequest) -> Tensor:
+        """Return what latents (n, *latent_shape) give, (n, *data.shape).
+
+        Args:
+            z: as many as the request asks for.
+            request: of the conditions, and of what else is random.
+        """
+        ...
+
+
+@runtime_checkable
+class HasStyles(HasLatents, Protocol):
+    """A recipe whose generator takes a style in each of its layers.
+
+    Attributes:
+        styles: number of those layers.
+    """
+
+    @property
+    def styles(self) -> int: ...
+
+    def mixed(self, z: Tensor, other: Tensor, first: int, request: SampleRequest) -> Tensor:
+        """Return pictures (n, C, H, W) with z's styles below layer `first`, and the other's from it on."""
+        ...
+
+
+@runtime_checkable
+class HasViews(HasLatents, Protocol):
+    """A recipe whose latent has two parts, side by side: what is shown, and how it is shown.
+
+    Attributes:
+        content_dim: dimensions of the first part.
+    """
+
+    @property
+    def content_dim(self) -> int: ...
+
+
+@runtime_checkable
 class HasCodebook(Protocol):
     """A recipe whose codes are integers: an example has M of them, each one of K.
 
@@ -149,6 +198,22 @@ class Translator(Protocol):
 
 
 @runtime_checkable
+class TwoWay(Translator, Protocol):
+    """A translator that also knows the way back, from what it makes to what that is made from."""
+
+    def translate_back(self, x: Tensor, *, noise: Seeds) -> Tensor: ...
+
+
+@runtime_checkable
+class Stylist(Protocol):
+    """A recipe that paints one picture in the style of another."""
+
+    def stylise(self, content: Tensor, style: Tensor) -> Tensor:
+        """Return pictures (n, C, H, W) with the content of the first and the style of the second."""
+        ...
+
+
+@runtime_checkable
 class Density(Protocol):
     """A closed-form density of points, for data whose truth is known."""
 
@@ -158,6 +223,15 @@ class Density(Protocol):
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of log p at x, like x."""
+        ...
+
+
+@runtime_checkable
+class Smoothable(Protocol):
+    """A density whose convolution with a normal is known too."""
+
+    def smoothed(self, sigma: float) -> Density:
+        """Return the density of x + sigma eps."""
         ...
 
 
@@ -177,4 +251,22 @@ class Extractor(Protocol):
 
     def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
         """Return (features (n, dim) float32, logits (n, K) or None) of integer pixel levels."""
+        ...
+
+
+@runtime_checkable
+class HasLayers(Protocol):
+    """An extractor whose maps can be had on the way, with gradients by the picture."""
+
+    def layers(self, shape: tuple[int, ...]) -> Sequence[nn.Module]:
+        """Return the convolutional part of the network in parts, in order, each ending in a rectifier.
+
+        The first takes pictures (n, C, H, W) in [-1, 1], each next one the maps of the one before.
+
+        Args:
+            shape: (C, H, W) of the pictures.
+
+        Raises:
+            UsageError: where the network can't take such pictures.
+        """
         ...

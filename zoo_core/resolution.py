@@ -20,7 +20,18 @@ NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every"
                "train.picture_every", "data.root", "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 
-LATER = {"data.task": "", "data.source": "edges"}
+LATER = {
+    "data.task": "",
+    "data.source": "edges",
+    "data.pairs": "",
+    "data.made_from": "A",
+    "model.time": "sinusoidal",
+    "model.fourier_scale": 16.0,
+    "model.resample": "conv",
+    "model.skip_scale": 1.0,
+    "model.pyramid": False,
+    "model.attend_up": "each",
+}
 """Options that came after the first results, with their defaults: left out there, so that no hash moves."""
 
 
@@ -164,9 +175,12 @@ def _chosen(
         mistakes.append(error)
         return config
     options: type[Config] = load_entry(kind, found, "config")
-    # A model's own choice of sampler may have more options than the one that was asked for instead.
-    fields = options.model_fields if isinstance(default, options) else {}
-    kept = {key: value for key, value in default.model_dump().items() if key in fields}
+    # A model's own choice may have more options than what was asked for instead, or fewer: then it keeps
+    # what the model says, and no defaults.
+    alike, narrower = isinstance(default, options), issubclass(options, type(default))
+    fields = options.model_fields if alike or narrower else {}
+    own = default.model_dump(exclude_unset=not alike)
+    kept = {key: value for key, value in own.items() if key in fields}
     inner = options(**(kept | {"name": name}))
     field = config.model_fields[section]
     return create_model(  # type: ignore[call-overload]

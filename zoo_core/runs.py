@@ -208,7 +208,7 @@ def build(
     device = choose_device(config.device)
     entry = here.find("plugin", config.plugin)
     make = load_entry("plugin", entry)
-    dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here))
+    dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here), config.data.source)
     sampler = None
     if config.sampler.name:
         sampler_entry = here.find("sampler", config.sampler.name)
@@ -228,7 +228,8 @@ def build(
     recipe = recipe.to(device)
     if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
         recipe = recipe.to(memory_format=torch.channels_last)
-    data = TrainData(dataset.train, dataset.info, derive(config.seed, "data"), device)
+    learnt = dataset.learnt or dataset.train
+    data = TrainData(learnt, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
 

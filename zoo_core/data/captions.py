@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from zoo_core.errors import UsageError, nearest
 
+SHOWN = 40
+"""Words of a vocabulary that a message names."""
+
 
 @dataclass(frozen=True)
 class Tokenizer:
@@ -28,6 +31,12 @@ class Tokenizer:
         """Number of tokens, the padding counted."""
         return len(self.words) + 1
 
+    @property
+    def _shown(self) -> str:
+        """The first words, as a message names them."""
+        more = len(self.words) - SHOWN
+        return ", ".join(self.words[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
     def encode(self, text: str) -> list[int]:
         """Return `length` tokens of a caption: words in any case, set apart by spaces.
 
@@ -42,12 +51,12 @@ class Tokenizer:
             raise UsageError(
                 f"the caption {text!r} has words that this data's captions never use: {', '.join(unknown)}",
                 *(f"did you mean: {match} for {word}" for word, match in matches.items() if match),
-                f"words: {', '.join(self.words)}",
+                f"words: {self._shown}",
             )
         if not 0 < len(given) <= self.length:
             raise UsageError(
                 f"a caption of {len(given)} words was given: {text!r}",
-                f"expected: 1 to {self.length} of {', '.join(self.words)}",
+                f"expected: 1 to {self.length} of {self._shown}",
             )
         return [self.words.index(word) + 1 for word in given] + [0] * (self.length - len(given))
 

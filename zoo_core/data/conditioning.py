@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Dataset, conds
+from zoo_core.data.loading import Dataset, conds, to_unit
 from zoo_core.errors import UsageError, nearest
 from zoo_core.seeds import generator
 from zoo_core.types import Cond, Task
 
 GIVEN: tuple[Task, ...] = ("class", "text")
 """The tasks whose conditions are drawn from the training split: labels, captions."""
+PICTURED: tuple[Task, ...] = ("paired", "unpaired")
+"""The tasks whose conditions are held-out pictures, which samples are translations of."""
 COLUMNS = 10
 """Most classes or captions side by side in a grid."""
 
@@ -54,12 +58,35 @@ def conditions(dataset: Dataset, n: int, seed: int = 0) -> Cond | None:
     """Return the conditions of samples 0 to n - 1, as frequent as in training; None where there are none.
 
     They are those of training rows drawn with replacement; condition k depends on (seed, k) alone. A text
-    task's captions come with their pictures' labels, by which the samples are judged.
+    task's captions come with their pictures' labels, by which the samples are judged. A translation's are
+    pictures of the test split (`dealt`), likewise with their labels.
     """
+    if dataset.info.task in PICTURED:
+        return source_pictures(dataset, dealt(dataset, n, seed))
     if dataset.info.task not in GIVEN:
         return None
     rows = torch.randint(len(dataset.train), (n,), generator=generator(seed, "labels"))
     return conds(dataset.train, rows).to("cpu")
+
+
+def dealt(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
+    """Return which held-out source pictures samples 0 to n - 1 are translations of, (n,) int64.
+
+    They are dealt in a shuffled order until all are used, and then again in the same one; row k depends on
+    (seed, k) alone.
+    """
+    assert dataset.origin is not None
+    held = len(dataset.origin.test)
+    order = torch.randperm(held, generator=generator(seed, "sources"))
+    return order[torch.arange(n) % held]
+
+
+def source_pictures(dataset: Dataset, rows: Tensor) -> Cond:
+    """Return held-out source pictures as a model sees them, with their labels, on the CPU."""
+    assert dataset.origin is not None
+    assert dataset.info.levels is not None
+    split = dataset.origin.test
+    return replace(conds(split, rows).to("cpu"), image=to_unit(split.rows(rows).cpu(), dataset.info.levels))
 
 
 def grid_conditions(dataset: Dataset, rows: int) -> tuple[int, Cond | None]:
@@ -85,29 +112,63 @@ def _commonest(tokens: Tensor) -> Tensor:
     return torch.tensor(Counter(map(tuple, tokens.tolist())).most_common(1)[0][0])
 
 
-def read_conditions(text: str, dataset: Dataset, n: int) -> Cond:
+def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
     """Return the conditions of n samples from what a user typed: classes or captions, apart by commas.
 
     Several are dealt out in turn: sample k gets number k modulo how many there are.
 
     Args:
-        text: "3", "three,seven" (names of classes or their numbers), "a three" (a caption).
+        text: "3", "three,seven" (names of classes or their numbers), "a three" (a caption); of a translation
+        a
+            folder of the pictures that are to be translated, in the order of their names.
+        n: how many; None for each once.
 
     Raises:
-        UsageError: where the run takes no conditions, or for an unknown class or word.
+        UsageError: where the run takes no conditions, for an unknown class or word, or a folder of anything
+        but
+            pictures.
     """
     info = dataset.info
+    if info.task in PICTURED:
+        image = given_pictures(text, dataset)[1]
+        return Cond(image=image[torch.arange(n or len(image)) % len(image)])
     if info.task not in GIVEN:
         raise UsageError(
             f"cond={text} was given and this run's task is {info.task!r}",
-            f"expected: a run of task {' or '.join(GIVEN)}; `zoo list` says which models have one",
+            f"expected: a run of task {' or '.join((*GIVEN, *PICTURED))}",
+            "see: `zoo list` says which models have one",
         )
     parts = [part.strip() for part in text.split(",")]
-    turns = torch.arange(n) % len(parts)
+    turns = torch.arange(n or len(parts)) % len(parts)
     if info.task == "text":
         assert dataset.tokenizer is not None
         return Cond(tokens=torch.tensor([dataset.tokenizer.encode(part) for part in parts])[turns])
     return Cond(label=torch.tensor([_class(part, dataset) for part in parts])[turns])
+
+
+def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor]:
+    """Return the names and pictures (n, C', H, W) in [-1, 1] of a folder whose pictures are to be translated.
+
+    They are of the domain that the run translates from, and are brought to its size and levels.
+
+    Raises:
+        UsageError: for a folder that is not there, or holds a file that is no picture, or none.
+    """
+    from zoo_core.data.configs import FolderConfig
+    from zoo_core.data.folder import read_pictures
+
+    info = dataset.info
+    _, height, width = info.shape
+    assert info.levels is not None
+    if height != width:
+        raise UsageError(
+            f"pictures of {info.name!r} are {height}x{width}",
+            "expected: square ones, to read a folder as them",
+        )
+    channels: Literal[1, 3] = 1 if info.image_channels == 1 else 3
+    names, found = read_pictures(FolderConfig(path=folder, size=height, channels=channels))
+    levels = (found.double() * ((info.levels - 1) / 255)).round()
+    return names, to_unit(levels, info.levels)
 
 
 def _class(text: str, dataset: Dataset) -> int:
@@ -123,3 +184,20 @@ def _class(text: str, dataset: Dataset) -> int:
         f"did you mean: cond={match}" if match else "",
         f"expected: 0 to {count - 1}" + (f", or one of {', '.join(names)}" if names else ""),
     )
+
+
+def mismatched(tokens: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return for each caption of a batch (row of another caption, whether there is one), (n,) each.
+
+    Captions differ as captions, whatever rows they stand in: two pictures may share one. The row is drawn
+    uniformly among those of other captions; where the whole batch has but one, it is the caption's own.
+
+    Args:
+        tokens: (n, length) int64.
+        rng: on the tokens' device.
+    """
+    other = (tokens[:, None] != tokens[None]).any(2)
+    found = other.any(1)
+    own = torch.eye(len(tokens), dtype=torch.bool, device=tokens.device)
+    weight = torch.where(found[:, None], other, own).float()
+    return torch.multinomial(weight, 1, generator=rng).squeeze(1), found

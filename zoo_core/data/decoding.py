@@ -43,6 +43,11 @@ class Decoder:
     root: str
     config: FolderConfig
 
+    @property
+    def channels(self) -> int:
+        """Of what a file gives: twice the config's where it holds two pictures."""
+        return self.config.channels * (2 if self.config.pairs == "side-by-side" else 1)
+
     def _judge(self, name: str) -> Picture | BadImage:
         try:
             return decode(os.path.join(self.root, name), self.root, self.config)
@@ -105,7 +110,7 @@ class Scan:
 
 def scan(decoder: Decoder, names: Sequence[str]) -> Scan:
     """Decode every file once."""
-    size, channels = decoder.config.size, decoder.config.channels
+    size, channels = decoder.config.size, decoder.channels
     fits = len(names) * channels * size * size <= RESIDENT_BYTES
     levels = torch.empty((len(names) if fits else 0, channels, size, size), dtype=torch.uint8)
     good: list[str] = []

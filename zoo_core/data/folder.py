@@ -14,6 +14,7 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.decoding import Decoder, Scan, Streamed, scan, shown
 from zoo_core.data.images import EXTENSIONS
 from zoo_core.data.loading import Dataset, Resident, Split
+from zoo_core.data.pairs import halved
 from zoo_core.data.splits import fingerprint, stratified
 from zoo_core.errors import UsageError, nearest
 from zoo_core.types import DataInfo
@@ -40,10 +41,21 @@ class Listing:
 def load(config: FolderConfig) -> Dataset:
     """Return the pictures under `config.path`, uint8 levels 0 to 255, (channels, size, size).
 
+    Where files hold two pictures each, one half is what is modelled and the other what it is made from.
+
     Raises:
         UsageError: no such folder, no pictures, or files that are none: each by name, with its reason.
     """
-    root = _root(config.path)
+    if config.pairs in ("folders", "matched-folders"):
+        from zoo_core.data.domains import load_domains
+
+        return load_domains(config)
+    return read(config)[0]
+
+
+def read(config: FolderConfig) -> tuple[Dataset, tuple[list[str], list[str]]]:
+    """Return the pictures of one folder, as `load` does, and the files' names, of training and of testing."""
+    root = find_root(config.path)
     listing = list_files(root)
     report = []
     if listing.others:
@@ -54,16 +66,12 @@ def load(config: FolderConfig) -> Dataset:
     if len(names) < len(listing.names):
         report.append(f"{len(listing.names) - len(names)} files outside train/ and test/ left out")
     if not names and not listing.bad:
-        raise UsageError(
-            f"no pictures in {shown(root)}",
-            f"expected: files ending in {', '.join(sorted(EXTENSIONS))}",
-            f"found: {listing.others} other files",
-        )
+        raise no_pictures(root, listing.others)
 
     decoder = Decoder(root, config)
     found = scan(decoder, names)
     bad = sorted((*listing.bad, *found.bad))
-    _refuse_bad(bad, len(names), config, root)
+    refuse_bad(bad, len(names), config, root)
     report += [f"left out: {shown(name)}: {reason}" for name, reason in bad]
     report += [f"{count} files: {note}" for note, count in sorted(found.notes.items())]
 
@@ -80,8 +88,8 @@ def load(config: FolderConfig) -> Dataset:
     twins = sum(digest in trained for digest in hashes[1])
     if twins:
         report.append(f"{twins} test pictures are in the training split, too")
-    train, test_split = (_split(decoder, found, label, part) for part in rows)
-    return Dataset(
+    train, test_split = (split_of(decoder, found, label, part) for part in rows)
+    made = Dataset(
         info=DataInfo("folder", (config.channels, config.size, config.size), 256, len(class_names)),
         train=train,
         test=test_split,
@@ -89,6 +97,25 @@ def load(config: FolderConfig) -> Dataset:
         class_names=class_names,
         report=tuple(report),
     )
+    named = [[found.names[row] for row in part.tolist()] for part in rows]
+    return (halved(made, config.made_from) if config.pairs else made), (named[0], named[1])
+
+
+def read_pictures(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
+    """Return the names of all pictures under `config.path`, and these: uint8 levels 0 to 255, (n, C, H, W).
+
+    Raises:
+        UsageError: as `load`; no file may be bad.
+    """
+    root = find_root(config.path, "cond")
+    listing = list_files(root)
+    found = scan(Decoder(root, config), listing.names)
+    refuse_bad(sorted((*listing.bad, *found.bad)), len(listing.names), config, root, skip="")
+    if not found.names:
+        raise no_pictures(root, listing.others)
+    if found.levels is None:
+        raise UsageError(f"{len(found.names):,} pictures in {shown(root)} are too many to be held in memory")
+    return found.names, found.levels
 
 
 def list_files(root: str) -> Listing:
@@ -136,8 +163,24 @@ def labels(names: Sequence[str], apart: bool) -> tuple[Tensor | None, tuple[str,
     return torch.tensor([number[part[depth]] for part in parts]), tuple(map(shown, classes))
 
 
-def _root(path: str) -> str:
-    """Return the folder, resolved."""
+def no_pictures(folder: str, others: int) -> UsageError:
+    """Return the error of a folder without pictures, with how many other files it has."""
+    return UsageError(
+        f"no pictures in {shown(folder)}",
+        f"expected: files ending in {', '.join(sorted(EXTENSIONS))}",
+        f"found: {others} other files",
+    )
+
+
+def find_root(path: str, option: str = "data.path") -> str:
+    """Return a folder of pictures, resolved.
+
+    Args:
+        option: that it was given by.
+
+    Raises:
+        UsageError: where there is none.
+    """
     if not path:
         raise UsageError("data=folder needs to know which folder", "next: data=folder data.path=FOLDER")
     given = os.path.expanduser(path)
@@ -145,19 +188,30 @@ def _root(path: str) -> str:
         return os.path.realpath(given)
     if os.path.exists(given):
         raise UsageError(
-            f"data.path={shown(path)} is a file",
+            f"{option}={shown(path)} is a file",
             "expected: a folder of pictures",
             "next: unpack an archive first",
         )
     parent, last = os.path.split(os.path.abspath(given))
     match = nearest(last, os.listdir(parent)) if os.path.isdir(parent) else None
     raise UsageError(
-        f"there is no folder data.path={shown(path)}",
-        f"did you mean: data.path={shown(os.path.join(os.path.dirname(path), match))}" if match else "",
+        f"there is no folder {option}={shown(path)}",
+        f"did you mean: {option}={shown(os.path.join(os.path.dirname(path), match))}" if match else "",
     )
 
 
-def _refuse_bad(bad: Sequence[tuple[str, str]], pictures: int, config: FolderConfig, root: str) -> None:
+def refuse_bad(
+    bad: Sequence[tuple[str, str]],
+    pictures: int,
+    config: FolderConfig,
+    root: str,
+    skip: str = "data.on_bad=skip",
+) -> None:
+    """Raise UsageError where more files are bad than may be, naming each with its reason.
+
+    Args:
+        skip: the option that leaves them out, where there is one.
+    """
     allowed = max(1, int(config.max_bad * pictures)) if config.on_bad == "skip" else 0
     if len(bad) <= allowed:
         return
@@ -166,7 +220,7 @@ def _refuse_bad(bad: Sequence[tuple[str, str]], pictures: int, config: FolderCon
         *(f"{shown(name)}: {reason}" for name, reason in bad[:LISTED]),
         f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
         f"expected: at most {allowed} (data.max_bad={config.max_bad})" if allowed else "",
-        "next: mend or remove them" + ("" if allowed else ", or leave them out with data.on_bad=skip"),
+        "next: mend or remove them" + (f", or leave them out with {skip}" if skip and not allowed else ""),
     )
 
 
@@ -182,7 +236,8 @@ def _rows(found: Scan, label: Tensor | None, apart: bool, holdout: float) -> tup
     return stratified(torch.zeros(total, dtype=torch.int64) if label is None else label, test)
 
 
-def _split(decoder: Decoder, found: Scan, label: Tensor | None, rows: Tensor) -> Split:
+def split_of(decoder: Decoder, found: Scan, label: Tensor | None, rows: Tensor) -> Split:
+    """Return the split of some of the pictures that were found, in memory where they all fit."""
     chosen = None if label is None else label[rows]
     if found.levels is None:
         return Streamed(decoder, [found.names[row] for row in rows.tolist()], chosen)

@@ -37,7 +37,7 @@ class Picture:
     """A decoded file.
 
     Attributes:
-        levels: (channels, size, size) uint8.
+        levels: (channels, size, size) uint8; of a file of two halves twice as many channels, left ones first.
         notes: conversions that lose or choose something.
     """
 
@@ -46,7 +46,7 @@ class Picture:
 
 
 def decode(path: str, root: str, config: FolderConfig) -> Picture:
-    """Return the picture in a file.
+    """Return the picture in a file, or the two side by side in it.
 
     Orientation is applied, transparency laid over `config.background`, 16 bits scaled to 8, the first frame
     of an animation taken, the picture cut or stretched to a square and resampled (Lanczos, with
@@ -127,15 +127,28 @@ def _convert(image: Image, config: FolderConfig) -> Picture:
         notes.append(note)
     flat = flat.convert("L" if config.channels == 1 else "RGB")
 
+    parts = _halves(flat) if config.pairs == "side-by-side" else [flat]
     if config.resize == "crop":
-        flat = _centre_square(flat)
+        parts = [_centre_square(part) for part in parts]
     size = (config.size, config.size)
-    if flat.size != size:
-        if min(flat.size) < config.size:
-            notes.append(f"enlarged from {flat.width}x{flat.height}")
-        flat = flat.resize(size, Resampling.LANCZOS)
-    levels = np.array(flat, dtype=np.uint8).reshape(config.size, config.size, config.channels)
+    first = parts[0]
+    if first.size != size:
+        if min(first.size) < config.size:
+            notes.append(f"enlarged from {first.width}x{first.height}")
+        parts = [part.resize(size, Resampling.LANCZOS) for part in parts]
+    shape = (config.size, config.size, config.channels)
+    levels = np.concatenate([np.array(part, dtype=np.uint8).reshape(shape) for part in parts], 2)
     return Picture(np.ascontiguousarray(levels.transpose(2, 0, 1)), tuple(notes))
+
+
+def _halves(image: Image) -> list[Image]:
+    """Return the left and the right half of a picture of two."""
+    width, height = image.size
+    if width % 2:
+        raise BadImage(f"{width} pixels wide: an odd width can't be cut into two halves")
+    if width <= height:
+        raise BadImage(f"{width}x{height}: no wider than high, so no two pictures side by side")
+    return [image.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
 
 
 def _centre_square(image: Image) -> Image:

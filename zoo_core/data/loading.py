@@ -6,7 +6,7 @@ x = 2k / (L - 1) - 1, in a bin of width 2 / (L - 1). Points are stored as float3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.distributed import ALONE, World, share
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Density
+from zoo_core.registry.spec import load_target
 from zoo_core.seeds import derive, generator
 from zoo_core.types import Batch, Cond, DataInfo, Task
 
@@ -65,6 +66,13 @@ class Split(Protocol):
 
 
 @runtime_checkable
+class Movable(Protocol):
+    """A split that can be moved to the training device, where its rows are indexed."""
+
+    def to(self, device: torch.device | str) -> Split: ...
+
+
+@runtime_checkable
 class Redrawn(Protocol):
     """A split whose examples are random: training draws them anew at every step, `rows` are one draw."""
 
@@ -88,6 +96,15 @@ class Coupled(Protocol):
 
     def couples(self, index: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the couples that these rows begin, (first, second), each stored like `rows(index)`."""
+        ...
+
+
+@runtime_checkable
+class Retold(Protocol):
+    """A split whose examples have several captions each: training draws one of them at every step."""
+
+    def retold(self, index: Tensor, rng: torch.Generator) -> Tensor:
+        """Return a caption of each of these rows, (n, length) int64."""
         ...
 
 
@@ -130,6 +147,29 @@ def conds(split: Split, index: Tensor) -> Cond:
 
 
 @dataclass(frozen=True)
+class Domain:
+    """Pictures that others are made from.
+
+    Attributes:
+        name: what they are: "edges".
+        train: what a translation is learnt from.
+        test: held-out ones, which samples and scores are made from.
+    """
+
+    name: str
+    train: Split
+    test: Split
+
+
+PREPARED: Mapping[str, str] = {
+    "paired": "zoo_core.data.pairs:paired",
+    "unpaired": "zoo_core.data.pairs:unpaired",
+    "views": "zoo_core.data.views:views",
+}
+"""Task -> "module:function" that prepares a dataset for it, called with (dataset, data.source)."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What `DatasetSpec.target` returns.
 
@@ -141,6 +181,10 @@ class Dataset:
         class_names: by label, where known.
         report: what was left out or changed while reading, one line each.
         tokenizer: of its captions, where it has some.
+        origin: the domain that its pictures are made from, where it brings one or the task has one.
+        learnt: what training draws from, where that is not `train`, with which samples are compared.
+        stack_of: the dataset whose pictures its channels are, where each shows one: its classes are theirs,
+            read as the digits of a number.
     """
 
     info: DataInfo
@@ -151,17 +195,39 @@ class Dataset:
     class_names: Sequence[str] = ()
     report: Sequence[str] = ()
     tokenizer: Tokenizer | None = None
+    origin: Domain | None = None
+    learnt: Split | None = None
+    stack_of: str = ""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What can be modelled of it: what its loader says, x alone, x given labels, x given captions."""
+        """What can be modelled of it: what its loader says, x alone, x given labels, captions or pictures."""
         labelled: tuple[Task, ...] = ("class",) if self.train.label is not None and self.info.classes else ()
         captioned: tuple[Task, ...] = ("text",) if self.tokenizer is not None else ()
-        return tuple(dict.fromkeys((self.info.task, "unconditional", *labelled, *captioned)))
+        pictured: tuple[Task, ...] = ()
+        if self.info.is_image and not isinstance(self.train, Redrawn):
+            apart = self.origin is not None and not isinstance(self.train, Paired)
+            pictured = ("unpaired",) if apart else ("paired", "unpaired")
+            if self.origin is None:
+                pictured = (*pictured, "views")
+        every = (self.info.task, "unconditional", *labelled, *captioned, *pictured)
+        return tuple(dict.fromkeys(every))
 
-    def for_task(self, task: Task) -> Dataset:
-        """Return the same data for a run that models `task`."""
-        return replace(self, info=replace(self.info, task=task))
+    def for_task(self, task: Task, source: str = "edges") -> Dataset:
+        """Return the same data for a run that models `task`.
+
+        Args:
+            task: one of `tasks`.
+            source: `data.source`, the pictures that pairs and second domains are made from.
+
+        Raises:
+            UsageError: where the data have no such source.
+        """
+        chosen = replace(self, info=replace(self.info, task=task))
+        if task not in PREPARED:
+            return chosen
+        prepared: Dataset = load_target(PREPARED[task])(chosen, source)
+        return prepared
 
 
 class TrainData:
@@ -183,7 +249,7 @@ class TrainData:
         self.info = info
         self.seed = seed
         self.device = torch.device(device)
-        self.split = split.to(self.device) if isinstance(split, Resident) else split
+        self.split = split.to(self.device) if isinstance(split, Movable) else split
         self.drawn = 0
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
@@ -195,7 +261,7 @@ class TrainData:
         if epoch != self._epoch:
             rng = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
             order = torch.randperm(len(self), generator=rng)
-            self._order = order.to(self.device) if isinstance(self.split, Resident) else order
+            self._order = order.to(self.device) if isinstance(self.split, Movable) else order
             self._epoch = epoch
         return self._order
 
@@ -207,7 +273,16 @@ class TrainData:
             epoch += 1
             index = torch.cat((index, self._permutation(epoch)[: size - len(index)]))
         self.drawn += size
-        return self._batch(index, share(size, of))
+        return self._told(self._batch(index, share(size, of)), index, share(size, of))
+
+    def _told(self, batch: Batch, index: Tensor, own: range) -> Batch:
+        """Return this process's share of a batch with the captions that are drawn for it, where there are
+        several."""
+        if not isinstance(self.split, Retold):
+            return batch
+        rng = generator(self.seed, "retell", self.drawn, device=index.device)
+        tokens = self.split.retold(index, rng)[own.start : own.stop].to(self.device)
+        return replace(batch, cond=replace(batch.cond, tokens=tokens))
 
     def _batch(self, index: Tensor, own: range) -> Batch:
         """Return this process's own share of the last batch, whose rows are `index`.

@@ -7,6 +7,7 @@ from zoo_core.registry.spec import DatasetSpec
 _MADE = "drawn by the zoo from a fixed seed"
 _LABELLED = ("unconditional", "class")
 _CAPTIONED = (*_LABELLED, "text")
+_PAIRS = ("paired", "unpaired", "views")
 
 
 def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
@@ -32,12 +33,23 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="digits",
         source="scikit-learn's load_digits (UCI, Alpaydin and Kaynak 1998)",
-        tasks=_CAPTIONED,
+        tasks=(*_CAPTIONED, *_PAIRS),
     ),
     _toy("moons", "two half-circles, blurred; exact density", classes=2),
     _toy("ring", "eight Gaussians on a circle; exact density", classes=8),
     _toy("two-gaussians", "two Gaussians of weight 1/5 and 4/5; exact density", classes=2),
     _toy("swiss-roll", "a spiral, blurred; exact density", classes=0),
+    DatasetSpec(
+        name="stacked-digits",
+        target="zoo_core.data.digits:load_stacked",
+        summary="three handwritten digits a picture, one a channel: 1,000 modes to miss",
+        shape=(3, 8, 8),
+        levels=17,
+        classes=1000,
+        extractor="raw",
+        source="scikit-learn's load_digits, stacked by the zoo from a fixed seed",
+        tasks=(*_LABELLED, *_PAIRS),
+    ),
     DatasetSpec(
         name="mnist",
         target="zoo_core.data.benchmarks:load",
@@ -47,7 +59,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="mnist",
         source="torchvision (LeCun, Cortes and Burges 1998)",
-        tasks=_CAPTIONED,
+        tasks=(*_CAPTIONED, *_PAIRS),
     ),
     DatasetSpec(
         name="mnist-binarised",
@@ -69,7 +81,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="inception",
         source="torchvision (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)",
-        tasks=_LABELLED,
+        tasks=(*_LABELLED, *_PAIRS),
     ),
     DatasetSpec(
         name="cifar10",
@@ -80,7 +92,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="inception",
         source="torchvision (Krizhevsky 2009)",
-        tasks=_LABELLED,
+        tasks=(*_LABELLED, *_PAIRS),
     ),
     DatasetSpec(
         name="folder",
@@ -90,6 +102,16 @@ DATASETS: list[DatasetSpec] = [
         levels=256,
         extractor="inception",
         source="the user's files",
-        tasks=_LABELLED,
+        tasks=(*_LABELLED, *_PAIRS),
+    ),
+    DatasetSpec(
+        name="captioned-folder",
+        target="zoo_core.data.captioned_folder:load",
+        config="zoo_core.data.configs:CaptionedFolderConfig",
+        summary="your own pictures with captions: data.path=FOLDER data.text=FOLDER",
+        levels=256,
+        extractor="inception",
+        source="the user's files",
+        tasks=(*_CAPTIONED, *_PAIRS),
     ),
 ]

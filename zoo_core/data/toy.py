@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,6 +60,10 @@ class Mixture:
         """Return the gradient of log p at x, sum_k p(k | x) (means_k - x) / std^2, like x."""
         posterior = self._log_joint(x.double()).softmax(1)
         return ((posterior @ self.means.to(x.device) - x) / self.std**2).to(x.dtype)
+
+    def smoothed(self, sigma: float) -> Mixture:
+        """Return the density of x + sigma eps: its components are as many, and wider."""
+        return replace(self, std=math.hypot(self.std, sigma))
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Manager:
         return [entry for claims in self._collect(kind).values() for entry in claims]
 
     def find(self, kind: str, name: str) -> Entry:
-        """Return what is registered under a name, or under "distribution:name".
+        """Return what is registered under a name, under "distribution:name", or for all of "name:part".
 
         Raises:
             NotFoundError: where nothing is; it tells the nearest name and what failed to load.
@@ -154,6 +154,8 @@ class Manager:
         found = self._collect(kind)
         distribution, _, bare = name.rpartition(":")
         claims = [e for e in found.get(bare, []) if not distribution or e.distribution == distribution]
+        if not claims:
+            claims = [e for e in found.get(distribution, []) if getattr(e.spec, "parts", False)]
         if len(claims) == 1:
             return claims[0]
         if claims:

@@ -48,6 +48,8 @@ class SamplerSpec(NamedTuple):
         config: "module:Class" of a SamplerConfig; its fields are the function's options.
         summary: one line.
         paper: "arXiv:...", or "".
+        parts: it stands for many: `sampler=NAME:PART` is one of them, and its function takes `part`, "" where
+            none is named.
     """
 
     name: str
@@ -57,6 +59,7 @@ class SamplerSpec(NamedTuple):
     config: str = "zoo_core.config:SamplerConfig"
     summary: str = ""
     paper: str = ""
+    parts: bool = False
 
 
 class DatasetSpec(NamedTuple):
@@ -94,11 +97,13 @@ class ExtractorSpec(NamedTuple):
         name: what `eval.extractor=` takes.
         target: "module:function", called as `function(config, device)`, returning an `interfaces.Extractor`.
         summary: one line.
+        parts: it stands for many, and `eval.extractor=NAME:PART` is one of them; its function reads PART.
     """
 
     name: str
     target: str
     summary: str = ""
+    parts: bool = False
 
 
 class MetricSpec(NamedTuple):

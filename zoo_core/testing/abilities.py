@@ -177,7 +177,7 @@ def a_translator_translates(model: Model) -> None:
     recipe = model.recipe
     if not isinstance(recipe, Translator):
         raise NotApplicable("it has no `translate`")
-    x = model.batch(N)
+    x = model.sources(N)
 
     def translate(x: Tensor, rows: range) -> Tensor:
         with model.trained.harness.quiet():

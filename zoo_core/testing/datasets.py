@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from zoo_core.config import DataConfig
-from zoo_core.data.loading import Dataset, Split, TrainData, conds
+from zoo_core.data.loading import PREPARED, Dataset, Split, TrainData, conds
 from zoo_core.data.splits import digests
 from zoo_core.errors import ZooError
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.seeds import generator
 from zoo_core.testing.results import Failed, NotApplicable
+from zoo_core.types import Task
 
 ROWS = 2000
 """Rows of a split that are looked at, spread over it."""
@@ -220,6 +221,29 @@ def batches_are_in_the_models_range(subject: DatasetSubject) -> None:
         raise Failed(f"a batch reaches {float(first.x.abs().max()):.3g}", "store levels below info.levels")
 
 
+def couples_and_pairs_have_their_form(subject: DatasetSubject) -> None:
+    """Of pairs, two domains and views each example comes with another picture, of the channels said."""
+    tasks = [task for task in PREPARED if task in subject.entry.spec.tasks]
+    if not tasks:
+        raise NotApplicable("it serves no task of two pictures")
+    for task in tasks:
+        data = subject.loaded.for_task(cast("Task", task))
+        batch = TrainData(data.learnt or data.train, data.info, seed=0).next(8)
+        other = batch.cond.image if task == "paired" else batch.second
+        channels = data.info.shape[0] if task == "views" else data.info.image_channels
+        expected = (8, channels, *data.info.shape[1:])
+        if other is None or tuple(other.shape) != expected or float(other.abs().max()) > 1:
+            found = (
+                "no picture"
+                if other is None
+                else f"{tuple(other.shape)}, up to {float(other.abs().max()):.3g}"
+            )
+            raise Failed(
+                f"{task}: beside its examples stands {found}",
+                f"expected: {expected} in [-1, 1]; set info.image_channels where it brings its own sources",
+            )
+
+
 def its_density_is_the_datas(subject: DatasetSubject) -> None:
     """A closed-form density is normalised, and its score is the gradient of its logarithm."""
     data = subject.loaded
@@ -246,5 +270,6 @@ CHECKS = (
     it_is_the_same_every_time,
     splits_are_disjoint,
     batches_are_in_the_models_range,
+    couples_and_pairs_have_their_form,
     its_density_is_the_datas,
 )

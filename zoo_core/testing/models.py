@@ -132,6 +132,14 @@ class Model:
         rows = self.trained.data.test.rows(torch.arange(min(n, len(self.trained.data.test))))
         return self.trained.harness.data.to_model(rows)
 
+    def sources(self, n: int) -> torch.Tensor:
+        """Return what a translator translates: held-out source pictures, or test examples where none are."""
+        data = self.trained.data
+        if data.origin is None:
+            return self.batch(n)
+        rows = torch.arange(min(n, len(data.origin.test)))
+        return self.trained.harness.data.to_model(data.origin.test.rows(rows))
+
     @cached_property
     def room(self) -> Path:
         """A folder of this subject's own, removed with it."""

@@ -340,7 +340,8 @@ def the_model_moves_between_devices(model: Model) -> None:
         if isinstance(example.x, Tensor)
         else tuple(part.to("meta") for part in example.x)
     )
-    batch = Batch(x, example.cond.to("meta"), example.index.to("meta"))
+    second = None if example.second is None else example.second.to("meta")
+    batch = Batch(x, example.cond.to("meta"), example.index.to("meta"), second)
     request = SampleRequest(
         Seeds(0, range(2), "meta"),
         None if (asked := run.request(range(2))).cond is None else asked.cond.to("meta"),

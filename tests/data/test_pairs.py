@@ -1,0 +1,334 @@
+"""Pairs and two domains: what each picture is made from, who may see what, and folders of the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from zoo_core.config import DataConfig
+from zoo_core.data import decoding
+from zoo_core.data.conditioning import conditions, dealt, given_pictures, read_conditions
+from zoo_core.data.configs import FolderConfig
+from zoo_core.data.digits import load as load_digits
+from zoo_core.data.folder import load
+from zoo_core.data.loading import Coupled, Dataset, Paired, Resident, TrainData, to_unit
+from zoo_core.data.pairs import SOURCES, edges, grey, hole, lowres, mask
+from zoo_core.data.splits import resident
+from zoo_core.data.toy import load as load_toy
+from zoo_core.errors import UsageError
+from zoo_core.seeds import generator
+from zoo_core.types import DataInfo
+
+DIGITS = load_digits(DataConfig())
+
+
+def random_levels(n: int, channels: int, side: int, count: int) -> Tensor:
+    rng = generator(0, "pictures")
+    return torch.randint(count, (n, channels, side, side), generator=rng, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("count", [2, 17, 256])
+def test_edges_are_sobels_magnitude(count: int) -> None:
+    """Against scipy's; catches a border that is taken for black, and a scale that is off."""
+    x = random_levels(6, 1, 9, count)
+    found = edges(x, count)
+    for one, made in zip(x[:, 0].double().numpy(), found[:, 0].numpy(), strict=True):
+        gx, gy = (ndimage.sobel(one, axis, mode="nearest") for axis in (0, 1))
+        expected = np.minimum(np.rint(np.hypot(gx, gy) / 4), count - 1)
+        np.testing.assert_array_equal(made, expected)
+    step = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    step[..., 4:] = count - 1
+    assert int(edges(step, count).max()) == count - 1
+    assert int(edges(torch.full_like(step, count - 1), count).max()) == 0
+
+
+@pytest.mark.parametrize(("side", "block"), [(8, 2), (12, 2), (16, 4), (32, 4)])
+def test_lowres_is_the_means_of_blocks(side: int, block: int) -> None:
+    """Catches means that are cut off instead of rounded, which darkens, and blocks that are moved."""
+    x = random_levels(3, 3, side, 256)
+    wide = x.numpy().reshape(3, 3, side // block, block, side // block, block)
+    means = np.floor(wide.mean((3, 5)) + 0.5)
+    expected = means.repeat(block, 2).repeat(block, 3)
+    np.testing.assert_array_equal(lowres(x, 256).numpy(), expected)
+
+
+def test_a_mask_hides_the_middle_and_nothing_else() -> None:
+    x = random_levels(4, 3, 8, 17)
+    hidden = mask(x, 17)
+    rows, columns = hole(8, 8)
+    assert bool((hidden[..., rows, columns] == 8).all())
+    changed = hidden != x
+    changed[..., rows, columns] = False
+    assert not bool(changed.any())
+    assert hidden[..., rows, columns].numel() * 4 == hidden.numel()
+
+
+def test_grey_is_the_luminance_of_others() -> None:
+    """Within the rounding of Pillow's own conversion; catches red and blue changed about."""
+    x = random_levels(2, 3, 8, 256)
+    for one, made in zip(x, grey(x, 256), strict=True):
+        theirs = np.array(Image.fromarray(one.permute(1, 2, 0).numpy()).convert("L"), dtype=np.int64)
+        assert np.abs(theirs - made[0].numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("source", ["edges", "lowres", "mask"])
+def test_a_batch_has_each_picture_with_its_own_source(source: str) -> None:
+    """Catches sources in another order than the pictures they are of."""
+    data = DIGITS.for_task("paired", source)
+    assert isinstance(data.train, Paired)
+    assert data.info.image_channels == 1
+    batch = TrainData(data.train, data.info, 3).next(50)
+    assert batch.cond.image is not None
+    own = SOURCES[source](DIGITS.train.rows(batch.index), 17)
+    torch.testing.assert_close(batch.cond.image, to_unit(own, 17))
+    torch.testing.assert_close(batch.x, to_unit(DIGITS.train.rows(batch.index), 17))
+    assert torch.equal(batch.cond.label, DIGITS.train.label[batch.index])  # type: ignore[index, arg-type]
+    assert data.sha256 == DIGITS.sha256
+
+
+def numbered(n: int) -> Dataset:
+    """Return pictures whose first pixel, which no mask hides, is their number; the last four are held out."""
+    x = torch.zeros(n + 4, 1, 4, 4, dtype=torch.uint8)
+    x[:, 0, 0, 0] = torch.arange(n + 4, dtype=torch.uint8)
+    x[:, 0, 2:, 2:] = 200
+    return resident(DataInfo("numbered", (1, 4, 4), 256), Resident(x[:n]), Resident(x[n:]))
+
+
+def test_nobody_can_pair_two_domains() -> None:
+    """Catches sources of the very pictures that are modelled, and test pictures in either domain."""
+    data = numbered(20).for_task("unpaired", "mask")
+    assert isinstance(data.learnt, Coupled)
+    stream = TrainData(data.learnt, data.info, 0)
+    batches = [stream.next(10) for _ in range(40)]
+    second = [batch.second for batch in batches if batch.second is not None]
+    targets, sources = (
+        ((torch.cat(parts)[:, 0, 0, 0] + 1) * 127.5).round().long()
+        for parts in ([b.x for b in batches], second)
+    )
+    assert len(targets.unique()) == len(sources.unique()) == 10
+    assert set(targets.tolist()) | set(sources.tolist()) == set(range(20))
+    # one domain comes in the order of its epochs, and what stands beside a picture is another each time
+    beside = {int(a) for a, b in zip(sources, targets, strict=True) if b == targets[0]}
+    assert len(beside) > 3
+
+
+def test_domains_are_those_of_the_data_alone() -> None:
+    """Catches halves that move with a seed: two seeds of a run would not be of one task."""
+    first, second = (numbered(21).for_task("unpaired", "mask").learnt for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert len(first) == 11
+    index = torch.arange(len(first))
+    assert torch.equal(first.rows(index), second.rows(index))
+
+
+def test_what_stands_beside_a_picture_survives_a_resume() -> None:
+    data = DIGITS.for_task("unpaired", "lowres")
+    assert data.learnt is not None
+    whole, resumed = (TrainData(data.learnt, data.info, 5) for _ in range(2))
+    whole.next(64)
+    resumed.drawn = 64
+    a, b = whole.next(32), resumed.next(32)
+    assert torch.equal(a.x, b.x)
+    assert a.second is not None
+    assert b.second is not None
+    assert torch.equal(a.second, b.second)
+    assert data.learnt.label is not None
+    assert torch.equal(a.cond.label, data.learnt.label[a.index])  # type: ignore[arg-type]
+
+
+def test_scores_still_compare_with_the_whole_training_split() -> None:
+    """Catches a reference of half the pictures, which other models' figures are not to."""
+    for task in ("paired", "unpaired"):
+        data = DIGITS.for_task(task, "edges")
+        assert torch.equal(data.train.rows(torch.arange(1437)), DIGITS.train.rows(torch.arange(1437)))
+        assert isinstance(data.test, Paired)
+
+
+@pytest.mark.parametrize("task", ["paired", "unpaired"])
+def test_samples_are_made_of_held_out_pictures(task: Any) -> None:
+    """Catches sources of the training split, and pictures that are used more often than others."""
+    data = DIGITS.for_task(task, "edges")
+    cond = conditions(data, 720)
+    assert cond is not None
+    assert cond.image is not None
+    rows = dealt(data, 720)
+    assert torch.equal(rows.bincount(minlength=360), torch.full((360,), 2))
+    own = edges(DIGITS.test.rows(rows), 17)
+    torch.testing.assert_close(cond.image, to_unit(own, 17))
+    assert torch.equal(cond.label, DIGITS.test.label[rows])  # type: ignore[index, arg-type]
+    assert not torch.equal(rows[:360], rows[:360].sort().values)
+    for n in (1, 7, 361):
+        part = conditions(data, n)
+        assert part is not None
+        assert torch.equal(part.image, cond.image[:n])  # type: ignore[arg-type]
+
+
+def test_what_a_source_can_not_be_made_of_is_told() -> None:
+    with pytest.raises(UsageError, match="no colour") as error:
+        DIGITS.for_task("paired", "grey")
+    assert "data.source=edges or lowres or mask" in str(error.value)
+    odd = resident(
+        DataInfo("odd", (1, 7, 8), 17),
+        *(Resident(torch.zeros(4, 1, 7, 8, dtype=torch.uint8)) for _ in range(2)),
+    )
+    with pytest.raises(UsageError, match="pictures are 7x8"):
+        odd.for_task("paired", "lowres")
+    assert "paired" not in load_toy(DataConfig(name="ring")).tasks
+
+
+def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
+    """Catches 8 bits that are not brought to 17 levels, and another order than the names'."""
+    data = DIGITS.for_task("paired", "edges")
+    assert data.origin is not None
+    own = data.origin.test.rows(torch.arange(5))
+    for k, picture in enumerate(own):
+        levels = (picture[0].double() * 255 / 16).round().to(torch.uint8).numpy()
+        Image.fromarray(levels).save(tmp_path / f"{9 - k}.png")
+    names, found = given_pictures(str(tmp_path), data)
+    assert list(names) == ["5.png", "6.png", "7.png", "8.png", "9.png"]
+    torch.testing.assert_close(found, to_unit(own, 17).flip(0))
+    image = read_conditions(str(tmp_path), data, 7).image
+    assert image is not None
+    assert torch.equal(image[5:], found[:2])
+    with pytest.raises(UsageError, match="there is no folder cond="):
+        read_conditions(str(tmp_path / "no"), data, None)
+    (tmp_path / "6.png").write_bytes(b"text")
+    with pytest.raises(UsageError, match="not an image"):
+        read_conditions(str(tmp_path), data, None)
+
+
+# -- folders of pairs
+
+
+def paint(path: Path, grey: int, size: tuple[int, int] = (8, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, grey).save(path)
+
+
+def halves(root: Path, count: int) -> Path:
+    """Write files whose left half is grey k and whose right half is grey 100 + k."""
+    for k in range(count):
+        both = Image.new("L", (16, 8), k)
+        both.paste(100 + k, (8, 0, 16, 8))
+        root.mkdir(parents=True, exist_ok=True)
+        both.save(root / f"{k:03}.png")
+    return root
+
+
+def folder(root: Path, **options: Any) -> Dataset:
+    return load(FolderConfig.model_validate({"path": str(root), "size": 8, "channels": 1, **options}))
+
+
+@pytest.mark.parametrize(("made_from", "apart"), [("A", 100), ("B", -100)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_two_pictures_side_by_side_are_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_from: str, apart: int, streamed: bool
+) -> None:
+    """Catches halves changed about, a crop before the cut, and a source of another file."""
+    if streamed:
+        monkeypatch.setattr(decoding, "RESIDENT_BYTES", 0)
+    data = folder(halves(tmp_path, 20), pairs="side-by-side", made_from=made_from, holdout=0.25)
+    assert data.info.shape == (1, 8, 8)
+    assert data.tasks == ("paired", "unconditional", "unpaired")
+    made = data.for_task("paired")
+    assert made.info.image_channels == 1
+    assert (len(made.train), len(made.test)) == (15, 5)
+    for split in (made.train, made.test):
+        assert isinstance(split, Paired)
+        index = torch.arange(len(split))
+        difference = split.rows(index).long() - split.sources(index).long()
+        assert bool((difference == apart).all())
+    batch = TrainData(made.train, made.info, 0).next(15)
+    assert batch.cond.image is not None
+    torch.testing.assert_close(batch.x - batch.cond.image, torch.full_like(batch.x, 2 * apart / 255))
+    other = folder(tmp_path, pairs="side-by-side", made_from=made_from, holdout=0.25)
+    assert other.sha256 == data.sha256
+
+
+def test_the_source_of_a_pair_is_part_of_the_datas_hash(tmp_path: Path) -> None:
+    """Catches two sets of sources with one hash, whose scores would stand in one table."""
+    before = folder(halves(tmp_path, 20), pairs="side-by-side").sha256
+    both = Image.open(tmp_path / "000.png")
+    both.paste(50, (0, 0, 8, 8))
+    both.save(tmp_path / "000.png")
+    assert folder(tmp_path, pairs="side-by-side").sha256 != before
+
+
+def test_files_that_hold_no_two_pictures_are_named(tmp_path: Path) -> None:
+    halves(tmp_path, 4)
+    paint(tmp_path / "odd.png", 3, (15, 8))
+    paint(tmp_path / "one.png", 3, (8, 8))
+    with pytest.raises(UsageError) as error:
+        folder(tmp_path, pairs="side-by-side")
+    assert "odd.png: 15 pixels wide: an odd width" in str(error.value)
+    assert "one.png: 8x8: no wider than high" in str(error.value)
+
+
+def domains(root: Path, a: int = 6, b: int = 4) -> Path:
+    for split, start in (("train", 0), ("test", 50)):
+        for k in range(a):
+            paint(root / f"{split}A" / f"{k}.png", start + k)
+        for k in range(b):
+            paint(root / f"{split}B" / f"{k}.jpg", 100 + start + k)
+    return root
+
+
+def greys(split: Any) -> set[int]:
+    return set(split.rows(torch.arange(len(split)))[:, 0, 0, 0].tolist())
+
+
+def test_four_folders_are_two_domains(tmp_path: Path) -> None:
+    """Catches a domain or a split taken for another, and equal names taken for pairs."""
+    paint(tmp_path / "stray.png", 1)
+    data = folder(domains(tmp_path), pairs="folders")
+    assert data.tasks == ("unpaired", "unconditional")
+    assert data.report == (
+        "1 files left out: outside trainA, trainB, testA, testB, hidden, or of another kind",
+    )
+    made = data.for_task("unpaired")
+    assert made.origin is not None
+    assert greys(made.train) == set(range(100, 104))
+    assert greys(made.test) == set(range(150, 154))
+    assert greys(made.origin.train) == set(range(6))
+    assert greys(made.origin.test) == set(range(50, 56))
+    assert made.learnt is not None
+    batch = TrainData(made.learnt, made.info, 0).next(40)
+    assert batch.second is not None
+    levels = ((batch.second[:, 0, 0, 0] + 1) * 127.5).round().long()
+    assert set(levels.tolist()) == set(range(6))
+    assert len(conditions(made, 6).image) == 6  # type: ignore[union-attr, arg-type]
+    back = folder(tmp_path, pairs="folders", made_from="B")
+    assert greys(back.train) == set(range(6))
+
+
+def test_folders_of_equal_names_are_pairs_where_that_is_said(tmp_path: Path) -> None:
+    """Catches pictures paired by their place in a listing: one that is missing moves all others."""
+    data = folder(domains(tmp_path, 4, 4), pairs="matched-folders")
+    assert data.tasks == ("paired", "unconditional", "unpaired")
+    assert isinstance(data.train, Paired)
+    index = torch.arange(4)
+    difference = data.train.rows(index).long() - data.train.sources(index).long()
+    assert bool((difference == 100).all())
+    (tmp_path / "trainB" / "1.jpg").unlink()
+    with pytest.raises(UsageError, match="4 pictures in trainA and 3 in trainB make no pairs") as error:
+        folder(tmp_path, pairs="matched-folders")
+    assert "trainA/1 has no partner" in str(error.value)
+
+
+def test_missing_and_empty_folders_are_told(tmp_path: Path) -> None:
+    domains(tmp_path)
+    for file in (tmp_path / "testA").iterdir():
+        file.unlink()
+    with pytest.raises(UsageError, match=r"no pictures in .*testA"):
+        folder(tmp_path, pairs="folders")
+    (tmp_path / "testA").rmdir()
+    with pytest.raises(UsageError, match="has no folder testA"):
+        folder(tmp_path, pairs="folders")
