@@ -32,4 +32,22 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:2102.09672",
             tasks=TASKS,
         ),
+        PluginSpec(
+            name="ldm",
+            family="diffusion",
+            target="zoo_ddpm.ldm:LDM",
+            config="zoo_ddpm.ldm:LDMConfig",
+            summary="Latent diffusion: DDPM on the codes of any registered autoencoder",
+            paper="arXiv:2112.10752",
+            tasks=TASKS,
+        ),
+        PluginSpec(
+            name="palette",
+            family="diffusion",
+            target="zoo_ddpm.palette:Palette",
+            config="zoo_ddpm.palette:PaletteConfig",
+            summary="Pictures from pictures: super-resolution, inpainting, colour; by concatenation",
+            paper="arXiv:2111.05826",
+            tasks=("paired",),
+        ),
     ]

@@ -9,7 +9,7 @@ sampler is asked for; the paper's own is `sampler=ddpm sample.steps=1000`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +25,12 @@ from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionR
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.diffusion.specs import DDIM
 from zoo_core.nn.backbone import build_backbone
+from zoo_core.registry.spec import SamplerSpec
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss
 
 
-class DDPMModel(DiffusionModel):
+class ChainModel(DiffusionModel):
     """The chain, and the network."""
 
     T: int = Field(1000, ge=2, le=100_000)
@@ -40,6 +41,11 @@ class DDPMModel(DiffusionModel):
     """Variance of the last step; those between lie on a line."""
     prediction: Literal["eps", "x0", "v"] = "eps"
     """What the network says."""
+
+
+class DDPMModel(ChainModel):
+    """The chain, the network, and the bound."""
+
     variance: Variance = "beta"
     """Of the reverse steps, in the likelihood's bound: beta is `sampler=ddpm`, beta-tilde is `ancestral`."""
     vlb_terms: int = Field(64, ge=1)
@@ -113,15 +119,21 @@ def l_simple(
     return F.mse_loss(net(x_t, t, cond), target(x0, eps, alpha, sigma, kind))
 
 
-class DDPM(DiffusionRecipe):
-    """DDPM: a network and its chain of T noise levels."""
+class Chain(DiffusionRecipe):
+    """A network and its chain of T noise levels, trained by L_simple.
+
+    Args:
+        config: with the model's options and those of `DiffusionRecipe`.
+        data: what noise is added to.
+        sampler: what samples are drawn with unless another is asked for.
+    """
 
     schedule: DiscreteVP
 
-    def __init__(self, config: DDPMConfig, data: DataInfo) -> None:
+    def __init__(self, config: Any, data: DataInfo, sampler: SamplerSpec = DDIM) -> None:
         model = config.model
         chain = DiscreteVP(linear_betas(model.T, model.beta_1, model.beta_T))
-        super().__init__(config, data, chain, build_backbone(model, data), DDIM, model.prediction)
+        super().__init__(config, data, chain, build_backbone(model, data), sampler, model.prediction)
 
     def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
         """Return times drawn uniformly from 1..T, (n,) int64."""
@@ -135,6 +147,10 @@ class DDPM(DiffusionRecipe):
         cond = self.condition(batch, rng)
         loss = l_simple(self.net, x0, t, eps, self.schedule, self.config.model.prediction, cond)
         return Loss(loss, log={"loss": loss.detach()})
+
+
+class DDPM(Chain):
+    """DDPM: the chain of the data themselves, whose likelihood it bounds."""
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:

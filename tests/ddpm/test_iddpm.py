@@ -45,6 +45,20 @@ def test_the_cosine_schedule_is_the_papers():
     torch.testing.assert_close(betas.float(), theirs, rtol=1e-5, atol=1e-7)
 
 
+def test_the_offset_sets_the_first_step():
+    """Catches an option that is not read: on few levels a chain must end where two can be told apart."""
+    for data in ("digits", "mnist"):
+        options = IDDPMConfig.PRESETS[f"default@{data}"].overrides
+        made = recipe(**{"model.T": 1000, **options, "model.channels": 16, "model.mult": (1, 2)})
+        offset = made.config.model.offset
+        angles = torch.tensor([offset, offset + 0.001], dtype=torch.float64) / (1 + offset) * math.pi / 2
+        kept = float((angles[1].cos() / angles[0].cos()) ** 2)
+        assert float(made.schedule.levels[0]) == pytest.approx(((1 - kept) / kept) ** 0.5, rel=1e-9)
+        # In bins of width 2 / (L - 1), half of which tells a level from its neighbour.
+        bins = float(made.schedule.levels[0]) / (2 / ((17 if data == "digits" else 256) - 1))
+        assert 0.2 < bins < 1
+
+
 class Fixed(nn.Module):
     """Predicts no noise, and v everywhere."""
 

@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from zoo_core.errors import UsageError
-from zoo_core.nn.embedding import sinusoidal
+from zoo_core.nn.embedding import FourierFeatures, sinusoidal
 from zoo_core.nn.mlp import MLP
-from zoo_core.nn.unet import SelfAttention, UNet, group_norm
+from zoo_core.nn.resampling import Resampler
+from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, group_norm
 
 
 def randomised(net):
@@ -132,3 +134,125 @@ def test_sinusoids():
     expected = [math.sin(3 * r) for r in rates] + [math.cos(3 * r) for r in rates]
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
     assert len(sinusoidal(torch.arange(1000), 32).unique(dim=0)) == 1000
+
+
+# -- DDPM++ and NCSN++
+
+PLUS = {"blocks": 4, "dropout": 0.1, "resample": "box", "skip_scale": 0.5**0.5, "attend_up": "last"}
+SCORE = PLUS | {"resample": "fir", "pyramid": True, "fourier": 16.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (
+            PLUS,
+            61_804_419,
+        ),  # printed by arXiv:2509.15591, appendix C, of rectified flow's copy of the network
+        (
+            PLUS | {"mult": (2, 2, 2)},
+            55_733_891 - 9 * 128,
+        ),  # EDM's 55.7 M, without its nine augmentation labels
+        # NCSN++ has no published count: DDPM++, a first layer for twice the features, and three convolutions.
+        (SCORE, 61_804_419 + 128 * 512 + (3 * 9 + 1) * 128 + (128 * 9 + 1) * 256 + (256 * 9 + 1) * 256),
+    ],
+    ids=["ddpm++", "edm", "ncsn++"],
+)
+def test_song_networks_have_their_sizes(options, count):
+    """Catches attention after every block on the way up, a missing shortcut, a pyramid of other widths."""
+    with torch.device("meta"):
+        net = UNet(3, 32, **options)
+    assert sum(p.numel() for p in net.parameters()) == count
+
+
+def small(**options):
+    return randomised(UNet(1, 8, 8, (1, 2), 1, (4,), **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fourier": 2.0},
+        {"resample": "box"},
+        {"resample": "fir"},
+        {"pyramid": True},
+        {"resample": "fir", "pyramid": True, "skip_scale": 0.5**0.5, "fourier": 2.0, "attend_up": "last"},
+    ],
+    ids=["fourier", "box", "fir", "pyramid", "all"],
+)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 7, 9)])
+def test_an_option_is_used_and_its_parameters_are_alive(options, shape):
+    """Catches a layer that is built and left out, an odd side that does not come back, a time not read."""
+    net = small(**options)
+    x, t = torch.randn(3, *shape), torch.tensor([1.0, 500.0, 1000.0])
+    out = net(x, t)
+    assert out.shape == x.shape
+    assert not torch.allclose(out, net(x, t.flip(0)), atol=1e-4)
+    out.square().sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_smaller_sum_keeps_the_variance():
+    """Catches a scale that is forgotten in a block or in attention: (x + h) / sqrt(2)."""
+    torch.manual_seed(0)
+    x, time = torch.randn(4, 64, 8, 8), torch.randn(4, 16)
+    block = ResidualBlock(64, 64, 16, 0.0, 0.5**0.5)
+    torch.testing.assert_close(block(x, time), x * 0.5**0.5)  # a new block adds nothing
+    torch.testing.assert_close(SelfAttention(64, 0.5**0.5)(x), x * 0.5**0.5)
+    torch.nn.init.normal_(
+        block.conv2.weight, std=(9 * 64 * 0.36) ** -0.5
+    )  # 0.36: what SiLU leaves of a normal
+    assert float(block(x, time).var().detach()) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("taps", [(1, 1), (1, 3, 3, 1)])
+def test_resampling_is_a_filter(taps):
+    """Catches taps that are not normalised, a shift by half a pixel, and channels that are mixed."""
+    resampler = Resampler(taps)
+    flat = torch.full((1, 2, 8, 8), 3.0)
+    inner = (..., slice(2, -2), slice(2, -2))
+    torch.testing.assert_close(resampler.down(flat)[..., 1:-1, 1:-1], flat[..., 2:4, 2:4])
+    torch.testing.assert_close(
+        resampler.up(flat, torch.Size((16, 16)))[inner], flat[0, 0, 0, 0].expand(1, 2, 12, 12)
+    )
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    torch.testing.assert_close(resampler.down(ramp)[0, 0, 1, 1:-1], torch.tensor([2.5, 4.5]))
+    if len(taps) == 2:
+        torch.testing.assert_close(resampler.down(ramp), F.avg_pool2d(ramp, 2))
+        torch.testing.assert_close(
+            resampler.up(ramp, torch.Size((16, 16))), F.interpolate(ramp, scale_factor=2, mode="nearest")
+        )
+    else:  # a quarter and three quarters of its neighbours, as bilinear interpolation
+        torch.testing.assert_close(
+            resampler.up(ramp, torch.Size((16, 16)))[inner],
+            F.interpolate(ramp, scale_factor=2, mode="bilinear", align_corners=False)[inner],
+        )
+    apart = torch.cat((flat[:, :1], -flat[:, :1]), 1)
+    torch.testing.assert_close(resampler.down(apart)[:, 1], -resampler.down(apart)[:, 0])
+
+
+def test_the_pyramid_shows_the_input_to_every_level():
+    """Catches a pyramid that starts from the noise-free features: what it adds depends on the input alone."""
+    plain, shown = small(), small(pyramid=True)
+    x = torch.randn(1, 1, 8, 8)
+    assert len(shown.pyramid) == 1
+    assert len(plain.pyramid) == 0
+    conv = shown.pyramid[0].conv
+    expected = F.avg_pool2d(conv(x), 2) + 2.0
+    torch.testing.assert_close(shown.pyramid[0](x, torch.full((1, 8, 4, 4), 2.0)), expected)
+
+
+def test_fourier_features_are_random_and_kept():
+    """Catches rates that are trained, or drawn anew at a load of a checkpoint; and a squared spread."""
+    torch.manual_seed(0)
+    features = FourierFeatures(4000, 16.0)
+    assert list(features.parameters()) == []
+    assert float(features.rates.std()) == pytest.approx(16, rel=0.05)
+    other = FourierFeatures(4000, 16.0)
+    other.load_state_dict(features.state_dict())
+    t = torch.rand(5)
+    torch.testing.assert_close(other(t), features(t))
+    near, far = features(torch.tensor([0.3, 0.3001, 0.5]))[1:].sub(features(torch.tensor([0.3]))).norm(dim=1)
+    assert float(near) < 0.02 * float(far)
+    sine = features(torch.tensor([0.25]))[0, 7]
+    assert float(sine) == pytest.approx(math.sin(2 * math.pi * 0.25 * float(features.rates[7])), abs=1e-4)

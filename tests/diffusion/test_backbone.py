@@ -74,7 +74,7 @@ def test_a_condition_of_nothing_has_no_parameters():
 def test_a_picture_is_read_as_channels():
     """Catches a source picture that is not looked at; none is a picture of zeros."""
     for kind in ("unet", "dit"):
-        net = randomised(build_backbone(options(net=kind), digits("unconditional"), image_channels=1))
+        net = randomised(build_backbone(options(net=kind), digits("paired", image_channels=1)))
         x, image = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
         with_image = net(x, T, Cond(image=image))
         assert not torch.allclose(with_image, net(x, T), atol=1e-4)

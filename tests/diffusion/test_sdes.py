@@ -79,7 +79,7 @@ def test_the_chain_of_ddpm_tends_to_vp():
 
 def test_time_and_level_are_inverses(sde):
     """Catches a clock that a network was not trained by: t -> sigma / alpha -> t, and alpha with it."""
-    t = torch.linspace(0.001, 1, 200, dtype=torch.float64)
+    t = torch.linspace(0.002, 1, 200, dtype=torch.float64)
     ratio = sde.sigma(t) / sde.alpha(t)
     assert bool((ratio.diff() > 0).all())
     torch.testing.assert_close(sde.t_of(ratio), t, rtol=1e-9, atol=1e-9)
@@ -170,6 +170,19 @@ def test_hutchinson_is_unbiased(probe, x):
     assert float(found.mean() - exact) == pytest.approx(0, abs=4.5 * float(found.std()) / 4000**0.5 + 1e-6)
     averaged = flow_log_prob(denoise, many[:500], noise=Noise(500), probe=probe, probes=8, tolerance=1e-6)
     assert float(averaged.log_prob.var() / found.var()) == pytest.approx(1 / 8, rel=0.4)
+
+
+def test_no_level_is_asked_for_but_the_models_own(sde, x):
+    """Catches a first step guessed by how slowly x moves there, and a last one that goes beyond the end."""
+    exact, asked = gaussian(MEAN, COV), []
+
+    def spy(x, sigma):
+        asked.append(float(sigma.flatten()[0]))
+        return exact(x, sigma)
+
+    flow_log_prob(Exact(spy, sde), x.float(), noise=Noise(16), probe="exact", tolerance=1e-4)
+    assert min(asked) == pytest.approx(sde.ratio_min, rel=1e-6)
+    assert max(asked) == pytest.approx(sde.ratio_max, rel=1e-6)
 
 
 def test_there_and_back_again(x):

@@ -27,7 +27,7 @@ def _move(x: Tensor, x0: Tensor, sigma: float, step: float, noise: Seeds) -> Ten
 
 
 def _length(step: float, convention: Convention) -> float:
-    """Return a / sigma^2 of x + a score + sqrt(2 a) z; the paper's x + (a / 2) score + sqrt(a) z is half it."""
+    """Return a / sigma^2 of x + a score + sqrt(2 a) z; the paper's a / 2 and sqrt(a) are half of it."""
     return step if convention == "lecture" else step / 2
 
 
@@ -88,7 +88,7 @@ def annealed_langevin(
     """
     length = _length(step, convention)
     numbers = sigmas.tolist()
-    levels = sigmas.to(x.device)
+    levels = sigmas.to(x.device).unbind()
     last = len(numbers) - 2
     for i in range(last + 1):
         for _ in range(repeats):
@@ -127,7 +127,7 @@ def predictor_corrector(
         snr: r of the paper.
     """
     numbers = sigmas.tolist()
-    levels = sigmas.to(x.device)
+    levels = sigmas.to(x.device).unbind()
     last = len(numbers) - 2
     for i in range(last + 1):
         t, s = numbers[i], numbers[i + 1]

@@ -35,12 +35,12 @@ def _walk(
 ) -> Tensor:
     """Repeat x <- D + keep (x - D) + std z, one call a step."""
     shares, kept, spread = _extrapolate(sigmas), keep.tolist(), std.tolist()
-    sigmas = sigmas.to(x.device)
+    levels = sigmas.to(x.device).unbind()
     before = x
     for i, share in enumerate(shares):
-        x0 = denoise(x, sigmas[i])
+        x0 = denoise(x, levels[i])
         if callback is not None:
-            callback(i, sigmas[i], x, x0)
+            callback(i, levels[i], x, x0)
         ahead = x0 + share * (x0 - before) if share else x0
         x = ahead + kept[i] * (x - ahead)
         if spread[i]:

@@ -18,9 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.denoiser import Clips
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser
 from zoo_core.seeds import Seeds
+
+FIRST_STEP = 0.01
+"""Of the solver, in log(sigma): its own guess, by how slowly x moves at the least level, is past the last."""
 
 Probe = Literal["rademacher", "gaussian", "exact"]
 LogProb = Callable[[Tensor], Tensor]
@@ -75,7 +79,7 @@ def flow_log_prob(
     """Return the log-likelihood of data by the probability flow, solved to a tolerance.
 
     Args:
-        denoise: of data, continuous in sigma.
+        denoise: of data, continuous in sigma; x0 is not clipped, whatever it does for samples.
         x: (n, *shape), the data, taken for alpha (x0 + sigma eps) at the least level.
         noise: of the probes.
         probe: Hutchinson's probes, or exact: a backward pass for each dimension.
@@ -96,6 +100,7 @@ def flow_log_prob(
         )
     from torchdiffeq import odeint
 
+    denoise = denoise.unclipped() if isinstance(denoise, Clips) else denoise
     vectors = _probes(probe, x, probes, noise)
     exact = probe == "exact"
     calls = 0
@@ -126,7 +131,8 @@ def flow_log_prob(
             method="dopri5",
             rtol=tolerance,
             atol=tolerance,
-            options={"norm": worst},
+            # The last step ends at sigma_max: one that is interpolated asks for levels that were not trained.
+            options={"norm": worst, "first_step": FIRST_STEP, "step_t": ends[-1:].log()},
         )
     scale = x[0].numel() * float(alpha.double().log())
     log_prob = (prior or standard_prior(denoise))(states[-1]) + integrals[-1].double() - scale

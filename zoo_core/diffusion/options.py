@@ -8,7 +8,6 @@ from pydantic import Field
 
 from zoo_core.config import SampleConfig, SamplerConfig
 
-
 Convention = Literal["lecture", "paper"]
 """Of a Langevin step of length a: x + a score + sqrt(2 a) z, or x + (a / 2) score + sqrt(a) z."""
 

@@ -160,14 +160,26 @@ class DiffusionRecipe(Recipe):
         return dequantise(batch.x, self.data.levels, noise)
 
     def condition(self, batch: Batch, rng: torch.Generator) -> Cond | None:
-        """Return what the network is told in training: the task's condition, hidden from a share of rows."""
-        task = self.data.task
-        if task not in ("class", "text"):
-            return None
-        given = batch.cond
-        cond = Cond(label=given.label) if task == "class" else Cond(tokens=given.tokens)
+        """Return what the network is told in training: the task's condition, hidden from a share of rows.
+
+        A source picture is never hidden.
+        """
+        cond = self._told(batch.cond)
+        if cond is None or cond.image is not None:
+            return cond
         hidden = torch.rand(len(batch), generator=rng, device=batch.x.device) < self.config.model.null_share
         return cond.drop(hidden, self.data.classes)
+
+    def _told(self, cond: Cond) -> Cond | None:
+        """Return what of all that the data say the task tells the network."""
+        match self.data.task:
+            case "class":
+                return Cond(label=cond.label)
+            case "text":
+                return Cond(tokens=cond.tokens)
+            case "paired":
+                return Cond(image=cond.image)
+        return None
 
     def classifier_loss(self, batch: Batch, context: Context) -> Loss:
         """Return the cross-entropy of the labels given noisy data (Dhariwal and Nichol 2021, section 4)."""
@@ -206,10 +218,10 @@ class DiffusionRecipe(Recipe):
 
     def conditioned(self, cond: Cond | None) -> Denoiser:
         """Return the denoiser with its conditions bound, guided as `sample` says."""
-        denoise, sample, task = self.denoiser(), self.config.sample, self.data.task
-        if task not in ("class", "text") or cond is None:
+        denoise, sample = self.denoiser(), self.config.sample
+        told = None if cond is None else self._told(cond)
+        if told is None:
             return denoise
-        told = Cond(label=cond.label) if task == "class" else Cond(tokens=cond.tokens)
         if sample.guidance == 0:
             return Conditioned(denoise, told)
         if sample.guide == "classifier":

@@ -32,12 +32,12 @@ def _walk(
         keep: (steps,) share of the residual x - x0 that a step keeps.
         std: of the noise added in step i at state x, or None for a deterministic walk.
     """
-    sigmas = sigmas.to(x.device)
+    levels = sigmas.to(x.device).unbind()  # once: an index into a tensor costs as much as a small step
     shares = keep.tolist()  # plain numbers once, so that no step waits for the device
     for i, share in enumerate(shares):
-        x0 = denoise(x, sigmas[i])
+        x0 = denoise(x, levels[i])
         if callback is not None:
-            callback(i, sigmas[i], x, x0)
+            callback(i, levels[i], x, x0)
         spread = std(i, x) if std is not None and i < len(shares) - 1 else None
         x = x0 + share * (x - x0)
         if spread is not None:
@@ -133,18 +133,18 @@ def heun(
     The step to 0, where the slope is not defined, is Euler's. Karras et al. 2022, Algorithm 1.
     """
     numbers = sigmas.tolist()
-    sigmas = sigmas.to(x.device)
+    levels = sigmas.to(x.device).unbind()
     last = len(numbers) - 2
     for i, (t, s) in enumerate(pairwise(numbers)):
-        x0 = denoise(x, sigmas[i])
+        x0 = denoise(x, levels[i])
         if callback is not None:
-            callback(i, sigmas[i], x, x0)
+            callback(i, levels[i], x, x0)
         slope = (x - x0) / t
         ahead = x + (s - t) * slope
         if i < last:
-            x0 = denoise(ahead, sigmas[i + 1])
+            x0 = denoise(ahead, levels[i + 1])
             if callback is not None:
-                callback(i, sigmas[i + 1], ahead, x0)
+                callback(i, levels[i + 1], ahead, x0)
             ahead = x + (s - t) * (slope + (ahead - x0) / s) / 2
         x = ahead
     return x

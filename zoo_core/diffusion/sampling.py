@@ -44,12 +44,16 @@ def bind(spec: SamplerSpec, config: SamplerConfig | None = None) -> BoundSampler
         ImportError, AttributeError: where the spec names code that is not there.
     """
     config = load_target(spec.config)() if config is None else config
+    options = config.model_dump(exclude={"name"})
+    if spec.parts:
+        name, _, part = config.name.partition(":")
+        options["part"] = part if name == spec.name else ""
     return BoundSampler(
-        name=spec.name,
+        name=config.name or spec.name,
         function=load_target(spec.target),
         grid=load_target(spec.grid),
         steps=spec.steps,
-        options=config.model_dump(exclude={"name"}),
+        options=options,
     )
 
 

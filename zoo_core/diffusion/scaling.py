@@ -13,9 +13,9 @@ from zoo_core.types import Cond
 class Scaled(nn.Module):
     """net(x / sqrt(alpha^2 + sigma^2), t): unit variance goes into the network at every level.
 
-    Variance-exploding data have the standard deviation sqrt(1 + sigma^2), from 1 to that of the highest level.
-    A small network, trained for a minute, does not learn to divide: what it is fed must be of one size.
-    Karras et al. 2022, arXiv:2206.00364, Eq. 117 (c_in), with data of unit variance.
+    Variance-exploding data have the standard deviation sqrt(1 + sigma^2), from 1 to that of the highest
+    level. A small network, trained for a minute, does not learn to divide: it must be fed one size.
+    Karras et al. 2022, arXiv:2206.00364, table 1 (c_in), with data of unit variance.
 
     Args:
         net: called as net(x, t, cond).

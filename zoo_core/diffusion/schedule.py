@@ -24,10 +24,12 @@ class NoiseSchedule(Protocol):
         prior_std: standard deviation of x / alpha at the start, for data of unit variance.
     """
 
-    levels: Tensor | None
     ratio_min: float
     ratio_max: float
     prior_std: float
+
+    @property
+    def levels(self) -> Tensor | None: ...
 
     def alpha(self, t: Tensor) -> Tensor:
         """Return the signal's coefficient at times t, like t."""

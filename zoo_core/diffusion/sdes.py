@@ -17,7 +17,7 @@ from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.errors import UsageError
 
 T_MIN = 1e-5
-"""The least time: Song et al. 2021, appendix C."""
+"""The least time that is trained, and for VP and VE followed: Song et al. 2021, appendix C."""
 
 
 class SDE(NoiseSchedule, Protocol):
@@ -36,6 +36,7 @@ class _Linear:
     """What the three share: their ends, from `alpha` and `sigma`."""
 
     levels: Tensor | None = None
+    t_min: float = T_MIN
     ratio_min: float
     ratio_max: float
     prior_std: float
@@ -47,7 +48,7 @@ class _Linear:
         raise NotImplementedError
 
     def _ends(self) -> None:
-        t = torch.tensor([T_MIN, 1.0], dtype=torch.float64)
+        t = torch.tensor([self.t_min, 1.0], dtype=torch.float64)
         self.ratio_min, self.ratio_max = (self.sigma(t) / self.alpha(t)).tolist()
 
 
@@ -105,7 +106,13 @@ class VP(_Linear):
 
 
 class SubVP(VP):
-    """Sub-variance preserving: the mean of VP and less noise, g^2 = beta (1 - exp(-2 B)) (Eq. 12)."""
+    """Sub-variance preserving: the mean of VP and less noise, g^2 = beta (1 - exp(-2 B)) (Eq. 12).
+
+    Its noise starts as t, not as sqrt(t). At T_MIN it is 1e-6, of which float32 keeps one digit beside x: the
+    least time that samplers and likelihoods follow is 1e-3, where sigma is 1e-4.
+    """
+
+    t_min = 1e-3
 
     def sigma(self, t: Tensor) -> Tensor:
         """Return 1 - exp(-B(t)), like t."""

@@ -47,6 +47,15 @@ ANNEALED_LANGEVIN = SamplerSpec(
     paper="arXiv:1907.05600",
 )
 
+DPMPP_SDE = SamplerSpec(
+    name="dpmpp-sde",
+    target="zoo_core.diffusion.multistep:dpmpp_sde",
+    grid=_GRID("karras"),
+    steps=50,
+    summary="Reverse SDE by SDE-DPM-Solver++(2M), one call a step",
+    paper="arXiv:2211.01095",
+)
+
 SAMPLERS: list[SamplerSpec] = [
     SamplerSpec(
         name="ddpm",
@@ -75,14 +84,7 @@ SAMPLERS: list[SamplerSpec] = [
         summary="Probability flow by DPM-Solver++(2M), second order at one call a step",
         paper="arXiv:2211.01095",
     ),
-    SamplerSpec(
-        name="dpmpp-sde",
-        target="zoo_core.diffusion.multistep:dpmpp_sde",
-        grid=_GRID("karras"),
-        steps=50,
-        summary="Reverse SDE by SDE-DPM-Solver++(2M), one call a step",
-        paper="arXiv:2211.01095",
-    ),
+    DPMPP_SDE,
     SamplerSpec(
         name="euler-maruyama",
         target=_FUNCTION("euler_maruyama"),
@@ -118,5 +120,13 @@ SAMPLERS: list[SamplerSpec] = [
         config=_OPTIONS("FlowConfig"),
         summary="Probability flow with steps that adapt to a tolerance",
         paper="arXiv:2011.13456",
+    ),
+    SamplerSpec(
+        name="diffusers",
+        target="zoo_core.diffusion.schedulers:scheduled",
+        grid=_GRID("karras"),
+        steps=20,
+        summary="Any scheduler of diffusers: sampler=diffusers:UniPCMultistepScheduler",
+        parts=True,
     ),
 ]

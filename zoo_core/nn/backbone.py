@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -11,7 +12,7 @@ from zoo_core.config import Config
 from zoo_core.errors import UsageError
 from zoo_core.nn.dit import DiT
 from zoo_core.nn.mlp import MLP
-from zoo_core.nn.unet import UNet
+from zoo_core.nn.unet import Resampling, UNet
 from zoo_core.types import DataInfo
 
 
@@ -30,6 +31,19 @@ class Backbone(Config):
     """U-Net: sides at which there is attention; the bottom always has it."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """U-Net: dropout in each residual block."""
+    time: Literal["sinusoidal", "fourier"] = "sinusoidal"
+    """U-Net: how it is told the time: by fixed sinusoids, or by Fourier features of random rates."""
+    fourier_scale: float = Field(16.0, gt=0)
+    """U-Net: spread of those rates, in periods over the whole range of times."""
+    resample: Resampling = "conv"
+    """U-Net: sides are halved and doubled by a convolution, or in a residual block by a filter: the mean of
+    four pixels (box), or a smoother one that aliases less (fir)."""
+    skip_scale: float = Field(1.0, gt=0, le=1)
+    """U-Net: factor on the sum of a block and what it adds to; 0.7071 keeps the variance."""
+    pyramid: bool = False
+    """U-Net: feed the input, halved along, to every level."""
+    attend_up: Literal["each", "last"] = "each"
+    """U-Net: on the way up, attention after each block of a level, or after its last."""
     width: int = Field(128, ge=2, multiple_of=2)
     """MLP and transformer: width."""
     layers: int = Field(3, ge=1)
@@ -40,21 +54,40 @@ class Backbone(Config):
     """Transformer: heads of attention."""
 
 
+DDPM_PP: Mapping[str, Any] = {
+    "model.channels": 128,
+    "model.mult": (1, 2, 2, 2),
+    "model.blocks": 4,
+    "model.attention": (16,),
+    "model.dropout": 0.1,
+    "model.resample": "box",
+    "model.skip_scale": 0.5**0.5,
+    "model.attend_up": "last",
+}
+"""DDPM++ for CIFAR-10, 61.8 M parameters: Song et al. 2021, arXiv:2011.13456, appendix H, and their configs;
+106.6 M with 8 blocks (deep)."""
+NCSN_PP: Mapping[str, Any] = {
+    **DDPM_PP,
+    "model.resample": "fir",
+    "model.pyramid": True,
+    "model.time": "fourier",
+}
+"""NCSN++ for CIFAR-10: the same with a smoother filter, a pyramid and Fourier features of the time."""
+
+
 def build_backbone(
     model: Backbone,
     data: DataInfo,
     *,
     time_scale: float = 1.0,
-    image_channels: int = 0,
     outputs: int = 1,
 ) -> nn.Module:
     """Return the network, called as net(x, t, cond), conditioned on what the data's task says.
 
     Args:
         model: its options.
-        data: whose shape, classes and captions it is for.
+        data: whose shape, classes, captions and source pictures it is for.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
-        image_channels: of a picture it is conditioned on.
         outputs: how many of x's shape it returns, side by side along axis 1.
 
     Raises:
@@ -68,9 +101,10 @@ def build_backbone(
             "next: model.net=auto",
         )
     classes = data.classes if data.task == "class" else 0
-    if kind == "mlp":
-        return MLP(data.dims, model.width, model.layers, time_scale, classes, outputs)
     vocabulary = data.vocabulary if data.task == "text" else 0
+    if kind == "mlp":
+        return MLP(data.dims, model.width, model.layers, time_scale, classes, outputs, vocabulary)
+    image_channels = data.image_channels if data.task == "paired" else 0
     channels, height, width = data.shape
     if kind == "dit":
         return DiT(
@@ -99,4 +133,9 @@ def build_backbone(
         vocabulary=vocabulary,
         image_channels=image_channels,
         outputs=outputs,
+        fourier=model.fourier_scale if model.time == "fourier" else 0.0,
+        resample=model.resample,
+        skip_scale=model.skip_scale,
+        pyramid=model.pyramid,
+        attend_up=model.attend_up,
     )

@@ -7,15 +7,13 @@ convolutions of 4 x 4 to the picture; the critic mirrors it. Smaller pictures ta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
 
-Norm = Literal["batch", "none"]
+Norm = Literal["batch", "layer", "none"]
 
 
 def doublings(size: int) -> int:
@@ -35,8 +33,11 @@ def doublings(size: int) -> int:
     return count
 
 
-def _norm(kind: Norm) -> Callable[[int], nn.Module]:
-    return nn.BatchNorm2d if kind == "batch" else lambda channels: nn.Identity()
+def make_norm(kind: Norm, channels: int) -> nn.Module:
+    """Return the normalisation of (n, channels, H, W): over the batch, over each example, or none."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(1, channels) if kind == "layer" else nn.Identity()
 
 
 def init_weights(module: nn.Module) -> None:
@@ -77,19 +78,18 @@ class DCGANGenerator(nn.Module):
         count = min(doublings(height), doublings(side))
         self.latent_shape = (latent_dim,)
         self._bottom = (width * 2 ** (count - 1), height >> count, side >> count)
-        make_norm = _norm(norm)
         mapping: list[nn.Module] = []
         if hidden:
             mapping = [nn.Linear(latent_dim, hidden, bias=norm == "none")]
             mapping += [nn.BatchNorm1d(hidden) if norm == "batch" else nn.Identity(), nn.ReLU(inplace=True)]
         last = nn.Linear(hidden or latent_dim, math.prod(self._bottom), bias=norm == "none")
         self.project = nn.Sequential(*mapping, last)
-        layers: list[nn.Module] = [make_norm(self._bottom[0]), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [make_norm(norm, self._bottom[0]), nn.ReLU(inplace=True)]
         for depth in reversed(range(1, count)):
             wide, narrow = width * 2**depth, width * 2 ** (depth - 1)
             layers += [
                 nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=norm == "none"),
-                make_norm(narrow),
+                make_norm(norm, narrow),
                 nn.ReLU(inplace=True),
             ]
         layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
@@ -106,23 +106,31 @@ class DCGANCritic(nn.Module):
         shape: (C, H, W) of a picture.
         width: channels after the first layer; each layer after has twice as many.
         norm: after each hidden layer but the first, as in the paper.
+
+    Attributes:
+        feature_dim: D of `features`.
+        head: features (n, D) to scores (n, 1).
     """
 
     def __init__(self, shape: tuple[int, ...], width: int = 64, norm: Norm = "batch") -> None:
         super().__init__()
         channels, height, side = shape
         count = min(doublings(height), doublings(side))
-        make_norm = _norm(norm)
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for depth in range(1, count):
             narrow, wide = width * 2 ** (depth - 1), width * 2**depth
             layers += [
                 nn.Conv2d(narrow, wide, 4, 2, 1, bias=norm == "none"),
-                make_norm(wide),
+                make_norm(norm, wide),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
-        last = width * 2 ** (count - 1) * (height >> count) * (side >> count)
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, 1))
+        self.net = nn.Sequential(*layers, nn.Flatten())
+        self.feature_dim = width * 2 ** (count - 1) * (height >> count) * (side >> count)
+        self.head = nn.Linear(self.feature_dim, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the score is a linear function of, (n, D)."""
+        return self.net(x)
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:
-        return torch.squeeze(self.net(x), 1)
+        return self.head(self.features(x)).squeeze(1)

@@ -23,20 +23,49 @@ def sinusoidal(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
+class FourierFeatures(nn.Module):
+    """Sines and cosines of t at random rates that are never trained, (n,) to (n, 2 count) float32.
+
+    Source: Tancik et al. 2020, arXiv:2006.10739; for noise levels, Song et al. 2021, arXiv:2011.13456,
+    appendix H.2, on log sigma with scale 16.
+
+    Args:
+        count: of rates.
+        scale: standard deviation of the rates, in periods per unit of t.
+    """
+
+    rates: Tensor
+
+    def __init__(self, count: int, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("rates", scale * torch.randn(count))
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = 2 * math.pi * t.float()[:, None] * self.rates
+        return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
 class TimeEmbedding(nn.Module):
     """Sinusoids of t through two layers, (n,) to (n, width).
 
     Args:
-        frequencies: width of the sinusoids, even.
+        frequencies: width of the sinusoids, even; random Fourier features are twice as wide.
         width: of the output.
         scale: t is multiplied by it first: 1000 for times in [0, 1].
+        fourier: scale of random Fourier features of t * scale / 1000, which stand in for the sinusoids;
+            0 for none.
     """
 
-    def __init__(self, frequencies: int, width: int, scale: float = 1.0) -> None:
+    def __init__(self, frequencies: int, width: int, scale: float = 1.0, fourier: float = 0.0) -> None:
         super().__init__()
         self.frequencies = frequencies
         self.scale = scale
-        self.layers = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.fourier = FourierFeatures(frequencies, fourier) if fourier else None
+        inputs = 2 * frequencies if fourier else frequencies
+        self.layers = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.layers(sinusoidal(t * self.scale, self.frequencies))
+        scaled = t * self.scale
+        if self.fourier is not None:
+            return self.layers(self.fourier(scaled / 1000))
+        return self.layers(sinusoidal(scaled, self.frequencies))

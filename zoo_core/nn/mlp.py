@@ -59,6 +59,7 @@ class MLP(nn.Module):
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
         classes: of the labels it is conditioned on, 0 for none.
         outputs: points it returns, side by side.
+        vocabulary: of the captions it is conditioned on, 0 for none.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class MLP(nn.Module):
         time_scale: float = 1.0,
         classes: int = 0,
         outputs: int = 1,
+        vocabulary: int = 0,
     ) -> None:
         super().__init__()
         self.time = TimeEmbedding(width, width, time_scale)
-        self.condition = ConditionEmbedding(classes, 0, width)
+        self.condition = ConditionEmbedding(classes, vocabulary, width)
         self.first = nn.Linear(fourier_width(dims), width)
         self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(blocks))
         self.last = nn.Linear(width, outputs * dims)

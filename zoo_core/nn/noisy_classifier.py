@@ -34,7 +34,7 @@ class PictureClassifier(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         time = self.time(t)
         h = self.block1(self.first(x), time)
-        h = self.block2(self.shrink(h, time, None), time)
+        h = self.block2(self.shrink(h, time), time)
         return self.last(F.silu(self.norm(h)).mean((2, 3)))
 
 

@@ -18,24 +18,39 @@ def perceptron(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Si
 
 
 class PerceptronGenerator(nn.Module):
-    """Latents (n, latent_dim) to points (n, *shape), unbounded."""
+    """Latents (n, latent_dim) to points (n, *shape), unbounded, or to pictures in [-1, 1]."""
 
-    def __init__(self, latent_dim: int, shape: tuple[int, ...], width: int = 128) -> None:
+    def __init__(
+        self, latent_dim: int, shape: tuple[int, ...], width: int = 128, bounded: bool = False
+    ) -> None:
         super().__init__()
         self.latent_shape = (latent_dim,)
         self.shape = shape
         self.net = perceptron([latent_dim, width, width, width, math.prod(shape)], nn.ReLU)
+        if bounded:
+            self.net.append(nn.Tanh())
 
     def forward(self, z: Tensor, cond: object = None) -> Tensor:
         return self.net(z).unflatten(1, self.shape)
 
 
 class PerceptronCritic(nn.Module):
-    """Points (n, *shape) to unbounded scores (n,)."""
+    """Points (n, *shape) to unbounded scores (n,).
+
+    Attributes:
+        feature_dim: D of `features`.
+        head: features (n, D) to scores (n, 1).
+    """
 
     def __init__(self, shape: tuple[int, ...], width: int = 128) -> None:
         super().__init__()
-        self.net = perceptron([math.prod(shape), width, width, width, 1], nn.ReLU)
+        self.net = nn.Sequential(perceptron([math.prod(shape), width, width, width], nn.ReLU), nn.ReLU())
+        self.feature_dim = width
+        self.head = nn.Linear(width, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the score is a linear function of, (n, D)."""
+        return self.net(x.flatten(1))
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:
-        return self.net(x.flatten(1)).squeeze(1)
+        return self.head(self.features(x)).squeeze(1)

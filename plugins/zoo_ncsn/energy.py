@@ -1,0 +1,42 @@
+"""A score that is the gradient of something: p(x) = exp(-E(x)) / Z, and grad log p = -grad E whatever Z."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.diffusion.denoiser import Net
+from zoo_core.types import Cond
+
+
+class Energy(nn.Module):
+    """The gradient of a scalar, grad_x f(x, t) with f = |x - h(x, t)|^2 / 2, in place of h itself.
+
+    Where a network that says the noise is trained (x of unit variance, noise eps = -sigma score), f is the
+    energy on that scale, and its gradient is sigma grad E: a field without curl, which a free network's is
+    not. What is added to f changes neither the gradient nor anything that is drawn. At the start h is 0, so f
+    is the energy of pure noise. After Salimans and Ho 2021, "Should EBMs model the energy or the score?".
+
+    Args:
+        net: h, called as net(x, t, cond).
+    """
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def energy(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        """Return f, (n,), for x of (n, *shape)."""
+        return (x - self.net(x, t, cond)).square().flatten(1).sum(1) / 2
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        """Return the gradient of f at x, like x; differentiable where gradients are asked for."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        onwards = torch.is_grad_enabled()
+        # Fused attention has no second derivative; and samplers run without gradients, which are needed here.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            total = self.energy(x, t, cond).sum()
+            (gradient,) = torch.autograd.grad(total, x, create_graph=onwards)
+        return gradient

@@ -1,0 +1,182 @@
+"""Noise conditional score networks: the score of data at every level of a ladder of noise.
+
+Song and Ermon 2019, "Generative Modeling by Estimating Gradients of the Data Distribution", arXiv:1907.05600;
+equation numbers are that paper's. One network learns grad log q_sigma(x), the score of the noised data, at
+all levels by denoising score matching (Eq. 5 and 6, lambda = sigma^2); samples are drawn by annealed Langevin
+dynamics down the ladder (Algorithm 1).
+
+The network says -sigma score, which is of one size at every level, as in Song and Ermon 2020,
+arXiv:2006.09011, section 3.3; the paper's own found that size by itself. With `model.net=energy` it is the
+gradient of a scalar. With `model.levels=continuous` the ladder has no rungs, and the probability flow has a
+likelihood; with rungs there is a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
+from zoo_core.diffusion.options import AnnealedLangevinConfig, GuidedSampleConfig
+from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
+from zoo_core.diffusion.scaling import Scaled
+from zoo_core.diffusion.sdes import T_MIN, VE
+from zoo_core.diffusion.specs import ANNEALED_LANGEVIN
+from zoo_core.nn.backbone import build_backbone
+from zoo_core.seeds import Seeds
+from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss
+from zoo_ncsn.energy import Energy
+from zoo_ncsn.ladder import Ladder
+
+
+class NCSNModel(DiffusionModel):
+    """The levels, and the network."""
+
+    net: Literal["auto", "unet", "dit", "mlp", "energy"] = "auto"  # type: ignore[assignment]
+    """auto takes a U-Net for pictures and an MLP for points; energy takes the gradient of a scalar of it."""
+    levels: Literal["discrete", "continuous"] = "discrete"
+    """Train on a ladder of L levels, or on all between its ends: then there is a probability flow."""
+    L: int = Field(20, ge=2, le=10_000)
+    """Levels of the ladder; samplers visit all of them up to 60, more with sample.steps."""
+    sigma_min: float = Field(0.03, gt=0)
+    """Standard deviation of the noise at the lowest level."""
+    sigma_max: float = Field(6.0, gt=0)
+    """At the highest: about the distance between two examples, or walks do not get from mode to mode."""
+
+
+POINTS = Preset(
+    {"train.steps": 6000, "train.batch_size": 256, "model.width": 192}
+    | {"model.L": 60, "model.sigma_min": 0.01, "model.sigma_max": 4.0}
+    | {"sampler.step": 0.3, "sampler.repeats": 5},
+    "points are cheap, lie nearer to each other than pictures, and have finer structure",
+)
+
+
+class NCSNConfig(RunConfig):
+    """One run of NCSN."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset(
+            {"train.steps": 60, "train.batch_size": 32, "model.L": 6, "sampler.repeats": 2}
+            | {"model.channels": 16, "model.width": 32},
+            "for tests: seconds on one core",
+        ),
+        **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
+        "paper@cifar10": Preset(
+            {"model.L": 10, "model.sigma_min": 0.02, "model.sigma_max": 2.0, "model.channels": 128}
+            | {"model.mult": (1, 2, 2, 2), "model.blocks": 2, "model.attention": (16,)}
+            | {"optim.net.lr": 1e-3, "optim.net.schedule": "constant", "optim.net.warmup": 0}
+            | {"train.batch_size": 128, "train.steps": 200_000, "train.checkpoint_every": 10_000}
+            | {"train.ema.decay": 0.0, "sampler.step": 0.2, "sampler.repeats": 100, "sampler.clean": False},
+            "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of pictures in "
+            "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code; "
+            "the network is DDPM's U-Net of 35.7 M parameters where theirs is a RefineNet",
+        ),
+    }
+
+    model: NCSNModel = NCSNModel()
+    """The levels and the network."""
+    optim: DiffusionOptim = DiffusionOptim()
+    """Optimisation."""
+    sample: GuidedSampleConfig = GuidedSampleConfig()
+    """Sampling."""
+    sampler: AnnealedLangevinConfig = AnnealedLangevinConfig(name="annealed-langevin", step=0.7, repeats=3)
+    """The way from noise to data: annealed Langevin dynamics, few and long steps, unless told otherwise."""
+    train: TrainConfig = TrainConfig(steps=2000, batch_size=32, ema=EmaConfig(decay=0.995))
+    """Training."""
+
+
+TIMES = 1000.0
+"""What the network is told of the highest level, with rungs and without."""
+
+VLB_TERMS = 64
+"""Step terms of the bound that an example evaluates: all of a shorter ladder's."""
+
+Score = Callable[[Tensor], Tensor]
+"""Noisy data (n, *shape) to the score of their density, likewise; each row at its own level."""
+
+
+def score_matching(score: Score, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+    """Return lambda(sigma) l(sigma) of each example, (n,): half of |(x~ - x) / sigma + sigma score(x~)|^2.
+
+    Without lambda = sigma^2 it is Eq. 5, whose target is the score of the conditional q(x~ | x) =
+    N(x, sigma^2 I), -(x~ - x) / sigma^2; the optimum is the score of the noised data, and at it the loss is
+    of one size at every level.
+
+    Args:
+        score: of the noisy data.
+        x: the data, (n, *shape).
+        sigma: (n,).
+        eps: standard normal, like x.
+    """
+    scale = like(sigma, x)
+    noisy = x + scale * eps
+    residual = (noisy - x) / scale + scale * score(noisy)
+    return residual.square().flatten(1).sum(1) / 2
+
+
+def build_net(model: NCSNModel, data: DataInfo, schedule: Ladder | VE, time_scale: float) -> nn.Module:
+    """Return the network that says -sigma score: called as net(x, t, cond), fed x of unit variance."""
+    energy = model.net == "energy"
+    backbone = model.model_copy(update={"net": "auto"}) if energy else model
+    net = build_backbone(backbone, data, time_scale=time_scale)
+    return Scaled(Energy(net) if energy else net, schedule)
+
+
+class NCSN(DiffusionRecipe):
+    """NCSN: a score network and its ladder of levels."""
+
+    schedule: Ladder | VE
+
+    def __init__(self, config: NCSNConfig, data: DataInfo) -> None:
+        model = config.model
+        schedule: Ladder | VE
+        if model.levels == "discrete":
+            schedule, time_scale = Ladder(model.L, model.sigma_min, model.sigma_max), TIMES / model.L
+        else:
+            schedule, time_scale = VE(model.sigma_min, model.sigma_max), TIMES
+        net = build_net(model, data, schedule, time_scale)
+        super().__init__(config, data, schedule, net, ANNEALED_LANGEVIN, time_scale=time_scale)
+
+    def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
+        """Return times drawn uniformly: from 1..L, int64, or from T_MIN..1; sigma is then even in its log."""
+        if isinstance(self.schedule, Ladder):
+            return torch.randint(1, len(self.schedule.levels) + 1, (n,), generator=rng, device=device)
+        return T_MIN + (1 - T_MIN) * torch.rand(n, generator=rng, device=device)
+
+    def loss(self, batch: Batch, context: Context) -> Loss:
+        """Return L of Eq. 6, a mean over levels and examples, and here over an example's values too."""
+        rng = context.rng
+        x = self.training_x(batch, rng)
+        t = self.levels(len(x), rng, x.device)
+        sigma = self.schedule.sigma(t)
+        eps = torch.randn(x.shape, generator=rng, device=x.device)
+        cond = self.condition(batch, rng)
+
+        def score(noisy: Tensor) -> Tensor:
+            return -self.net(noisy, t, cond) / like(sigma, noisy)
+
+        loss = score_matching(score, x, sigma, eps).mean() / self.data.dims
+        return Loss(loss, log={"loss": loss.detach()})
+
+    @torch.no_grad()
+    def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
+        """Return the variational bound of the chain down the ladder; none without rungs, which need no bound.
+
+        The network defines an ancestral chain as DDPM's does (Ho et al. 2020, arXiv:2006.11239, Eq. 5), with
+        variance beta-tilde; Langevin dynamics draw from no density that is known.
+        """
+        if not isinstance(self.schedule, Ladder):
+            return []
+        denoise, levels = self.denoiser(), self.data.levels
+        decoder = gaussian_log_prob if levels is None else discretised_gaussian(levels)
+        pieces = bound(denoise, x, noise=noise, variance="beta-tilde", decoder=decoder, terms=VLB_TERMS)
+        terms, count = pieces.shape[1] - 2, len(self.schedule.levels)
+        note = f"of sampler=ancestral, variance beta-tilde; {terms} of {count - 1} step terms an example"
+        return [Likelihood(-pieces.sum(1), "vlb", k=count, calls=terms + 1, note=note)]

@@ -1,0 +1,73 @@
+"""The variance-exploding SDE.
+
+Song et al. 2021, arXiv:2011.13456, Eq. 9: dx = sqrt(d sigma^2 / dt) dw with sigma(t) geometric, the limit of
+NCSN's ladder of levels. The paper's sigma_max, 50, is the largest distance between two pictures of CIFAR-10
+(technique 1 of Song and Ermon 2020, arXiv:2006.09011); digits of 64 pixels lie nearer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+
+from zoo_core.config import Preset
+from zoo_core.diffusion.scaling import Scaled
+from zoo_core.diffusion.sdes import VE
+from zoo_core.diffusion.specs import DPMPP_SDE
+from zoo_core.nn.backbone import NCSN_PP, build_backbone
+from zoo_core.types import DataInfo
+from zoo_sde.continuous import (
+    MNIST,
+    PAPER_TRAINING,
+    PLANE,
+    POINTS,
+    TIME_SCALE,
+    TINY,
+    ScoreSDE,
+    SDEConfig,
+    SDEModel,
+)
+
+
+class VESDEModel(SDEModel):
+    """The SDE, and the network."""
+
+    sigma_min: float = Field(0.01, gt=0)
+    """sigma(0)."""
+    sigma_max: float = Field(10.0, gt=0)
+    """sigma(1): about the largest distance between two examples."""
+
+
+class VESDEConfig(SDEConfig):
+    """One run of the variance-exploding SDE."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "tiny": TINY,
+        "default@mnist": Preset(
+            {**MNIST.overrides, "model.sigma_max": 25.0}, "larger pictures are further apart"
+        ),
+        **{f"default@{name}": POINTS for name in PLANE},
+        "paper@cifar10": Preset(
+            {**NCSN_PP, **PAPER_TRAINING, "model.sigma_min": 0.02, "model.sigma_max": 100.0}
+            | {"model.fourier_scale": 136.3, "train.ema.decay": 0.999}
+            | {"sampler.name": "predictor-corrector", "sampler.snr": 0.16, "sample.steps": 1000},
+            "Song et al. 2021, appendix H and the authors' config: NCSN++; their sigma, 0.01 to 50, is of "
+            "pictures in [0, 1], and their Fourier features, of scale 16, are of log sigma, which is 16 "
+            "log(5000) of the time; the network sees x of unit variance, and there are no random flips",
+        ),
+    }
+
+    model: VESDEModel = VESDEModel()
+    """The SDE and the network."""
+
+
+class VESDE(ScoreSDE):
+    """A score model of the variance-exploding SDE; its network sees data of unit variance at every level."""
+
+    def __init__(self, config: VESDEConfig, data: DataInfo) -> None:
+        model = config.model
+        schedule = VE(model.sigma_min, model.sigma_max)
+        net = Scaled(build_backbone(model, data, time_scale=TIME_SCALE), schedule)
+        super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)

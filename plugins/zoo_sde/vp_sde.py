@@ -1,0 +1,68 @@
+"""The variance-preserving SDE.
+
+Song et al. 2021, "Score-Based Generative Modeling through Stochastic Differential Equations",
+arXiv:2011.13456, Eq. 11: dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw, the limit of DDPM's chain. What it shares
+with the others, the loss among it, stands in `zoo_sde.continuous`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+
+from zoo_core.config import Preset
+from zoo_core.diffusion.sdes import VP
+from zoo_core.diffusion.specs import DPMPP_SDE
+from zoo_core.nn.backbone import DDPM_PP, build_backbone
+from zoo_core.types import DataInfo
+from zoo_sde.continuous import (
+    MNIST,
+    PAPER_TRAINING,
+    PLANE,
+    POINTS,
+    TIME_SCALE,
+    TINY,
+    ScoreSDE,
+    SDEConfig,
+    SDEModel,
+)
+
+
+class VPSDEModel(SDEModel):
+    """The SDE, and the network."""
+
+    beta_min: float = Field(0.1, gt=0)
+    """beta(0)."""
+    beta_max: float = Field(20.0, gt=0)
+    """beta(1); those between lie on a line."""
+
+
+class VPSDEConfig(SDEConfig):
+    """One run of the variance-preserving SDE."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "tiny": TINY,
+        "default@mnist": MNIST,
+        **{f"default@{name}": POINTS for name in PLANE},
+        "paper@cifar10": Preset(
+            {**DDPM_PP, **PAPER_TRAINING, "train.ema.decay": 0.9999}
+            | {"sampler.name": "euler-maruyama", "sample.steps": 1000},
+            "Song et al. 2021, appendix H and the authors' config: DDPM++; without random flips; the 1,000 "
+            "steps are spaced as `euler-maruyama` spaces them, not evenly in time",
+        ),
+    }
+
+    model: VPSDEModel = VPSDEModel()
+    """The SDE and the network."""
+
+
+class VPSDE(ScoreSDE):
+    """A score model of the variance-preserving SDE."""
+
+    def __init__(self, config: VPSDEConfig, data: DataInfo) -> None:
+        model = config.model
+        net = build_backbone(model, data, time_scale=TIME_SCALE)
+        schedule = VP(model.beta_min, model.beta_max)
+        super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)

@@ -1,0 +1,61 @@
+"""The presets for CIFAR-10: the papers' sizes of network, and one step of each at full size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from zoo_core.data.loading import Resident, TrainData
+from zoo_core.diffusion.sampling import bind
+from zoo_core.nn.backbone import build_backbone
+from zoo_core.registry.manager import load_entry, manager
+from zoo_core.resolution import resolve
+from zoo_core.seeds import Seeds
+from zoo_core.training.harness import Harness
+from zoo_core.types import DataInfo, SampleRequest
+
+CIFAR = DataInfo("cifar10", (3, 32, 32), levels=256, classes=10)
+SIZES = {
+    "ddpm": 35_746_307,  # 35.7 M: Ho et al. 2020, appendix B
+    "iddpm": 49_066_246,  # ours: the paper's shifts and scales by the time, and has four heads
+    "ncsn": 35_746_307,  # ours: the paper's is a RefineNet
+    "vp-sde": 61_804_419,  # printed by arXiv:2509.15591, appendix C, of rectified flow's DDPM++
+    "subvp-sde": 61_804_419,
+    "ve-sde": 62_758_787,  # ours: the authors print none
+    "edm": 55_733_891 - 9 * 128,  # 55.7 M, less a row each for nine augmentations
+}
+
+
+def config(plugin, **more):
+    words = [f"plugin={plugin}", "data=cifar10", "preset=paper", *(f"{k}={v}" for k, v in more.items())]
+    return resolve(words)
+
+
+@pytest.mark.parametrize("plugin", SIZES)
+def test_the_network_has_its_papers_size(plugin):
+    """Catches an option of the network that a preset leaves at our small default."""
+    with torch.device("meta"):
+        net = build_backbone(config(plugin).model, CIFAR, outputs=2 if plugin == "iddpm" else 1)
+    assert sum(p.numel() for p in net.parameters()) == SIZES[plugin]
+
+
+@pytest.mark.parametrize("plugin", [name for name in SIZES if name != "subvp-sde"])  # its net is vp-sde's
+def test_one_step_of_training_and_one_of_sampling(plugin):
+    """Catches a preset that names an option wrongly, or a sampler that its model can't follow."""
+    asked = config(plugin, **{"train.batch_size": 1, "train.steps": 1, "device": "cpu"})
+    recipe = load_entry("plugin", manager().find("plugin", plugin))(asked, CIFAR)
+    rng = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (4, 3, 32, 32), generator=rng).to(torch.uint8)
+    harness = Harness(recipe, asked.train, TrainData(Resident(pictures), CIFAR, 0))
+    harness.run()
+    assert harness.counts.images == 1
+    name = asked.sampler.name
+    sampler = bind(manager().find("sampler", name).spec, asked.sampler) if name else None
+    if plugin == "ncsn":  # a hundred calls a level, by the preset
+        sampler = replace(sampler, options={**sampler.options, "repeats": 1})
+    with harness.quiet("ema"):
+        x = recipe.sample(SampleRequest(Seeds(0, range(1)), None, sampler, 1)).x
+    assert x.shape == (1, 3, 32, 32)
+    assert bool(torch.isfinite(x).all())
