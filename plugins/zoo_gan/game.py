@@ -14,9 +14,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import Config, OptimizerConfig
+from zoo_core.errors import UsageError
 from zoo_core.training.recipe import AfterStep, Phase, Recipe, Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
+from zoo_gan.augmentation import Augmentation, augment
 from zoo_gan.losses import AdversarialLoss
+from zoo_gan.penalties import r1, refuse_batch_norm
 
 
 class GameModel(Config):
@@ -26,6 +29,12 @@ class GameModel(Config):
     """Dimensions of the generator's latent z."""
     n_critic: int = Field(1, ge=1)
     """Critic updates, each on a fresh batch, for one of the generator."""
+    r1: float = Field(0.0, ge=0)
+    """gamma: gamma/2 E[|grad f(x)|^2] at real examples is added to the critic's loss; 0 for none."""
+    r1_every: int = Field(16, ge=1)
+    """Steps from one update by that penalty to the next, each with as many times its weight."""
+    augment: tuple[Augmentation, ...] = ()
+    """Done to each picture that the critic sees, real or generated, e.g. [colour, translation, cutout]."""
 
 
 class GameOptim(Config):
@@ -46,12 +55,21 @@ class Game(Recipe):
         generator: called as generator(z, cond).
         critic: called as critic(x, cond); its scores are unbounded.
         loss: what the two minimise.
+
+    Raises:
+        UsageError: where augmentation is asked for and the data are points, or R1 with a batch norm in the
+            critic.
     """
 
     def __init__(
         self, config: Any, data: DataInfo, generator: nn.Module, critic: nn.Module, loss: AdversarialLoss
     ) -> None:
         super().__init__()
+        model = config.model
+        if model.augment and not data.is_image:
+            raise UsageError(f"model.augment changes pictures, and {data.name!r} has points", "expected: []")
+        if model.r1:
+            refuse_batch_norm(critic, f"model.r1={model.r1:g}")
         self.config = config
         self.data = data
         self.generator = generator
@@ -72,16 +90,28 @@ class Game(Recipe):
         ]
 
     def phases(self) -> list[Phase]:
-        """Return the updates of one step: the critic's, then the generator's."""
+        """Return the updates of one step: the critic's, its lazy penalty's, then the generator's."""
+        model = self.config.model
         critic = Phase(
             "critic",
             self.critic_phase,
             updates=[self.critic],
             optimizer="critic",
-            repeat=self.config.model.n_critic,
+            repeat=model.n_critic,
             after_step=self.after_critic(),
         )
-        return [critic, Phase("generator", self.generator_phase, [self.generator], "generator")]
+        generator = Phase("generator", self.generator_phase, [self.generator], "generator")
+        if not model.r1:
+            return [critic, generator]
+        lazy = Phase(
+            "r1",
+            self.r1_phase,
+            updates=[self.critic],
+            optimizer="critic",
+            every=model.r1_every,
+            after_step=self.after_critic(),
+        )
+        return [critic, lazy, generator]
 
     def after_critic(self) -> AfterStep | None:
         """Return what is done to the critic after each of its steps; None for nothing."""
@@ -100,32 +130,62 @@ class Game(Recipe):
         rng = context.rng
         return torch.randn(n, self.config.model.latent_dim, generator=rng, device=rng.device)
 
+    def generated(self, n: int, cond: Cond | None, context: Context) -> Tensor:
+        """Return n examples as training makes them, (n, *shape)."""
+        return self.generator(self.latents(n, context), cond)
+
+    def real(self, batch: Batch) -> Tensor:
+        """Return the real examples that the critic compares with `generated`."""
+        return batch.x
+
+    def tally(self, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
+        """Return what `after_critic` is told of a batch's scores: tensors to be added up."""
+        return {}
+
+    def shown(self, x: Tensor, context: Context) -> Tensor:
+        """Return examples as the critic is shown them: augmented where that is asked for."""
+        return augment(x, self.config.model.augment, context.rng)
+
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
         """Return the critic's loss on a batch and as many generated examples."""
         cond = self.condition(batch)
         with torch.no_grad():
-            fake = self.generator(self.latents(len(batch), context), cond)
-        real_score, fake_score = self.critic(batch.x, cond), self.critic(fake, cond)
+            fake = self.generated(len(batch), cond, context)
+        real, fake = self.shown(self.real(batch), context), self.shown(fake, context)
+        real_score, fake_score = self.critic(real, cond), self.critic(fake, cond)
         loss = self.adversarial.critic(real_score, fake_score)
         log = watch(real_score, fake_score, self.adversarial.boundary)
-        extra = self.penalty(batch.x, fake, cond, context)
+        sums = self.tally(real_score.detach(), fake_score.detach())
+        extra = self.penalty(real, fake, cond, context)
         if extra is None:
-            return Loss(loss, log=log)
-        return Loss(loss + extra, log={**log, "penalty": extra.detach()})
+            return Loss(loss, log=log, sums=sums)
+        return Loss(loss + extra, log={**log, "penalty": extra.detach()}, sums=sums)
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
         """Return the generator's loss on as many latents as there are examples in a batch."""
         cond = self.condition(batch)
-        fake = self.generator(self.latents(len(batch), context), cond)
-        loss = self.adversarial.generator(self.critic(fake, cond))
-        return Loss(loss, log={"loss": loss.detach()})
+        fake = self.generated(len(batch), cond, context)
+        return Loss(self.adversarial.generator(self.critic(self.shown(fake, context), cond)))
+
+    def r1_phase(self, batch: Batch, context: Context) -> Loss:
+        """Return R1 with the weight of all the steps that it stands for."""
+        model, cond = self.config.model, self.condition(batch)
+        slope = r1(lambda x: self.critic(x, cond), self.shown(self.real(batch), context))
+        return Loss(model.r1 / 2 * model.r1_every * slope, log={"squared_slope": slope.detach()})
 
     # -- sampling
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        return (self.config.model.latent_dim,)
+
+    def from_latents(self, z: Tensor, request: SampleRequest) -> Tensor:
+        """Return what latents (n, latent_dim) give under a request's conditions, (n, *shape)."""
+        return self.generator(z, request.cond)
+
     def sample(self, request: SampleRequest) -> Samples:
         """Draw from standard normal latents."""
-        z = request.noise.randn((self.config.model.latent_dim,))
-        return Samples(self.generator(z, request.cond))
+        return Samples(self.from_latents(request.noise.randn(self.latent_shape), request))
 
 
 def watch(real: Tensor, fake: Tensor, boundary: float | None) -> Mapping[str, Tensor]:

@@ -13,36 +13,22 @@ generator. The optimiser has no momentum, which the paper found to matter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
-from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator, init_weights
-from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
 from zoo_core.training.recipe import AfterStep
 from zoo_core.types import DataInfo
-from zoo_gan.game import Game, GameModel, GameOptim
+from zoo_gan.game import GameOptim
 from zoo_gan.losses import WASSERSTEIN
+from zoo_gan.networks import TINY, NetworkGame, NetworksModel
 
 
-class WGANModel(GameModel):
+class WGANModel(NetworksModel):
     """The two networks and their game."""
 
-    generator_width: int = Field(64, ge=1)
-    """Channels beside the picture; each layer away from it has twice as many."""
-    hidden: int = Field(256, ge=0)
-    """Width of a fully connected layer between the latent and the generator's convolutions; 0 for none."""
-    critic_width: int = Field(32, ge=1)
-    """Channels of the critic beside the picture; each layer away from it has twice as many."""
-    init: Literal["torch", "dcgan"] = "torch"
-    """Initial weights: torch's own, or DCGAN's N(0, 0.02)."""
-    generator_norm: Literal["batch", "none"] = "batch"
-    """Normalisation in the generator."""
-    critic_norm: Literal["batch", "none"] = "batch"
-    """Normalisation in the critic."""
     n_critic: int = Field(5, ge=1)
     """Critic updates, each on a fresh batch, for one of the generator."""
     clip: float = Field(0.01, gt=0)
@@ -78,16 +64,7 @@ class WGANConfig(RunConfig):
             },
             "Arjovsky et al. 2017, Algorithm 1 and section 4.1 (DCGAN nets)",
         ),
-        "tiny": Preset(
-            {
-                "model.generator_width": 8,
-                "model.critic_width": 8,
-                "train.steps": 20,
-                "train.batch_size": 16,
-                "train.log_every": 5,
-            },
-            "a few seconds, for tests",
-        ),
+        "tiny": TINY,
     }
 
     model: WGANModel = WGANModel()
@@ -98,24 +75,11 @@ class WGANConfig(RunConfig):
     """Training."""
 
 
-class WGAN(Game):
+class WGAN(NetworkGame):
     """A generator and a critic whose weights are clipped."""
 
     def __init__(self, config: WGANConfig, data: DataInfo) -> None:
-        model = config.model
-        generator: nn.Module
-        critic: nn.Module
-        if data.is_image:
-            generator = DCGANGenerator(
-                model.latent_dim, data.shape, model.generator_width, model.generator_norm, model.hidden
-            )
-            critic = DCGANCritic(data.shape, model.critic_width, model.critic_norm)
-        else:
-            generator = PerceptronGenerator(model.latent_dim, data.shape, model.generator_width)
-            critic = PerceptronCritic(data.shape, model.critic_width)
-        super().__init__(config, data, generator, critic, WASSERSTEIN)
-        if model.init == "dcgan":
-            self.apply(init_weights)
+        super().__init__(config, data, WASSERSTEIN)
 
     def after_critic(self) -> AfterStep:
         return self.clip_critic

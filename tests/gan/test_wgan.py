@@ -126,6 +126,26 @@ def test_every_weight_is_clipped_after_every_critic_step(norm: str) -> None:
     assert updates["adversarial/critic"] == 5 * updates["adversarial/generator"] == 100
 
 
+def test_each_critic_update_has_a_fresh_batch() -> None:
+    """Algorithm 1 draws one in each of its n_critic iterations: catches one batch used five times."""
+    config = resolve(["plugin=wgan", "preset=tiny", "train.steps=4"])
+    assert isinstance(config, WGANConfig)
+    recipe = WGAN(config, DIGITS)
+    seen: list[torch.Tensor] = []
+    right = recipe.critic_phase
+
+    def watched(b: Batch, c: Context) -> Loss:
+        seen.append(b.index.clone())
+        return right(b, c)
+
+    recipe.critic_phase = watched  # type: ignore[method-assign]
+    levels = torch.randint(0, 17, (400, 1, 8, 8), dtype=torch.uint8)
+    Harness(recipe, config.train, TrainData(Resident(levels), DIGITS, 0)).run()
+    assert len(seen) == 20
+    for step in range(4):  # 5 batches of 16 out of 400, without one example twice but where an epoch ends
+        assert len(torch.unique(torch.cat(seen[5 * step : 5 * step + 5]))) >= 5 * 16 - 16
+
+
 def test_the_optimisers_are_those_of_algorithm_1() -> None:
     config = resolve(["plugin=wgan"])
     assert isinstance(config, WGANConfig)

@@ -1,0 +1,71 @@
+"""Conditional GAN (Mirza and Osindero 2014, arXiv:1411.1784).
+
+    min_g max_D  E_{x, y ~ p}[log D(x, y)] + E_{z, y}[log(1 - D(g(z, y), y))]           (Eq. 2 of the paper)
+
+Both networks are told y, and D in both of its terms: it must refuse a picture that is good and of another
+class. The generator reads an embedding of y beside its latent. The critic reads one beside its features,
+before a joint layer (`model.critic=concat`, section 3.2 of the paper), or as an inner product with them
+(`projection`, Miyato and Koyama 2018, arXiv:1802.05637, Eq. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.types import Batch, Cond, DataInfo
+from zoo_gan.conditional import ClassEmbedding, ConditionedCritic, ConditionedGenerator, Joint
+from zoo_gan.game import Game
+from zoo_gan.losses import HINGE, NONSATURATING
+from zoo_gan.networks import TINY, on_mnist, on_points
+from zoo_gan.sngan import SNGANModel, SNGANOptim
+
+LOSSES = {"nonsaturating": NONSATURATING, "hinge": HINGE}
+
+
+class CGANModel(SNGANModel):
+    """The two networks and their game."""
+
+    loss: Literal["nonsaturating", "hinge"] = "nonsaturating"
+    """Cross-entropy with -log D(g(z, y), y) for the generator, or hinges."""
+    critic: Joint = "concat"
+    """How the critic reads y: beside its features, before a joint layer, or as a projection onto them."""
+    embedding: int = Field(16, ge=1)
+    """Dimensions of the vector that each network learns for a class."""
+    joint: int = Field(128, ge=1)
+    """critic=concat: width of the layer that sees features and class together."""
+
+
+class CGANConfig(RunConfig):
+    """Conditional GAN."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "tiny": TINY,
+        **on_mnist(steps=1800),
+        **on_points(),
+    }
+
+    model: CGANModel = CGANModel()
+    """Networks."""
+    optim: SNGANOptim = SNGANOptim()
+    """Optimisers."""
+    train: TrainConfig = TrainConfig(steps=1000, batch_size=64, ema=EmaConfig(decay=0.98))
+    """Training."""
+
+
+class CGAN(Game):
+    """A generator and a critic that are both told the class."""
+
+    def __init__(self, config: CGANConfig, data: DataInfo) -> None:
+        model = config.model
+        width = model.embedding
+        embeddings = [ClassEmbedding(data.classes, width) for _ in range(2)]
+        generator = ConditionedGenerator(model, data, embeddings[0], width)
+        critic = ConditionedCritic(model, data, embeddings[1], width, model.critic, model.joint)
+        super().__init__(config, data, generator, critic, LOSSES[model.loss])
+
+    def condition(self, batch: Batch) -> Cond:
+        return Cond(label=batch.cond.label)

@@ -1,0 +1,300 @@
+"""Arbitrary style transfer by AdaIN (Huang and Belongie 2017, arXiv:1703.06868).
+
+A frozen encoder f gives the maps of a content picture c and of a style picture s; AdaIN gives the content's
+maps the mean and deviation of the style's, channel by channel, and a decoder g paints what has these maps:
+
+    t = AdaIN(f(c), f(s)),    L = E |f(g(t)) - t|^2 + lambda sum_i E |mu_i(g(t)) - mu_i(s)|^2
+                                                               + E |sigma_i(g(t)) - sigma_i(s)|^2,
+
+with mu_i and sigma_i those of the encoder's i-th map (Eq. 8 and 11 to 13; the norms are mean squares, as in
+the paper's code). There is no critic, and nothing is trained but the decoder, which mirrors the encoder.
+
+Content is drawn from the domain translated from, styles from the domain translated to. By default both are
+halves of one dataset. The encoder is VGG-19 where ImageNet is a yardstick and its weights are at hand; the
+digits have the shipped classifier, in whose features their Frechet distance is measured too. Samples are
+held-out pictures in another style: their distances are no measure of invention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from zoo_core.config import (
+    Config,
+    DataConfig,
+    EmaConfig,
+    EvalConfig,
+    OptimizerConfig,
+    Preset,
+    RunConfig,
+    SampleConfig,
+    TrainConfig,
+)
+from zoo_core.data.loading import TrainData
+from zoo_core.errors import UsageError, ZooError
+from zoo_core.interfaces import HasLayers
+from zoo_core.nn.adain import adain, statistics
+from zoo_core.registry.manager import load_entry, manager
+from zoo_core.seeds import Seeds, generator
+from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
+
+VGG = "timm:vgg19"
+
+
+class StyleTransferModel(Config):
+    """The encoder, and what the decoder is asked for."""
+
+    encoder: str = ""
+    """Frozen feature network: timm:vgg19, or another registered one that gives its maps; empty for the one
+    that the dataset is scored with, or timm:vgg19 where that is Inception."""
+    encoder_path: str | None = None
+    """File with the encoder's weights, where they are not in a cache."""
+    layers: int = Field(2, ge=1)
+    """Most of the encoder's maps that are compared; AdaIN is in the last. VGG-19's fourth is relu4_1. In the
+    third of the digits' classifier AdaIN leaves no digit legible."""
+    style_weight: float = Field(10.0, ge=0)
+    """lambda: weight of the style's statistics."""
+    gallery: int = Field(256, ge=1)
+    """Training pictures that are kept as styles for sampling."""
+
+
+class StyleTransferOptim(Config):
+    """The optimiser."""
+
+    decoder: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
+    """Of the decoder."""
+
+
+class StyleTransferSample(SampleConfig):
+    """How samples are drawn."""
+
+    alpha: float = Field(0.75, ge=0, le=1)
+    """Strength: the decoder is given (1 - alpha) f(c) + alpha AdaIN(f(c), f(s)); 0 gives the content back."""
+
+
+class StyleTransferConfig(RunConfig):
+    """Style transfer by AdaIN."""
+
+    PRESETS = {
+        "paper": Preset(
+            {
+                "model.encoder": VGG,
+                "model.layers": 4,
+                "model.style_weight": 10.0,
+                "model.gallery": 64,
+                "optim.decoder.lr": 1e-4,
+                "optim.decoder.schedule": "constant",
+                "train.batch_size": 8,
+                "train.steps": 160_000,
+                "train.ema.decay": 0.0,
+                "sample.alpha": 1.0,
+            },
+            "Huang and Belongie 2017, section 6, and its code, for pictures of 256x256: data=folder "
+            "data.pairs=folders data.size=256, content in A and styles in B",
+        ),
+        "tiny": Preset(
+            {
+                "model.gallery": 16,
+                "train.steps": 20,
+                "train.batch_size": 16,
+                "train.log_every": 5,
+                "train.ema.decay": 0.9,
+            },
+            "a few seconds, for tests",
+        ),
+    }
+
+    data: DataConfig = DataConfig(source="itself")
+    """What is learnt from."""
+    model: StyleTransferModel = StyleTransferModel()
+    """Networks and losses."""
+    optim: StyleTransferOptim = StyleTransferOptim()
+    """Optimisers."""
+    sample: StyleTransferSample = StyleTransferSample()
+    """Sampling."""
+    train: TrainConfig = TrainConfig(steps=1000, batch_size=64, ema=EmaConfig(decay=0.99))
+    """Training."""
+
+
+class FrozenEncoder(nn.Module):
+    """A feature network's maps, with gradients by the picture and none by its weights.
+
+    It stays in evaluation mode whatever the recipe is in: a batch norm in it keeps its statistics.
+
+    Args:
+        parts: in order, each ending where a map is taken.
+    """
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps of pictures (n, C, H, W), one for each part."""
+        maps = []
+        for part in self.parts:
+            x = part(x)
+            maps.append(x)
+        return maps
+
+
+class MirrorDecoder(nn.Module):
+    """The encoder back to front: a convolution for each of its convolutions, doubling where it pools.
+
+    Padding is by reflection, upsampling by the nearest pixel, and nothing is normalised (section 6).
+
+    Args:
+        encoder: in evaluation mode.
+        shape: (C, H, W) of a picture.
+    """
+
+    def __init__(self, encoder: FrozenEncoder, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.sides: list[tuple[int, int]] = []
+        convolutions: list[nn.Module] = []
+
+        def seen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            _, channels, height, width = inputs[0].shape
+            self.sides.append((height, width))
+            if isinstance(layer, nn.Conv2d):
+                outer = channels if len(convolutions) else shape[0]
+                convolutions.append(nn.Conv2d(layer.out_channels, outer, 3))
+            else:
+                convolutions.append(nn.Identity())
+
+        walked = [m for m in encoder.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d)]
+        hooks = [layer.register_forward_pre_hook(seen) for layer in walked]
+        encoder(torch.zeros(1, *shape))
+        for hook in hooks:
+            hook.remove()
+        self.sides.reverse()
+        self.convolutions = nn.ModuleList(reversed(convolutions))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return pictures (n, *shape), unbounded, of the encoder's last maps."""
+        last = len(self.sides) - 1
+        for place, (layer, sides) in enumerate(zip(self.convolutions, self.sides, strict=True)):
+            if isinstance(layer, nn.Conv2d):
+                maps = layer(F.pad(maps, (1, 1, 1, 1), mode="reflect"))
+                maps = maps if place == last else F.relu(maps)
+            if tuple(maps.shape[2:]) != sides:
+                maps = F.interpolate(maps, sides, mode="nearest")
+        return maps
+
+
+def find_encoder(model: StyleTransferModel, data: DataInfo) -> FrozenEncoder:
+    """Return the encoder that is asked for, as deep as its maps are compared.
+
+    Raises:
+        UsageError: where it is not there, lacks its weights, gives no maps, or can't see such pictures.
+    """
+    here = manager()
+    own = here.find("dataset", data.name).spec.extractor if not model.encoder else ""
+    name = model.encoder or (VGG if own == "inception" else own)
+    entry = here.find("extractor", name.partition(":")[0])
+    asked = EvalConfig(extractor=name, extractor_path=model.encoder_path)
+    try:
+        network: Any = load_entry("extractor", entry)(asked, "cpu")
+        if not isinstance(network, HasLayers):
+            raise UsageError(f"{name} gives features and no maps", f"expected: model.encoder={VGG}")
+        return FrozenEncoder(network.layers(data.shape)[: model.layers])
+    except ZooError as error:
+        notes = [note for note in error.notes if "eval.extractor" not in note]
+        raise UsageError(
+            f"no encoder for style transfer: {error.what}",
+            *notes,
+            "next: model.encoder_path=FILE with its weights, or data=digits, whose encoder is shipped",
+        ) from error
+
+
+def content_loss(maps: Tensor, target: Tensor) -> Tensor:
+    """Return the mean square of f(g(t)) - t (Eq. 12)."""
+    return F.mse_loss(maps, target)
+
+
+def style_loss(maps: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:
+    """Return the mean squares of differences of means and deviations, added up over maps (Eq. 13)."""
+    terms = []
+    for ours, theirs in zip(maps, style, strict=True):
+        pairs = zip(statistics(ours), statistics(theirs), strict=True)
+        terms += [F.mse_loss(own, wanted) for own, wanted in pairs]
+    return torch.stack(terms).sum()
+
+
+class StyleTransfer(Recipe):
+    """An encoder that stays as it is and a decoder.
+
+    Raises:
+        UsageError: as `find_encoder`, and for points.
+    """
+
+    gallery: Tensor
+
+    def __init__(self, config: StyleTransferConfig, data: DataInfo) -> None:
+        super().__init__()
+        if not data.is_image:
+            raise UsageError(f"style transfer is of pictures, and {data.name!r} has points")
+        self.config = config
+        self.encoder = find_encoder(config.model, data)
+        self.decoder = MirrorDecoder(self.encoder, data.shape)
+        self.channels = data.shape[0]
+        self.register_buffer("gallery", torch.zeros(config.model.gallery, *data.shape))
+
+    # -- training
+
+    def stages(self) -> Sequence[Stage]:
+        phase = Phase("decoder", self.decoder_phase, [self.decoder], "decoder")
+        optimizers = {"decoder": self.config.optim.decoder}
+        ema = {"decoder": self.config.train.ema}
+        return [Stage("transfer", [phase], optimizers, ema=ema, begin=self.hang)]
+
+    def hang(self, data: TrainData) -> None:
+        """Keep training pictures of the styles' domain for sampling, drawn at random."""
+        rows = torch.randperm(len(data.split), generator=generator(data.seed, "gallery"))
+        chosen = rows[torch.arange(len(self.gallery)) % len(rows)]
+        self.gallery.copy_(data.to_model(data.split.rows(chosen)))
+
+    def decoder_phase(self, batch: Batch, context: Context) -> Loss:
+        """Return the loss of the content's pictures in the styles of the others."""
+        assert batch.second is not None
+        with torch.no_grad():
+            content, style = self.encoder(self.coloured(batch.second))[-1], self.encoder(batch.x)
+            target = adain(content, *statistics(style[-1]))
+        maps = self.encoder(self.decoder(target))
+        kept, styled = content_loss(maps[-1], target), style_loss(maps, style)
+        log = {"content": kept.detach(), "style": styled.detach()}
+        return Loss(kept + self.config.model.style_weight * styled, log=log)
+
+    def coloured(self, x: Tensor) -> Tensor:
+        """Return pictures of as many channels as the data have: grey contents may be painted in colour."""
+        return x.expand(-1, self.channels, -1, -1)
+
+    # -- sampling
+
+    def stylise(self, content: Tensor, style: Tensor) -> Tensor:
+        """Return pictures with the content of the first and the style of the second, (n, C, H, W)."""
+        maps = self.encoder(self.coloured(content))[-1]
+        target = adain(maps, *statistics(self.encoder(style)[-1]))
+        return self.decoder(torch.lerp(maps, target, self.config.sample.alpha))
+
+    def translate(self, x: Tensor, *, noise: Seeds) -> Tensor:
+        """Return pictures in styles that the noise draws from the gallery."""
+        return self.stylise(x, self.gallery[noise.randint(len(self.gallery))])
+
+    def sample(self, request: SampleRequest) -> Samples:
+        """Paint the pictures that are asked for, each in a style from the gallery."""
+        assert request.cond is not None
+        assert request.cond.image is not None
+        painted = self.translate(request.cond.image, noise=request.noise)
+        return Samples(painted, calls=3)  # the encoder of content and of style, and the decoder

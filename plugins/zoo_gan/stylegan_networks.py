@@ -1,0 +1,249 @@
+"""The generators of StyleGAN (Karras et al. 2019, arXiv:1812.04948) and StyleGAN2 (Karras et al. 2020,
+arXiv:1912.04958), at any even size.
+
+A mapping network turns z into the intermediate latent w; a synthesis network paints from a learned constant,
+each of its layers under the style that an affine map makes of w, and with noise of its own. The papers begin
+at 4 x 4; so do these where the side is a power of two above 8, else at a few pixels, like the zoo's other
+convolutional nets. Upsampling is bilinear, before the convolution.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo_core.nn.adain import adain
+from zoo_core.nn.dcgan import doublings
+from zoo_gan.equalised import EqualConv2d, EqualLinear, activate
+
+
+class Mapping(nn.Module):
+    """z to w, (n, latent_dim) both: z is brought to the sphere of radius sqrt(latent_dim) first."""
+
+    def __init__(self, latent_dim: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EqualLinear(latent_dim, latent_dim) for _ in range(layers))
+
+    def forward(self, z: Tensor) -> Tensor:
+        w = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        for layer in self.layers:
+            w = activate(layer(w))
+        return w
+
+
+def demodulation(weight: Tensor, style: Tensor) -> Tensor:
+    """Return the factor that gives each output's weights unit norm once its inputs are scaled by the style.
+
+    Karras et al. 2020, Eq. 3: 1 / sqrt(sum over i, k of (s_i w_jik)^2 + 1e-8).
+
+    Args:
+        weight: (outer, inner, k, k).
+        style: s, (n, inner).
+
+    Returns:
+        (n, outer).
+    """
+    return (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+
+
+class ModulatedConv2d(nn.Module):
+    """A convolution whose weights a style scales (Karras et al. 2020, Eq. 1 and 3).
+
+    Scaling the inputs by the style and the outputs by the demodulation is the same as convolving each picture
+    with weights of its own, without a group a picture.
+
+    Args:
+        demodulate: give each output's weights unit norm; the layers to colours do without.
+    """
+
+    def __init__(self, inner: int, outer: int, size: int, latent_dim: int, demodulate: bool = True) -> None:
+        super().__init__()
+        self.affine = EqualLinear(latent_dim, inner, bias=1.0)
+        self.convolution = EqualConv2d(inner, outer, size, bias=False)
+        self.demodulate = demodulate
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w)
+        x = self.convolution(x * style[:, :, None, None])
+        if not self.demodulate:
+            return x
+        weight = self.convolution.weight * self.convolution.gain
+        return x * demodulation(weight, style)[:, :, None, None]
+
+
+class AdaINLayer(nn.Module):
+    """StyleGAN's layer: convolution, noise, bias, rectifier, AdaIN with the style's mean and deviation.
+
+    Args:
+        convolve: False for the first, which works on the learned constant as it is.
+    """
+
+    def __init__(self, inner: int, outer: int, latent_dim: int, convolve: bool = True) -> None:
+        super().__init__()
+        self.convolution = EqualConv2d(inner, outer, 3, bias=False) if convolve else nn.Identity()
+        self.noise_scale = nn.Parameter(torch.zeros(outer))
+        self.bias = nn.Parameter(torch.zeros(outer))
+        self.affine_std = EqualLinear(latent_dim, outer, bias=1.0)
+        self.affine_mean = EqualLinear(latent_dim, outer)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | float) -> Tensor:
+        x = self.convolution(x) + self.noise_scale[:, None, None] * noise
+        x = activate(x + self.bias[:, None, None])
+        return adain(x, self.affine_mean(w)[:, :, None, None], self.affine_std(w)[:, :, None, None])
+
+
+class ModulatedLayer(nn.Module):
+    """StyleGAN2's layer: modulated convolution, noise, bias, rectifier."""
+
+    def __init__(self, inner: int, outer: int, latent_dim: int) -> None:
+        super().__init__()
+        self.convolution = ModulatedConv2d(inner, outer, 3, latent_dim)
+        self.noise_scale = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(outer))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | float) -> Tensor:
+        return activate(self.convolution(x, w) + self.noise_scale * noise + self.bias[:, None, None])
+
+
+def widths(shape: tuple[int, ...], width: int, most: int) -> tuple[list[int], tuple[int, int]]:
+    """Return the channels of each resolution, the smallest first, and the smallest's sides (H, W)."""
+    _, height, side = shape
+    count = min(doublings(height), doublings(side))
+    return [min(width * 2**k, most) for k in reversed(range(count + 1))], (height >> count, side >> count)
+
+
+def up(x: Tensor) -> Tensor:
+    """Return maps of twice the sides, bilinearly."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class Synthesis(nn.Module):
+    """Styles and noise to pictures, (n, *shape), unbounded.
+
+    Version 1 has two layers a resolution, the first on the constant alone, and turns the last maps into
+    colours; it does not grow in training. Version 2 has one layer at the smallest resolution and two at each
+    other, and adds up the colours of every resolution (skip connections).
+
+    Attributes:
+        styles: number of layers that take a style, L.
+        sides: (H, W) of each layer's noise.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], latent_dim: int, width: int, max_width: int, version: int
+    ) -> None:
+        super().__init__()
+        channels, (height, side) = widths(shape, width, max_width)
+        self.constant = nn.Parameter(torch.randn(1, channels[0], height, side))
+        ends = itertools.pairwise([channels[0], *channels])
+        self.blocks = nn.ModuleList()
+        self.colours = nn.ModuleList()
+        self.sides: list[tuple[int, int]] = []
+        for k, (inner, outer) in enumerate(ends):
+            layers: list[nn.Module]
+            if version == 1:
+                first = AdaINLayer(inner, outer, latent_dim, convolve=k > 0)
+                layers = [first, AdaINLayer(outer, outer, latent_dim)]
+            elif k == 0:
+                layers = [ModulatedLayer(inner, outer, latent_dim)]
+            else:
+                layers = [ModulatedLayer(inner, outer, latent_dim), ModulatedLayer(outer, outer, latent_dim)]
+            self.blocks.append(nn.ModuleList(layers))
+            self.sides += [(height << k, side << k)] * len(layers)
+            if version == 2:
+                self.colours.append(Colour(outer, shape[0], latent_dim))
+        if version == 1:
+            self.colours.append(EqualConv2d(channels[-1], shape[0], 1))
+        self.styles = len(self.sides)
+
+    def forward(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Return pictures.
+
+        Args:
+            w: a style for each layer, (n, L, latent_dim).
+            noise: for each layer (n, 1, H, W) at its sides; None for none at all.
+        """
+        x = self.constant.expand(len(w), -1, -1, -1)
+        picture: Tensor | None = None
+        place = 0
+        for depth, block in enumerate(self.blocks):
+            x = up(x) if depth else x
+            for layer in block:  # type: ignore[attr-defined]
+                x = layer(x, w[:, place], 0.0 if noise is None else noise[place])
+                place += 1
+            if len(self.colours) > 1:
+                coloured = self.colours[depth](x, w[:, place - 1])
+                picture = coloured if picture is None else up(picture) + coloured
+        return self.colours[0](x) if picture is None else picture
+
+
+class Colour(nn.Module):
+    """Maps to colours by a modulated 1 x 1 convolution without demodulation."""
+
+    def __init__(self, inner: int, outer: int, latent_dim: int) -> None:
+        super().__init__()
+        self.convolution = ModulatedConv2d(inner, outer, 1, latent_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(outer))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return self.convolution(x, w) + self.bias[:, None, None]
+
+
+class StyleGenerator(nn.Module):
+    """Mapping and synthesis: z (n, latent_dim) to pictures.
+
+    Attributes:
+        w_mean: running mean of w, where truncation leads to.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        shape: tuple[int, ...],
+        width: int,
+        max_width: int,
+        mapping_layers: int,
+        version: int,
+    ) -> None:
+        super().__init__()
+        self.latent_shape = (latent_dim,)
+        self.mapping = Mapping(latent_dim, mapping_layers)
+        self.synthesis = Synthesis(shape, latent_dim, width, max_width, version)
+        self.w_mean: Tensor
+        self.register_buffer("w_mean", torch.zeros(latent_dim))
+
+    def forward(self, z: Tensor, cond: object = None) -> Tensor:
+        """Return pictures of one style each, without noise."""
+        return self.synthesis(self.styled(self.mapping(z)))
+
+    def styled(self, w: Tensor, psi: float = 1.0) -> Tensor:
+        """Return w (n, latent_dim) for every layer, (n, L, latent_dim), brought towards its mean by psi."""
+        w = torch.lerp(self.w_mean, w, psi)
+        return w[:, None].expand(-1, self.synthesis.styles, -1)
+
+    def noise(self, drawn: Tensor) -> list[Tensor]:
+        """Return each layer's noise, (n, 1, H, W), from one draw (n, `noise_size`)."""
+        parts = drawn.split([height * side for height, side in self.synthesis.sides], dim=1)
+        return [
+            part.unflatten(1, (1, *sides)) for part, sides in zip(parts, self.synthesis.sides, strict=True)
+        ]
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise that a picture takes."""
+        return sum(height * side for height, side in self.synthesis.sides)
+
+
+def mix(w: Tensor, other: Tensor, first: Tensor) -> Tensor:
+    """Return styles of two sources, (n, L, latent_dim): w's below layer `first`, the other's from it on.
+
+    Args:
+        w, other: styles for each layer, (n, L, latent_dim).
+        first: (n,) int64; 0 for the other alone, L for w alone.
+    """
+    own = torch.arange(w.shape[1], device=w.device) < first[:, None]
+    return torch.where(own[:, :, None], w, other)
