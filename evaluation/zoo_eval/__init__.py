@@ -25,7 +25,9 @@ def zoo_extractors() -> list[ExtractorSpec]:
         ExtractorSpec("mnist", "zoo_eval.classifiers:mnist", "a classifier of MNIST, shipped"),
         ExtractorSpec("raw", "zoo_eval.raw:raw", "values as they are: points, or small pictures"),
         ExtractorSpec("inception", "zoo_eval.inception:inception", "InceptionV3 of the literature's FID"),
-        ExtractorSpec("timm", "zoo_eval.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME"),
+        ExtractorSpec(
+            "timm", "zoo_eval.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME", parts=True
+        ),
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,16 @@ class JudgeNet(nn.Module):
 ARCHITECTURES: Mapping[str, type[nn.Module]] = {"FeatureNet": FeatureNet, "JudgeNet": JudgeNet}
 
 
+def after_each(layers: Iterable[nn.Module], ends: Callable[[nn.Module], bool]) -> list[nn.Module]:
+    """Return layers in parts, each ending with one that `ends`; what comes after the last is left out."""
+    parts: list[list[nn.Module]] = [[]]
+    for layer in layers:
+        parts[-1].append(layer)
+        if ends(layer):
+            parts.append([])
+    return [nn.Sequential(*part) for part in parts[:-1]]
+
+
 def digest(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     with path.open("rb") as file:
@@ -160,6 +170,19 @@ class ShippedExtractor:
         net: Any = self.net
         features, logits, maps = net.with_maps(pictures(levels, info, self.shape, self.name).to(self.device))
         return features, logits, maps[:, :SPATIAL].flatten(1)
+
+    def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
+        """Return the convolutions, each with its normalisation and rectifier.
+
+        Raises:
+            UsageError: where the pictures have another shape than the network was trained on.
+        """
+        if shape != self.shape:
+            raise UsageError(
+                f"the network {self.name!r} can't see pictures of {shape}", f"expected: {self.shape}"
+            )
+        net: Any = self.net
+        return after_each(net.convolutions[:-1], lambda layer: isinstance(layer, nn.ReLU))
 
 
 class Judge:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo_core.data.loading import TrainData
 from zoo_core.errors import ZooError
 from zoo_core.runs import Run
 from zoo_core.seeds import generator
@@ -33,7 +34,8 @@ def training_flops(run: Run) -> float:
     """
     twin = copy.deepcopy(run.recipe).train()
     updates: Mapping[str, int] = run.harness.counts.updates
-    data, total = run.harness.data, 0.0
+    total, kept = 0.0, run.harness.data
+    data = TrainData(kept.split, kept.info, 0, kept.device)
     n = min(EXAMPLES, len(data))
     for stage in twin.stages():
         for phase in stage.phases:
@@ -45,7 +47,7 @@ def training_flops(run: Run) -> float:
                 module.requires_grad_(True)
             rng = generator(0, "flops", device=run.device)
             with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
-                phase.loss(data.batch(torch.arange(n)), Context(0, 0.0, 0, rng)).loss.backward()
+                phase.loss(data.next(n), Context(0, 0.0, 0, rng)).loss.backward()
             total += counter.get_total_flops() * run.config.train.batch_size / n * done
     return total
 

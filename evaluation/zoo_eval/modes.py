@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -62,9 +63,14 @@ def modes_of_points(points: Tensor, density: HasModes) -> Modes:
     return Modes("density", index, int(mode.max()) + 1)
 
 
+def judge_name(dataset: Dataset) -> str:
+    """Return the name that a dataset's judge would ship under; a stack's is that of its channels."""
+    return f"{dataset.stack_of or dataset.info.name}-judge"
+
+
 def judge_card(dataset: Dataset) -> dict[str, Any] | None:
     """Return the card of the judge that ships for a dataset; None where there is none."""
-    path = WEIGHTS / f"{dataset.info.name}-judge.json"
+    path = WEIGHTS / f"{judge_name(dataset)}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
@@ -76,12 +82,26 @@ def judged_by(dataset: Dataset) -> str:
     return "density" if isinstance(dataset.density, HasModes) else "none"
 
 
+def seen_by(judge: Judge, levels: Tensor, dataset: Dataset) -> Tensor:
+    """Return the class that a judge sees in each picture, (n,) int64; of a stack, in all its channels."""
+    info = dataset.info
+    if not dataset.stack_of:
+        return judge(levels, info)
+    channels = levels.split(1, dim=1)
+    each = round(info.classes ** (1 / len(channels)))
+    one = replace(info, shape=(1, *info.shape[1:]), classes=each)
+    index = torch.zeros(len(levels), dtype=torch.int64, device=judge.device)
+    for channel in channels:
+        index = index * each + judge(channel, one)
+    return index
+
+
 @torch.no_grad()
 @full_precision()
 def modes_of_pictures(batches: Iterable[Tensor], dataset: Dataset, device: torch.device) -> Modes:
     """Return the class that the dataset's judge sees in each picture; each process is given its share."""
-    judge = Judge(f"{dataset.info.name}-judge", device)
-    seen = [judge(check_examples(rows, dataset.info), dataset.info).cpu() for rows in batches]
+    judge = Judge(judge_name(dataset), device)
+    seen = [seen_by(judge, check_examples(rows, dataset.info), dataset).cpu() for rows in batches]
     index = gathered(torch.cat(seen) if seen else None)
     assert index is not None
     return Modes(judge.name, index, dataset.info.classes)

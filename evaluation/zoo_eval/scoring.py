@@ -31,14 +31,18 @@ from zoo_core.runs import Drawn, Run
 from zoo_core.seeds import generator
 from zoo_core.types import Cond
 from zoo_eval import memorisation, sheet
+from zoo_eval.by_class import class_distances
 from zoo_eval.cost import operations
+from zoo_eval.density_errors import density_errors
 from zoo_eval.features import Features, Modes, check_examples, extract, gathered, in_batches
 from zoo_eval.frechet import cell, check_pair, frechet_distance
 from zoo_eval.intervals import share as share_cell
-from zoo_eval.likelihood import likelihoods, truth
+from zoo_eval.likelihood import Flow, flow_denoiser, likelihoods, truth
 from zoo_eval.modes import HasModes, judge_card, judged_by, modes_of_pictures, modes_of_points
 from zoo_eval.protocol import METRICS_VERSION, Protocol, check_plan, doubts, make_protocol, plan
+from zoo_eval.reconstruction import reconstruction_distance
 from zoo_eval.statistics import cached
+from zoo_eval.translation import translation_scores
 
 
 class Scorable(Interface):
@@ -74,7 +78,7 @@ def choose_extractor(config: EvalConfig, data: str, device: torch.device | str) 
     here = manager()
     spec: DatasetSpec = here.find("dataset", data).spec
     name = config.extractor or plan(config.protocol).extractor or spec.extractor
-    entry = here.find("extractor", "timm" if name.startswith("timm:") else name)
+    entry = here.find("extractor", name)
     made = load_entry("extractor", entry)(config.model_copy(update={"extractor": name}), device)
     if not isinstance(made, Extractor):
         raise PluginError(
@@ -90,6 +94,12 @@ def preflight(run: Scorable) -> tuple[Protocol, Extractor]:
         ZooError: where the run could not be scored after training.
     """
     check_plan(run.config.eval, run.data.info)
+    if run.config.eval.ode == "always" and flow_denoiser(run.recipe, run.data.info) is None:
+        raise UsageError(
+            f"eval.ode=always and {run.config.plugin!r} has no likelihood by a probability flow",
+            "expected: a denoiser of data, not of a latent, at continuous levels",
+            "next: eval.ode=auto",
+        )
     extractor = choose_extractor(run.config.eval, run.data.info.name, run.device)
     protocol = make_protocol(run.config.eval, run.data, extractor, judged_by(run.data))
     first = run.data.train.rows(torch.arange(min(2, len(run.data.train))))
@@ -321,10 +331,25 @@ def score(run: Scorable) -> dict[str, Any]:
     test = real_features(run, "test", extractor, protocol)
     metrics, absent = figures(train, fake)
     metrics[fake.column("FD") + " to test"] = to_test(test, fake)
+    metrics |= class_distances(train, run.data.train.label, fake, drawing.label)
     metrics |= class_accuracy(fake, drawing.label)
+    if isinstance(run, Run):
+        translated, missing = translation_scores(run, drawing.rows, fake, extractor)
+        metrics, absent = metrics | translated, absent | missing
     verdict, authenticity = memorised(run, drawing.rows, fake, train, test)
     metrics |= authenticity
+    likelihood, best = measured_likelihoods(run, protocol), truth(run.data, protocol.likelihood_n)
+    with run.harness.quiet(protocol.weights):
+        metrics |= density_errors(
+            run.recipe,
+            run.data,
+            n=protocol.likelihood_n,
+            device=run.device,
+            likelihood=likelihood,
+            best=best,
+        )
     spent = operations(run, drawing.calls) if isinstance(run, Run) else {}
+    reconstructed = reconstruction_distance(run, extractor, test) if isinstance(run, Run) else None
     result = {
         "protocol": {
             "name": protocol.name,
@@ -342,10 +367,13 @@ def score(run: Scorable) -> dict[str, Any]:
         },
         "metrics": metrics,
         "absent": absent,
-        "likelihood": measured_likelihoods(run, protocol),
-        "truth": truth(run.data, protocol.likelihood_n),
+        "likelihood": likelihood,
+        "truth": best,
         "memorisation": verdict,
-        "floor": floor(train, test, protocol.n_generated),
+        "floor": {
+            **floor(train, test, protocol.n_generated),
+            **({} if reconstructed is None else {"reconstruction": reconstructed}),
+        },
         "cost": {
             **run.cost,
             **spent,
@@ -362,7 +390,10 @@ def score(run: Scorable) -> dict[str, Any]:
 
 def measured_likelihoods(run: Scorable, protocol: Protocol) -> list[dict[str, Any]]:
     """Return a record for every kind of likelihood the model has; none for a model without one."""
-    if not isinstance(run.recipe, HasLikelihood):
+    flow = None
+    if run.config.eval.ode != "never":
+        flow = Flow(protocol.ode_probe, protocol.ode_probes, protocol.ode_tolerance)
+    if not isinstance(run.recipe, HasLikelihood) and flow_denoiser(run.recipe, run.data.info) is None:
         return []
     run.say(f"likelihood of {protocol.likelihood_n:,} test examples")
     with run.harness.quiet(protocol.weights):
@@ -373,6 +404,7 @@ def measured_likelihoods(run: Scorable, protocol: Protocol) -> list[dict[str, An
             k=protocol.iwae_k,
             batch_size=run.config.eval.batch_size,
             device=run.device,
+            flow=flow,
         )
 
 

@@ -119,6 +119,9 @@ def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
     floor = result["floor"]["value"]
     text = f"floor       {number(floor)}: what as many new real examples would score in {column}"
     lines = [text + ("; not to be told from it" if cell["value"] < 2 * floor else "")]
+    if "reconstruction" in result["floor"]:
+        lost = number(result["floor"]["reconstruction"])
+        lines.append(f"codes       {lost}: of test examples to their own reconstructions, as {column}")
     if "low" in cell:
         low, high = number(cell["low"]), number(cell["high"])
         lines.append(f"interval    {low} to {high}: where as many other samples' {column} lies (95 %)")
@@ -126,8 +129,8 @@ def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
     theirs = None if gaussian is None else gaussian["metrics"].get(column)
     if theirs is not None and theirs["value"] > 0:
         lines.append(f"beside      {cell['value'] / theirs['value']:.3g} times the gaussian's {column}")
-    if "note" in cell:
-        lines.append(f"note        {column}: {cell['note']}")
+    noted = {column: cell} | {name: c for name, c in result["metrics"].items() if "classes" in c}
+    lines += [f"note        {name}: {c['note']}" for name, c in noted.items() if "note" in c]
     return [*lines, *(f"n/a         {name}: {why}" for name, why in result.get("absent", {}).items())]
 
 

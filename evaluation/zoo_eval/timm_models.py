@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError, nearest
 from zoo_core.types import DataInfo
-from zoo_eval.classifiers import digest
+from zoo_eval.classifiers import after_each, digest
 from zoo_eval.fetching import reachable, read_weights
 from zoo_eval.inception import to_rgb_bytes
 
@@ -127,6 +127,47 @@ class TimmModel:
         x = nn.functional.interpolate(x, self.size, mode=self.mode, antialias=True, align_corners=False)
         features = self.net((x.clamp(0, 1) - self.mean) / self.std)
         return features.flatten(2).mean(2) if features.ndim > 2 else features, None
+
+    def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
+        """Return the parts of a VGG, each ending in its resolution's first rectifier: relu1_1, relu2_1, ...
+
+        Raises:
+            UsageError: for a network that is no sequence of convolutions, or pictures of neither 1 nor 3
+                channels.
+        """
+        features = getattr(self.net, "features", None)
+        if not isinstance(features, nn.Sequential) or not isinstance(features[0], nn.Conv2d):
+            raise UsageError(
+                f"{self.name} is no sequence of convolutions", "expected: one of timm's vgg, e.g. timm:vgg19"
+            )
+        if shape[0] not in (1, 3):
+            raise UsageError(f"{self.name} can't see pictures of {shape}", "expected: 1 or 3 channels")
+        fresh = True
+
+        def first_of_its_size(layer: nn.Module) -> bool:
+            nonlocal fresh
+            if isinstance(layer, nn.MaxPool2d):
+                fresh = True
+            ends = fresh and isinstance(layer, nn.ReLU)
+            fresh = fresh and not ends
+            return ends
+
+        mean, std = self.mean.detach().clone(), self.std.detach().clone()
+        return after_each([Coloured(mean, std), *features], first_of_its_size)
+
+
+class Coloured(nn.Module):
+    """Pictures (n, 1 or 3, H, W) in [-1, 1] to the input of a network of ImageNet, (n, 3, H, W)."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x + 1) / 2 - self.mean) / self.std  # one grey channel becomes three equal ones
 
 
 def timm_model(config: EvalConfig, device: torch.device | str) -> TimmModel:

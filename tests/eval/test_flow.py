@@ -1,0 +1,190 @@
+"""The likelihood by the probability flow, as the evaluator measures it: against closed forms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.diffusion.analytic import Exact, gaussian, vp
+from tests.eval.fakes import FakeRun
+from zoo_core.config import DataConfig, EvalConfig
+from zoo_core.data import digits
+from zoo_core.data.loading import Dataset, Resident, dequantise
+from zoo_core.diffusion.denoiser import SigmaDenoiser
+from zoo_core.diffusion.sdes import VE, VP
+from zoo_core.errors import UsageError
+from zoo_core.seeds import Seeds, derive, generator
+from zoo_core.types import DataInfo, Likelihood
+from zoo_eval.likelihood import Flow, chosen_rows, flow_denoiser, likelihoods
+from zoo_eval.protocol import make_protocol
+from zoo_eval.raw import Raw
+from zoo_eval.scoring import measured_likelihoods, preflight
+
+MEAN, ROOT = torch.tensor([0.3, -0.4]), torch.tensor([[0.5, 0.0], [0.3, 0.4]])
+COV = ROOT @ ROOT.T
+FINE = Flow("exact", tolerance=1e-5)
+
+
+class Holds:
+    """A recipe that holds a denoiser."""
+
+    def __init__(self, denoise: Any) -> None:
+        self.held = denoise
+
+    def denoiser(self) -> Any:
+        return self.held
+
+
+class Own(Holds):
+    """One that has a likelihood of its own beside."""
+
+    def likelihoods(self, x: torch.Tensor, *, noise: Seeds, k: int) -> list[Likelihood]:
+        return [Likelihood(torch.full((len(x),), -1.0).double(), "vlb", k=9)]
+
+
+@pytest.fixture(scope="module")
+def plane() -> Dataset:
+    x = MEAN + torch.randn(400, 2, generator=generator(0, "plane")) @ ROOT.T
+    return Dataset(DataInfo("plane", (2,), levels=None), Resident(x[:200]), Resident(x[200:]), "x")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Dataset:
+    return digits.load(DataConfig())
+
+
+def measured(recipe: Any, data: Dataset, n: int, flow: Flow | None, batch_size: int = 500) -> list[Any]:
+    return likelihoods(recipe, data, n=n, k=1, batch_size=batch_size, device="cpu", flow=flow)
+
+
+def test_nats_of_points_are_the_densitys(plane):
+    """Catches points that are spread or scaled: the mean log-density of the test split, in closed form."""
+    (record,) = measured(Holds(Exact(gaussian(MEAN, COV), VE(0.001, 80.0))), plane, 100, FINE)
+    rows = plane.test.rows(chosen_rows(plane, 100))
+    expected = torch.distributions.MultivariateNormal(MEAN, COV).log_prob(rows).mean()
+    assert record["nats"] == pytest.approx(float(expected), abs=2e-3)
+    assert (record["name"], record["kind"], record["dequantisation"]) == ("ode", "ode", "none")
+    assert record["bound"] is False
+    assert record["calls"] > 6
+    assert record["note"] == "exact divergence, tolerance 1e-05"
+
+
+def normal_pixels(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """The denoiser of independent pixels of N(-0.2, 0.49)."""
+    return -0.2 + 0.49 / (0.49 + sigma**2) * (x + 0.2)
+
+
+@pytest.mark.parametrize("sde", [VP(), VE(0.001, 80.0)])
+def test_bits_of_pictures_are_those_of_the_spread_density(pictures, sde):
+    """Catches a lost log(2 / (L - 1)), a picture spread twice, another u: the same u, in closed form."""
+    flow = Flow("rademacher", tolerance=1e-4)  # exact for independent pixels, whatever the probe
+    (record,) = measured(Holds(Exact(normal_pixels, sde)), pictures, 30, flow)
+    levels = pictures.test.rows(chosen_rows(pictures, 30))
+    u = Seeds(derive(0, "likelihood"), range(30)).rand((1, 8, 8))
+    x = dequantise(levels / 8 - 1.0, 17, u).double()
+    nats = torch.distributions.Normal(-0.2, 0.7).log_prob(x).flatten(1).sum(1) + 64 * math.log(2 / 16)
+    assert record["bits_per_dim"] == pytest.approx(float(-nats.mean() / (64 * math.log(2))), abs=2e-3)
+    assert record["dequantisation"] == "uniform"
+    assert record["bound"] is True
+    assert record["note"] == "rademacher divergence, 1 probe, tolerance 0.0001"
+
+
+def test_x0_is_not_clipped(pictures):
+    """Catches the density of a denoiser that is clamped for samples: it is that of no flow at all."""
+    sde = VP()
+
+    class Net(torch.nn.Module):
+        def forward(self, x, t, cond=None):
+            alpha, sigma = (c.to(x)[:, None, None, None] for c in (sde.alpha(t), sde.sigma(t)))
+            return normal_pixels(x / alpha, sigma / alpha)
+
+    figures = [
+        measured(Holds(SigmaDenoiser(Net(), sde, "x0", clip_x0=clip)), pictures, 8, Flow("rademacher"))
+        for clip in (True, False)
+    ]
+    assert figures[0] == figures[1]
+    clipping = SigmaDenoiser(Net(), sde, "x0", clip_x0=True)
+    assert clipping.unclipped().clip_x0 is False
+    assert clipping.clip_x0 is True
+
+
+def test_figures_do_not_depend_on_the_batch(pictures):
+    """Catches noise of the batch's place: another batch size moves figures by the solver's tolerance only."""
+    recipe = Holds(Exact(normal_pixels, VP()))
+    whole, split = (measured(recipe, pictures, 12, Flow("rademacher"), size)[0] for size in (12, 5))
+    assert whole["bits_per_dim"] == pytest.approx(split["bits_per_dim"], abs=1e-3)
+
+
+def test_more_probes_have_a_smaller_error():
+    """Catches an option that is not handed on: probes are averaged, and the note says how many."""
+    cov = torch.tensor([[1.0, 0.9], [0.9, 1.0]])
+    x = torch.zeros(40, 2)
+    data = Dataset(DataInfo("origin", (2,), levels=None), Resident(x), Resident(x), "x")
+    recipe = Holds(Exact(gaussian(torch.zeros(2), cov), VE(0.01, 20.0)))
+    one, many = (measured(recipe, data, 40, Flow("gaussian", k, 1e-3))[0] for k in (1, 16))
+    assert many["se"] < one["se"] / 2
+    assert many["note"] == "gaussian divergence, 16 probes, tolerance 0.001"
+
+
+def test_a_model_may_have_both_kinds(plane):
+    """Catches a flow that stands in for a model's own bound, or takes its noise."""
+    recipe = Own(Exact(gaussian(MEAN, COV), VE(0.001, 80.0)))
+    assert [record["name"] for record in measured(recipe, plane, 20, FINE)] == ["vlb-9", "ode"]
+    assert [record["name"] for record in measured(recipe, plane, 20, None)] == ["vlb-9"]
+
+
+def latent() -> Exact:
+    made = Exact(normal_pixels, VP())
+    made.space = "latent"
+    return made
+
+
+@pytest.mark.parametrize("denoise", [latent(), Exact(normal_pixels, vp(100))], ids=["latent", "levels"])
+def test_no_flow_no_cell_and_a_demand_is_refused_before_training(pictures, denoise):
+    """Catches a figure of a latent's density or between levels that no net has seen, sold as the data's."""
+    recipe = Holds(denoise)
+    assert flow_denoiser(recipe, pictures.info) is None
+    run = FakeRun(pictures, pictures.train.x, recipe, extractor="raw")
+    assert measured_likelihoods(run, make_protocol(run.config.eval, pictures, Raw())) == []
+    demanding = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode="always")
+    with pytest.raises(UsageError, match="no likelihood by a probability flow"):
+        preflight(demanding)
+
+
+def test_a_model_of_pairs_has_no_density_without_its_source(pictures):
+    """Catches a network that needs a picture and is asked without one."""
+    recipe = Holds(Exact(normal_pixels, VP()))
+    assert flow_denoiser(recipe, pictures.info) is not None
+    assert flow_denoiser(recipe, replace(pictures.info, task="paired")) is None
+
+
+def test_it_can_be_left_out(pictures):
+    """Catches an option that is not read: eval.ode=never spares the calls."""
+    recipe = Holds(Exact(normal_pixels, VP()))
+    for ode, names in (("auto", ["ode"]), ("always", ["ode"]), ("never", [])):
+        run = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode=ode)
+        protocol = replace(make_protocol(run.config.eval, pictures, Raw()), likelihood_n=4)
+        assert [record["name"] for record in measured_likelihoods(run, protocol)] == names
+
+
+def test_what_moves_the_figure_is_in_the_protocol(pictures, plane):
+    """Catches two tolerances in one column; whether it is measured at all changes no figure."""
+
+    def made(data: Dataset, **options: Any) -> Any:
+        return make_protocol(EvalConfig(**options), data, Raw())
+
+    options: list[dict[str, Any]] = [
+        {},
+        {"ode_tolerance": 1e-5},
+        {"ode_probes": 2},
+        {"ode_probe": "gaussian"},
+    ]
+    assert len({made(pictures, **one).hash for one in options}) == 4
+    assert made(pictures, ode="never").hash == made(pictures).hash
+    assert made(pictures).ode_probe == "rademacher"
+    assert made(plane).ode_probe == "exact"
+    assert made(plane, ode_probe="gaussian").ode_probe == "gaussian"

@@ -1,0 +1,143 @@
+"""Scores of translations: against the formula, against other packages, and in a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+import zoo_core
+from zoo_core.seeds import generator
+from zoo_eval.translation import pair_scores, perceptual_distance, structural_similarity
+
+
+def pictures(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Tensor]:
+    rng = generator(0, "pairs")
+    target = torch.rand(n, channels, side, side, generator=rng)
+    noise = torch.randn(target.shape, generator=rng)
+    return (target + 0.1 * noise).clamp(0, 1), target
+
+
+def test_l1_and_psnr_are_their_formulas() -> None:
+    """PSNR is of the mean of all squares; catches a mean of decibels, infinite for one good picture."""
+    made, target = pictures()
+    columns, absent = pair_scores(made, target, "edges")
+    assert list(absent) == ["LPIPS[edges]"]
+    off = (made - target).double()
+    assert columns["L1[edges]"]["value"] == pytest.approx(float(off.abs().mean()))
+    assert columns["PSNR[edges]"]["value"] == pytest.approx(-10 * math.log10(float(off.square().mean())))
+    made[0] = target[0]
+    assert math.isfinite(pair_scores(made, target, "edges")[0]["PSNR[edges]"]["value"])
+    for column, better in (("L1", "lower"), ("PSNR", "higher"), ("SSIM", "higher")):
+        cell = columns[f"{column}[edges]"]
+        assert cell["low"] < cell["value"] < cell["high"]
+        assert cell["better"] == better
+
+
+def test_pictures_that_are_their_targets_leave_no_infinity() -> None:
+    _, target = pictures()
+    columns, absent = pair_scores(target, target, "edges")
+    assert columns["L1[edges]"]["value"] == 0
+    assert columns["SSIM[edges]"]["value"] == pytest.approx(1)
+    assert "exactly" in absent["PSNR[edges]"]
+
+
+def test_an_interval_holds_the_figure_of_most_other_sets() -> None:
+    """The interval of PSNR against that of 300 other sets; catches an influence of wrong scale."""
+    rng = generator(1, "sets")
+    target = torch.full((200, 1, 8, 8), 0.5)
+
+    def draw() -> Tensor:
+        scale = 0.02 + 0.1 * torch.rand(200, 1, 1, 1, generator=rng)
+        return target + scale * torch.randn(target.shape, generator=rng)
+
+    cell = pair_scores(draw(), target, "x")[0]["PSNR[x]"]
+    off = [-10 * math.log10(float((draw() - target).square().mean())) for _ in range(300)]
+    width = np.quantile(off, 0.975) - np.quantile(off, 0.025)
+    assert cell["high"] - cell["low"] == pytest.approx(width, rel=0.3)
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_structural_similarity_is_its_formula(side: int) -> None:
+    """Against Wang et al.'s with scipy's windows; catches a wrong range, and a border that is left out."""
+    made, target = pictures(5, 1, side)
+    found = structural_similarity(made, target)
+    assert found is not None
+
+    def mean(a: np.ndarray) -> np.ndarray:
+        return gaussian_filter(a, 1.5, truncate=3.5, mode="mirror")
+
+    for k in range(5):
+        x, y = made[k, 0].double().numpy(), target[k, 0].double().numpy()
+        mx, my = mean(x), mean(y)
+        vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+        one, two = 0.01**2, 0.03**2
+        ssim = ((2 * mx * my + one) * (2 * cov + two)) / ((mx**2 + my**2 + one) * (vx + vy + two))
+        assert float(found[k]) == pytest.approx(ssim.mean(), abs=1e-4)
+    assert structural_similarity(*(x[..., :5, :5] for x in (made, target))) is None
+
+
+def test_perceptual_distance_says_why_it_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Catches a download in the middle of a score, and pictures that are too small for the network."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert "AlexNet takes 32 and more" in str(perceptual_distance(*pictures()))
+    assert "no weights" in str(perceptual_distance(*pictures(2, 3, 32)))
+
+
+def test_a_run_that_translates_has_the_columns(home: Path) -> None:
+    """Both plugins end to end; catches samples held against the targets of other pictures."""
+    words = [
+        "preset=tiny",
+        "eval.baselines=false",
+        "track.wandb=off",
+        "track.progress=false",
+        "train.steps=60",
+    ]
+    from zoo_core.resolution import resolve
+
+    paired = zoo_core.run(resolve(["plugin=pix2pix", "run_dir=pairs", "optim.generator.lr=3e-3", *words]))
+    cells = paired["metrics"]
+    assert {"L1[edges]", "PSNR[edges]", "SSIM[edges]", "FD[digits]"} <= set(cells)
+    assert "LPIPS[edges]" in paired["absent"]
+    assert cells["L1[edges]"]["value"] < 0.25  # of the targets of other pictures it is above 0.3
+    made = zoo_core.load("pairs")
+    rows = made.sample(360)
+    from zoo_core.data.conditioning import dealt
+
+    target = made.harness.data.to_model(made.data.test.rows(dealt(made.data, 360)))
+    assert cells["L1[edges]"]["value"] == pytest.approx(float((rows - target).abs().mean() / 2), abs=1e-4)
+    assert (Path("pairs") / paired["pictures"]["translations"]).exists()
+
+    both = zoo_core.run(resolve(["plugin=cyclegan", "run_dir=domains", *words]))
+    assert {"L1[lowres]", "cycle[lowres]", "FD[digits] to lowres"} <= set(both["metrics"])
+    assert both["metrics"]["FD[digits] to lowres"]["value"] > 0
+    assert both["cost"]["train_flops"] > 0
+    assert (Path("domains") / both["pictures"]["cycles"]).exists()
+
+
+def test_a_folder_of_pictures_is_translated(home: Path, tmp_path: Path) -> None:
+    """From the command line: files under their names, or a grid; catches an order that is not the names'."""
+    from PIL import Image
+
+    from zoo_core.cli import invoke
+
+    words = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.progress=false", "train.steps=5"]
+    assert invoke(["run", "plugin=pix2pix", "run_dir=here", *words]) == 0
+    folder = tmp_path / "given"
+    for k in range(3):
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (16, 16), 80 * k).save(folder / f"n{k}.jpg")
+    assert invoke(["sample", "here", f"cond={folder}", "--out", "done"]) == 0
+    assert sorted(path.name for path in Path("done").iterdir()) == ["n0.png", "n1.png", "n2.png"]
+    assert Image.open("done/n0.png").size == (8, 8)
+    assert invoke(["sample", "here", f"cond={folder}", "-n", "4", "--out", "again"]) == 0
+    assert sorted(path.name for path in Path("again").iterdir())[0:2] == ["n0-2.png", "n0.png"]
+    assert invoke(["sample", "here", f"cond={folder}", "--out", "grid.png"]) == 0
+    assert invoke(["sample", "here", "-n", "5", "--out", "held-out.npz"]) == 0
+    assert np.load("held-out.npz")["samples"].shape == (5, 8, 8, 1)
+    assert invoke(["sample", "here", "cond=nowhere"]) == 2
