@@ -44,6 +44,20 @@ class BetaVAEConfig(AutoencoderConfig):
                 {**POINTS, "model.std": 0.1}, "points of the plane; a learned variance would explain them"
             ),
         ),
+        "latent": Preset(
+            {"model.beta": 0.1},
+            "codes for another model to learn, as ldm does: they say nearly all of an example",
+        ),
+        "latent@mnist": Preset(
+            {"model.hidden": (512, 512), "model.latent_dim": 32, "model.beta": 0.1},
+            "the same, wider; not tuned",
+        ),
+        **{
+            name.replace("default", "latent"): Preset(
+                {**POINTS, "model.std": 0.1, "model.beta": 0.1}, "the same, for points of the plane"
+            )
+            for name in PLANE
+        },
     }
 
     model: BetaVAEModel = BetaVAEModel()

@@ -54,6 +54,12 @@ class VQVAEConfig(DiscreteConfig):
         "tiny": Preset(TINY, "a few seconds, for tests"),
         **dict.fromkeys(PLANE, Preset(POINTS, "points of the plane")),
         **dict.fromkeys(ON_PICTURES, Preset(PICTURES, "a convolutional start for a GPU; not tuned")),
+        "latent": Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each"),
+        **{
+            name.replace("default", "latent"): Preset({**own, "model.dim": 4}, "the same; not tuned")
+            for names, own in ((PLANE, POINTS), (ON_PICTURES, PICTURES))
+            for name in names
+        },
     }
 
     model: VQModel = VQModel()

@@ -13,7 +13,8 @@ from pydantic import ConfigDict, field_validator
 from torch import Tensor, nn
 
 from zoo_core.config import Config, DataConfig, OptimizerConfig, Preset, RunConfig, SamplerConfig
-from zoo_core.data.loading import Dataset, Resident, TrainData, dequantise
+from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantise
+from zoo_core.data.pairs import Pairs
 from zoo_core.data.splits import resident
 from zoo_core.diffusion.samplers import euler
 from zoo_core.likelihood import dequantised
@@ -388,6 +389,15 @@ def lost_class(config: DataConfig) -> Dataset:
     info = DataInfo(config.name, (2,), levels=None, classes=3)
     label = torch.arange(200) % 2
     return resident(info, replace(_points(200), label=label), replace(_points(50, "test"), label=label[:50]))
+
+
+def untold_channels(config: DataConfig) -> Dataset:
+    """Brings pictures that its own are made from, and does not say of how many channels they are."""
+    info = DataInfo(config.name, (1, 2, 2), levels=3)
+    x = torch.randint(3, (200, 1, 2, 2), generator=generator(0, "pairs")).to(torch.uint8)
+    made = resident(info, Resident(x[:150]), Resident(x[150:]))
+    origin = Domain("same", made.train, made.test)
+    return replace(made, train=Pairs(made.train, made.train), test=Pairs(made.test, made.test), origin=origin)
 
 
 class _WrongDensity:

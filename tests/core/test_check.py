@@ -157,6 +157,11 @@ def dataset(function: str, **more: Any) -> DatasetSpec:
         (dataset("unseeded"), "it is the same every time", "train split differs"),
         (dataset("too_bright", shape=(1, 2, 2), levels=3), "rows are levels or points", "levels=3"),
         (dataset("lost_class", classes=3), "labels and captions fit", "0 to 2"),
+        (
+            dataset("untold_channels", shape=(1, 2, 2), levels=3, tasks=("unconditional", "paired")),
+            "couples and pairs have their form",
+            "image_channels",
+        ),
         (dataset("unnormalised"), "its density is the datas", "normalise it"),
     ],
 )

@@ -21,7 +21,7 @@ from zoo_core.data.loading import Dataset
 from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import NOT_IN_HASH, config_hash, plain, resolve
+from zoo_core.resolution import LATER, NOT_IN_HASH, config_hash, plain, resolve
 from zoo_core.runs import build, load_data
 from zoo_core.training.recipe import Recipe, Stage
 from zoo_core.types import Cond, SampleRequest, Samples
@@ -55,7 +55,7 @@ def run_of(dataset: Dataset, task: str, batch_size: int = 7) -> Any:
 
 def test_what_a_dataset_serves_is_what_it_holds() -> None:
     # catches classes said of data without labels
-    assert DIGITS.tasks == ("unconditional", "class", "text")
+    assert DIGITS.tasks == ("unconditional", "class", "text", "paired", "unpaired", "views")
     assert RING.tasks == ("unconditional", "class")
     assert ROLL.tasks == ("unconditional",)
     for entry in manager().entries("dataset"):
@@ -109,7 +109,7 @@ def test_a_task_left_to_the_model_changes_no_hash() -> None:
     kept = {
         key: value
         for key, value in flatten(plain(usual)).items()
-        if key != "data.task" and not any(f"{key}.".startswith(f"{name}.") for name in NOT_IN_HASH)
+        if key not in LATER and not any(f"{key}.".startswith(f"{name}.") for name in NOT_IN_HASH)
     }
     text = json.dumps(nest(kept), sort_keys=True, separators=(",", ":"))
     assert config_hash(usual) == hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -106,16 +106,29 @@ def _show_result(result: dict[str, Any], json_: bool) -> None:
     click.echo(f"run: {result['run_dir']}")
 
 
+DRAWN = 64
+"""Samples that `zoo sample` draws where nobody says how many."""
+
+
 @click.command()
 @click.argument("folder", metavar="RUN")
 @click.argument("words", nargs=-1, metavar="[cond=...]")
 @click.option(
-    "-n", "count", default=64, show_default=True, type=click.IntRange(1, 1_000_000), help="How many."
+    "-n",
+    "count",
+    type=click.IntRange(1, 1_000_000),
+    help="How many; 64 where left out, or each picture of a folder once.",
 )
 @click.option("--seed", type=int, help="Of the noise; the run's own where left out.")
-@click.option("--out", type=click.Path(path_type=Path), help="File: .png for a grid, .npz for uint8 NHWC.")
-def sample(folder: str, words: tuple[str, ...], count: int, seed: int | None, out: Path | None) -> None:
-    """Draw pictures from a trained run, as a grid (.png) or as numbers (.npz).
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File: .png for a grid, .npz for uint8 NHWC; or a folder, for a file each.",
+)
+def sample(
+    folder: str, words: tuple[str, ...], count: int | None, seed: int | None, out: Path | None
+) -> None:
+    """Draw pictures from a trained run, as a grid (.png), as numbers (.npz), or as a folder of pictures.
 
     zoo sample runs/... -n 16                    as many
 
@@ -124,21 +137,44 @@ def sample(folder: str, words: tuple[str, ...], count: int, seed: int | None, ou
     zoo sample runs/... cond=3                   of one class, by its number or name
 
     zoo sample runs/... cond="a three,a seven"   of captions, in turn, a column each
+
+    zoo sample runs/... cond=FOLDER --out DONE   translations of a folder's pictures, each under its name
     """
     given = parse_words(words)
     if set(given) - {"cond"}:
         raise UsageError(
             f"can't sample with {', '.join(f'{key}=' for key in given if key != 'cond')}",
-            "expected: cond=CLASS or cond=CAPTION, several apart by commas",
+            "expected: cond=CLASS or cond=CAPTION, several apart by commas, or cond=FOLDER",
             "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
         )
+    from zoo_core.data.conditioning import PICTURED, dealt, read_conditions, source_pictures
     from zoo_core.runs import load
     from zoo_core.sharing.exchange import run_folder
-    from zoo_core.tracking.pictures import save_samples
+    from zoo_core.tracking.pictures import save_folder, save_samples
+    from zoo_core.tracking.translations import save_translations
 
     made = load(run_folder(folder), say=lambda line: click.echo(line, err=True))
-    cond = given.get("cond")
-    path = out or made.dir / "pictures" / f"drawn-{count}.png"
-    columns = cond.count(",") + 1 if cond and "," in cond else None
-    save_samples(made.sample(count, seed=seed, cond=cond), made.data.info, path, columns)
+    said, data = given.get("cond"), made.data
+    translates = data.info.task in PICTURED
+    each_once = None if translates else DRAWN
+    cond = None if said is None else read_conditions(said, data, count or each_once)
+    source = None if cond is None else cond.image
+    n = count or (DRAWN if source is None else len(source))
+    x = made.sample(n, seed=seed, cond=cond)
+    path = out or made.dir / "pictures" / f"drawn-{n}.png"
+    if not path.suffix:
+        save_folder(x, data.info, path, _names(said) if translates and said else ())
+    elif translates and path.suffix == ".png":
+        if source is None:
+            source = source_pictures(data, dealt(data, n)).image
+        assert source is not None
+        save_translations(source, x, path)
+    else:
+        save_samples(x, data.info, path, said.count(",") + 1 if said and "," in said else None)
     click.echo(str(path))
+
+
+def _names(folder: str) -> Sequence[str]:
+    from zoo_core.data.folder import find_root, list_files
+
+    return list_files(find_root(folder, "cond")).names

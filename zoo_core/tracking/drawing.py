@@ -51,6 +51,19 @@ def write_png(sheet: Tensor, path: Path) -> None:
     enlarged(sheet).save(path)
 
 
+def write_animation(sheets: Sequence[Tensor], path: Path, seconds: float = 3.0) -> None:
+    """Write uint8 pictures (C, H, W), each enlarged, as a PNG that moves and begins again after a pause.
+
+    Args:
+        sheets: at least one, of one size. A viewer of still pictures shows the last.
+        seconds: of the movement.
+    """
+    frames = [enlarged(sheet) for sheet in sheets]
+    each = max(20, round(1000 * seconds / len(frames)))
+    times = [each] * (len(frames) - 1) + [2000]
+    frames[-1].save(path, save_all=True, append_images=frames, default_image=True, duration=times, loop=0)
+
+
 def write_captioned(sheets: Sequence[tuple[str, Tensor]], path: Path) -> None:
     """Write sheets (C, H, W) side by side, each enlarged, with its caption above it."""
     import textwrap
@@ -116,26 +129,76 @@ def scatter(
     figure.savefig(path)
 
 
+Surface = Callable[[Tensor], Tensor]
+"""Points (n, 2) to a log-density there, (n,)."""
+DROPS = (0.5, 2.0, 4.5, 8.0)
+"""In nats below the highest point: the contours of a normal at 1, 2, 3 and 4 standard deviations."""
+
+
+def _landscape(axes: Any, surface: Surface | None, real: Tensor, lim: float) -> None:
+    """Draw contours of a density, or data points where it is not known, over [-lim, lim]^2."""
+    axes.set(xlim=(-lim, lim), ylim=(-lim, lim), aspect="equal")
+    axes.locator_params(nbins=7)
+    if surface is None:
+        axes.scatter(real[:1000, 0], real[:1000, 1], s=3, alpha=0.25, color="tab:orange", linewidths=0)
+        return
+    line = torch.linspace(-lim, lim, 161)
+    height = surface(torch.cartesian_prod(line, line)).reshape(len(line), len(line)).T.cpu()
+    top = float(height.max())
+    levels = [top - drop for drop in reversed(DROPS)]
+    axes.contourf(line, line, height, levels=[*levels, top + 1e-6], cmap="Oranges", alpha=0.5)
+    axes.contour(line, line, height, levels=levels, colors="tab:brown", linewidths=0.4)
+
+
 def score_field(
-    score: Callable[[Tensor, float], Tensor], sigmas: Sequence[float], real: Tensor, path: Path, title: str
+    score: Callable[[Tensor, float], Tensor],
+    panels: Sequence[tuple[float, Surface | None]],
+    real: Tensor,
+    path: Path,
+    title: str,
 ) -> None:
-    """Draw the direction of a score over the plane at several noise levels, data behind it.
+    """Draw the direction of a score over the plane at several noise levels, the density behind it.
 
     Args:
         score: (points (n, 2), sigma) to the gradient of log p_sigma, (n, 2).
-        sigmas: a panel each.
+        panels: a level each, with log p_sigma, or None where it is not known: then data are drawn.
         real: data points.
     """
-    figure = make_figure(4.2 * len(sigmas), 4.4)
-    for place, sigma in enumerate(sigmas):
+    figure = make_figure(4.2 * len(panels), 4.4)
+    for place, (sigma, surface) in enumerate(panels):
         lim = 1.15 * float(real.abs().max()) + sigma
         line = torch.linspace(-lim, lim, 24)
         points = torch.cartesian_prod(line, line)
         arrows = score(points, sigma)
         arrows = arrows / arrows.norm(dim=1, keepdim=True).clamp_min(1e-9)
-        axes = figure.add_subplot(1, len(sigmas), place + 1)
-        axes.scatter(real[:1000, 0], real[:1000, 1], s=3, alpha=0.25, color="tab:orange", linewidths=0)
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        _landscape(axes, surface, real, lim)
         axes.quiver(points[:, 0], points[:, 1], arrows[:, 0], arrows[:, 1], angles="xy", width=0.003)
-        axes.set(xlim=(-lim, lim), ylim=(-lim, lim), aspect="equal", title=f"sigma = {sigma:.2g}")
+        axes.set_title(f"sigma = {sigma:.2g}")
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)
+
+
+def walks(
+    panels: Sequence[tuple[str, Tensor]], surface: Surface | None, real: Tensor, path: Path, title: str
+) -> None:
+    """Draw walks over a density, each from a ring to a dot.
+
+    Args:
+        panels: a name each, and the states of its walkers, (steps, n, 2).
+        surface: log p, or None where it is not known: then data are drawn.
+        real: data points.
+    """
+    figure = make_figure(4.8 * len(panels), 5)
+    lim = 1.2 * float(real.abs().max())
+    for place, (name, states) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        _landscape(axes, surface, real, lim)
+        for walk in states.unbind(1):
+            axes.plot(walk[:, 0], walk[:, 1], linewidth=0.6, alpha=0.55, color="tab:blue")
+        start, end = states[0], states[-1]
+        axes.scatter(start[:, 0], start[:, 1], s=16, facecolors="none", edgecolors="tab:blue", linewidths=0.8)
+        axes.scatter(end[:, 0], end[:, 1], s=14, color="black", zorder=3, linewidths=0)
+        axes.set_title(name)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path)

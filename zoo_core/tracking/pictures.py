@@ -1,4 +1,4 @@
-"""Pictures of a run: sample grids, training curves, a denoising strip, a score field, what its latents mean.
+"""Pictures of a run: sample grids, curves, a denoising strip, fields of the plane, what its latents mean.
 
 `progress` and `final` decide what a run has to show by what it can do; `drawing` has the strokes.
 """
@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,18 +16,16 @@ from torch import Tensor
 from zoo_core.data.conditioning import grid_conditions
 from zoo_core.errors import UsageError
 from zoo_core.events import Events
-from zoo_core.interfaces import HasDenoiser
-from zoo_core.tracking import latents
-from zoo_core.tracking.drawing import curves, scatter, score_field, tile, to_uint8, write_png
+from zoo_core.tracking import denoising, fields, latents, paths, styles, translations
+from zoo_core.tracking.drawing import curves, scatter, tile, to_uint8, write_png
 from zoo_core.tracking.trackers import read_metrics
-from zoo_core.types import DataInfo, SampleRequest
+from zoo_core.types import DataInfo
 
 if TYPE_CHECKING:
     from zoo_core.runs import Run
 
 GRID_ROWS = 8
 """Of a sample grid, which has as many columns, or one for each class or caption."""
-STRIP_ROWS, STRIP_COLUMNS = 6, 11
 POINTS = 2000
 
 
@@ -52,8 +50,35 @@ def save_samples(x: Tensor, info: DataInfo, path: Path, columns: int | None = No
         scatter(x, x, path, info.name)
     else:
         raise UsageError(
-            f"can't write samples as {path.name!r}", "expected: a file that ends in .png or .npz"
+            f"can't write samples as {path.name!r}",
+            "expected: a file that ends in .png or .npz, or a folder's name without an ending",
         )
+
+
+def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = ()) -> None:
+    """Write samples as a PNG file each, of their own size.
+
+    Args:
+        names: of files, whose stems theirs have, in turn; the second time round with `-2` behind, and so on.
+            Where there are none samples are numbered.
+
+    Raises:
+        UsageError: for points.
+    """
+    if not info.is_image:
+        raise UsageError(
+            f"{info.name!r} has points, which are no pictures", "expected: a file that ends in .npz"
+        )
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, picture in enumerate(to_uint8(x)):
+        stem = f"{k:06}"
+        if names:
+            turn, name = divmod(k, len(names))
+            stem = "-".join(PurePath(names[name]).with_suffix("").parts) + (f"-{turn + 1}" if turn else "")
+        array = picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+        Image.fromarray(array.cpu().numpy()).save(folder / f"{stem}.png")
 
 
 def _folder(run: Run) -> Path:
@@ -78,50 +103,19 @@ def _samples(run: Run, path: Path, title: str) -> None:
         scatter(real, run.sample(POINTS), path, title)
 
 
-def _strip(run: Run, path: Path) -> None:
-    """Draw a diffusion sampler on its way from noise, on the left, to pictures."""
-    request = run.request(range(STRIP_ROWS))
-    drawn = run.samples(
-        SampleRequest(request.noise, request.cond, request.sampler, request.steps, trace=True)
-    )
-    if not drawn.trajectory:
-        return
-    last = len(drawn.trajectory) - 1
-    chosen = [drawn.trajectory[round(i * last / (STRIP_COLUMNS - 2))] for i in range(STRIP_COLUMNS - 1)]
-    columns = [*chosen, drawn.x]
-    rows = torch.stack([c.cpu() for c in columns], dim=1).flatten(0, 1)
-    write_png(tile(rows, len(columns)), path)
-
-
-def _field(run: Run, path: Path) -> None:
-    assert isinstance(run.recipe, HasDenoiser)
-    denoise = run.recipe.denoiser()
-    real = run.data.train.rows(torch.arange(min(POINTS, len(run.data.train))))
-    spread = float(real.std())
-
-    def score(points: Tensor, sigma: float) -> Tensor:
-        level = torch.tensor(sigma, device=run.device)
-        with run.harness.quiet(run.config.eval.weights):
-            x0 = denoise(points.to(run.device), level)
-        return (x0.cpu() - points) / sigma**2  # Tweedie's formula
-
-    levels = [s for s in (2 * spread, spread / 2, spread / 8) if denoise.sigma_min <= s <= denoise.sigma_max]
-    score_field(score, levels, real, path, f"{run.config.plugin} on {run.config.data.name}: score field")
-
-
 def final(run: Run, events: Events) -> dict[str, str]:
     """Draw all that a trained run has to show and return name -> path within the run's folder."""
-    folder, info = _folder(run), run.data.info
+    folder = _folder(run)
     title = f"{run.config.plugin} on {run.config.data.name}"
     jobs: dict[str, Callable[[Path], None]] = {"samples": lambda path: _samples(run, path, title)}
     if (run.dir / "metrics.jsonl").exists():
         jobs["curves"] = lambda path: curves(read_metrics(run.dir / "metrics.jsonl"), path, title)
-    if isinstance(run.recipe, HasDenoiser):
-        if info.is_image:
-            jobs["denoising"] = lambda path: _strip(run, path)
-        elif info.shape == (2,):
-            jobs["score-field"] = lambda path: _field(run, path)
+    jobs |= denoising.jobs(run)
+    jobs |= fields.jobs(run)
+    jobs |= paths.jobs(run)
     jobs |= latents.jobs(run)
+    jobs |= translations.jobs(run)
+    jobs |= styles.jobs(run)
     drawn = {}
     for name, job in jobs.items():
         path = folder / f"{name}.png"

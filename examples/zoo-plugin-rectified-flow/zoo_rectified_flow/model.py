@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.data.loading import dequantise
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.samplers import euler
 from zoo_core.diffusion.sampling import BoundSampler, draw
@@ -129,6 +130,8 @@ class RectifiedFlow(Recipe):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return the loss at times drawn uniformly from [0, 1)."""
         x0, rng = batch.x, context.rng
+        if self.data.levels is not None:  # the flow has a density, and that of bare levels is not bounded
+            x0 = dequantise(x0, self.data.levels, torch.rand(x0.shape, generator=rng, device=x0.device))
         t = torch.rand(len(x0), generator=rng, device=x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         loss = flow_loss(self.net, x0, t, eps)

@@ -1,0 +1,158 @@
+"""One trained denoiser, all samplers: the Frechet distance against the network calls a sample costs.
+
+Run from the checkout, on the folder of a finished run of a diffusion model:
+
+    python ci/studies/samplers_nfe.py runs/digits/ddpm/0123456789ab-s0
+
+Every registered sampler draws from the run's weights in each of --steps, from one noise, and is scored by the
+run's protocol, on --n samples; a sampler that chooses its steps itself is given --tolerances instead. Figures
+are in RUN/samplers/samplers.json, the picture beside it; a study that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo_core
+from zoo_core.diffusion.sampling import BoundSampler, bind
+from zoo_core.errors import MachineError, UsageError
+from zoo_core.interfaces import HasDenoiser
+from zoo_core.registry.manager import manager
+from zoo_core.runs import Run
+from zoo_core.tracking.drawing import make_figure
+from zoo_core.training.checkpoint import write_atomic
+from zoo_eval.frechet import cell, check_pair
+from zoo_eval.scoring import draw, floor, generated_features, preflight, real_features
+
+STEPS = (4, 8, 16, 32, 64)
+TOLERANCES = (1e-1, 1e-2, 1e-3)
+
+
+def settings(steps: Sequence[int], tolerances: Sequence[float]) -> Iterator[tuple[str, int, BoundSampler]]:
+    """Yield (name of the setting, steps, sampler) for all that is to be drawn with."""
+    for entry in manager().entries("sampler"):
+        if entry.spec.parts:  # it stands for another library's samplers
+            continue
+        sampler = bind(entry.spec)
+        if "rtol" in sampler.options:
+            for tolerance in tolerances:
+                options = {**sampler.options, "rtol": tolerance, "atol": tolerance}
+                yield f"tolerance {tolerance:g}", sampler.steps, replace(sampler, options=options)
+        else:
+            yield from ((f"{count} steps", count, sampler) for count in steps)
+
+
+def measure(run: Run, steps: int, sampler: BoundSampler, n: int) -> dict[str, Any]:
+    """Return the figures of n samples that one sampler draws from a run's weights."""
+    config = run.config.model_copy(update={"sample": run.config.sample.model_copy(update={"steps": steps})})
+    drawn = draw(replace(run, sampler=sampler, config=config), n)
+    protocol, extractor = preflight(run)
+    fake = generated_features(run, drawn.rows, extractor, protocol)
+    real = real_features(run, "train", extractor, protocol)
+    found = cell(*check_pair(real.values, fake.values))
+    return {
+        "calls": drawn.calls,
+        "seconds": round(drawn.seconds, 3),
+        "column": fake.column("FD"),
+        **{key: found.get(key) for key in ("value", "low", "high")},
+    }
+
+
+def study(
+    run: Run, folder: Path, n: int, steps: Sequence[int], tolerances: Sequence[float]
+) -> dict[str, Any]:
+    """Measure what is not measured yet, write all of it down after each figure, and return it."""
+    path = folder / "samplers.json"
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    protocol, extractor = preflight(run)
+    about = {"plugin": run.config.plugin, "data": run.config.data.name, "n": n, "protocol": protocol.hash}
+    if record and {key: record[key] for key in about} != about:
+        raise UsageError(f"{path} is of another study", "next: remove it, or --out another folder")
+    train, test = (real_features(run, name, extractor, protocol) for name in ("train", "test"))
+    record = {**about, "floor": floor(train, test, n)["value"], "rows": record.get("rows", [])}
+    done = {(row["sampler"], row["setting"]) for row in record["rows"]}
+    for setting, count, sampler in settings(steps, tolerances):
+        if (sampler.name, setting) in done:
+            continue
+        try:
+            found = measure(run, count, sampler, n)
+        except (UsageError, MachineError) as error:
+            found = {"absent": error.what}
+        record["rows"].append({"sampler": sampler.name, "setting": setting, **found})
+        write_atomic(path, json.dumps(record, indent=1).encode())
+        print(line_of(record["rows"][-1]), flush=True)
+    return record
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Return one figure as a line."""
+    head = f"{row['sampler']:<20} {row['setting']:<16}"
+    if "absent" in row:
+        return f"{head} n/a: {row['absent']}"
+    return f"{head} {row['calls']:>5} calls {row['column']} {row['value']:8.3f} {row['seconds']:7.1f} s"
+
+
+def draw_study(record: dict[str, Any], path: Path) -> None:
+    """Draw a line for each sampler, the lowest named first."""
+    rows = [row for row in record["rows"] if "absent" not in row]
+    names = sorted(
+        {row["sampler"] for row in rows},
+        key=lambda name: min(row["value"] for row in rows if row["sampler"] == name),
+    )
+    figure = make_figure(8.6, 5.2)
+    axes = figure.add_subplot()
+    for place, name in enumerate(names):
+        own = sorted((row for row in rows if row["sampler"] == name), key=lambda row: row["calls"])
+        style = {
+            "color": f"C{place % 10}",
+            "marker": "os^Dv"[place % 5],
+            "linestyle": "-" if place < 10 else "--",
+        }
+        axes.plot([r["calls"] for r in own], [r["value"] for r in own], markersize=4, label=name, **style)
+    axes.axhline(record["floor"], color="black", linewidth=0.8, linestyle=":", label="as many real examples")
+    axes.set(xscale="log", yscale="log", xlabel="network calls a sample", ylabel=rows[0]["column"])
+    ticks = sorted({2**k for k in range(2, 12) if 2**k <= 1.1 * max(row["calls"] for row in rows)})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    bottom, top = axes.get_ylim()
+    heights = [c * 10**k for k in range(-3, 4) for c in (1, 2, 5) if bottom < c * 10**k < top]
+    axes.set_yticks(heights, [f"{height:g}" for height in heights])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    axes.set_title(f"{record['plugin']} on {record['data']}: {record['n']:,} samples a point", fontsize=10)
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Measure, print a table, and draw."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--n", type=int, default=1000, help="samples of each figure")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of the samplers that take steps")
+    parser.add_argument("--tolerances", type=float, nargs="+", default=TOLERANCES, help="of those that don't")
+    parser.add_argument("--out", type=Path, help="folder; by default samplers/ in the run's")
+    given = parser.parse_args()
+    start = time.monotonic()
+    run = zoo_core.load(given.run)
+    if not isinstance(run.recipe, HasDenoiser):
+        raise SystemExit(
+            f"{given.run}: plugin {run.config.plugin!r} has no denoiser that samplers could drive"
+        )
+    folder = given.out or given.run / "samplers"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_grad_enabled(False)
+    record = study(run, folder, given.n, given.steps, given.tolerances)
+    draw_study(record, folder / "samplers.png")
+    print(f"floor {record['floor']:.3f}; {time.monotonic() - start:.0f} s; {folder / 'samplers.png'}")
+
+
+if __name__ == "__main__":
+    main()
