@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import ZooError
@@ -24,6 +25,27 @@ EXAMPLES = 8
 """In the batch that a training step is counted on, and scaled from."""
 SHORT, LONG = 3, 6
 """Steps of the two short samplings from which a long one is told."""
+
+
+class Together(ModuleTracker):
+    """In place of torch's tracker of modules, for a count of everything together.
+
+    The tracker's hooks break where a loss or a denoiser takes a gradient of its own (a gradient penalty, an
+    energy).
+    """
+
+    def __enter__(self) -> Together:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def counting() -> FlopCounterMode:
+    """Return a counter of operations, to be entered."""
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = Together()
+    return counter
 
 
 def training_flops(run: Run) -> float:
@@ -46,7 +68,7 @@ def training_flops(run: Run) -> float:
             for module in phase.updates:
                 module.requires_grad_(True)
             rng = generator(0, "flops", device=run.device)
-            with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
+            with torch.random.fork_rng(), counting() as counter:
                 phase.loss(data.next(n), Context(0, 0.0, 0, rng)).loss.backward()
             total += counter.get_total_flops() * run.config.train.batch_size / n * done
     return total
@@ -66,7 +88,7 @@ def sampling_flops(run: Run, calls: int) -> float:
         request = run.request(range(2))
         if steps is not None:
             request = replace(request, steps=steps)
-        with FlopCounterMode(display=False) as counter:
+        with counting() as counter:
             drawn = run.samples(request)
         return counter.get_total_flops() / 2, drawn.calls
 

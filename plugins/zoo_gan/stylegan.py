@@ -120,7 +120,7 @@ class StyleGANConfig(RunConfig):
                 "model.augment": ("flip", "rotation", "translation", "colour", "cutout"),
                 "optim.critic.lr": 2.5e-3,
                 "optim.generator.lr": 2.5e-3,
-                "train.ema.half_life": 20_000,
+                "train.ema.half_life": 20_000.0,
             },
             "Karras et al. 2020 (arXiv:2006.06676), its code's paper256: FFHQ at 256x256, 25 million images",
         ),

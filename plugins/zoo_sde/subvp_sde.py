@@ -15,7 +15,7 @@ from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import MNIST, PAPER_TRAINING, PLANE, POINTS, TIME_SCALE, TINY, ScoreSDE, SDEConfig
-from zoo_sde.vp_sde import VPSDEModel
+from zoo_sde.vp_sde import DIGITS, VPSDEModel
 
 
 class SubVPSDEConfig(SDEConfig):
@@ -23,6 +23,7 @@ class SubVPSDEConfig(SDEConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
+        "default@digits": DIGITS,
         "default@mnist": MNIST,
         **{f"default@{name}": POINTS for name in PLANE},
         "paper@cifar10": Preset(
