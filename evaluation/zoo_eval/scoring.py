@@ -339,15 +339,16 @@ def score(run: Scorable) -> dict[str, Any]:
     verdict, authenticity = memorised(run, drawing.rows, fake, train, test)
     metrics |= authenticity
     likelihood, best = measured_likelihoods(run, protocol), truth(run.data, protocol.likelihood_n)
-    with run.harness.quiet(protocol.weights):
-        metrics |= density_errors(
-            run.recipe,
-            run.data,
-            n=protocol.likelihood_n,
-            device=run.device,
-            likelihood=likelihood,
-            best=best,
-        )
+    if isinstance(run, Run):
+        with run.harness.quiet(protocol.weights):
+            metrics |= density_errors(
+                run.recipe,
+                run.data,
+                n=protocol.likelihood_n,
+                device=run.device,
+                likelihood=likelihood,
+                best=best,
+            )
     spent = operations(run, drawing.calls) if isinstance(run, Run) else {}
     reconstructed = reconstruction_distance(run, extractor, test) if isinstance(run, Run) else None
     result = {

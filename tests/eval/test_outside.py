@@ -189,7 +189,7 @@ def test_manifests_are_found_and_checked(tmp_path):
 def test_an_installed_models_name_is_not_given_away(tmp_path):
     # catches outside figures shown as our own model's
     assert entry_name(None, Manifest(model="My EDM"), tmp_path) == "my-edm"
-    assert entry_name(None, Manifest(), tmp_path / "edm.npz") == "edm"
+    assert entry_name(None, Manifest(), tmp_path / "flow-x.npz") == "flow-x"
     assert entry_name("mine", Manifest(model="EDM"), tmp_path) == "mine"
     with pytest.raises(UsageError, match="name of an installed model"):
         entry_name("wgan", Manifest(), tmp_path)
@@ -200,20 +200,20 @@ def test_an_installed_models_name_is_not_given_away(tmp_path):
 
 def test_words_of_a_score(tmp_path):
     # catches an option of a run that is taken and ignored, and every mistake but the first one lost
-    made = scoring_config({"data": "mnist", "protocol": "standard", "data.root": "here"}, "edm")
+    made = scoring_config({"data": "mnist", "protocol": "standard", "data.root": "here"}, "flow-x")
     assert (made.data.name, made.eval.protocol, made.data.root) == ("mnist", "standard", "here")
     (tmp_path / "mine").mkdir()
-    own = scoring_config({"data": str(tmp_path / "mine"), "data.size": "16"}, "edm")
+    own = scoring_config({"data": str(tmp_path / "mine"), "data.size": "16"}, "flow-x")
     assert (own.data.name, own.data.size) == ("folder", 16)
     with pytest.raises(UsageError, match="no data are named"):
-        scoring_config({"protocol": "quick"}, "edm")
+        scoring_config({"protocol": "quick"}, "flow-x")
     with pytest.raises(Mistakes) as error:
-        scoring_config({"data": "mnist", "train.steps": "5", "model.width": "3"}, "edm")
+        scoring_config({"data": "mnist", "train.steps": "5", "model.width": "3"}, "flow-x")
     assert len(error.value.mistakes) == 2
     with pytest.raises(NotFoundError, match="mnits"):
-        scoring_config({"data": "mnits"}, "edm")
+        scoring_config({"data": "mnits"}, "flow-x")
     with pytest.raises(Mistakes, match=r"data\.sise"):
-        scoring_config({"data": "mnist", "data.sise": "5"}, "edm")
+        scoring_config({"data": "mnist", "data.sise": "5"}, "flow-x")
 
 
 # -- scored
