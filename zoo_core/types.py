@@ -31,9 +31,9 @@ class DataInfo:
         classes: number of classes, 0 where there are no labels.
         vocabulary: number of caption tokens, the padding counted; 0 where there are no captions.
         caption_length: tokens of every caption, padding included; 0 where there are no captions.
-        image_channels: of the picture that an example is conditioned on; 0 where there is none.
         task: what this run models of the data: x alone, or x given labels, captions or pictures. A batch
             holds all that the dataset has, whatever the task.
+        image_channels: of the picture that an example is conditioned on; 0 where there is none.
     """
 
     name: str
@@ -42,8 +42,8 @@ class DataInfo:
     classes: int = 0
     vocabulary: int = 0
     caption_length: int = 0
-    image_channels: int = 0
     task: Task = "unconditional"
+    image_channels: int = 0
 
     @property
     def dims(self) -> int:

@@ -134,7 +134,7 @@ class StyleGANConfig(RunConfig):
                 "model.augment": (),
                 "optim.critic.lr": 2e-3,
                 "optim.generator.lr": 2e-3,
-                "train.ema.half_life": 10_000,
+                "train.ema.half_life": 10_000.0,
             },
             "Karras et al. 2019 (arXiv:1812.04948), appendix C: FFHQ, 25 million images, without growing",
         ),

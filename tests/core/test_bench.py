@@ -161,7 +161,7 @@ def test_models_that_want_other_data_are_left_out() -> None:
 
 def test_a_speed_is_measured_over_all_stages_and_keeps_nothing(home: Path) -> None:
     config = resolve(["plugin=wgan", "preset=tiny", "train.steps=100000"])
-    found = measure(config, 0.5)
+    found = measure(config, 3.0)  # seconds: a busy machine takes its time
     assert found["steps"] > 8
     assert found["steps_per_second"] == pytest.approx(found["steps"] / found["seconds"], rel=0.01)
     assert measure(resolve(["plugin=gaussian"]), 0.5)["steps_per_second"] is None
