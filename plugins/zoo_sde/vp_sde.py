@@ -69,8 +69,11 @@ class VPSDEConfig(SDEConfig):
 class VPSDE(ScoreSDE):
     """A score model of the variance-preserving SDE."""
 
+    sde: ClassVar[type[VP]] = VP
+    """Built of beta_min and beta_max."""
+
     def __init__(self, config: VPSDEConfig, data: DataInfo) -> None:
         model = config.model
         net = build_backbone(model, data, time_scale=TIME_SCALE)
-        schedule = VP(model.beta_min, model.beta_max)
+        schedule = self.sde(model.beta_min, model.beta_max)
         super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)
