@@ -75,6 +75,14 @@ def test_classifier_free_guidance_is_linear_in_its_scale(x):
     assert float(clipped.abs().max()) <= 1
 
 
+def test_guidance_changes_nothing_where_the_condition_changes_nothing(x):
+    """Catches weights that do not add up to 1: of two equal answers any scale makes the same one."""
+    denoise = Exact(mixture(WEIGHTS, CENTRES, STD), vp())
+    for scale in (-1.0, 0.0, 0.5, 7.0):
+        guided = ClassifierFree(denoise, COND, NULL, scale)(x, SIGMA)
+        torch.testing.assert_close(guided, denoise(x, SIGMA), rtol=0, atol=1e-12)
+
+
 def test_an_exact_classifier_makes_the_unconditional_model_conditional(x):
     """Catches a wrong sign or power of sigma: the score given y is the score plus grad log p(y | x)."""
     denoise = TwoClasses()

@@ -77,3 +77,24 @@ def test_unclean_samples_keep_the_noise_of_the_least_level():
     assert len(called) - calls == 31
     level = sigmas[-2]
     torch.testing.assert_close(clean, DENOISE(x, level), rtol=1e-12, atol=1e-12)
+
+
+class Silent(Noise):
+    """No noise at all: a walk is then plain ascent of the log-density."""
+
+    def randn(self, shape):
+        return torch.zeros(len(self), *shape, dtype=torch.float64)
+
+
+def test_without_its_noise_a_walk_climbs_to_a_mode_and_with_it_samples():
+    """Catches a walk that forgets its noise (s111): all of it ends at the mode, and no width is drawn."""
+    n, sigma = 4000, 0.5
+    sigmas = torch.cat((torch.full((200,), sigma, dtype=torch.float64), torch.zeros(1).double()))
+    start = Noise(n, seed=1).randn((1,))
+    options = {"step": 0.2, "level": sigma}
+    climbed = langevin(DENOISE, start, sigmas, noise=Silent(n), **options)
+    walked = langevin(DENOISE, start, sigmas, noise=Noise(n, seed=2), **options)
+    assert float(climbed.abs().max()) < 1e-6
+    share = VAR / (VAR + sigma**2)  # of the last call, which denoises
+    v, a = VAR + sigma**2, options["step"] * sigma**2
+    assert float(walked.var()) == pytest.approx(share**2 * v / (1 - a / (2 * v)), rel=0.1)

@@ -181,6 +181,33 @@ def test_ddim_is_euler_and_ancestral_at_its_ends():
     assert (run(ddim, eta=0.5) - run(ddim)).abs().max() > 1e-3
 
 
+def test_ddim_without_noise_can_be_walked_back():
+    """Catches noise, or a step that is not the flow's: up by Euler and down by DDIM ends where it began."""
+    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    x0 = CENTRES[torch.arange(40) % 2] + 0.2 * Noise(40, seed=5).randn((2,))
+
+    def error(steps):
+        up = torch.logspace(-1.5, 1.5, steps, dtype=torch.float64)
+        x = x0
+        for s, t in pairwise(up):
+            x = x + (t - s) * (x - denoise(x, s)) / s
+        return float((ddim(denoise, x, up.flip(0), noise=Noise(40)) - x0).abs().mean())
+
+    assert error(400) < 0.05
+    assert error(100) / error(400) == pytest.approx(4, rel=0.25)
+
+
+def test_clipping_leaves_ddim_and_euler_one_method():
+    """Catches an eps that is kept from before x0 was clipped: the two would then walk different ways."""
+    sharp = mixture(WEIGHTS, 3 * CENTRES, 0.2)
+    denoise = Exact(lambda x, sigma: sharp(x, sigma).clamp(-1, 1), vp())
+    sigmas = grids.trailing(denoise, 40)
+    x = denoise.prior_std * Noise(50, seed=3).randn((2,))
+    drawn = ddim(denoise, x, sigmas, noise=Noise(50))
+    torch.testing.assert_close(drawn, euler(denoise, x, sigmas, noise=Noise(50)), rtol=0, atol=1e-10)
+    assert float(drawn.abs().max()) == 1
+
+
 def recursion(name, gain, sigmas, eta=0.0):
     """Gain and each noise's coefficient where the denoiser is gain(sigma) x, by the papers' formulas."""
     start, parts = 1.0, []

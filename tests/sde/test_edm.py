@@ -160,6 +160,13 @@ def test_default_is_heun_in_35_calls():
     assert drawn.x.shape == (2, 1, 8, 8)
 
 
+@pytest.mark.parametrize(("steps", "calls"), [(18, 35), (40, 79), (256, 511)])
+def test_n_steps_are_2n_minus_1_calls(steps, calls):
+    """Catches a second slope in the step to 0: the paper's numbers of calls, for each of its data sets."""
+    drawn = recipe().eval().sample(SampleRequest(Seeds(0, range(1)), steps=steps))
+    assert drawn.calls == calls
+
+
 def test_pictures_are_spread_in_the_loss():
     """Catches a density learnt of bare levels: at the least level the net sees values between them."""
     made, seen = recipe(), []
