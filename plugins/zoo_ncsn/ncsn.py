@@ -6,9 +6,9 @@ all levels by denoising score matching (Eq. 5 and 6, lambda = sigma^2); samples 
 dynamics down the ladder (Algorithm 1).
 
 The network says -sigma score, which is of one size at every level, as in Song and Ermon 2020,
-arXiv:2006.09011, section 3.3; the paper's own found that size by itself. With `model.net=energy` it is the
-gradient of a scalar. With `model.levels=continuous` the ladder has no rungs, and the probability flow has a
-likelihood; with rungs there is a bound.
+arXiv:2006.09011, section 3.3; the paper's own (`model.net=refinenet`) found that size by itself. With
+`model.net=energy` it is the gradient of a scalar. With `model.levels=continuous` the ladder has no rungs, and
+the probability flow has a likelihood; with rungs there is a bound.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionR
 from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.sdes import T_MIN, VE
 from zoo_core.diffusion.specs import ANNEALED_LANGEVIN
+from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss
 from zoo_ncsn.energy import Energy
 from zoo_ncsn.ladder import Ladder
+from zoo_ncsn.refinenet import RefineNet
 
 
 class NCSNModel(DiffusionModel):
     """The levels, and the network."""
 
-    net: Literal["auto", "unet", "dit", "mlp", "energy"] = "auto"  # type: ignore[assignment]
-    """auto takes a U-Net for pictures and an MLP for points; energy takes the gradient of a scalar of it."""
+    net: Literal["auto", "unet", "dit", "mlp", "refinenet", "energy"] = "auto"  # type: ignore[assignment]
+    """auto takes a U-Net for pictures and an MLP for points; refinenet is the paper's own, of `channels`;
+    energy takes the gradient of a scalar of auto's."""
     levels: Literal["discrete", "continuous"] = "discrete"
     """Train on a ladder of L levels, or on all between its ends: then there is a probability flow."""
     L: int = Field(20, ge=2, le=10_000)
@@ -69,14 +72,14 @@ class NCSNConfig(RunConfig):
         ),
         **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
         "paper@cifar10": Preset(
-            {"model.L": 10, "model.sigma_min": 0.02, "model.sigma_max": 2.0, "model.channels": 128}
-            | {"model.mult": (1, 2, 2, 2), "model.blocks": 2, "model.attention": (16,)}
+            {"model.L": 10, "model.sigma_min": 0.02, "model.sigma_max": 2.0}
+            | {"model.net": "refinenet", "model.channels": 128}
             | {"optim.net.lr": 1e-3, "optim.net.schedule": "constant", "optim.net.warmup": 0}
             | {"train.batch_size": 128, "train.steps": 200_000, "train.checkpoint_every": 10_000}
             | {"train.ema.decay": 0.0, "sampler.step": 0.2, "sampler.repeats": 100, "sampler.clean": False},
             "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of pictures in "
             "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code; "
-            "the network is DDPM's U-Net of 35.7 M parameters where theirs is a RefineNet",
+            "their RefineNet, 30.1 M parameters, is fed x of unit variance and says -sigma score",
         ),
     }
 
@@ -122,7 +125,19 @@ def score_matching(score: Score, x: Tensor, sigma: Tensor, eps: Tensor) -> Tenso
 
 
 def build_net(model: NCSNModel, data: DataInfo, schedule: Ladder | VE, time_scale: float) -> nn.Module:
-    """Return the network that says -sigma score: called as net(x, t, cond), fed x of unit variance."""
+    """Return the network that says -sigma score: called as net(x, t, cond), fed x of unit variance.
+
+    Raises:
+        UsageError: for a network that can't take such data or levels.
+    """
+    if model.net == "refinenet":
+        if not data.is_image or data.task != "unconditional" or not isinstance(schedule, Ladder):
+            raise UsageError(
+                f"model.net=refinenet was asked for, with model.levels={model.levels} and data of shape "
+                f"{data.shape}, task {data.task}: it has weights for each rung, and reads no condition",
+                "expected: pictures, data.task=unconditional, model.levels=discrete; next: model.net=auto",
+            )
+        return Scaled(RefineNet(data.shape[0], model.channels, len(schedule.levels)), schedule)
     energy = model.net == "energy"
     backbone = model.model_copy(update={"net": "auto"}) if energy else model
     net = build_backbone(backbone, data, time_scale=time_scale)

@@ -160,7 +160,11 @@ def test_every_sampler_drives_it(data, name):
         assert drawn.calls == CALLS.get(name, 3)
 
 
-@pytest.mark.parametrize("options", [{"model.net": "energy"}, {"model.levels": "continuous"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"model.net": "energy"}, {"model.net": "refinenet"}, {"model.levels": "continuous"}],
+    ids=str,
+)
 @pytest.mark.parametrize("name", ["annealed-langevin", "heun"])
 def test_its_variants_are_sampled_too(name, options):
     """Catches a sampler without gradients under an energy, and a ladder that is taken for granted."""
