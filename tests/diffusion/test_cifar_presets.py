@@ -22,11 +22,57 @@ SIZES = {
     "ddpm": 35_746_307,  # 35.7 M: Ho et al. 2020, appendix B
     "iddpm": 49_066_246,  # ours: the paper's shifts and scales by the time, and has four heads
     "ncsn": 30_117_635,  # of the authors' network, counted layer by layer in tests/ncsn/test_refinenet.py
-    "vp-sde": 61_804_419,  # printed by arXiv:2509.15591, appendix C, of rectified flow's DDPM++
+    "vp-sde": 61_804_419,  # DDPM++: arXiv:2509.15591, appendix C, prints it; counted again below
     "subvp-sde": 61_804_419,
-    "ve-sde": 62_758_787,  # ours: the authors print none
+    "ve-sde": 62_758_787,  # NCSN++: the authors print none; counted below
     "edm": 55_733_891 - 9 * 128,  # 55.7 M, less a row each for nine augmentations
 }
+
+
+def song_size(
+    *, fourier, pyramid, first=128, mult=(1, 2, 2, 2), blocks=4, attention=(16,), side=32, colours=3
+):
+    """Parameters of DDPM++ or NCSN++, summed over the layers of the authors' code and configs."""
+
+    def conv(given, out, kernel):
+        return given * out * kernel**2 + out
+
+    def dense(given, out):
+        return given * out + out
+
+    def block(given, out, resamples=False):
+        shortcut = conv(given, out, 1) if given != out or resamples else 0
+        return (
+            2 * given + conv(given, out, 3) + dense(4 * first, out) + 2 * out + conv(out, out, 3) + shortcut
+        )
+
+    def attend(level, at):
+        return 2 * at + 4 * dense(at, at) if side >> level in attention else 0
+
+    size = dense((1 + fourier) * first, 4 * first) + dense(4 * first, 4 * first) + conv(colours, first, 3)
+    at, shown, kept = first, colours, [first]
+    for level, factor in enumerate(mult):
+        for _ in range(blocks):
+            size += block(at, first * factor) + attend(level, first * factor)
+            at = first * factor
+            kept.append(at)
+        if level < len(mult) - 1:
+            size += block(at, at, resamples=True) + pyramid * conv(shown, at, 3)
+            shown = at
+            kept.append(at)
+    size += 2 * block(at, at) + 2 * at + 4 * dense(at, at)
+    for level in reversed(range(len(mult))):
+        for _ in range(blocks + 1):
+            size += block(at + kept.pop(), first * mult[level])
+            at = first * mult[level]
+        size += attend(level, at) + (block(at, at, resamples=True) if level else 0)
+    return size + 2 * at + conv(at, colours, 3)
+
+
+def test_the_sizes_of_songs_networks_are_those_of_their_layers():
+    """Catches a count that is our own network's and no one else's."""
+    assert song_size(fourier=False, pyramid=False) == SIZES["vp-sde"]
+    assert song_size(fourier=True, pyramid=True) == SIZES["ve-sde"]
 
 
 def config(plugin, **more):
