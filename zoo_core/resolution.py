@@ -213,13 +213,20 @@ def plain(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def config_hash(config: RunConfig) -> str:
-    """Return 12 hexadecimal digits of what decides the trained model and its samples, the seed left out."""
-    kept = {
+def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a config as plain data decides the trained model and its samples: dotted name -> value.
+
+    The seed is not among them; nor is an option that came later and is at its default.
+    """
+    return {
         key: value
-        for key, value in flatten(plain(config)).items()
+        for key, value in flatten(options).items()
         if not any(key == name or key.startswith(f"{name}.") for name in NOT_IN_HASH)
         and not (key in LATER and value == LATER[key])
     }
-    text = json.dumps(nest(kept), sort_keys=True, separators=(",", ":"))
+
+
+def config_hash(config: RunConfig) -> str:
+    """Return 12 hexadecimal digits of what decides the trained model and its samples, the seed left out."""
+    text = json.dumps(nest(deciding(plain(config))), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

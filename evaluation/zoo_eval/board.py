@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zoo_core.resolution import deciding
 from zoo_eval.leaderboard import Ranked, Table, values_of
 from zoo_eval.results import Bad
 from zoo_eval.student import mean_interval
+from zoo_eval.submission import enrich
 from zoo_eval.summary import number
 
 _MARKS = {"": "", "=": "=", "?": "?", "floor": "~", "memorises": "-", "n/a": "-"}
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
 _FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most wanted first; what is not named comes after."""
+
+VARIANTS, LONGEST = 8, 240
+"""Most configs of one plugin whose options are told apart under a table, and characters of such a line."""
 
 
 class Column(NamedTuple):
@@ -63,6 +69,25 @@ def _model(ranked: Ranked, table: Table) -> str:
     row = ranked.row
     alone = sum(other.row.plugin == row.plugin for other in table.rows) == 1
     return printable(row.plugin if alone else f"{row.plugin}/{row.config_hash[:6]}")[:24]
+
+
+def variants(table: Table) -> list[str]:
+    """Return a line for each row of a plugin that has several, the first few: the options they differ in."""
+    count = Counter(ranked.row.plugin for ranked in table.rows)
+    several = [r for r in table.rows if count[r.row.plugin] > 1 and r.row.results][:VARIANTS]
+    configs = [(ranked, enrich(ranked.row.results[0]).get("config")) for ranked in several]
+    options = [(ranked, deciding(config)) for ranked, config in configs if isinstance(config, Mapping)]
+    lines = []
+    for ranked, own in options:
+        others = [other for beside, other in options if beside.row.plugin == ranked.row.plugin]
+        words = [
+            f"{key}={value}"
+            for key, value in sorted(own.items())
+            if value != "" and any(other.get(key) != value for other in others)
+        ]
+        if words:
+            lines.append(printable(f"{_model(ranked, table)}: {' '.join(words)}")[:LONGEST])
+    return lines
 
 
 def _likelihood(ranked: Ranked, unit: str) -> str:
@@ -145,13 +170,14 @@ def notes(table: Table) -> list[str]:
     marks = {ranked.mark for ranked in table.rows}
     floors = [ranked.row.floor for ranked in table.rows if ranked.mark == "floor"]
     said = {
-        "=": "= not to be told from the row above (Welch's test, 5 %)",
+        "=": "= not to be told from the row above, nor from the first of its rank (Welch's test, 5 %)",
         "?": "? one seed: whether it differs from the row above is not known",
         "floor": f"~ within twice the floor of {number(max(floors, default=0))}: tied with real data",
         "memorises": "- memorises its training set: not ranked",
         "n/a": "- lacks this figure: not ranked",
     }
     lines = [text for mark, text in said.items() if mark in marks]
+    lines += variants(table)
     if any(ranked.width is not None for ranked in table.rows):
         lines.append("± half of a 95 % interval over training seeds")
     if any("[" in _figure(ranked, table.metric) for ranked in table.rows):

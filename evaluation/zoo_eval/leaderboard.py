@@ -1,7 +1,8 @@
 """The leaderboard: results of one protocol on one dataset, averaged over seeds, ranked by one figure.
 
-A rank is only as good as the difference behind it: neighbours that Welch's test can't tell apart share a
-rank, what lies under twice the floor is tied there, and a model that memorises has none.
+A rank is only as good as the difference behind it: a row shares the rank above where Welch's test can tell it
+neither from the row above nor from the first of that rank, so that no chain of small differences makes one
+rank of the whole table. What lies under twice the floor is tied there, and a model that memorises has none.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Ranked:
     Attributes:
         rank: 1 for the best; None for what is not ranked.
         mark: "" for a rank of its own, "=" for one shared with the row above, "?" where a single seed can't
-            tell it from the row above, "floor", "memorises", or "n/a" where it lacks the figure.
+            tell it from that row, "floor", "memorises", or "n/a" where it lacks the figure.
         mean, width: of the ranked figure, and half its 95 % interval.
         p: of the test against the row above.
     """
@@ -219,6 +220,7 @@ def rank(rows: Sequence[Row], metric: str, better: str) -> list[Ranked]:
     ranked: list[Ranked] = []
     unranked: list[Ranked] = []
     above: Sequence[float] | None = None
+    first: Sequence[float] | None = None  # of the rank
     place = 0
     for (mean, width), values, row in have:
         if row.memorises:
@@ -226,14 +228,19 @@ def rank(rows: Sequence[Row], metric: str, better: str) -> list[Ranked]:
             continue
         place += 1
         p = None if above is None else welch(above, values)
+        p_first = None if first is None else welch(first, values)
+        apart = any(each is not None and each < LEVEL for each in (p, p_first))
         if is_frechet(metric) and mean < 2 * row.floor:
-            ranked.append(Ranked(row, 1, "floor", mean, width, p))
-        elif above is None or (p is not None and p < LEVEL):
-            ranked.append(Ranked(row, place, "", mean, width, p))
+            found = Ranked(row, 1, "floor", mean, width, p)
+        elif above is None or apart:
+            found = Ranked(row, place, "", mean, width, p)
         elif p is None:
-            ranked.append(Ranked(row, place, "?", mean, width, p))
+            found = Ranked(row, place, "?", mean, width, p)
         else:
-            ranked.append(Ranked(row, ranked[-1].rank, "=", mean, width, p))
+            found = Ranked(row, ranked[-1].rank, "=", mean, width, p)
+        if first is None or found.mark in ("", "?"):
+            first = values
+        ranked.append(found)
         above = values
     lacking = [Ranked(row, None, "n/a", None, None, None) for row in rows if values_of(row, metric) is None]
     return [*ranked, *unranked, *lacking]

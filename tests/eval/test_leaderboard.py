@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
 from zoo_core.registry.index import Index
-from zoo_eval.board import as_json, fitting, plain, printable, show_rich
+from zoo_eval.board import as_json, fitting, plain, printable, show_rich, variants
 from zoo_eval.commands import leaderboard
 from zoo_eval.leaderboard import protocol_differences, rank, tables
 from zoo_eval.published import references
@@ -124,6 +124,38 @@ def test_neighbours_that_can_not_be_told_apart_share_a_rank():
         )
     )
     assert ranks(table) == [("first", 1, ""), ("second", 1, "="), ("third", 3, ""), ("fourth", 4, "?")]
+
+
+def test_a_chain_of_small_differences_is_not_one_rank():
+    # catches a last row on the first's rank because each can't be told from the one above
+    values = {"a": [1.0, 1.2, 0.8], "b": [1.3, 1.5, 1.1], "c": [1.6, 1.8, 1.4], "d": [1.9, 2.1, 1.7]}
+    (table,) = tables(stored(*(one for name, three in values.items() for one in seeds(name, three))))
+    assert welch(values["a"], values["b"]) > 0.05
+    assert welch(values["b"], values["c"]) > 0.05
+    assert welch(values["a"], values["c"]) < 0.05
+    assert ranks(table) == [("a", 1, ""), ("b", 1, "="), ("c", 3, ""), ("d", 3, "=")]
+
+
+def test_two_configs_of_a_plugin_are_told_apart_by_their_options(tmp_path):
+    # catches hashes that say nothing, and options that have no part in the samples
+    def one(plugin, hash_, seed, **options):
+        config = {"plugin": plugin, "seed": seed, "track": {"wandb": f"w{seed}"}, "train": {"steps": seed}}
+        (tmp_path / hash_).mkdir()
+        whole = result(plugin, 1.0, seed) | {"config_hash": hash_, "config": config | options}
+        (tmp_path / hash_ / "result.json").write_text(json.dumps(whole))
+
+    one("wgan", "aaaaaa1", 0, data={"task": "class"}, sample={"guidance": 0.5}, train={"steps": 9})
+    one("wgan", "bbbbbb2", 1, data={"task": ""}, sample={"guidance": 0.0}, train={"steps": 9})
+    one("gan", "cccccc3", 2)
+    one("vae", "dddddd4", 3, train="none")
+    one("vae", "eeeeee5", 4, evil="\x1b[31m" + 999 * "x")
+    found, bad = collect([tmp_path])
+    assert not bad
+    plain_vae, evil, *wgan = variants(tables(found)[0])
+    assert wgan == ["wgan/aaaaaa: data.task=class sample.guidance=0.5", "wgan/bbbbbb: sample.guidance=0.0"]
+    assert plain_vae == "vae/dddddd: train=none"
+    assert "\x1b" not in evil
+    assert len(evil) <= 240
 
 
 def test_higher_is_better_where_it_is():

@@ -68,7 +68,7 @@ function verdict(group, view, row) {
   const mark = ranking.mark[row];
   const total = ranking.rank.filter((one) => one !== null).length;
   const why = { memorises: "not ranked: it memorises its training set", "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
-  const tie = { "=": ", not to be told from the one above", "?": ", a single seed: whether it differs from the one above is not known", floor: ", within twice the floor: tied with real data" }[mark] ?? "";
+  const tie = { "=": ", not to be told from the one above, nor from the first of its rank", "?": ", a single seed: whether it differs from the one above is not known", floor: ", within twice the floor: tied with real data" }[mark] ?? "";
   const p = ranking.p[row] === null ? "" : ` (Welch's p ${ranking.p[row] < 0.001 ? "< 0.001" : "= " + ranking.p[row].toPrecision(2)})`;
   return rank === null ? why : `rank ${rank} of ${total} by ${view.metric}${tie}${p}`;
 }
