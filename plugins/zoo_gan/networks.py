@@ -78,11 +78,11 @@ POINTS: Mapping[str, Any] = {
 PLANE = ("moons", "ring", "two-gaussians", "swiss-roll")
 
 
-def on_mnist(steps: int) -> dict[str, Preset]:
-    """Return the preset for MNIST: networks narrower for the larger picture, and so many steps."""
+def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
+    """Return the preset for MNIST: networks narrower for the larger picture, so many steps, and overrides."""
     narrow = {"model.latent_dim": 32, "model.generator_width": 32, "model.critic_width": 32}
     source = "a budget of about five minutes on one core"
-    return {"default@mnist": Preset({**narrow, "train.steps": steps}, source)}
+    return {"default@mnist": Preset({**narrow, "train.steps": steps, **(overrides or {})}, source)}
 
 
 def on_points(overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
