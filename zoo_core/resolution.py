@@ -31,6 +31,8 @@ LATER = {
     "model.skip_scale": 1.0,
     "model.pyramid": False,
     "model.attend_up": "each",
+    "model.dequantise": False,
+    "sampler.start": "normal",
 }
 """Options that came after the first results, with their defaults: left out there, so that no hash moves."""
 
@@ -147,6 +149,7 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
     config = _chosen(config, "sampler", "sampler", preset | flat, mistakes)
+    flat = _without_strays(config, flat, mistakes)
     if any(isinstance(mistake, NotFoundError) for mistake in mistakes):
         flat = {key: value for key, value in flat.items() if key not in ("data.name", "sampler.name")}
     if entry is None:  # its own options are unknown: judge only what every run has
@@ -189,6 +192,31 @@ def _chosen(
         __module__=config.__module__,
         **{section: (options, field.merge_field_infos(field, default=inner, annotation=options))},
     )
+
+
+def _without_strays(
+    config: type[RunConfig], flat: Mapping[str, Any], mistakes: list[ZooError]
+) -> dict[str, Any]:
+    """Return the options without those of a sampler that was not named, each of which is a mistake."""
+    known = type(config.model_fields["sampler"].get_default()).model_fields
+    strays: dict[str, list[str]] = {}
+    for key in flat:
+        part = key.removeprefix("sampler.")
+        if part == key or part in known or str(flat.get("sampler.name") or ""):
+            continue
+        entries = manager().entries("sampler")
+        having = [e.spec.name for e in entries if part in load_entry("sampler", e, "config").model_fields]
+        if having:
+            strays[key] = having
+    for key, having in strays.items():
+        mistakes.append(
+            UsageError(
+                f"{key}={flat[key]} was given, and the sampler that it is an option of is not named",
+                f"samplers that have it: {', '.join(having)}",
+                f"next: sampler={having[0]} {key}={flat[key]}",
+            )
+        )
+    return {key: value for key, value in flat.items() if key not in strays}
 
 
 def _preset(config: type[RunConfig], name: str, data: str) -> tuple[Mapping[str, Any], ZooError | None]:

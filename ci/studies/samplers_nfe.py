@@ -26,6 +26,7 @@ from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import manager
+from zoo_core.resolution import config_hash
 from zoo_core.runs import Run
 from zoo_core.tracking.drawing import make_figure
 from zoo_core.training.checkpoint import write_atomic
@@ -73,8 +74,15 @@ def study(
     path = folder / "samplers.json"
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     protocol, extractor = preflight(run)
-    about = {"plugin": run.config.plugin, "data": run.config.data.name, "n": n, "protocol": protocol.hash}
-    if record and {key: record[key] for key in about} != about:
+    about = {
+        "plugin": run.config.plugin,
+        "config_hash": config_hash(run.config),
+        "seed": run.config.seed,
+        "data": run.config.data.name,
+        "n": n,
+        "protocol": protocol.hash,
+    }
+    if record and {key: record.get(key) for key in about} != about:
         raise UsageError(f"{path} is of another study", "next: remove it, or --out another folder")
     train, test = (real_features(run, name, extractor, protocol) for name in ("train", "test"))
     record = {**about, "floor": floor(train, test, n)["value"], "rows": record.get("rows", [])}

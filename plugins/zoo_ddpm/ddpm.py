@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net, SigmaDenoiser
-from zoo_core.diffusion.likelihood import Variance, bound, discretised_gaussian, gaussian_log_prob
+from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import Prediction, like, target
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
@@ -46,7 +46,7 @@ class ChainModel(DiffusionModel):
 class DDPMModel(ChainModel):
     """The chain, the network, and the bound."""
 
-    variance: Variance = "beta"
+    variance: Literal["beta", "beta-tilde"] = "beta"
     """Of the reverse steps, in the likelihood's bound: beta is `sampler=ddpm`, beta-tilde is `ancestral`."""
     vlb_terms: int = Field(64, ge=1)
     """Step terms of the bound that an example evaluates; T - 1 or more is all of them."""
@@ -133,7 +133,8 @@ class Chain(DiffusionRecipe):
     def __init__(self, config: Any, data: DataInfo, sampler: SamplerSpec = DDIM) -> None:
         model = config.model
         chain = DiscreteVP(linear_betas(model.T, model.beta_1, model.beta_T))
-        super().__init__(config, data, chain, build_backbone(model, data), sampler, model.prediction)
+        net = build_backbone(model, data, time_range=model.T)
+        super().__init__(config, data, chain, net, sampler, model.prediction)
 
     def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
         """Return times drawn uniformly from 1..T, (n,) int64."""

@@ -38,7 +38,7 @@ from zoo_ddpm.ddpm import POINTS, DDPMConfig, DDPMModel, chain_bound
 class IDDPMModel(DDPMModel):
     """The chain, and the network."""
 
-    variance: Variance = "learned"
+    variance: Variance = "learned"  # type: ignore[assignment]
     """Of the reverse steps, in the likelihood's bound."""
     offset: float = Field(0.008, gt=0, le=1)
     """s of the cosine schedule, which sets its first step: that step's width should be a little less than a
@@ -132,7 +132,7 @@ class IDDPM(DiffusionRecipe):
 
     def __init__(self, config: IDDPMConfig, data: DataInfo) -> None:
         model = config.model
-        net = build_backbone(model, data, outputs=2)
+        net = build_backbone(model, data, time_range=model.T, outputs=2)
         chain = DiscreteVP(cosine_betas(model.T, model.offset))
         super().__init__(config, data, chain, net, ANCESTRAL, model.prediction)
 

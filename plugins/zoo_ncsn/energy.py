@@ -12,10 +12,11 @@ from zoo_core.types import Cond
 class Energy(nn.Module):
     """The gradient of a scalar, grad_x f(x, t) with f = |x - h(x, t)|^2 / 2, in place of h itself.
 
-    Where a network that says the noise is trained (x of unit variance, noise eps = -sigma score), f is the
-    energy on that scale, and its gradient is sigma grad E: a field without curl, which a free network's is
-    not. What is added to f changes neither the gradient nor anything that is drawn. At the start h is 0, so f
-    is the energy of pure noise. After Salimans and Ho 2021, "Should EBMs model the energy or the score?".
+    Where a network that says the noise is trained (x of unit variance, noise eps = -sigma score), its
+    gradient is sigma grad E, of E = sqrt(1 + sigma^2) / sigma f: a field without curl, which a free network's
+    is not. What is added to f changes neither the gradient nor anything that is drawn. At the start h is 0,
+    and the field is x, which at high levels is the noise. After Salimans and Ho 2021, "Should EBMs model the
+    energy or the score?".
 
     Args:
         net: h, called as net(x, t, cond).

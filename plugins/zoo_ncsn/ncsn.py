@@ -49,6 +49,8 @@ class NCSNModel(DiffusionModel):
     """Levels of the ladder; samplers visit all of them up to 60, more with sample.steps."""
     sigma_min: float = Field(0.03, gt=0)
     """Standard deviation of the noise at the lowest level."""
+    dequantise: bool = False
+    """Spread pictures over their levels' bins in training, as without rungs they always are."""
     sigma_max: float = Field(6.0, gt=0)
     """At the highest: about the distance between two examples, or walks do not get from mode to mode."""
 
@@ -76,9 +78,11 @@ class NCSNConfig(RunConfig):
             | {"model.net": "refinenet", "model.channels": 128}
             | {"optim.net.lr": 1e-3, "optim.net.schedule": "constant", "optim.net.warmup": 0}
             | {"train.batch_size": 128, "train.steps": 200_000, "train.checkpoint_every": 10_000}
+            | {"model.dequantise": True, "sampler.start": "uniform"}
             | {"train.ema.decay": 0.0, "sampler.step": 0.2, "sampler.repeats": 100, "sampler.clean": False},
             "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of pictures in "
-            "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code; "
+            "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code, "
+            "on dequantised pixels, from uniform noise; "
             "their RefineNet, 30.1 M parameters, is fed x of unit variance and says -sigma score",
         ),
     }
@@ -140,7 +144,7 @@ def build_net(model: NCSNModel, data: DataInfo, schedule: Ladder | VE, time_scal
         return Scaled(RefineNet(data.shape[0], model.channels, len(schedule.levels)), schedule)
     energy = model.net == "energy"
     backbone = model.model_copy(update={"net": "auto"}) if energy else model
-    net = build_backbone(backbone, data, time_scale=time_scale)
+    net = build_backbone(backbone, data, time_range=TIMES / time_scale, time_scale=time_scale)
     return Scaled(Energy(net) if energy else net, schedule)
 
 
@@ -158,6 +162,10 @@ class NCSN(DiffusionRecipe):
             schedule, time_scale = VE(model.sigma_min, model.sigma_max), TIMES
         net = build_net(model, data, schedule, time_scale)
         super().__init__(config, data, schedule, net, ANNEALED_LANGEVIN, time_scale=time_scale)
+
+    @property
+    def spreads(self) -> bool:
+        return super().spreads or bool(self.config.model.dequantise)
 
     def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
         """Return times drawn uniformly: from 1..L, int64, or from T_MIN..1; sigma is then even in its log."""

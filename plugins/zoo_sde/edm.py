@@ -11,6 +11,7 @@ let it amplify its errors as little as can be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -170,7 +171,9 @@ class EDM(DiffusionRecipe):
 
     def __init__(self, config: EDMConfig, data: DataInfo) -> None:
         model = config.model
-        net = Preconditioned(build_backbone(model, data, time_scale=TIME_SCALE), model.sigma_data)
+        span = math.log(model.sigma_max / model.sigma_min) / 4
+        net = build_backbone(model, data, time_range=span, time_scale=TIME_SCALE)
+        net = Preconditioned(net, model.sigma_data)
         schedule = Levels(model.sigma_min, model.sigma_max)
         super().__init__(config, data, schedule, net, HEUN, "x0", time_scale=TIME_SCALE)
 

@@ -69,5 +69,5 @@ class VESDE(ScoreSDE):
     def __init__(self, config: VESDEConfig, data: DataInfo) -> None:
         model = config.model
         schedule = VE(model.sigma_min, model.sigma_max)
-        net = Scaled(build_backbone(model, data, time_scale=TIME_SCALE), schedule)
+        net = Scaled(build_backbone(model, data, time_range=1.0, time_scale=TIME_SCALE), schedule)
         super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)

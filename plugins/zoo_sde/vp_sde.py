@@ -74,6 +74,6 @@ class VPSDE(ScoreSDE):
 
     def __init__(self, config: VPSDEConfig, data: DataInfo) -> None:
         model = config.model
-        net = build_backbone(model, data, time_scale=TIME_SCALE)
+        net = build_backbone(model, data, time_range=1.0, time_scale=TIME_SCALE)
         schedule = self.sde(model.beta_min, model.beta_max)
         super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)

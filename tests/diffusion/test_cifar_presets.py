@@ -10,6 +10,7 @@ import torch
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.diffusion.sampling import bind
 from zoo_core.nn.backbone import build_backbone
+from zoo_core.nn.embedding import FourierFeatures
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.resolution import resolve
 from zoo_core.seeds import Seeds
@@ -110,3 +111,36 @@ def test_one_step_of_training_and_one_of_sampling(plugin):
         x = recipe.sample(SampleRequest(Seeds(0, range(1)), None, sampler, 1)).x
     assert x.shape == (1, 3, 32, 32)
     assert bool(torch.isfinite(x).all())
+
+
+@pytest.mark.parametrize(
+    ("plugin", "more"),
+    [
+        ("ve-sde", {"preset": "paper", "data": "cifar10"}),
+        ("ddpm", {"model.T": 50, "model.beta_T": 0.2}),
+        ("iddpm", {}),
+        ("ncsn", {}),
+        ("ncsn", {"model.levels": "continuous"}),
+        ("vp-sde", {}),
+        ("edm", {}),
+    ],
+    ids=str,
+)
+def test_fourier_features_have_their_periods_over_the_whole_range(plugin, more):
+    """Catches a clock that runs ten times too slow: fourier_scale periods between the ends of the levels."""
+    given = {"data": "digits", "preset": "tiny", "model.time": "fourier", "model.channels": 8, **more}
+    made = resolve([f"plugin={plugin}", *(f"{key}={value}" for key, value in given.items())])
+    info = CIFAR if given["data"] == "cifar10" else DataInfo("digits", (1, 8, 8), levels=17, classes=10)
+    recipe = load_entry("plugin", manager().find("plugin", plugin))(made, info)
+    (features,) = [part for part in recipe.net.modules() if isinstance(part, FourierFeatures)]
+    seen = []
+    features.register_forward_hook(lambda module, t, out: seen.append(float(t[0][0])))
+    denoise, x = recipe.denoiser(), torch.zeros(1, *info.shape)
+    with torch.no_grad():
+        for sigma in (denoise.sigma_min, denoise.sigma_max):
+            denoise(x, torch.tensor(sigma, dtype=torch.float64))
+    rate = float(features.rates.square().mean().sqrt())  # of a normal with this spread
+    count = len(features.rates)
+    assert abs(seen[1] - seen[0]) * rate == pytest.approx(
+        made.model.fourier_scale, rel=4 / (2 * count) ** 0.5
+    )

@@ -8,6 +8,7 @@ import torch
 from tests.diffusion.analytic import Exact, Noise, OneAtATime
 from zoo_core.diffusion import grids
 from zoo_core.diffusion.langevin import annealed_langevin, langevin
+from zoo_core.errors import UsageError
 
 VAR = 0.3
 DENOISE = Exact(lambda x, s: x * VAR / (VAR + s**2))
@@ -98,3 +99,29 @@ def test_without_its_noise_a_walk_climbs_to_a_mode_and_with_it_samples():
     share = VAR / (VAR + sigma**2)  # of the last call, which denoises
     v, a = VAR + sigma**2, options["step"] * sigma**2
     assert float(walked.var()) == pytest.approx(share**2 * v / (1 - a / (2 * v)), rel=0.1)
+
+
+def test_walks_may_begin_in_uniform_noise():
+    """Catches the paper's start taken for N(0, sigma_max^2): uniform in a picture's range, whatever x was."""
+    seen = []
+    start = torch.full((4000, 1), 77.0, dtype=torch.float64)
+    sigmas = torch.tensor([2.0, 0.0], dtype=torch.float64)
+    annealed_langevin(
+        DENOISE,
+        start,
+        sigmas,
+        noise=Noise(4000),
+        start="uniform",
+        callback=lambda i, s, x, x0: seen.append(x),
+    )
+    assert float(seen[0].min()) >= -1
+    assert float(seen[0].max()) <= 1
+    assert float(seen[0].mean()) == pytest.approx(0, abs=0.05)
+    assert float(seen[0].var()) == pytest.approx(1 / 3, rel=0.05)
+
+
+@pytest.mark.parametrize("level", [1e-9, 1e6])
+def test_a_level_that_was_not_trained_is_refused(level):
+    """Catches figures of a network far outside of what it was trained for."""
+    with pytest.raises(UsageError, match=r"0\.002 to 80"):
+        langevin(DENOISE, torch.zeros(2, 1), torch.tensor([1.0, 0.0]), noise=Noise(2), level=level)

@@ -20,6 +20,7 @@ from zoo_core.diffusion.schedule import DiscreteVP, cosine_betas, linear_betas
 from zoo_core.diffusion.sdes import VE, VP, SubVP
 from zoo_core.diffusion.specs import SAMPLERS
 from zoo_core.seeds import Seeds
+from zoo_ncsn.ladder import Ladder
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, about numpy
 
@@ -29,6 +30,7 @@ SCHEDULES = {
     "vp": VP(),
     "subvp": SubVP(),
     "ve": VE(),
+    "ladder": Ladder(1000, 0.01, 50.0),
     "edm": None,  # sigma from 0.002 to 80, alpha 1
 }
 STEPS = {

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
+from zoo_core.diffusion.sdes import VP
 from zoo_core.errors import UsageError
 
 
@@ -66,3 +67,12 @@ def test_tables_are_not_trained_or_saved():
     schedule = DiscreteVP(linear_betas(10))
     assert not schedule.state_dict()
     assert not list(schedule.parameters())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: DiscreteVP(torch.full((100_000,), 0.02)), lambda: VP(0.1, 2000.0)], ids=["chain", "vp"]
+)
+def test_a_schedule_that_leaves_no_signal_is_refused(make):
+    """Catches a run that trains to its end and then draws infinities."""
+    with pytest.raises(UsageError, match="no signal"):
+        make()

@@ -300,3 +300,14 @@ def test_the_adaptive_flow_meets_its_tolerance():
     assert errors[0] < 0.02
     assert errors[1] < 1e-6
     assert calls[0] < calls[1]
+
+
+def test_the_adaptive_flow_goes_the_whole_way_in_one_step_too():
+    """Catches a grid of one level taken for a way of no length: all noise would be taken off at once."""
+    denoise = Exact(gaussian(MEAN, COV))
+    x = denoise.sigma_max * Noise(20).randn((3,))
+    found, expected = (
+        pf_ode(denoise, x, grids.karras(denoise, steps), noise=Noise(20), rtol=1e-6, atol=1e-6)
+        for steps in (1, 10)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

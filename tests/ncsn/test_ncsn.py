@@ -241,10 +241,14 @@ def test_only_without_rungs_is_there_a_probability_flow():
     assert bool(torch.isfinite(found.log_prob).all())
 
 
-@pytest.mark.parametrize(("levels", "spread"), [("discrete", False), ("continuous", True)])
-def test_only_without_rungs_are_pictures_dequantised(levels, spread):
-    """Catches a density that is trained on bare levels, where it has no bound."""
-    made = recipe(**{"model.levels": levels})
+@pytest.mark.parametrize(
+    ("options", "spread"),
+    [({}, False), ({"model.levels": "continuous"}, True), ({"model.dequantise": True}, True)],
+    ids=str,
+)
+def test_pictures_are_dequantised_without_rungs_or_where_asked(options, spread):
+    """Catches a density that is trained on bare levels, where it has no bound, and an option not read."""
+    made = recipe(**options)
     centres = torch.randint(0, 17, (50, 1, 8, 8)) / 8 - 1.0
     seen = made.training_x(batch(centres), torch.Generator().manual_seed(0))
     assert torch.equal(seen, centres) is not spread

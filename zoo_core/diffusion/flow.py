@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import torch
 from torch import Tensor
 
 from zoo_core.interfaces import Denoiser, Trace
@@ -44,7 +45,9 @@ def pf_ode(
             callback(next(calls), sigma, x, x0)
         return x0
 
-    clock = sigmas[[0, -2]].log().to(x.device)
+    # In one step the grid has one level, and the way is the whole one all the same.
+    least = float(sigmas[-2]) if len(sigmas) > 2 else denoise.sigma_min
+    clock = torch.tensor([float(sigmas[0]), least], dtype=sigmas.dtype).log().to(x.device)
     if float(clock[0]) > float(clock[1]):
         x = odeint(
             lambda u, x: x - x0_at(u, x),

@@ -12,11 +12,13 @@ A step of finite length settles at a variance that is too large: of a unit Gauss
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zoo_core.diffusion.options import Convention
+from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, Trace
 from zoo_core.seeds import Seeds
 
@@ -51,7 +53,15 @@ def langevin(
         step: share of the level's variance, in (0, 1].
         level: sigma.
         convention: what a step of that length is.
+
+    Raises:
+        UsageError: for a level that the denoiser was not trained for.
     """
+    if not denoise.sigma_min <= level <= denoise.sigma_max:
+        raise UsageError(
+            f"sampler.level={level:g} was asked for",
+            f"expected: one that the model knows, {denoise.sigma_min:g} to {denoise.sigma_max:g}",
+        )
     length = _length(step, convention)
     at = torch.tensor(level, dtype=sigmas.dtype, device=x.device)
     last = len(sigmas) - 2
@@ -73,6 +83,7 @@ def annealed_langevin(
     step: float = 0.12,
     repeats: int = 8,
     convention: Convention = "lecture",
+    start: Literal["normal", "uniform"] = "normal",
     clean: bool = True,
 ) -> Tensor:
     """Run Langevin dynamics at each level in turn: repeats calls a level, then one that denoises.
@@ -84,12 +95,15 @@ def annealed_langevin(
         step: share of the level's variance, in (0, 1].
         repeats: T of the paper.
         convention: what a step of that length is.
+        start: x as it is given, or in its place uniform noise in [-1, 1], the paper's.
         clean: make the last call; without it, as in the paper, the noise of the least level stays.
     """
     length = _length(step, convention)
     numbers = sigmas.tolist()
     levels = sigmas.to(x.device).unbind()
     last = len(numbers) - 2
+    if start == "uniform":
+        x = (2 * noise.rand(x.shape[1:]) - 1).to(x)
     for i in range(last + 1):
         for _ in range(repeats):
             x0 = denoise(x, levels[i])

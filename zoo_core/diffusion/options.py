@@ -48,6 +48,8 @@ class AnnealedLangevinConfig(SamplerConfig):
     """Steps at each level: T of the paper."""
     convention: Convention = "lecture"
     """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
+    start: Literal["normal", "uniform"] = "normal"
+    """Where walks begin: N(0, sigma_max^2), or as in the paper uniform in [-1, 1], a picture's range."""
     clean: bool = True
     """Denoise once at the end; without, as in the paper, samples keep the noise of the least level."""
 
@@ -57,8 +59,8 @@ class PredictorCorrectorConfig(SamplerConfig):
 
     corrector_steps: int = Field(1, ge=0)
     """Langevin steps after each step of the reverse SDE."""
-    snr: float = Field(0.16, gt=0)
-    """Signal-to-noise ratio that sets the length of a Langevin step: r of the paper."""
+    snr: float = Field(0.16, gt=0, lt=1)
+    """Signal-to-noise ratio r of the paper: a Langevin step is 2 r^2 of the variance, and stable below 1."""
 
 
 class FlowConfig(SamplerConfig):

@@ -34,7 +34,7 @@ class DiffusionModel(Backbone):
 
     clip_x0: bool = True
     """Clamp the guess at a picture to [-1, 1] at every step; points are never clamped."""
-    null_share: float = Field(0.1, ge=0, le=1)
+    null_share: float = Field(0.1, ge=0, lt=1)
     """Conditional: share of the training examples whose condition is hidden, for guidance to subtract."""
     classifier: bool = False
     """Train a classifier of noisy data in a stage of its own, for sample.guide=classifier."""
@@ -115,6 +115,12 @@ class DiffusionRecipe(Recipe):
                 f"sample.guidance={sample.guidance:g} and the task is {task!r}: nothing to guide by",
                 "next: data.task=class",
             )
+        if sample.guide == "free" and self.config.model.null_share == 0:
+            raise UsageError(
+                f"sample.guidance={sample.guidance:g} and model.null_share=0: what guidance subtracts, the "
+                "model without its condition, would not be trained",
+                "next: model.null_share=0.1",
+            )
         if sample.guide == "classifier" and (self.classifier is None or task != "class"):
             raise UsageError(
                 "sample.guide=classifier needs a classifier and classes",
@@ -148,13 +154,18 @@ class DiffusionRecipe(Recipe):
         """Return n of the schedule's times, as training draws them; the family's."""
         raise NotImplementedError(f"{type(self).__name__}.levels")
 
+    @property
+    def spreads(self) -> bool:
+        """Whether training spreads pictures over their levels' bins: where noise has no discrete levels."""
+        return self.schedule.levels is None
+
     def training_x(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Return the data as the network learns them, like batch.x.
 
         Levels that are continuous have a probability flow, so a density, and that of bare pixel levels is
         not bounded: there pictures are spread over their levels' bins, anew at each step.
         """
-        if self.data.levels is None or self.schedule.levels is not None:
+        if self.data.levels is None or not self.spreads:
             return batch.x
         noise = torch.rand(batch.x.shape, generator=rng, device=batch.x.device)
         return dequantise(batch.x, self.data.levels, noise)

@@ -63,6 +63,20 @@ def cosine_betas(steps: int, offset: float = 0.008, most: float = 0.999) -> Tens
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=most)
 
 
+MOST_NOISE = 1e9
+"""Greatest sigma / alpha of a schedule: beyond it float32 keeps nothing of the signal, and soon no number."""
+
+
+def refuse_no_signal(ratio: float, said: str) -> None:
+    """Raise UsageError where a schedule that `said` names ends with more noise than numbers can tell."""
+    if not ratio < MOST_NOISE:
+        raise UsageError(
+            f"{said} leave no signal at all: sigma / alpha ends at {ratio:.3g}",
+            f"expected: less than {MOST_NOISE:g}",
+            "next: smaller betas; those of a chain in proportion to 1 / T",
+        )
+
+
 class DiscreteVP(nn.Module):
     """The variance-preserving chain of T steps: alpha_bar_t = prod(1 - beta_i), alpha^2 + sigma^2 = 1.
 
@@ -95,6 +109,7 @@ class DiscreteVP(nn.Module):
         self.steps = len(betas)
         self.ratio_min = float(levels[0])
         self.ratio_max = float(levels[-1])
+        refuse_no_signal(self.ratio_max, f"{len(betas)} betas up to {float(betas.max()):g}")
         self.prior_std = math.sqrt(1 + self.ratio_max**2)
 
     def alpha(self, t: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from zoo_core.diffusion.schedule import NoiseSchedule
+from zoo_core.diffusion.schedule import NoiseSchedule, refuse_no_signal
 from zoo_core.errors import UsageError
 
 T_MIN = 1e-5
@@ -65,6 +65,7 @@ class VP(_Linear):
         self.beta_min = beta_min
         self.beta_max = beta_max
         self._ends()
+        refuse_no_signal(self.ratio_max, f"beta from {beta_min:g} to {beta_max:g}")
         self.prior_std = 1 / float(self.alpha(torch.ones((), dtype=torch.float64)))
 
     def beta(self, t: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ def build_backbone(
     model: Backbone,
     data: DataInfo,
     *,
+    time_range: float = 1000.0,
     time_scale: float = 1.0,
     outputs: int = 1,
 ) -> nn.Module:
@@ -87,7 +88,8 @@ def build_backbone(
     Args:
         model: its options.
         data: whose shape, classes, captions and source pictures it is for.
-        time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
+        time_range: from the least time to the greatest: Fourier features' `fourier_scale` is of the whole.
+        time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: how many of x's shape it returns, side by side along axis 1.
 
     Raises:
@@ -133,7 +135,7 @@ def build_backbone(
         vocabulary=vocabulary,
         image_channels=image_channels,
         outputs=outputs,
-        fourier=model.fourier_scale if model.time == "fourier" else 0.0,
+        fourier=model.fourier_scale / time_range if model.time == "fourier" else 0.0,
         resample=model.resample,
         skip_scale=model.skip_scale,
         pyramid=model.pyramid,

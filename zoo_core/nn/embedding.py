@@ -52,8 +52,8 @@ class TimeEmbedding(nn.Module):
         frequencies: width of the sinusoids, even; random Fourier features are twice as wide.
         width: of the output.
         scale: t is multiplied by it first: 1000 for times in [0, 1].
-        fourier: scale of random Fourier features of t * scale / 1000, which stand in for the sinusoids;
-            0 for none.
+        fourier: standard deviation of the rates of random Fourier features of t itself, in periods per unit,
+            which stand in for the sinusoids; 0 for none.
     """
 
     def __init__(self, frequencies: int, width: int, scale: float = 1.0, fourier: float = 0.0) -> None:
@@ -65,7 +65,6 @@ class TimeEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        scaled = t * self.scale
         if self.fourier is not None:
-            return self.layers(self.fourier(scaled / 1000))
-        return self.layers(sinusoidal(scaled, self.frequencies))
+            return self.layers(self.fourier(t))
+        return self.layers(sinusoidal(t * self.scale, self.frequencies))

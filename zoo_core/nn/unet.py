@@ -201,7 +201,7 @@ class UNet(nn.Module):
             the time, and attention looks at a caption's words.
         image_channels: of the picture it is conditioned on, laid over its input; 0 for none.
         outputs: pictures it returns, one after another in its channels.
-        fourier: scale of random Fourier features of the time, 0 for sinusoids.
+        fourier: spread of the rates of random Fourier features, periods a unit of time; 0 for sinusoids.
         resample: how sides are halved and doubled.
         skip_scale: factor on the sum of a block's two branches; sqrt(1/2) keeps its variance.
         pyramid: feed the input, halved along, to every level.
