@@ -37,7 +37,7 @@ from zoo_gan.conditional import CaptionEmbedding, ConditionedCritic, Conditioned
 from zoo_gan.game import Game, watch
 from zoo_gan.losses import NONSATURATING
 from zoo_gan.networks import AS_DCGAN, TINY, on_mnist
-from zoo_gan.sngan import SNGANModel, SNGANOptim
+from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 
 class TextGANModel(SNGANModel):
@@ -60,7 +60,7 @@ class TextGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=1000),
+        **on_mnist(steps=500, overrides={**RESIDUAL, "model.critic": "projection"}),
         "paper": Preset(
             {**AS_DCGAN, "model.embedding": 128, "model.generator_width": 128, "model.critic_width": 64}
             | {"train.steps": 83_000},
