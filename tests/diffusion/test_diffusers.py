@@ -18,7 +18,7 @@ from zoo_core.diffusion.samplers import ancestral, ddim, ddpm, euler, heun
 from zoo_core.diffusion.sampling import bind, draw
 from zoo_core.diffusion.schedule import DiscreteVP, cosine_betas, linear_betas
 from zoo_core.diffusion.schedulers import _streams, scheduled
-from zoo_core.errors import MachineError, NotFoundError, UsageError
+from zoo_core.errors import MachineError, NotFoundError, UsageError, ZooError
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import resolve
 from zoo_core.seeds import Seeds
@@ -205,6 +205,13 @@ def test_without_the_package_the_command_is_told():
 
 
 # -- by its name
+
+
+@pytest.mark.parametrize(("part", "words"), [("UniPC", "UniPCMultistep"), ("RePaintScheduler", "mask")])
+def test_one_that_can_not_is_refused_before_anything_is_trained(part, words):
+    """Catches a name that is first read when a model has been trained."""
+    with pytest.raises(ZooError, match=words):
+        resolve(["plugin=ddpm", f"sampler=diffusers:{part}"])
 
 
 def test_a_part_is_found_by_its_whole():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from zoo_core.config import SampleConfig, SamplerConfig
+from zoo_core.errors import MachineError
 
 Convention = Literal["lecture", "paper"]
 """Of a Langevin step of length a: x + a score + sqrt(2 a) z, or x + (a / 2) score + sqrt(a) z."""
@@ -70,3 +71,20 @@ class FlowConfig(SamplerConfig):
     """Error allowed in a step, relative to the sample."""
     atol: float = Field(1e-4, gt=0)
     """Error allowed in a step, absolute."""
+
+
+class SchedulerConfig(SamplerConfig):
+    """Options of `diffusers`: none but the scheduler's name, which is looked up before training."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        from zoo_core.diffusion.schedulers import scheduler_class
+
+        part = name.partition(":")[2]
+        try:
+            if part:
+                scheduler_class(part)
+        except MachineError:  # without diffusers a run can still be opened, and other samplers asked for
+            pass
+        return name

@@ -38,7 +38,7 @@ _UNFIT = {
 }
 
 
-def _class_of(name: str) -> Any:
+def scheduler_class(name: str) -> Any:
     """Return a class of diffusers.schedulers.
 
     Raises:
@@ -55,21 +55,26 @@ def _class_of(name: str) -> Any:
     found = getattr(schedulers, name, None) if name.endswith("Scheduler") else None
     if found is None:
         known = [k for k in dir(schedulers) if k.endswith("Scheduler") and not k.startswith("Flax")]
-        fit = [k for k in known if k not in _UNFIT and _takes_betas(getattr(schedulers, k, None))]
+        kinds = {k: getattr(schedulers, k, None) for k in known if k not in _UNFIT}
+        fit = [k for k, kind in kinds.items() if _takes_betas(kind) and not _needed(kind)]
         raise not_found("scheduler of diffusers", name, fit, say="sampler=diffusers:{}")
     if name in _UNFIT:
         raise _refusal(name, _UNFIT[name])
     if not _takes_betas(found):
         raise _refusal(name, "it can't be built on a chain of betas")
-    needed = [
+    if needed := _needed(found):
+        raise _refusal(name, f"its steps need {', '.join(needed)}")
+    return found
+
+
+def _needed(kind: Any) -> list[str]:
+    """Return what a scheduler's step must be told beside the network's output, the time and the state."""
+    return [
         key
-        for key, parameter in inspect.signature(found.step).parameters.items()
+        for key, parameter in inspect.signature(kind.step).parameters.items()
         if parameter.default is parameter.empty
         and key not in ("self", "model_output", "timestep", "sample", "args", "kwargs")
     ]
-    if needed:
-        raise _refusal(name, f"its steps need {', '.join(needed)}")
-    return found
 
 
 def _takes_betas(kind: Any) -> bool:
@@ -105,7 +110,7 @@ def build_scheduler(name: str, levels: Tensor, device: torch.device | str = "cpu
         NotFoundError: for a name it does not have.
         UsageError: for a scheduler that can't drive a Denoiser, or not at these levels.
     """
-    kind = _class_of(name)
+    kind = scheduler_class(name)
     kept = 1 / (1 + levels**2)
     before = torch.cat((kept.new_ones(1), kept[:-1]))
     takes = inspect.signature(kind).parameters

@@ -126,6 +126,7 @@ SAMPLERS: list[SamplerSpec] = [
         target="zoo_core.diffusion.schedulers:scheduled",
         grid=_GRID("karras"),
         steps=20,
+        config=_OPTIONS("SchedulerConfig"),
         summary="Any scheduler of diffusers: sampler=diffusers:UniPCMultistepScheduler",
         parts=True,
     ),
