@@ -16,6 +16,7 @@ from zoo_core.data.loading import Dataset, TrainData, quantise
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError, ZooError
 from zoo_core.home import runs_root
+from zoo_core.interfaces import HasDenoiser
 from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.provenance import provenance
 from zoo_core.registry.manager import Manager, load_entry, manager
@@ -225,6 +226,10 @@ def build(
             f"{type(error).__name__}: {error}",
             "next: ZOO_DEBUG=1 shows the traceback",
         ) from error
+    if sampler is not None and isinstance(recipe, HasDenoiser) and config.sample.steps:
+        sampler.grid(
+            recipe.denoiser(), config.sample.steps
+        )  # what it refuses, it refuses before the training
     recipe = recipe.to(device)
     if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
         recipe = recipe.to(memory_format=torch.channels_last)

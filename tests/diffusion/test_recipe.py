@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import zoo_core
 from zoo_core.config import validate
 from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
 from zoo_core.errors import UsageError
@@ -120,3 +121,13 @@ def test_guidance_by_nothing_is_refused(data, options, words):
     """Catches guidance that is asked for and silently left out."""
     with pytest.raises(UsageError, match=words):
         recipe(data, **options)
+
+
+@pytest.mark.parametrize("words", [["sample.steps=101"], ["sampler=ancestral", "sample.steps=101"]], ids=str)
+def test_steps_that_no_grid_has_are_refused_before_the_training(words, tmp_path):
+    """Catches an hour of training for a sampler that can't be asked for so many steps."""
+    given = dict(word.split("=") for word in words)
+    folder = tmp_path / "run"
+    with pytest.raises(UsageError, match="101 sampling steps asked of a model with 100"):
+        zoo_core.run(plugin="ddpm", preset="tiny", run_dir=str(folder), **given)
+    assert not list(folder.glob("checkpoints/*"))

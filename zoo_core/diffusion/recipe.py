@@ -74,7 +74,8 @@ class DiffusionRecipe(Recipe):
             for times in [0, 1].
 
     Raises:
-        UsageError: for a classifier or guidance where there is nothing to guide by.
+        UsageError: for a classifier or guidance where there is nothing to guide by, or a number of steps that
+            the sampler can't take.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class DiffusionRecipe(Recipe):
         self.prediction: Prediction = prediction
         self.classifier = self._classifier(time_scale) if config.model.classifier else None
         self._check_guidance()
+        if config.sample.steps and config.sampler.name in ("", sampler.name):  # before anything is trained
+            bind(sampler).grid(SigmaDenoiser(net, schedule, prediction), config.sample.steps)
 
     def _classifier(self, time_scale: float) -> nn.Module:
         if not self.data.classes:
