@@ -38,7 +38,7 @@ from zoo_ddpm.ddpm import POINTS, DDPMConfig, DDPMModel, chain_bound
 class IDDPMModel(DDPMModel):
     """The chain, and the network."""
 
-    variance: Variance = "learned"  # type: ignore[assignment]
+    variance: Variance = "learned"  # type: ignore[assignment]  # one more than the chain's
     """Of the reverse steps, in the likelihood's bound."""
     offset: float = Field(0.008, gt=0, le=1)
     """s of the cosine schedule, which sets its first step: that step's width should be a little less than a

@@ -101,17 +101,13 @@ class Units(nn.Module):
 
     def __init__(self, features: int, count: int, levels: int) -> None:
         super().__init__()
-        self.units = nn.ModuleList(
-            nn.ModuleList(NormConv(features, features, levels, bias=False) for _ in range(2))
-            for _ in range(count)
+        self.layers = nn.ModuleList(
+            NormConv(features, features, levels, bias=False) for _ in range(2 * count)
         )
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        for unit in self.units:
-            h = x
-            for layer in unit:  # type: ignore[attr-defined]
-                h = layer(h, level)
-            x = x + h
+        for first, second in zip(self.layers[::2], self.layers[1::2], strict=True):
+            x = x + second(first(x, level), level)
         return x
 
 
@@ -162,20 +158,22 @@ class RefineNet(nn.Module):
         super().__init__()
         one, two = features, 2 * features
 
-        def stage(given: int, out: int, shortcut: nn.Module, pool: nn.Module, dilation: int) -> nn.ModuleList:
+        def stage(
+            given: int, out: int, shortcut: nn.Module, pool: nn.Module, dilation: int
+        ) -> list[Residual]:
             enter = Residual(given, out, levels, shortcut, pool, dilation)
-            return nn.ModuleList([enter, Residual(out, out, levels, nn.Identity(), nn.Identity(), dilation)])
+            return [enter, Residual(out, out, levels, nn.Identity(), nn.Identity(), dilation)]
 
         def dilated(by: int) -> nn.Module:
             return nn.Conv2d(two, two, 3, padding=by, dilation=by)
 
         self.first = nn.Conv2d(channels, one, 3, padding=1)
-        self.stages = nn.ModuleList(
+        self.blocks = nn.ModuleList(
             [
-                stage(one, one, nn.Identity(), nn.Identity(), 1),
-                stage(one, two, nn.Conv2d(one, two, 1), nn.AvgPool2d(2, ceil_mode=True), 1),
-                stage(two, two, dilated(2), nn.Identity(), 2),
-                stage(two, two, dilated(4), nn.Identity(), 4),
+                *stage(one, one, nn.Identity(), nn.Identity(), 1),
+                *stage(one, two, nn.Conv2d(one, two, 1), nn.AvgPool2d(2, ceil_mode=True), 1),
+                *stage(two, two, dilated(2), nn.Identity(), 2),
+                *stage(two, two, dilated(4), nn.Identity(), 4),
             ]
         )
         self.refinements = nn.ModuleList(
@@ -193,9 +191,8 @@ class RefineNet(nn.Module):
         level = t.long() - 1
         h = self.first(x)
         found = []
-        for blocks in self.stages:
-            for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, level)
+        for enter, stay in zip(self.blocks[::2], self.blocks[1::2], strict=True):
+            h = stay(enter(h, level), level)
             found.append(h)
         deeper: list[Tensor] = []
         for refinement in self.refinements:
