@@ -1,0 +1,34 @@
+"""Typed results: the one definition, reader and writer of result.json."""
+
+from zoo_core.results.files import read_result, write_result
+from zoo_core.results.result import (
+    SCHEMA,
+    Attachment,
+    Cost,
+    DataRecord,
+    Hardware,
+    Interval,
+    NotApplicable,
+    ProtocolRecord,
+    Provenance,
+    Result,
+    SamplingRecord,
+    Value,
+)
+
+__all__ = [
+    "SCHEMA",
+    "Attachment",
+    "Cost",
+    "DataRecord",
+    "Hardware",
+    "Interval",
+    "NotApplicable",
+    "ProtocolRecord",
+    "Provenance",
+    "Result",
+    "SamplingRecord",
+    "Value",
+    "read_result",
+    "write_result",
+]

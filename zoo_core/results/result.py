@@ -1,0 +1,238 @@
+"""What result.json holds: strict, bounded and typed, because a file may come from anyone.
+
+Nothing here says how a column is ranked, whether a result was verified, or which rows are baselines: those
+facts belong to the code and to the reader's own store, never to a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+SCHEMA = 2
+"""Version of the file format; raised when a field changes its meaning."""
+
+LARGEST = 1e15
+"""Largest magnitude of any metric: beyond it an average over rows is no longer meaningful."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$", max_length=64)]
+"""A registered name: lower-case ASCII, so that no two names look alike."""
+Column = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.,:/@+<>=()\[\]-]{0,95}$")]
+"""A column of results, e.g. `FD[digits]`."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
+Text = Annotated[str, StringConstraints(max_length=400)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Scalar = bool | Annotated[int, Field(gt=-(2**63), lt=2**63)] | Number | Text | None
+
+
+class Record(BaseModel):
+    """A part of a result: frozen, strict, without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Interval(Record):
+    """A 95 % interval."""
+
+    low: Number
+    high: Number
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Interval:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class Value(Record):
+    """A metric's value with what is needed to read it."""
+
+    value: Number
+    interval: Interval | None = None
+    """Over the samples of this run; None where the metric has none."""
+    standard_error: Annotated[float, Field(ge=0, le=LARGEST)] | None = None
+    n: Count | None = None
+    """Samples, or test examples, that it was computed from."""
+    bound: Literal["exact", "upper", "lower"] = "exact"
+    """Whether the quantity itself is at most (`upper`) or at least (`lower`) this value."""
+    unranked: Text = ""
+    """Why this value is shown and not ranked; "" where it may be ranked."""
+    note: Text = ""
+
+
+class NotApplicable(Record):
+    """Why a metric has no value here."""
+
+    reason: Text
+
+
+class Attachment(Record):
+    """A file beside result.json, e.g. the grid of samples or the curves."""
+
+    file: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}-[0-9a-f]{12}\.(json|png|webp|npz)$")
+    ]
+    """Its name: what it is, and the first 12 digits of its sha256."""
+    sha256: Sha256
+    size: Annotated[int, Field(ge=1, le=4 << 20)]
+    """Bytes."""
+
+
+class Cost(Record):
+    """What training, sampling and scoring took; None where it is unknown."""
+
+    train_seconds: Amount | None = None
+    images_seen: Amount | None = None
+    steps: Count | None = None
+    updates: Annotated[dict[Text, Count], Field(max_length=32)] = {}
+    """Optimizer steps by "stage/phase"."""
+    parameters: Count | None = None
+    train_flops: Amount | None = None
+    train_peak_bytes: Count | None = None
+    sample_seconds: Amount | None = None
+    seconds_per_sample: Amount | None = None
+    sample_flops: Amount | None = None
+    sample_peak_bytes: Count | None = None
+    nfe: Amount | None = None
+    """Network evaluations per sample."""
+    metric_seconds: Annotated[dict[Name, Amount], Field(max_length=128)] = {}
+    """Wall-clock seconds of each metric."""
+    metric_device: Annotated[dict[Name, Text], Field(max_length=128)] = {}
+
+
+class DataRecord(Record):
+    """Which data: a name alone identifies nothing."""
+
+    name: Name
+    sha256: Sha256
+    """Of the content: examples, labels and split."""
+    task: Name = "unconditional"
+    source: Text = ""
+    """What images are translated from; "" for other tasks."""
+    label: Text = ""
+    """`data.label`: what the user calls a folder."""
+
+
+class ProtocolRecord(Record):
+    """How it was scored: every field that moves a metric, and their hash."""
+
+    name: Name
+    version: Count
+    hash: Hash
+    fields: Annotated[dict[Text, Scalar], Field(max_length=64)]
+
+
+class SamplingRecord(Record):
+    """How the samples were drawn: it belongs to the entry, not to the protocol."""
+
+    sampler: Text = ""
+    steps: Count | None = None
+    seed: Count = 0
+    weights: Literal["ema", "raw", ""] = ""
+    precision: Text = ""
+    guidance_scale: Number | None = None
+    clipped: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fraction of values outside [-1, 1] before quantization."""
+
+
+class Hardware(Record):
+    """What it ran on."""
+
+    device: Text = ""
+    cpu: Text = ""
+    system: Text = ""
+    cores: Count | None = None
+    threads: Count | None = None
+    processes: Count = 1
+
+
+class Provenance(Record):
+    """Where the values come from: code, machine, data, seeds."""
+
+    distribution: Text = ""
+    """Of the plugin."""
+    distribution_version: Text = ""
+    source_sha256: Sha256 | None = None
+    """Of the plugin's source files."""
+    versions: Annotated[dict[Text, Text], Field(max_length=64)] = {}
+    git: Annotated[dict[Text, Scalar], Field(max_length=8)] = {}
+    hardware: Hardware = Hardware()
+    command: Annotated[list[Text], Field(max_length=64)] = []
+    train_seed: Count | None = None
+    sample_seed: Count | None = None
+    samples: Annotated[dict[Text, Text], Field(max_length=8)] = {}
+    """Of samples from outside: which file or folder."""
+    notes: Annotated[dict[Text, Text], Field(max_length=16)] = {}
+
+
+class Result(Record):
+    """One scored run, or one scored set of samples from outside.
+
+    Raises:
+        pydantic.ValidationError: where a field is missing, unknown, of another type, or out of bounds; where
+            the protocol's hash is not that of its fields; where it is a protocol of other data.
+    """
+
+    schema_version: Literal[2] = Field(SCHEMA, alias="schema")
+    plugin: Name
+    family: Name
+    seed: Count
+    config_hash: Hash
+    config: Annotated[
+        dict[Text, Scalar | Annotated[list[Scalar], Field(max_length=64)]], Field(max_length=400)
+    ] = {}
+    """The resolved options by dotted name; secrets are redacted."""
+    data: DataRecord
+    protocol: ProtocolRecord
+    sampling: SamplingRecord = SamplingRecord()
+    metrics: Annotated[dict[Column, Value], Field(max_length=200)]
+    """By column. Whether more is better is known to the code that computes a column, not to a file."""
+    not_applicable: Annotated[dict[Column, NotApplicable], Field(max_length=200)] = {}
+    cost: Cost = Cost()
+    provenance: Provenance = Provenance()
+    samples_sha256: Sha256
+    weights_sha256: Sha256 | None = None
+    attachments: Annotated[dict[Name, Attachment], Field(max_length=16)] = {}
+    content_sha256: Sha256 | None = None
+    """Of all else in the file; it reveals a damaged or edited file and is not a signature."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        populate_by_name=True,
+        serialize_by_alias=True,
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Result:
+        if self.protocol.hash != fields_hash(self.protocol.fields):
+            raise ValueError("protocol.hash is not the hash of protocol.fields")
+        if self.protocol.fields.get("data") != self.data.name:
+            raise ValueError("the protocol is of other data than the result")
+        if self.protocol.fields.get("data_sha256") != self.data.sha256:
+            raise ValueError("the protocol's data_sha256 is not that of the result's data")
+        return self
+
+    def content_hash(self) -> str:
+        """Return the sha256, in hex, of everything in the result but `content_sha256`."""
+        plain = self.model_dump(mode="json", exclude={"content_sha256"})
+        return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+
+
+def canonical_json(plain: Any) -> str:
+    """Return plain data as JSON with sorted keys and no spaces: the text that hashes are taken of."""
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fields_hash(fields: Mapping[str, Any]) -> str:
+    """Return the hash of a protocol's fields: 12 hexadecimal digits of their canonical JSON's sha256."""
+    return hashlib.sha256(canonical_json(dict(fields)).encode()).hexdigest()[:12]
