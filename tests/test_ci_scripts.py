@@ -1,11 +1,15 @@
-"""The diffusion models' benches and studies run, at their smallest: figures are made by hand, not here."""
+"""The scripts of ci/: benches and studies run at their smallest, and the checks refuse what they should."""
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import zoo_core
 
@@ -58,3 +62,56 @@ def test_every_sampler_of_one_run(tmp_path):
     assert len(record["rows"]) == 12
     assert record["config_hash"] == result["config_hash"]
     assert (out / "samplers.png").stat().st_size > 5000
+
+
+def load(script):
+    """The module of a script of ci/ that has no suffix."""
+    loader = importlib.machinery.SourceFileLoader(script, str(CI / script))
+    spec = importlib.util.spec_from_loader(script, loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_slow_tests_run_when_what_they_depend_on_changes(monkeypatch):
+    """Catches a manifest that keeps a pass after a dependency or a library has changed, or never rests."""
+    slow = load("slow")
+    before = slow.dependency_hash(["ci/words"])
+    assert before == slow.dependency_hash(["ci/words"])
+    assert before != slow.dependency_hash(["ci/slow"])
+    monkeypatch.setattr(slow, "file_hash", lambda name: "other")
+    changed = slow.dependency_hash(["ci/words"])
+    monkeypatch.setattr(slow, "versions", lambda: "torch 0")
+    assert len({before, changed, slow.dependency_hash(["ci/words"])}) == 3
+    hashes = {f"test_{k}": "now" for k in range(100)}
+    assert slow.chosen(hashes, {}, None) == list(hashes)
+    assert slow.chosen(hashes, hashes, None) == []
+    assert slow.chosen(hashes, hashes | {"test_7": "then"}, None) == ["test_7"]
+    turns = [slow.chosen(hashes, hashes, turn) for turn in range(10)]
+    assert sorted(node for turn in turns for node in turn) == sorted(hashes)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("picture_every = 4", "image"),
+        ("class PictureSheet:", "image"),
+        ("the optimiser's rate", "optimizer"),
+        ("a greyscale neighbourhood", "neighborhood"),
+        ("sample.guidance=2", "guidance_scale"),
+    ],
+)
+def test_replaced_words_are_refused(tmp_path, text, instead):
+    """Catches a word that the check overlooks inside a name, or in another form."""
+    words = load("words")
+    (tmp_path / "a.py").write_text(text)
+    assert any(instead in place for place in words.places(tmp_path / "a.py", "a.py", []))
+    assert not list(words.places(tmp_path / "a.py", "a.py", [text]))
+
+
+def test_ordinary_words_are_not_refused(tmp_path):
+    """Catches a rule for spelling that takes the ordinary words of diffusion for British ones."""
+    words = load("words")
+    fine = "denoise noise raises otherwise pairwise precise clockwise advise exercise disabled analysis hours"
+    (tmp_path / "a.py").write_text(fine)
+    assert not list(words.places(tmp_path / "a.py", "a.py", []))
