@@ -10,7 +10,9 @@ from typing import Any
 
 import pluggy
 
-from zoo_core.errors import PluginError, ZooError
+from zoo_core import terminal
+from zoo_core.errors import Interrupted, PluginError, ZooError
+from zoo_core.faults import machine_error
 from zoo_core.registry.manager import Manager
 
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -56,6 +58,8 @@ class Events:
             except (ZooError, KeyboardInterrupt):
                 raise
             except BaseException as error:
+                if (fault := machine_error(error)) is not None:
+                    raise fault from error
                 raise PluginError(
                     f"plugin {implementation.plugin_name} failed in {hook}: {type(error).__name__}: {error}",
                     "next: ZOO_DEBUG=1 shows the traceback",
@@ -72,7 +76,7 @@ class Events:
                 continue
             try:
                 implementation.function(*(facts[name] for name in implementation.argnames))
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 raise
             except BaseException as error:
                 self._failed.add(key)
@@ -81,4 +85,4 @@ class Events:
                     f"warning: {name} failed in {event} and is left out: {type(error).__name__}: {error}"
                 )
                 if os.environ.get("ZOO_DEBUG"):
-                    traceback.print_exc()
+                    terminal.tell(traceback.format_exc())

@@ -448,14 +448,7 @@ class Harness:
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies on the CPU; tensors that share a storage stay tied."""
-    copies: dict[int, Tensor] = {}
-    made = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach()
-        key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-        made[name] = copies.setdefault(hash(key), tensor.cpu().clone()) if tensor.numel() else tensor.cpu()
-    return made
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
 def _check_dtypes(saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
