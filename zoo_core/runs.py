@@ -245,7 +245,11 @@ def default_dir(config: RunConfig) -> Path:
 def load_data(config: RunConfig) -> Dataset:
     """Return the dataset that a config names."""
     entry = manager().find("dataset", config.data.name)
-    dataset: Dataset = load_entry("dataset", entry)(config.data)
+    make = load_entry("dataset", entry)
+    try:
+        dataset: Dataset = make(config.data)
+    except Exception as error:
+        raise attributed(error, config.data.name, "to load its data") from error
     return dataset
 
 

@@ -111,11 +111,20 @@ def zoo() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its status."""
-    sys.exit(invoke(args))
+    from zoo_core import terminal
+
+    terminal.prepare()
+    status = invoke(args)
+    error = terminal.finish()
+    if error is not None and not isinstance(error, BrokenPipeError):
+        terminal.tell(f"error: cannot write to standard output: {error.strerror}")
+        status = status or 5
+    sys.exit(status)
 
 
 def invoke(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its status; a ZooError is told in its own few lines."""
+    from zoo_core import terminal
     from zoo_core.errors import Mistakes, ZooError
 
     try:
@@ -128,13 +137,21 @@ def invoke(args: Sequence[str] | None = None) -> int:
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        terminal.tell("interrupted")
         return 130
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader has left: nothing to flush to
+    except BrokenPipeError:  # the reader has left
         return 0
+    except SystemExit as error:  # click's answer to a broken pipe
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 0
+    except OSError as error:
+        from zoo_core.faults import machine_error
+
+        fault = machine_error(error)
+        if fault is None:
+            raise
+        return _tell(fault, fault)
     except Exception as error:
         from zoo_core.libraries import explain_import
 
@@ -147,10 +164,12 @@ def invoke(args: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: Exception, *lines: Exception) -> int:
+    from zoo_core import terminal
+
     if os.environ.get("ZOO_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
     for line in lines:
-        click.echo(f"error: {line}", err=True)
+        terminal.tell(f"error: {line}")
     return getattr(error, "status", 2)

@@ -78,10 +78,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         write_synced(temporary, data)
         os.replace(temporary, path)
         sync(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise cannot_write(path, len(data), error) from error
+        if isinstance(error, OSError):
+            raise cannot_write(path, len(data), error) from error
+        raise
 
 
 def cannot_write(path: Path, size: int, error: OSError) -> MachineError:

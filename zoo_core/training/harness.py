@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
-from zoo_core.distributed import any_, from_first_, gather, world
+from zoo_core.distributed import any_, from_first_, gather, share, world
 from zoo_core.errors import DivergedError, MachineError, UsageError, ZooError
 from zoo_core.faults import attributed
 from zoo_core.seeds import derive
@@ -31,6 +31,10 @@ from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, Loss
+
+
+LONE_ROW = "more than 1 value per channel"
+"""What torch's batch norm says of a single value per channel in training."""
 
 
 @dataclass
@@ -139,6 +143,48 @@ class Harness:
             if not self._run_stage(stage, self.stage_steps[self.counts.stage]):
                 return
             self._end_stage()
+
+    def try_smallest_batch(self) -> None:
+        """Take every phase's loss on the smallest micro-batch of the run, where that is one example.
+
+        Weights, buffers, random states and the order of the data are left as they were. What else a loss
+        raises so early is left to training, where it may find what it misses.
+
+        Raises:
+            UsageError: where batch norm refuses one example.
+        """
+        own = len(share(self.config.batch_size, self.world))
+        norms = [m for m in self.recipe.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if min(micro_batches(self.config, own)) > 1 or not norms:
+            return
+        with self.untouched():
+            self.recipe.train()
+            for phase in (phase for stage in self.stages for phase in stage.phases):
+                rng = torch.Generator(device=self.data.device).manual_seed(0)
+                batch = self.data.next(self.config.batch_size)[:1]
+                try:
+                    with self._autocast():
+                        phase.loss(batch, Context(0, 0.0, 0, rng))
+                except Exception as error:
+                    if LONE_ROW in str(error):
+                        raise self._lone_row() from error
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        """After the block buffers, random states, train mode and the order of the data are as before it."""
+        states = random_states(self.data.device)
+        buffers = {name: buffer.clone() for name, buffer in self.recipe.named_buffers()}
+        drawn, training = self.data.drawn, self.recipe.training
+        try:
+            yield
+        finally:
+            self.data.drawn = drawn
+            self.recipe.train(training)
+            with torch.no_grad():
+                for name, buffer in self.recipe.named_buffers():
+                    if name in buffers:
+                        buffer.copy_(buffers[name])
+            set_random_states(states)
 
     def _begin(self, stage: Stage, fresh: bool = True) -> None:
         if fresh and stage.begin is not None:
@@ -371,7 +417,7 @@ class Harness:
         """Return the error to raise where the code of a phase raised `error`."""
         if isinstance(error, torch.OutOfMemoryError):
             return self._out_of_memory(error)
-        if "more than 1 value per channel" in str(error):
+        if LONE_ROW in str(error):
             return self._lone_row()
         where = f"in stage {stage!r}, phase {phase!r}, step {self.counts.step}"
         return attributed(error, self.plugin, where)

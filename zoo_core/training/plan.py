@@ -39,7 +39,9 @@ def _check_stage(stage: Stage, recipe: Recipe, plugin: str) -> None:
             raise _wrong(plugin, f"{where} holds {_kind(phase)}", "Stage.phases is a list of Phase objects")
         here = f"{where}, phase {phase.name!r}"
         if not isinstance(phase.updates, Sequence | nn.ModuleList):
-            raise _wrong(plugin, f"{here}: updates is {_kind(phase.updates)}", "a list of modules: [self.net]")
+            raise _wrong(
+                plugin, f"{here}: updates is {_kind(phase.updates)}", "a list of modules: [self.net]"
+            )
         for module in phase.updates:
             if not isinstance(module, nn.Module):
                 raise _wrong(
