@@ -8,9 +8,10 @@ import os
 from zoo_core.errors import MachineError, PluginError, ZooError
 
 MACHINE = frozenset(
-    getattr(errno, name)
-    for name in "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EIO EMFILE ENFILE ENOMEM ENODEV ENXIO ESTALE".split()
-    if hasattr(errno, name)
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ENXIO, errno.ESTALE),
+    )
 )
 """Errors of the operating system that no code can avoid: space, rights, devices, descriptors."""
 

@@ -358,7 +358,7 @@ def _finish(made: Run, events: Events, place: World) -> dict[str, Any]:
         fault = machine_error(error) or error
         if isinstance(fault, ZooError) and not isinstance(fault, Interrupted):
             fault.notes += (
-                f"the trained weights are saved; zoo run resume={made.dir} scores them without training again",
+                f"the trained weights are saved; zoo run resume={made.dir} scores them without training",
             )
         if fault is not error:
             raise fault from error

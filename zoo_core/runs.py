@@ -15,8 +15,8 @@ from zoo_core.data.conditioning import choose_task, conditions, read_conditions
 from zoo_core.data.loading import Dataset, TrainData, quantise
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
-from zoo_core.home import runs_root
 from zoo_core.faults import attributed
+from zoo_core.home import runs_root
 from zoo_core.interfaces import HasDenoiser, HasLikelihood
 from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.provenance import provenance
@@ -341,7 +341,7 @@ def restore(made: Run, path: Path, saved: checkpoint.Checkpoint) -> None:
         raise MachineError(
             f"the checkpoint {path} and the model {made.config.plugin!r} do not fit together",
             *str(error).splitlines()[:4],
-            "next: install the version of the plugin that provenance.json names, or choose another run_dir=...",
+            "next: install the plugin's version that provenance.json names, or choose another run_dir=...",
         ) from error
 
 

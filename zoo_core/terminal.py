@@ -61,7 +61,7 @@ def guarded() -> Iterator[None]:
     """Within the block, nothing that is printed to standard output or standard error raises."""
     kept = sys.stdout, sys.stderr
     mine = Guarded(kept[0]), Guarded(kept[1])
-    sys.stdout, sys.stderr = mine  # type: ignore[assignment]
+    sys.stdout, sys.stderr = mine
     try:
         yield
     finally:

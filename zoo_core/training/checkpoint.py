@@ -1,8 +1,8 @@
 """Checkpoints that survive a kill, a full disk and a flipped bit.
 
 A checkpoint is a folder: `weights.safetensors` holds the raw weights, `ema.safetensors` the EMA weights,
-`state.pt` (loadable with weights_only) the rest, and a manifest the SHA-256 of each, because both formats load
-a flipped bit without an error. It is serialized to memory, written beside its final name, synced, then
+`state.pt` (loadable with weights_only) the rest, and a manifest the SHA-256 of each, because both formats
+load a flipped bit without an error. It is serialized to memory, written beside its final name, synced, then
 renamed; the last two are kept. One that turns out corrupt is renamed to `corrupt-step-N`.
 """
 
@@ -118,7 +118,7 @@ def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _serialized(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the files of a checkpoint: in memory, because libraries report a full disk each in its own way."""
+    """Return the files of a checkpoint: in memory, because libraries report a full disk in various ways."""
     from safetensors.torch import save as to_bytes
 
     # One key: safetensors writes several in an order that changes from run to run.
@@ -180,7 +180,7 @@ def save(root: Path, step: int, checkpoint: Checkpoint, metadata: Mapping[str, s
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a corrupt checkpoint to `corrupt-step-N`, so that it is neither read nor in the way of a new one.
+    """Rename a corrupt checkpoint to `corrupt-step-N`, so that it is not read and not in the way.
 
     Raises:
         OSError: where the folder cannot be renamed.
@@ -279,7 +279,7 @@ def recover(root: Path, say: Callable[[str], None]) -> tuple[tuple[Path, Checkpo
     Raises:
         MachineError: where a corrupt checkpoint cannot be renamed.
     """
-    reasons = []
+    reasons: list[str] = []
     for path in reversed(listed(root)):
         try:
             return (path, load(path)), reasons
@@ -296,7 +296,7 @@ def recover(root: Path, say: Callable[[str], None]) -> tuple[tuple[Path, Checkpo
 
 
 def scored_and_raw(saved: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return (state dict with EMA weights where there are any, raw weights of those by "module/parameter")."""
+    """Return (state dict with EMA weights where there are any, raw weights by "module/parameter")."""
     scored, raw = dict(saved.weights), {}
     for name, weights in saved.ema.items():
         for parameter, tensor in weights.items():

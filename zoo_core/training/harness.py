@@ -32,7 +32,6 @@ from zoo_core.training.randomness import random_states, seed_all, set_random_sta
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, Loss
 
-
 LONE_ROW = "more than 1 value per channel"
 """What torch's batch norm says of a single value per channel in training."""
 
