@@ -27,10 +27,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RUN = (
-    "run plugin=wgan preset=tiny train.steps=6 train.checkpoint_every=2 train.log_every=1 "
-    "eval.protocol=none track.wandb=off track.progress=false"
-).split()
+RUN = [
+    "run",
+    "plugin=wgan",
+    "preset=tiny",
+    "train.steps=6",
+    "train.checkpoint_every=2",
+    "train.log_every=1",
+    "eval.protocol=none",
+    "track.wandb=off",
+    "track.progress=false",
+]
 CALLS = ("fsync", "rename", "replace", "mkdir", "unlink", "remove", "rmdir", "truncate")
 KINDS = ("kill", "full once", "full from then on")
 
@@ -140,7 +147,7 @@ def command(words: Sequence[str], log: Path, injector: Injector) -> tuple[int, i
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return what a finished run has to be equal in: bytes of its weights, steps of its records, its result."""
+    """Return what a finished run must repeat: bytes of its weights, steps of its records, its result."""
     last = sorted((folder / "checkpoints").glob("step-*"))[-1]
     files = ("weights.safetensors", "ema.safetensors")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -206,10 +213,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--stride", type=int, default=1)
     given = parser.parse_args()
-    import zoo_gan.wgan  # noqa: F401 - imported once, before the forks
-
     import zoo_core.data.digits
     import zoo_core.job  # noqa: F401
+    import zoo_gan.wgan  # noqa: F401 - imported once, before the forks
 
     with tempfile.TemporaryDirectory() as room:
         os.environ["ZOO_HOME"] = str(Path(room) / "home")

@@ -192,7 +192,7 @@ def losses_use_no_global_generator(model: Model) -> None:
         if moved:
             raise Failed(
                 f"{stage.name}/{phase.name} uses or seeds the global generator of {', '.join(moved)}",
-                "draw from context.rng: torch.randn(..., generator=context.rng); never call torch.manual_seed",
+                "draw from context.rng: torch.randn(..., generator=context.rng), without torch.manual_seed",
             )
 
 
