@@ -31,8 +31,19 @@ VERBS = {
 """The core's own verbs; plugins add theirs through the hook zoo_commands."""
 
 
+class _ReaderLeft(Exception):
+    """The reader of standard output has closed it: `zoo list | head -1`."""
+
+
 class Verbs(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; click itself would end the process with status 1 on a broken pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*VERBS, *(name for name, _ in added_verbs())]
@@ -139,11 +150,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         terminal.tell("interrupted")
         return 130
-    except BrokenPipeError:  # the reader has left
-        return 0
-    except SystemExit as error:  # click's answer to a broken pipe
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
+    except _ReaderLeft:
         return 0
     except OSError as error:
         from zoo_core.faults import machine_error
