@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pluggy
 
-from zoo_core.errors import PluginError, ZooError
+from zoo_core import terminal
+from zoo_core.errors import Interrupted, PluginError, ZooError
+from zoo_core.faults import machine_error
 from zoo_core.registry.manager import Manager
 
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -49,20 +51,31 @@ class Events:
         Raises:
             PluginError: where one raises; it names the plugin and the hook. A ZooError passes as it is.
         """
-        answers = []
+        return list(self._answers(hook, facts))
+
+    def first(self, hook: str, **facts: Any) -> Any:
+        """Return the first answer of a hook that is not None, asking no further; None where there is none.
+
+        Raises:
+            PluginError: as `ask`.
+        """
+        return next(self._answers(hook, facts), None)
+
+    def _answers(self, hook: str, facts: Mapping[str, Any]) -> Iterator[Any]:
         for implementation in self.here.hooks(hook):
             try:
                 answer = implementation.function(*(facts[name] for name in implementation.argnames))
             except (ZooError, KeyboardInterrupt):
                 raise
             except BaseException as error:
+                if (fault := machine_error(error)) is not None:
+                    raise fault from error
                 raise PluginError(
                     f"plugin {implementation.plugin_name} failed in {hook}: {type(error).__name__}: {error}",
                     "next: ZOO_DEBUG=1 shows the traceback",
                 ) from error
             if answer is not None:
-                answers.append(answer)
-        return answers
+                yield answer
 
     def tell(self, event: str, **facts: Any) -> None:
         """Call every implementation of an event's hook with the arguments it asks for."""
@@ -72,7 +85,7 @@ class Events:
                 continue
             try:
                 implementation.function(*(facts[name] for name in implementation.argnames))
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 raise
             except BaseException as error:
                 self._failed.add(key)
@@ -81,4 +94,4 @@ class Events:
                     f"warning: {name} failed in {event} and is left out: {type(error).__name__}: {error}"
                 )
                 if os.environ.get("ZOO_DEBUG"):
-                    traceback.print_exc()
+                    terminal.tell(traceback.format_exc())

@@ -15,20 +15,21 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from zoo_core import strict_yaml
+from zoo_core import strict_yaml, terminal
 from zoo_core.config import RunConfig, flatten
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
-from zoo_core.interfaces import HasDenoiser
+from zoo_core.faults import machine_error
 from zoo_core.registry.manager import manager
+from zoo_core.rehearsal import rehearse
 from zoo_core.resolution import config_hash, plain, resolve
-from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
+from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
@@ -73,12 +74,16 @@ def held(folder: Path) -> bool:
     return False
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that save a run and end it: Ctrl-C, a shutdown, a lost terminal, a cluster's notice of a limit."""
+
+
 class Signals:
-    """Ctrl-C and SIGTERM while work is on: the first asks it to save and end, the second ends it at once.
+    """Signals while work is on: the first one asks it to save and end, a second Ctrl-C ends it at once.
 
     Attributes:
-        received: the signal, or None.
-        deferred: whether who works asks for `received` between two steps; else the signal raises where it is.
+        received: the first signal, or None.
+        deferred: whether the training asks for `received` between two steps; else the signal raises at once.
     """
 
     def __init__(self) -> None:
@@ -88,13 +93,17 @@ class Signals:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            os._exit(128 + number)
+            if number == signal.SIGINT:
+                os._exit(128 + number)
+            return  # service managers send SIGTERM and SIGHUP together
         self.received = number
         if not self.deferred:  # what is not training can be done again from the last checkpoint
             raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
 
     def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup
             with contextlib.suppress(ValueError):  # only the main thread of a process may listen
                 self._kept[number] = signal.signal(number, self._hear)
         return self
@@ -139,13 +148,23 @@ class Unheard(Events):
 
 
 def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Do the job of one config in one folder; under torchrun, this process's part of it."""
+    """Do the job of one config in one folder; under torchrun, this process's part of it.
+
+    Nothing that is printed meanwhile, by whatever code, can raise into the run.
+    """
     with (
+        terminal.guarded(),
         Signals() as signals,
         joined(config.device) as place,
         locked(folder) if place.first else contextlib.nullcontext(),
     ):
-        return _execute(config, folder, signals, place)
+        try:
+            return _execute(config, folder, signals, place)
+        except (OSError, MemoryError) as error:
+            fault = machine_error(error)
+            if fault is None:
+                raise
+            raise fault from error
 
 
 def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> dict[str, Any]:
@@ -156,6 +175,7 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
     if done is not None:
         say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
         return done
+    choose_device(config.device)  # one that is not there is refused before the data are read
     events = Events(here, warn) if place.first else Unheard(here, warn)
     dataset = load_data(config)
     for line in dataset.report:
@@ -174,17 +194,20 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             result = _finish(made, events, place)
             if place.first:
                 state(folder, "finished")
-            events.tell("zoo_run_finished", run=made, result=result)
-            return result
         except BaseException as error:
+            fault = machine_error(error) or error
             if place.first:
-                state(folder, _state_of(error), reason=str(error))
-            events.tell("zoo_run_failed", run=made, error=error)
-            if isinstance(error, Interrupted) and not error.notes:
+                state(folder, _state_of(fault), reason=str(fault))
+            events.tell("zoo_run_failed", run=made, error=fault)
+            if isinstance(fault, Interrupted) and not fault.notes:
                 raise Interrupted(
-                    error.status - 128, error.what, f"saved in {folder}", f"next: zoo run resume={folder}"
+                    fault.status - 128, fault.what, f"saved in {folder}", f"next: zoo run resume={folder}"
                 ) from None
+            if fault is not error:
+                raise fault from error
             raise
+        events.tell("zoo_run_finished", run=made, result=result)
+        return result
 
 
 def _unsaid(line: str) -> None:
@@ -197,15 +220,31 @@ def _state_of(error: BaseException) -> str:
     return "diverged" if isinstance(error, ZooError) and error.status == 3 else "failed"
 
 
-def state(folder: Path, name: str, **facts: str) -> None:
-    """Record what has become of a run, in run.json."""
+def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: str) -> None:
+    """Record what has become of a run, in run.json.
+
+    Args:
+        folder: the run's folder.
+        name: running, finished, interrupted, diverged or failed.
+        set_aside: corrupt checkpoints that were renamed, added to those recorded before.
+        facts: what else to record.
+    """
+    path = folder / "run.json"
+    before: Any = None
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        before = json.loads(path.read_bytes())
+    known = before.get("set_aside") if isinstance(before, dict) else None
+    aside = [*(known if isinstance(known, list) else ()), *set_aside]
     record = {"state": name, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
     with contextlib.suppress(MachineError):  # the record of a full disk may not fit on it
-        checkpoint.write_atomic(folder / "run.json", json.dumps(record, indent=1).encode())
+        text = json.dumps({**record, "set_aside": aside} if aside else record, indent=1)
+        checkpoint.write_atomic(path, text.encode())
 
 
 def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
     """Return the recorded result of a finished run of this very config, or None.
+
+    A damaged result.json counts as none: it is written anew.
 
     Raises:
         UsageError: where the folder holds another config's run.
@@ -225,7 +264,14 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
     how = {"batch_size", "baselines"}  # no figure depends on these
     if not result.exists() or saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
         return None
-    return {**json.loads(result.read_text()), "run_dir": str(folder)}
+    try:
+        recorded = json.loads(result.read_bytes())
+    except (ValueError, RecursionError):
+        recorded = None
+    if not isinstance(recorded, dict):
+        terminal.tell(f"warning: {result} is damaged; the run is scored again from its last checkpoint")
+        return None
+    return {**recorded, "run_dir": str(folder)}
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
@@ -242,16 +288,17 @@ def _write_provenance(made: Run) -> None:
 
 def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
-    found = from_first(checkpoint.latest(folder, made.warn) if place.first else None)
+    recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
+    assert recovered is not None  # sent by the first process
+    found, set_aside = recovered
     if found is not None:
-        harness.restore(found[1])
+        restore(made, *found)
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
-        if isinstance(made.recipe, HasDenoiser):
-            made.samples(made.request(range(1)))  # a sampler that does not fit is told before training
+        rehearse(made)
     if place.first:
-        state(made.dir, "running")
+        state(made.dir, "running", set_aside=set_aside)
     metadata = {
         "plugin": made.config.plugin,
         "data": made.config.data.name,
@@ -263,8 +310,12 @@ def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
             checkpoint.save(folder, step, kept, metadata)
 
     def picture(step: int) -> None:
-        if place.first and made.config.track.pictures:
+        if not (place.first and made.config.track.pictures):
+            return
+        try:
             pictures.progress(made, step, events)
+        except OSError as error:  # a plot is not worth a run
+            made.warn(f"warning: cannot draw at step {step}: {error}")
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=made, step=step, values=values),
@@ -298,11 +349,20 @@ def _finish(made: Run, events: Events, place: World) -> dict[str, Any]:
         "config_hash": config_hash(made.config),
         "cost": made.cost,
     }
-    if made.config.eval.protocol != "none":
-        made.say("scoring")
-        for scored in events.ask("zoo_score", run=made)[:1]:
-            result |= scored
-    return from_first(_record(made, events, result) if place.first else result)
+    try:
+        if made.config.eval.protocol != "none":
+            made.say("scoring")
+            result |= events.first("zoo_score", run=made) or {}
+        return from_first(_record(made, events, result) if place.first else result)
+    except Exception as error:
+        fault = machine_error(error) or error
+        if isinstance(fault, ZooError) and not isinstance(fault, Interrupted):
+            fault.notes += (
+                f"the trained weights are saved; zoo run resume={made.dir} scores them without training",
+            )
+        if fault is not error:
+            raise fault from error
+        raise
 
 
 def _record(made: Run, events: Events, result: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import choose_task, conditions, read_conditions
 from zoo_core.data.loading import Dataset, TrainData, quantise
 from zoo_core.diffusion.sampling import BoundSampler, bind
-from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError, ZooError
+from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
+from zoo_core.faults import attributed
 from zoo_core.home import runs_root
-from zoo_core.interfaces import HasDenoiser
+from zoo_core.interfaces import HasDenoiser, HasLikelihood
 from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.provenance import provenance
 from zoo_core.registry.manager import Manager, load_entry, manager
@@ -24,8 +25,9 @@ from zoo_core.resolution import config_hash, resolve
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Harness
+from zoo_core.training.randomness import seed_all
 from zoo_core.training.recipe import Recipe
-from zoo_core.types import Cond, SampleRequest, Samples, Task
+from zoo_core.types import Cond, Likelihood, SampleRequest, Samples, Task
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,68 @@ class Run:
         return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
 
     def samples(self, request: SampleRequest) -> Samples:
-        """Draw one batch with the weights that are scored."""
+        """Draw one batch with the weights that are scored.
+
+        Raises:
+            PluginError: where the plugin raises, or returns something else than `Samples` of the right shape.
+        """
+        plugin = self.config.plugin
         with self.harness.quiet(self.config.eval.weights):
             try:
-                return self.recipe.sample(request)
-            except (ZooError, torch.OutOfMemoryError):
+                drawn: Any = self.recipe.sample(request)
+            except torch.OutOfMemoryError:
                 raise
             except Exception as error:
-                raise PluginError(
-                    f"plugin {self.config.plugin!r} failed while sampling: {type(error).__name__}: {error}",
-                    "next: ZOO_DEBUG=1 shows the traceback",
-                ) from error
+                raise attributed(error, plugin, "while sampling") from error
+        if not isinstance(drawn, Samples) or not isinstance(drawn.x, Tensor):
+            what = drawn.x if isinstance(drawn, Samples) else drawn
+            raise PluginError(
+                f"plugin {plugin!r}: sample() returned "
+                + ("None" if what is None else f"a {type(what).__name__}"),
+                "expected: zoo_core.types.Samples(x), with x a tensor",
+                f"next: `zoo check {plugin}` tests the plugin",
+            )
+        expected = (len(request), *self.data.info.shape)
+        if tuple(drawn.x.shape) != expected:
+            raise PluginError(
+                f"plugin {plugin!r} drew samples of shape {tuple(drawn.x.shape)}", f"expected: {expected}"
+            )
+        return drawn
+
+    def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
+        """Return the likelihoods that the recipe itself has of a batch, with the weights that are scored.
+
+        Args:
+            x: (n, *shape), as a model sees it.
+            noise: per-example randomness.
+            k: importance samples.
+
+        Returns:
+            Empty for a recipe that has none.
+
+        Raises:
+            PluginError: where the plugin raises, or returns something else than likelihoods of n examples.
+        """
+        if not isinstance(self.recipe, HasLikelihood):
+            return ()
+        plugin = self.config.plugin
+        with self.harness.quiet(self.config.eval.weights):
+            try:
+                found: Any = self.recipe.likelihoods(x, noise=noise, k=k)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                raise attributed(error, plugin, "in likelihoods()") from error
+        if not isinstance(found, Sequence) or not all(
+            isinstance(one, Likelihood) and tuple(one.log_prob.shape) == (len(x),) for one in found
+        ):
+            raise PluginError(
+                f"plugin {plugin!r}: likelihoods() returned "
+                + ("None" if found is None else f"a {type(found).__name__}"),
+                f"expected: a list of zoo_core.types.Likelihood, log_prob of shape ({len(x)},)",
+                f"next: `zoo check {plugin}` tests the plugin",
+            )
+        return found
 
     def sample(self, n: int, *, seed: int | None = None, cond: Cond | str | None = None) -> Tensor:
         """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
@@ -141,15 +194,10 @@ class Run:
             indices = range(first, min(first + self.config.sample.batch_size, start + n))
             part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
             drawn = self.samples(self.request(indices, seed, part))
-            yield self._quantised(drawn, len(indices))
+            yield self._quantised(drawn)
 
-    def _quantised(self, drawn: Samples, n: int) -> Drawn:
+    def _quantised(self, drawn: Samples) -> Drawn:
         info, x = self.data.info, drawn.x.detach()
-        if tuple(x.shape) != (n, *info.shape):
-            raise PluginError(
-                f"plugin {self.config.plugin!r} drew samples of shape {tuple(x.shape)}",
-                f"expected: {(n, *info.shape)}",
-            )
         if info.levels is None:
             if not bool(torch.isfinite(x).all()):
                 raise UsageError(f"plugin {self.config.plugin!r} drew points that are not finite")
@@ -163,8 +211,8 @@ def choose_device(name: str) -> torch.device:
     """Return the device that is asked for; `auto` takes a GPU where there is one.
 
     Raises:
-        UsageError: for a name torch does not know.
-        MachineError: for a GPU that is not there.
+        UsageError: for a name torch does not know, or a device without memory.
+        MachineError: for a device that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -174,13 +222,18 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(
             f"bad value for 'device': {name!r}", "expected: auto, cpu, cuda or cuda:N"
         ) from error
-    if device.type == "cuda" and (
-        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
-    ):
+    if device.type == "meta":
+        raise UsageError("device=meta holds no values", "expected: auto, cpu, cuda or cuda:N")
+    try:
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # each backend of torch raises its own kind
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         raise MachineError(
-            f"device={name} was asked for; GPUs here that torch can use: {torch.cuda.device_count()}",
-            "next: device=cpu, or device=auto; `zoo doctor` says what is installed",
-        )
+            f"device={name} was asked for, and torch cannot use it; GPUs that it can use: {gpus}",
+            f"reason: {str(error).partition(chr(10))[0]:.200}",
+            f"next: device=cpu{', device=cuda' if gpus else ''} or device=auto; "
+            "`zoo doctor` shows what is installed",
+        ) from error
     return device
 
 
@@ -192,7 +245,11 @@ def default_dir(config: RunConfig) -> Path:
 def load_data(config: RunConfig) -> Dataset:
     """Return the dataset that a config names."""
     entry = manager().find("dataset", config.data.name)
-    dataset: Dataset = load_entry("dataset", entry)(config.data)
+    make = load_entry("dataset", entry)
+    try:
+        dataset: Dataset = make(config.data)
+    except Exception as error:
+        raise attributed(error, config.data.name, "to load its data") from error
     return dataset
 
 
@@ -215,17 +272,16 @@ def build(
         sampler_entry = here.find("sampler", config.sampler.name)
         sampler = bind(sampler_entry.spec, config.sampler)
     reset_peak(device)
-    torch.manual_seed(derive(config.seed, "init"))
+    seed_all(derive(config.seed, "init"))
     try:
         recipe: Recipe = make(config, dataset.info)
-    except ZooError:
-        raise
     except Exception as error:
+        raise attributed(error, config.plugin, f"of {entry.distribution} to build") from error
+    if not isinstance(recipe, Recipe):
         raise PluginError(
-            f"plugin {config.plugin!r} of {entry.distribution} failed to build: "
-            f"{type(error).__name__}: {error}",
-            "next: ZOO_DEBUG=1 shows the traceback",
-        ) from error
+            f"plugin {config.plugin!r} of {entry.distribution} built a {type(recipe).__name__}",
+            "expected: a zoo_core Recipe",
+        )
     if sampler is not None and isinstance(recipe, HasDenoiser) and config.sample.steps:
         sampler.grid(
             recipe.denoiser(), config.sample.steps
@@ -268,16 +324,25 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     found = checkpoint.latest(folder / "checkpoints", say)
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    try:
-        made.harness.restore(found[1])
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise MachineError(
-            f"the checkpoint {found[0]} and the model {config.plugin!r} do not fit together",
-            *str(error).splitlines()[:4],
-            "next: was the run made with another version of the plugin? see its provenance.json",
-        ) from error
+    restore(made, *found)
     made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
     return made
+
+
+def restore(made: Run, path: Path, saved: checkpoint.Checkpoint) -> None:
+    """Set a run to the state of a checkpoint.
+
+    Raises:
+        MachineError: where the checkpoint is not one of this model.
+    """
+    try:
+        made.harness.restore(saved)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MachineError(
+            f"the checkpoint {path} and the model {made.config.plugin!r} do not fit together",
+            *str(error).splitlines()[:4],
+            "next: install the plugin's version that provenance.json names, or choose another run_dir=...",
+        ) from error
 
 
 def cost(made: Run) -> dict[str, Any]:

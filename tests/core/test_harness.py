@@ -14,8 +14,9 @@ from tests.core.recipes import Duel, Single, harness, points
 from zoo_core.config import EmaConfig, OptimizerConfig
 from zoo_core.errors import DivergedError, MachineError, PluginError
 from zoo_core.training.ema import Averages, Ema
-from zoo_core.training.harness import Listener, _split_steps
+from zoo_core.training.harness import Listener
 from zoo_core.training.optim import build_optimizer, build_schedule
+from zoo_core.training.plan import split_steps
 from zoo_core.training.recipe import Phase, Stage
 
 
@@ -132,9 +133,9 @@ def test_phases_that_share_an_optimiser_share_its_state() -> None:
 
 
 def test_stages_split_the_steps_and_the_later_one_sees_averaged_weights() -> None:
-    assert _split_steps(Duel().stages(), 20) == [14, 6]
+    assert split_steps(Duel().stages(), 20) == [14, 6]
     fitted = Stage("fit")
-    assert _split_steps([fitted, *Duel().stages()], 7) == [0, 5, 2]
+    assert split_steps([fitted, *Duel().stages()], 7) == [0, 5, 2]
     recipe = Duel()
     run = harness(recipe, steps=20)
     average: dict[str, torch.Tensor] = {}

@@ -31,8 +31,19 @@ VERBS = {
 """The core's own verbs; plugins add theirs through the hook zoo_commands."""
 
 
+class _ReaderLeft(Exception):
+    """The reader of standard output has closed it: `zoo list | head -1`."""
+
+
 class Verbs(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; click itself would end the process with status 1 on a broken pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*VERBS, *(name for name, _ in added_verbs())]
@@ -111,11 +122,20 @@ def zoo() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its status."""
-    sys.exit(invoke(args))
+    from zoo_core import terminal
+
+    terminal.prepare()
+    status = invoke(args)
+    error = terminal.finish()
+    if error is not None and not isinstance(error, BrokenPipeError):
+        terminal.tell(f"error: cannot write to standard output: {error.strerror}")
+        status = status or 5
+    sys.exit(status)
 
 
 def invoke(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its status; a ZooError is told in its own few lines."""
+    from zoo_core import terminal
     from zoo_core.errors import Mistakes, ZooError
 
     try:
@@ -128,13 +148,17 @@ def invoke(args: Sequence[str] | None = None) -> int:
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        terminal.tell("interrupted")
         return 130
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader has left: nothing to flush to
+    except _ReaderLeft:
         return 0
+    except OSError as error:
+        from zoo_core.faults import machine_error
+
+        fault = machine_error(error)
+        if fault is None:
+            raise
+        return _tell(fault, fault)
     except Exception as error:
         from zoo_core.libraries import explain_import
 
@@ -147,10 +171,12 @@ def invoke(args: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: Exception, *lines: Exception) -> int:
+    from zoo_core import terminal
+
     if os.environ.get("ZOO_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
     for line in lines:
-        click.echo(f"error: {line}", err=True)
+        terminal.tell(f"error: {line}")
     return getattr(error, "status", 2)

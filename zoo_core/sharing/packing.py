@@ -39,6 +39,9 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
         UsageError: where it is not finished, its weights are not finite, or a secret would leave with it.
         MachineError: where its checkpoint is missing or corrupt, or the disk is full.
     """
+    from safetensors import safe_open
+    from safetensors.torch import save as to_bytes
+
     config = saved_config(run)
     entry = manager().find("plugin", config.plugin)
     found = checkpoint.latest(run / "checkpoints", say)
@@ -48,14 +51,18 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
     settled = all(in_place for _, in_place in kept.state["ema"].values())
     if kept.state["optimizers"] or not settled:
         raise UsageError(f"{run} is not trained to its end", f"next: zoo run resume={run}")
-    _check_finite(kept.weights)
+    for weights in (kept.weights, *kept.ema.values()):
+        _check_finite(weights)
     shared = portable(plain(config))
     result = _shared_result(run / "result.json")
     provenance = _without_command(_json_or_empty(run / "provenance.json"))
     try:
-        shutil.copyfile(path / "weights.safetensors", into / "weights.safetensors")
+        with safe_open(path / checkpoint.WEIGHTS, framework="pt") as file:
+            header = file.metadata()
+        scored, raw = checkpoint.scored_and_raw(kept)
+        (into / "weights.safetensors").write_bytes(to_bytes(scored, header))
         if kept.ema:
-            shutil.copyfile(path / "ema.safetensors", into / "raw.safetensors")
+            (into / "raw.safetensors").write_bytes(to_bytes(raw, header))
         if (run / "pictures" / "samples.png").is_file():
             shutil.copyfile(run / "pictures" / "samples.png", into / "samples.png")
         else:

@@ -127,9 +127,10 @@ def _check_installed(plugin: str, claimed: str) -> None:
 def _arrange(
     taken: Path, made: Path, config: Mapping[str, Any], manifest: Manifest, origin: Mapping[str, Any]
 ) -> None:
-    """Lay the files of a bundle out as a run's folder, the checkpoint's bytes as they came."""
+    """Lay the files of a bundle out as a run's folder."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
 
     from zoo_core.sharing.packing import decoded
 
@@ -137,10 +138,18 @@ def _arrange(
     point = made / "checkpoints" / f"step-{manifest.step:08d}"
     point.mkdir(parents=True)
     _check_weights(taken)
-    os.replace(taken / "weights.safetensors", point / "weights.safetensors")
     if (taken / "raw.safetensors").exists():
-        os.replace(taken / "raw.safetensors", point / "ema.safetensors")
+        with safe_open(taken / "weights.safetensors", framework="pt") as file:
+            header = file.metadata()
+        scored, raw = (load_file(taken / name) for name in ("weights.safetensors", "raw.safetensors"))
+        try:
+            weights, ema = checkpoint.unscored(scored, raw)
+        except KeyError as error:
+            raise UsageError(f"raw.safetensors of the bundle holds unknown weights: {error!s:.80}") from error
+        save_file(weights, point / checkpoint.WEIGHTS, header)
+        save_file(ema, point / checkpoint.EMA, header)
     else:
+        os.replace(taken / "weights.safetensors", point / "weights.safetensors")
         save_file({}, point / "ema.safetensors")
     try:
         state = decoded(strict_json(taken / "state.json"))

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import ZooError
-from zoo_core.seeds import Seeds
+from zoo_core.seeds import Seeds, generator
 from zoo_core.testing.results import Failed, NotApplicable
 from zoo_core.testing.watching import PROGRESS, each_phase, probe
 from zoo_core.training import checkpoint
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.harness import Listener
 from zoo_core.training.optim import build_optimizer
+from zoo_core.training.randomness import random_states, seed_all
 from zoo_core.types import Batch, Context, Loss, SampleRequest
 
 if TYPE_CHECKING:
@@ -170,6 +171,35 @@ def losses_are_pure(model: Model) -> None:
         thawed = [n for n, p in run.recipe.named_parameters() if again[n] and id(p) not in wanted]
         if thawed:
             raise Failed(f"{where} thawed {_some(thawed)}", "leave requires_grad to the harness")
+
+
+def losses_use_no_global_generator(model: Model) -> None:
+    """A loss draws from `context.rng` alone: it leaves Python's, numpy's and torch's random states alone.
+
+    The recipe is in eval mode meanwhile: dropout layers draw from torch's global generator by design.
+    """
+    run = model.build(model.short)
+    batch = _example(run)
+    device = run.harness.data.device
+    run.recipe.eval()
+    for stage, phase in each_phase(run):
+        with run.harness.untouched():
+            seed_all(20_100)
+            before = random_states(device)
+            phase.loss(batch, Context(0, PROGRESS, 0, generator(0, "probe", device=device)))
+            after = random_states(device)
+        moved = [name for name in before if not _equal(before[name], after[name])]
+        if moved:
+            raise Failed(
+                f"{stage.name}/{phase.name} uses or seeds the global generator of {', '.join(moved)}",
+                "draw from context.rng: torch.randn(..., generator=context.rng), without torch.manual_seed",
+            )
+
+
+def _equal(a: object, b: object) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a, b)
+    return a == b
 
 
 def each_phase_can_lower_its_loss(model: Model) -> None:
@@ -379,6 +409,7 @@ CHECKS = (
     stages_are_well_formed,
     losses_are_well_formed,
     losses_are_pure,
+    losses_use_no_global_generator,
     gradients_reach_what_a_phase_updates,
     phases_change_only_what_they_update,
     every_parameter_is_trained,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo_core import terminal
+from zoo_core.errors import MachineError
 from zoo_core.events import hookimpl
+from zoo_core.training.checkpoint import write_atomic
 
 PLAIN_SECONDS = 5.0
 """Between the lines printed where there is no terminal."""
@@ -25,7 +30,7 @@ class Console:
 
     def __init__(self, progress: bool = True) -> None:
         self.progress = progress
-        self.live = progress and sys.stderr.isatty() and not os.environ.get("CI")
+        self.live = progress and terminal.Guarded(sys.stderr).isatty() and not os.environ.get("CI")
         self._bar: Any = None
         self._task: Any = None
         self._first = 0
@@ -37,11 +42,15 @@ class Console:
             self.warn(line)
 
     def warn(self, line: str) -> None:
-        """Print a line to standard error, above the bar."""
-        if self._bar is not None:
+        """Print a line to standard error, above the bar; where that is impossible, print nothing."""
+        if self._bar is None:
+            terminal.tell(line)
+            return
+        try:
             self._bar.console.print(line, markup=False, highlight=False)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        except Exception:  # whatever a terminal that is gone raises through rich
+            self._bar = None
+            terminal.tell(line)
 
     @hookimpl
     def zoo_run_started(self, run: Any) -> None:
@@ -89,43 +98,78 @@ class Console:
         self._close()
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with contextlib.suppress(Exception):  # the terminal may be gone
+                bar.stop()
 
 
 class Jsonl:
-    """metrics.jsonl: one line a record; after a resume, records past the checkpoint are dropped first."""
+    """metrics.jsonl: one line a record; after a resume, records past the checkpoint are dropped first.
+
+    A record that cannot be written is kept and written with the next one; the user is told once.
+    """
 
     def __init__(self) -> None:
         self._path = Path()
+        self._waiting: list[bytes] = []
 
     @hookimpl
     def zoo_run_started(self, run: Any) -> None:
         self._path = run.dir / "metrics.jsonl"
         if self._path.exists():
-            kept = [
-                record for record in read_metrics(self._path) if record["step"] <= run.harness.counts.total
-            ]
-            text = "".join(json.dumps(record) + "\n" for record in kept)
-            from zoo_core.training.checkpoint import write_atomic
-
+            steps = [(record, record["step"]) for record in read_metrics(self._path)]
+            text = "".join(_line(record) for record, step in steps if step <= run.harness.counts.total)
             write_atomic(self._path, text.encode())
 
     @hookimpl
     def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        told = bool(self._waiting)
+        self._waiting.append(_line({"step": step, **values}).encode())
+        try:
+            _append(self._path, b"".join(self._waiting))
+        except OSError as error:
+            if not told:
+                run.warn(f"warning: cannot write {self._path}: {error.strerror}; trying again with the next")
+        else:
+            self._waiting = []
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append to a file all of `data` or nothing.
+
+    Raises:
+        OSError: where the machine refuses.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the records of a metrics.jsonl; a line torn by a kill is left out."""
+    """Return the records of a metrics.jsonl; lines that hold no record with a step are left out."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if not isinstance(record, dict):
+            continue
+        step = record.get("step")
+        if isinstance(step, int) and not isinstance(step, bool):
+            records.append(record)
     return records
 
 
@@ -176,11 +220,17 @@ class WandB:
             "config": public(plain(run.config)),
             # W&B's background process keeps the working directory of its first run
             "dir": str(run.dir.resolve()),
+            "id": _wandb_id(run.dir / "wandb.json"),
+            "resume": "allow",
         }
         try:
             self._run = wandb.init(mode=mode, settings=settings, **facts)
         except Exception:
             self._run = wandb.init(mode="offline", settings=settings, **facts)
+        # W&B reports later imports to its process from inside the import statement, which then raises in
+        # whatever code imports something once that process is gone.
+        with contextlib.suppress(Exception):
+            self._run._unregister_telemetry_import_hooks(self._run.id)
 
     @hookimpl
     def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
@@ -222,6 +272,20 @@ class WandB:
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
             self._run = None
+
+
+def _wandb_id(path: Path) -> str:
+    """Return the W&B id of a run, made at its first start; a resumed run continues the same W&B run."""
+    try:
+        found = json.loads(path.read_text())["id"]
+        if isinstance(found, str) and found.isalnum():
+            return found
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # the first start, or a damaged file: a new id does no harm
+    made = secrets.token_hex(8)
+    with contextlib.suppress(MachineError):
+        write_atomic(path, json.dumps({"id": made}).encode())
+    return made
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, Any]:

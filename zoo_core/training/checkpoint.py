@@ -1,13 +1,16 @@
 """Checkpoints that survive a kill, a full disk and a flipped bit.
 
-A checkpoint is a folder: safetensors for weights, `state.pt` (loadable with weights_only) for the rest, and
-a manifest of SHA-256 sums, because both formats load a flipped bit without a word. It is written beside its
-final name, synced, then renamed; the last two are kept.
+A checkpoint is a folder: `weights.safetensors` holds the raw weights, `ema.safetensors` the EMA weights,
+`state.pt` (loadable with weights_only) the rest, and a manifest the SHA-256 of each, because both formats
+load a flipped bit without an error. It is serialized to memory, written beside its final name, synced, then
+renamed; the last two are kept. One that turns out corrupt is renamed to `corrupt-step-N`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -23,6 +26,7 @@ from zoo_core.errors import MachineError
 
 KEEP = 2
 MANIFEST = "manifest.json"
+WEIGHTS, EMA, STATE = "weights.safetensors", "ema.safetensors", "state.pt"
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Checkpoint:
     """What one checkpoint holds.
 
     Attributes:
-        weights: the recipe's state dict.
-        ema: submodule name -> the tensors beside it.
+        weights: the recipe's state dict with raw weights.
+        ema: submodule name -> its EMA weights by parameter name.
         state: counters, optimisers, random states: numbers, strings, tensors and containers of them.
     """
 
@@ -55,36 +59,49 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and flush it to the disk."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, sync it, and rename it: never half a file.
 
     Raises:
-        MachineError: where the disk is full or the folder can't be written.
+        MachineError: where the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        sync(temporary)
+        write_synced(temporary, data)
         os.replace(temporary, path)
         sync(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path, len(data), error) from error
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, len(data), error) from error
+        raise
 
 
 def cannot_write(path: Path, size: int, error: OSError) -> MachineError:
     """Return the error for a write that the machine refused."""
+    free = _free(path)
     return MachineError(
-        f"can't write {path}: {error.strerror or error}",
-        f"needed: {size:,} bytes; free there: {_free(path):,} bytes",
+        f"cannot write {path}: {error.strerror or error}",
+        f"needed: {size:,} bytes" + ("" if free is None else f"; free there: {free:,} bytes"),
         "next: free some space, then run the same command again; it resumes from the last checkpoint",
     )
 
 
-def _free(path: Path) -> int:
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free
+def _free(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        return shutil.disk_usage(path).free
+    return None
 
 
 def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,16 +117,19 @@ def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def _writers(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> dict[str, Callable[[Path], Any]]:
-    from safetensors.torch import save_file
+def _serialized(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files of a checkpoint: in memory, because libraries report a full disk in various ways."""
+    from safetensors.torch import save as to_bytes
 
     # One key: safetensors writes several in an order that changes from run to run.
     header = {"zoo": json.dumps(metadata, sort_keys=True)}
     flat = {f"{name}/{key}": t for name, state in checkpoint.ema.items() for key, t in state.items()}
+    state = io.BytesIO()
+    torch.save(checkpoint.state, state)
     return {
-        "weights.safetensors": lambda p: save_file(_independent(checkpoint.weights), p, header),
-        "ema.safetensors": lambda p: save_file(_independent(flat), p, header),
-        "state.pt": lambda p: torch.save(checkpoint.state, p),
+        WEIGHTS: to_bytes(_independent(checkpoint.weights), header),
+        EMA: to_bytes(_independent(flat), header),
+        STATE: state.getvalue(),
     }
 
 
@@ -119,46 +139,59 @@ def save(root: Path, step: int, checkpoint: Checkpoint, metadata: Mapping[str, s
     Args:
         root: folder of the run's checkpoints.
         step: steps done, over all stages; names the folder and orders it.
-        checkpoint: what to keep.
+        checkpoint: what to save.
         metadata: text pairs stored in the safetensors headers.
 
     Raises:
         MachineError: where the machine refuses; earlier checkpoints stay.
     """
-    root.mkdir(parents=True, exist_ok=True)
     final = root / f"step-{step:08d}"
-    if final.exists():
-        return final
-    for stale in root.glob(".step-*"):
-        shutil.rmtree(stale, ignore_errors=True)
     temporary = root / f".step-{step:08d}.{os.getpid()}"
-    size = sum(t.numel() * t.element_size() for t in checkpoint.weights.values())
+    size = 0
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            try:
+                verify(final)
+                return final
+            except MachineError:
+                set_aside(final)
+        for stale in root.glob(".step-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        files = _serialized(checkpoint, metadata)
+        size = sum(map(len, files.values()))
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        files[MANIFEST] = json.dumps({"step": step, "sha256": sums}, indent=1).encode()
         temporary.mkdir()
-        manifest = {}
-        for name, write in _writers(checkpoint, metadata).items():
-            write(temporary / name)
-            sync(temporary / name)
-            manifest[name] = sha256_of(temporary / name)
-        (temporary / MANIFEST).write_text(json.dumps({"step": step, "sha256": manifest}, indent=1))
-        sync(temporary / MANIFEST)
+        for name, data in files.items():
+            write_synced(temporary / name, data)
         sync(temporary)
         os.rename(temporary, final)
         sync(root)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+    except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
-        cause = error if isinstance(error, OSError) else OSError(28, "No space left on device")
-        raise cannot_write(final, size, cause) from error
-    except BaseException as error:
+        raise cannot_write(final, size, error) from error
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if type(error).__name__ == "SafetensorError":
-            raise cannot_write(final, size, OSError(28, str(error))) from error
         raise
     for old in listed(root)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a corrupt checkpoint to `corrupt-step-N`, so that it is not read and not in the way.
+
+    Raises:
+        OSError: where the folder cannot be renamed.
+    """
+    aside = path.with_name(f"corrupt-{path.name}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"corrupt-{path.name}-{number}")
+    os.rename(path, aside)
+    return aside
 
 
 def listed(root: Path) -> list[Path]:
@@ -174,12 +207,12 @@ def verify(path: Path) -> dict[str, str]:
     """
     try:
         sums = json.loads((path / MANIFEST).read_text())["sha256"]
-        for name, expected in sums.items():
-            if sha256_of(path / name) != expected:
+        for name in (WEIGHTS, EMA, STATE):
+            if sha256_of(path / name) != sums[name]:
                 raise MachineError(
                     f"checkpoint file {path / name} is corrupt: its SHA-256 differs from the manifest's"
                 )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise MachineError(f"checkpoint {path} is incomplete: {error}") from error
     return dict(sums)
 
@@ -194,11 +227,18 @@ def load(path: Path) -> Checkpoint:
 
     verify(path)
     ema: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in load_file(path / "ema.safetensors").items():
-        name, _, parameter = key.partition("/")
-        ema.setdefault(name, {})[parameter] = tensor
-    state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-    return Checkpoint(load_file(path / "weights.safetensors"), ema, state)
+    try:
+        weights = load_file(path / WEIGHTS)
+        for key, tensor in load_file(path / EMA).items():
+            name, _, parameter = key.partition("/")
+            ema.setdefault(name, {})[parameter] = tensor
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # each library raises its own kind
+        reason = str(error).partition("\n")[0]
+        raise MachineError(f"checkpoint {path} cannot be read: {type(error).__name__}: {reason}") from error
+    if not isinstance(state, dict):
+        raise MachineError(f"checkpoint {path} cannot be read: its state is a {type(state).__name__}")
+    return Checkpoint(weights, ema, state)
 
 
 def latest(root: Path, say: Callable[[str], None]) -> tuple[Path, Checkpoint] | None:
@@ -206,19 +246,76 @@ def latest(root: Path, say: Callable[[str], None]) -> tuple[Path, Checkpoint] | 
 
     Args:
         root: folder of the run's checkpoints.
-        say: told, loudly, of each one that was passed over.
+        say: told of each one that was passed over.
 
     Raises:
         MachineError: where there are checkpoints and every one is corrupt.
     """
-    found = listed(root)
-    for path in reversed(found):
+    saved = listed(root)
+    for path in reversed(saved):
         try:
             return path, load(path)
         except MachineError as error:
             say(f"warning: {error}; falling back to the one before it")
-    if found:
+    if saved:
         raise MachineError(
             f"every checkpoint under {root} is corrupt", "next: start again with another run_dir=..."
         )
     return None
+
+
+def recover(root: Path, say: Callable[[str], None]) -> tuple[tuple[Path, Checkpoint] | None, list[str]]:
+    """Return the newest checkpoint that verifies, with every newer one set aside, to train on from it.
+
+    Only the process that holds the run's folder may call it: another's checkpoint may be half deleted.
+
+    Args:
+        root: folder of the run's checkpoints.
+        say: told of each one that was set aside.
+
+    Returns:
+        (path and checkpoint, or None where none is left; what was set aside and why).
+
+    Raises:
+        MachineError: where a corrupt checkpoint cannot be renamed.
+    """
+    reasons: list[str] = []
+    for path in reversed(listed(root)):
+        try:
+            return (path, load(path)), reasons
+        except MachineError as error:
+            try:
+                aside = set_aside(path)
+            except OSError as refused:
+                raise cannot_write(path, 0, refused) from error
+            reasons.append(f"{error.what}; set aside as {aside.name}")
+            say(f"warning: {reasons[-1]}; going back to the checkpoint before it")
+    if reasons:
+        say("warning: no checkpoint is left; training starts from step 0")
+    return None, reasons
+
+
+def scored_and_raw(saved: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return (state dict with EMA weights where there are any, raw weights by "module/parameter")."""
+    scored, raw = dict(saved.weights), {}
+    for name, weights in saved.ema.items():
+        for parameter, tensor in weights.items():
+            full = f"{name}.{parameter}" if name else parameter
+            raw[f"{name}/{parameter}"] = scored[full]
+            scored[full] = tensor
+    return scored, raw
+
+
+def unscored(scored: Mapping[str, Tensor], raw: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
+    """Return (raw state dict, EMA weights by "module/parameter"): the inverse of `scored_and_raw`.
+
+    Raises:
+        KeyError: where `raw` holds a parameter that `scored` does not have.
+    """
+    weights, ema = dict(scored), {}
+    for key, tensor in raw.items():
+        name, _, parameter = key.partition("/")
+        full = f"{name}.{parameter}" if name else parameter
+        ema[key] = weights[full]
+        weights[full] = tensor
+    return weights, ema

@@ -57,10 +57,27 @@ class Ema:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], updates: int, in_place: bool) -> None:
-        """Take back what `state` gave."""
+        """Restore the EMA weights that `state` returned, beside raw weights in the module.
+
+        Args:
+            state: EMA weights by parameter name.
+            updates: how many made them.
+            in_place: whether the module is to hold the EMA weights, and the raw ones lie beside it.
+
+        Raises:
+            ValueError: where a shape or dtype differs.
+        """
         for name, average in zip(self.names, self.average, strict=True):
-            average.copy_(state[name])
-        self.updates, self.in_place = updates, in_place
+            saved = state[name]
+            if saved.shape != average.shape or saved.dtype != average.dtype:
+                raise ValueError(
+                    f"EMA of {name} is {tuple(saved.shape)} {saved.dtype}, "
+                    f"expected {tuple(average.shape)} {average.dtype}"
+                )
+            average.copy_(saved)
+        self.updates, self.in_place = updates, False
+        if in_place:
+            self.swap()
 
 
 class Averages:

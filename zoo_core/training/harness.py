@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,15 +19,21 @@ from torch import Tensor, nn
 
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
-from zoo_core.distributed import any_, from_first_, gather, world
-from zoo_core.errors import DivergedError, MachineError, PluginError, ZooError
+from zoo_core.distributed import any_, from_first_, gather, share, world
+from zoo_core.errors import DivergedError, MachineError, UsageError, ZooError
+from zoo_core.faults import attributed
 from zoo_core.seeds import derive
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.ema import Averages
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import check_shares, over_all
+from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
+from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, Loss
+
+LONE_ROW = "more than 1 value per channel"
+"""What torch's batch norm says of a single value per channel in training."""
 
 
 @dataclass
@@ -105,8 +110,8 @@ class Harness:
         check_shares(config, self.world)
         self.counts = Counts()
         self.averages = Averages(recipe)
-        self.stages = list(recipe.stages())
-        self.stage_steps = _split_steps(self.stages, config.steps)
+        self.stages = planned_stages(recipe, plugin)
+        self.stage_steps = planned_steps(self.stages, config)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._members: dict[str, list[nn.Parameter]] = {}
         self._schedules: list[Callable[[int], None]] = []
@@ -138,6 +143,48 @@ class Harness:
                 return
             self._end_stage()
 
+    def try_smallest_batch(self) -> None:
+        """Take every phase's loss on the smallest micro-batch of the run, where that is one example.
+
+        Weights, buffers, random states and the order of the data are left as they were. What else a loss
+        raises so early is left to training, where it may find what it misses.
+
+        Raises:
+            UsageError: where batch norm refuses one example.
+        """
+        own = len(share(self.config.batch_size, self.world))
+        norms = [m for m in self.recipe.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if min(micro_batches(self.config, own)) > 1 or not norms:
+            return
+        with self.untouched():
+            self.recipe.train()
+            for phase in (phase for stage in self.stages for phase in stage.phases):
+                rng = torch.Generator(device=self.data.device).manual_seed(0)
+                batch = self.data.next(self.config.batch_size)[:1]
+                try:
+                    with self._autocast():
+                        phase.loss(batch, Context(0, 0.0, 0, rng))
+                except Exception as error:
+                    if LONE_ROW in str(error):
+                        raise self._lone_row() from error
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        """After the block buffers, random states, train mode and the order of the data are as before it."""
+        states = random_states(self.data.device)
+        buffers = {name: buffer.clone() for name, buffer in self.recipe.named_buffers()}
+        drawn, training = self.data.drawn, self.recipe.training
+        try:
+            yield
+        finally:
+            self.data.drawn = drawn
+            self.recipe.train(training)
+            with torch.no_grad():
+                for name, buffer in self.recipe.named_buffers():
+                    if name in buffers:
+                        buffer.copy_(buffers[name])
+            set_random_states(states)
+
     def _begin(self, stage: Stage, fresh: bool = True) -> None:
         if fresh and stage.begin is not None:
             with self._blame(stage.name, "begin"):
@@ -147,11 +194,6 @@ class Harness:
         self.averages.begin(stage.ema)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
-            if name not in stage.optimizers:
-                raise PluginError(
-                    f"plugin {self.plugin!r}: stage {stage.name!r} has no optimizer {name!r}",
-                    f"it has: {', '.join(stage.optimizers) or 'none'}",
-                )
             config = stage.optimizers[name]
             phases = [phase for phase in stage.phases if phase.optimizer == name]
             members = {id(p): p for phase in phases for p in self._parameters(phase)}
@@ -165,11 +207,11 @@ class Harness:
             rng = torch.Generator(device=self.data.device)
             seed = derive(self.seed, "phase", stage.name, phase.name, *self._place())
             self._rngs[phase.name] = rng.manual_seed(seed)
-            if self.config.compile and fresh:
+            if self.config.compile:
                 for module in phase.updates:
                     module.compile()
         if not self.world.first:
-            torch.manual_seed(derive(self.seed, "stage", stage.name, *self._place()))
+            seed_all(derive(self.seed, "stage", stage.name, *self._place()))
 
     def _place(self) -> tuple[int | str, ...]:
         """Return what sets this process's random numbers apart: nothing for the first, as if alone."""
@@ -248,12 +290,8 @@ class Harness:
                 parameter.grad = None
             try:
                 loss = self._backward(phase, batch, context)
-            except torch.OutOfMemoryError as error:
-                raise self._out_of_memory(error) from error
-            except (ZooError, KeyboardInterrupt):
-                raise
             except Exception as error:
-                raise self._plugin_failed(stage.name, phase.name, error) from error
+                raise self._fault(stage.name, phase.name, error) from error
             if self.world.size > 1:
                 loss = over_all(self._parameters(phase), loss)
             self._check(stage, phase, loss)
@@ -352,7 +390,7 @@ class Harness:
     @contextlib.contextmanager
     def quiet(self, weights: str = "ema") -> Any:
         """Within the block: averaged weights, eval mode, no gradients, and random states that do not move."""
-        kept = _random_states(self.data.device)
+        kept = random_states(self.data.device)
         training = self.recipe.training
         self.recipe.eval()
         try:
@@ -360,7 +398,7 @@ class Harness:
                 yield
         finally:
             self.recipe.train(training)
-            _set_random_states(kept)
+            set_random_states(kept)
 
     def _save(self) -> None:
         from_first_(self.recipe.buffers())  # statistics of a share of the data: the first's are kept
@@ -371,18 +409,27 @@ class Harness:
     def _blame(self, stage: str, phase: str) -> Any:
         try:
             yield
-        except ZooError:
-            raise
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory(error) from error
         except Exception as error:
-            raise self._plugin_failed(stage, phase, error) from error
+            raise self._fault(stage, phase, error) from error
 
-    def _plugin_failed(self, stage: str, phase: str, error: Exception) -> PluginError:
-        return PluginError(
-            f"plugin {self.plugin!r} failed in stage {stage!r}, phase {phase!r}, step {self.counts.step}: "
-            f"{type(error).__name__}: {error}",
-            "next: ZOO_DEBUG=1 shows the traceback",
+    def _fault(self, stage: str, phase: str, error: Exception) -> ZooError:
+        """Return the error to raise where the code of a phase raised `error`."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return self._out_of_memory(error)
+        if LONE_ROW in str(error):
+            return self._lone_row()
+        where = f"in stage {stage!r}, phase {phase!r}, step {self.counts.step}"
+        return attributed(error, self.plugin, where)
+
+    def _lone_row(self) -> UsageError:
+        config, processes = self.config, self.world.size
+        return UsageError(
+            f"a micro-batch of one example cannot pass the batch norm of {self.plugin!r}: "
+            f"train.batch_size={config.batch_size}, train.accumulate={config.accumulate}, "
+            f"{processes} process{'es' * (processes > 1)}",
+            "expected: at least 2 examples in each micro-batch",
+            f"next: train.batch_size={2 * config.accumulate * processes}"
+            + (", or a smaller train.accumulate" if config.accumulate > 1 else ""),
         )
 
     def _out_of_memory(self, error: Exception) -> MachineError:
@@ -396,7 +443,11 @@ class Harness:
     # -- state
 
     def checkpoint(self) -> Checkpoint:
-        """Return all that a resume needs to continue bit for bit."""
+        """Return all that a resume needs to continue bit for bit, copied to the CPU.
+
+        `weights` are the raw weights and `ema` the EMA weights at every step, whichever of them the recipe
+        holds at the moment.
+        """
         state = {
             "counts": asdict(self.counts),
             "drawn": self.data.drawn,
@@ -405,22 +456,24 @@ class Harness:
             "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
         }
-        return Checkpoint(
-            weights=dict(self.recipe.state_dict()),
-            ema={name: ema.state() for name, ema in self.averages.of.items()},
-            state=state,
-        )
+        with self.averages.applied("raw"):
+            return Checkpoint(
+                weights=_copied(self.recipe.state_dict()),
+                ema={name: _copied(ema.state()) for name, ema in self.averages.of.items()},
+                state=state,
+            )
 
     def _randomness(self) -> dict[str, Any]:
         return {
             "rngs": {name: rng.get_state() for name, rng in self._rngs.items()},
-            "random": _random_states(self.data.device),
+            "random": random_states(self.data.device),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same config; to the bit where as many processes made it."""
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
+        _check_dtypes(checkpoint.weights, self.recipe.state_dict())
         self.recipe.load_state_dict(checkpoint.weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
@@ -436,22 +489,18 @@ class Harness:
             own = ranks[self.world.rank]
             for name, rng in self._rngs.items():
                 rng.set_state(own["rngs"][name])
-            _set_random_states(own["random"])
+            set_random_states(own["random"])
 
 
-def _split_steps(stages: list[Stage], steps: int) -> list[int]:
-    """Return each stage's share of the steps; they add up, and a stage without phases takes none."""
-    total = sum(stage.fraction for stage in stages if stage.phases)
-    shares, done, passed = [], 0, 0.0
-    for stage in stages:
-        if not stage.phases:
-            shares.append(0)
-            continue
-        passed += stage.fraction
-        end = round(steps * passed / total)
-        shares.append(end - done)
-        done = end
-    return shares
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+
+def _check_dtypes(saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a saved tensor has another dtype: load_state_dict would convert it silently."""
+    for name, tensor in expected.items():
+        if name in saved and saved[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} is {saved[name].dtype}, expected {tensor.dtype}")
 
 
 def _joined(losses: list[tuple[float, Loss]]) -> Loss:
@@ -471,19 +520,3 @@ def _autocast(config: TrainConfig, device: torch.device) -> Callable[[], Any]:
     if config.precision == "auto" and not torch.cuda.is_bf16_supported():
         return contextlib.nullcontext
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _random_states(device: torch.device) -> dict[str, Any]:
-    version, state, gauss = random.getstate()
-    states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": [version, list(state), gauss]}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(states: Mapping[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    version, state, gauss = states["python"]
-    random.setstate((version, tuple(state), gauss))
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

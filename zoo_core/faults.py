@@ -1,0 +1,51 @@
+"""Attribution of an exception: to the machine, or to the plugin whose code raised it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from zoo_core.errors import MachineError, PluginError, ZooError
+
+MACHINE = frozenset(
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ENXIO, errno.ESTALE),
+    )
+)
+"""Errors of the operating system that no code can avoid: space, rights, devices, descriptors."""
+
+
+def machine_error(error: BaseException) -> MachineError | None:
+    """Return the error to show where the machine refused something, or None where it is not at fault."""
+    if isinstance(error, MemoryError):
+        return MachineError(
+            "out of memory", "next: a smaller train.batch_size or sample.batch_size, or a larger machine"
+        )
+    if not isinstance(error, OSError) or error.errno not in MACHINE:
+        return None
+    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = "choose a place that you may write to: --out, run_dir=..., or the variable ZOO_HOME"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        fix = "free some space, then run the same command again; a run continues from its last checkpoint"
+    else:
+        fix = "fix that, then run the same command again; a run continues from its last checkpoint"
+    return MachineError(f"{error.strerror or error}{where}", f"next: {fix}")
+
+
+def attributed(error: Exception, plugin: str, doing: str, fix: str = "") -> ZooError:
+    """Return the error to raise where a plugin's code raised `error`.
+
+    Args:
+        plugin: name of the plugin, as it is asked for.
+        doing: what failed, e.g. "while sampling".
+        fix: what its author is to change, where that is known.
+    """
+    if isinstance(error, ZooError):
+        return error
+    return machine_error(error) or PluginError(
+        f"plugin {plugin!r} failed {doing}: {type(error).__name__}: {error}",
+        f"expected: {fix}" if fix else "",
+        f"next: ZOO_DEBUG=1 shows the traceback; `zoo check {plugin}` tests the plugin",
+    )
