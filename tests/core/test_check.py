@@ -14,7 +14,8 @@ import pytest
 from tests.core import specimens
 from zoo_core.cli import invoke
 from zoo_core.errors import NotFoundError, UsageError
-from zoo_core.registry.manager import Entry, Manager, Source, manager, standing_in
+from zoo_core.registry.listing import list_module
+from zoo_core.registry.manager import Entry, Source, manager
 from zoo_core.registry.spec import DatasetSpec, ExtractorSpec, MetricSpec, PluginSpec, SamplerSpec
 from zoo_core.testing import checks, examine, perform, subjects
 from zoo_core.testing.results import title
@@ -212,15 +213,13 @@ def test_hooks_that_import_torch_are_told(tmp_path: Path, monkeypatch: pytest.Mo
         f"def zoo_plugins(): return [{model()!r}]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    import heavy_hooks  # type: ignore[import-not-found]
-
     here = manager()
-    there = Manager([])
-    there.sources = [*here.sources, Source("heavy", "specimens", "1", heavy_hooks)]
+    heavy = Source("heavy", "specimens", "1", list_module("heavy_hooks"))
+    monkeypatch.setattr(here, "sources", [*here.sources, heavy])
     check = next(one for one in checks("plugin") if title(one) == "is declared without torch")
-    with standing_in(there):
+    with registered("plugin", model()):
         refused(perform(check, subjects("plugin", "specimen", ["ring"])[0]), "imports")
-        assert perform(check, subjects("plugin", "noise", ["ring"])[0]).state == "passed"
+    assert perform(check, subjects("plugin", "noise", ["ring"])[0]).state == "passed"
 
 
 def test_a_model_that_refuses_some_data_is_checked_on_the_rest() -> None:

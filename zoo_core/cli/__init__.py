@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from zoo_core.registry.manager import Manager
 
 VERBS = {
     "run": ("zoo_core.cli.running:run", "Train, sample, score, record and draw: zoo run plugin=wgan"),
@@ -67,16 +70,22 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Summaries come from the tables, so that help imports no verb.
         rows = [(name, summary) for name, (_, summary) in VERBS.items()]
-        rows += added_verbs()
+        from zoo_core.registry.manager import glance
+
+        here = glance()
+        rows += added_verbs(here)
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+        if here.unlisted:
+            with formatter.section("Not listed yet"):
+                formatter.write_text(f"{', '.join(sorted(set(here.unlisted)))}: `zoo plugins` lists it once")
 
 
-def added_verbs() -> list[tuple[str, str]]:
+def added_verbs(here: Manager | None = None) -> list[tuple[str, str]]:
     """Return (name, summary) of the verbs that plugins add; one that takes the core's is refused."""
     from zoo_core.registry.manager import manager
 
-    here = manager()
+    here = here or manager()
     for entry in here.entries("command"):
         if entry.spec.name in VERBS:
             here.refuse("command", entry, f"command {entry.spec.name!r} is the core's own")

@@ -147,9 +147,17 @@ def problem_of(spec: Any, kind: type[Any]) -> str | None:
             return f"{spec.name}: tasks={value!r}; expected a tuple of names: ({value!r},)"
         if field in TARGETS and not (isinstance(value, str) and TARGET.fullmatch(value)):
             return f"{spec.name}: {field}={value!r}; expected 'module:attribute'"
+        if not _is_plain(value):
+            return f"{spec.name}: {field}={value!r}; expected a text, a number, or a tuple of them"[:500]
         if field in ("summary", "family", "paper") and not isinstance(value, str):
             return f"{spec.name}: {field}={value!r}; expected a text"
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(item) and not isinstance(item, tuple | list) for item in value)
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def load_target(target: str) -> Any:
