@@ -1,4 +1,4 @@
-"""Listings: a plugin that exits, hangs or crashes at import breaks no command, and listings import no plugin."""
+"""Listings: an import that exits, hangs or crashes breaks no command, and listings import no plugin."""
 
 from __future__ import annotations
 
