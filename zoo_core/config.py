@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
+from zoo_core import strict_yaml
 from zoo_core.errors import UsageError, ZooError, nearest
+from zoo_core.registry.builtin import OURS
 
 C = TypeVar("C", bound="Config")
 
@@ -44,22 +46,31 @@ class Config(BaseModel):
         }
 
 
+MAX_TEXT = 100_000
+"""Length of an option's value in brackets, characters."""
+
+
 def _read(value: Any, annotation: Any) -> Any:
     """Turn a text or a number into what the annotation asks for, where that is unambiguous."""
     allowed = set(typing.get_args(annotation)) if _is_union(annotation) else {annotation}
-    if isinstance(value, bool) and bool not in allowed and allowed & {int, float}:
+    literals = [one for kind in allowed if typing.get_origin(kind) is Literal for one in typing.get_args(kind)]
+    types_allowed = allowed | {type(one) for one in literals}
+    if isinstance(value, bool) and bool not in types_allowed and types_allowed & {int, float}:
         raise ValueError("a true/false where a number is expected")
     if not isinstance(value, str):
         return value
     text = value.strip()
     if types.NoneType in allowed and text.lower() in ("none", "null", ""):
         return None
-    if str in allowed:
+    if str in allowed or text in literals:
         return value
+    for literal in literals:
+        if not isinstance(literal, str) and _means(text, literal):
+            return literal
     if text.startswith(("[", "{")) and not all(
         isinstance(kind, type) and kind in (int, float) for kind in allowed
     ):
-        return yaml.safe_load(text)
+        return _bracketed(text)
     if int in allowed and float not in allowed:
         try:
             number = float(text)
@@ -67,6 +78,90 @@ def _read(value: Any, annotation: Any) -> Any:
             return value
         return int(number) if number.is_integer() and abs(number) < 2**53 else value
     return value
+
+
+def _means(text: str, literal: Any) -> bool:
+    """Return whether a text names a literal that is not a text: 3, 3.0 and 3e0 all mean 3."""
+    if isinstance(literal, bool) or literal is None:
+        return text.lower() == str(literal).lower()
+    try:
+        return float(text) == literal
+    except ValueError:
+        return False
+
+
+def _bracketed(text: str) -> Any:
+    """Return the list or mapping that a text in brackets writes.
+
+    Raises:
+        ValueError: where it is not YAML, too long, too deep, or repeats a part by an alias.
+    """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"a value of {len(text):,} characters; expected at most {MAX_TEXT:,}")
+    try:
+        document = strict_yaml.parse(text, "the value")
+    except UsageError as error:
+        raise ValueError(error.what) from error
+    # An alias stands for a whole part again: a few of them can stand for more values than there is memory.
+    counts = [0]
+    _count(document, counts)
+    return document
+
+
+def _count(document: Any, counts: list[int]) -> None:
+    counts[0] += 1
+    if counts[0] > MAX_TEXT:
+        raise ValueError(f"more than {MAX_TEXT:,} values; expected fewer, and no aliases (*name)")
+    if isinstance(document, Mapping):
+        document = document.values()
+    elif not isinstance(document, list):
+        return
+    for part in document:
+        _count(part, counts)
+
+
+def later(default: Any, *, since: str, as_before: Any = ..., **constraints: Any) -> Any:
+    """Return the field of an option that was added after runs had been recorded without it.
+
+    While such an option has the value under which a model behaves as it did before, the option is left out of
+    the config hash, so the runs recorded earlier keep their folders and their rows.
+
+    Args:
+        default: the option's default.
+        since: version of the distribution that added the option.
+        as_before: the value that means the earlier behavior; the default where left out.
+        constraints: as pydantic's Field takes them: ge, lt, pattern.
+    """
+    before = default if as_before is ... else as_before
+    extra = {"since": since, "as_before": to_jsonable_python(before)}
+    return Field(default, json_schema_extra=extra, **constraints)
+
+
+def before_later(config: type[Config], prefix: str = "") -> dict[str, Any]:
+    """Return the value that each later option had implicitly before it was added: dotted key -> plain value.
+
+    A marker holds for subclasses that declare the field again.
+    """
+    found: dict[str, Any] = {}
+    for name in config.model_fields:
+        inner = section(config, name)
+        if inner is not None:
+            found |= before_later(inner, f"{prefix}{name}.")
+        marked = _marker(config, name)
+        if marked is None:
+            continue
+        value = marked["as_before"]
+        found |= flatten({f"{prefix}{name}": value})
+    return found
+
+
+def _marker(config: type[Config], name: str) -> Mapping[str, Any] | None:
+    for base in config.__mro__:
+        fields = getattr(base, "model_fields", {}) if issubclass(base, BaseModel) else {}
+        extra = fields[name].json_schema_extra if name in fields else None
+        if isinstance(extra, Mapping) and "since" in extra:
+            return extra
+    return None
 
 
 def _is_union(annotation: Any) -> bool:
@@ -168,10 +263,12 @@ class DataConfig(Config):
     """Registered name."""
     root: str | None = None
     """Folder that holds or receives downloaded files; none for ZOO_HOME/data."""
-    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = ""
+    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = later(
+        "", since="0.1.0"
+    )
     """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
-    source: Literal["edges", "lowres", "mask", "grey", "itself"] = "edges"
+    source: Literal["edges", "lowres", "mask", "grey", "itself"] = later("edges", since="0.1.0")
     """Pairs and two domains: the picture that each picture is made from; its edges, a picture of a quarter of
     the pixels, one with a hole, its grey values, or the picture itself."""
 
@@ -225,6 +322,17 @@ class TrackConfig(Config):
     """Show a progress bar, or plain lines where there is no terminal."""
 
 
+class ProvidersConfig(Config):
+    """The distributions that provide a run's parts, recorded when its options are resolved."""
+
+    plugin: str = later(OURS, since="0.2.0")
+    """Distribution that provides the model."""
+    data: str = later(OURS, since="0.2.0")
+    """Distribution that provides the dataset."""
+    sampler: str = later(OURS, since="0.2.0")
+    """Distribution that provides the sampler."""
+
+
 class RunConfig(Config):
     """One run, whole; a plugin's config extends this with `model`, `optim` and its own defaults."""
 
@@ -253,6 +361,8 @@ class RunConfig(Config):
     """Scoring."""
     track: TrackConfig = TrackConfig()
     """Listeners."""
+    providers: ProvidersConfig = ProvidersConfig()
+    """Distributions of the parts; filled in by zoo. To choose one: plugin=DISTRIBUTION:NAME."""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -268,14 +378,20 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested mapping for dotted keys; later keys win."""
+    """Return the nested mapping for dotted keys; later keys win.
+
+    Raises:
+        UsageError: where a key stands for a value and for a section.
+    """
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, last = key.split(".")
-        room = nested
+        inner = nested
         for section in sections:
-            room = room.setdefault(section, {})
-        room[last] = value
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"{key!r} and {section!r} were both given", "expected: one of them")
+        inner[last] = value
     return nested
 
 
@@ -335,12 +451,47 @@ def _no_option(
 ) -> ZooError:
     here = ".".join(where)
     allowed = [f"{here}.{name}" if here else name for name in room.model_fields]
-    match = nearest(key, [name for name, _ in options(config)]) or nearest(key, allowed)
+    keys = [name for name, _ in options(config)]
+    meant = option_meant(key, keys) or filter(None, [nearest(key, keys) or nearest(key, allowed)])
     return UsageError(
         f"unknown option {key!r} for {owner}",
-        f"did you mean: {match}={value}" if match else "",
+        *(f"did you mean: {match}={value}" for match in meant),
+        "training is counted in steps: steps = epochs * images / train.batch_size" if key in EPOCHS else "",
         f"allowed here: {', '.join(allowed)}",
     )
+
+
+EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "train.epochs")
+MEANT = {
+    **dict.fromkeys((*EPOCHS, "iterations", "iters", "max_steps", "num_steps", "n_steps"), "train.steps"),
+    **dict.fromkeys(("learning_rate", "learningrate"), "lr"),
+    **dict.fromkeys(("batch", "bs", "batchsize"), "train.batch_size"),
+    **dict.fromkeys(("model", "name", "arch"), "plugin"),
+    **dict.fromkeys(("dataset", "datasets"), "data.name"),
+    **dict.fromkeys(("gpu", "cuda", "gpus"), "device"),
+    **dict.fromkeys(("out", "output", "output_dir", "outdir", "logdir"), "run_dir"),
+    **dict.fromkeys(("optimizer", "optimiser"), "kind"),
+    **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
+}
+"""What other tools call an option -> its key here, or the last part of it."""
+
+
+def option_meant(key: str, keys: Sequence[str]) -> list[str]:
+    """Return the options that a key of another tool, or the last part of a key, means; most likely first.
+
+    Args:
+        key: as typed: "batch_size", "lr", "epochs".
+        keys: dotted keys of all options.
+    """
+    plain = key.replace("-", "_").lower()
+    wanted = MEANT.get(plain, plain)
+    if wanted in keys:
+        return [wanted.removesuffix(".name")]
+    found = [name for name in keys if name.endswith(f".{wanted}")]
+    sections = ("train", "optim", "model", "data", "sampler", "sample")
+    rank = {name: place for place, name in enumerate(sections)}
+    found.sort(key=lambda name: rank.get(name.partition(".")[0], len(rank)))
+    return found[:1] if found and found[0].startswith("train.") else found[:4]
 
 
 def type_name(annotation: Any) -> str:
@@ -363,10 +514,16 @@ def validate(
         (the config, []) or (None, every mistake there is).
     """
     mistakes = [e for key, value in flat.items() if (e := unknown_key(config, key, value, owner))]
-    known = {key: value for key, value in flat.items() if not unknown_key(config, key, value, owner)}
+    known = {
+        key: value
+        for key, value in flat.items()
+        if not unknown_key(config, key, value, owner) and not _is_empty_section(config, key, value)
+    }
     defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
     try:
         made = config.model_validate(nest(defaults | known))
+    except UsageError as error:
+        return None, [*mistakes, error]
     except ValidationError as error:
         fields = dict(options(config))
         for problem in error.errors():
@@ -375,9 +532,25 @@ def validate(
     return (None, mistakes) if mistakes else (made, [])
 
 
+def _is_empty_section(config: type[Config], key: str, value: Any) -> bool:
+    """Return whether a value says nothing: `train: {}` in a file, which must not reset the section."""
+    if not isinstance(value, Mapping) or value:
+        return False
+    inner: type[Config] | None = config
+    for part in key.split("."):
+        inner = section(inner, part) if inner is not None and part in inner.model_fields else None
+    return inner is not None
+
+
 def _plain(info: FieldInfo) -> Any:
     default = info.get_default(call_default_factory=True)
     return default.model_dump() if isinstance(default, Config) else default
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: at most 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text):,} characters)"
 
 
 def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str) -> ZooError:
@@ -392,4 +565,4 @@ def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str
         expected = f"expected: {type_name(info.annotation)} (default {info.default})"
         expected += f", {info.description}" if info.description else ""
     value = given.get(key, problem["input"])
-    return UsageError(f"bad value for {key!r}: {value!r}", reason[:1].lower() + reason[1:], expected, see)
+    return UsageError(f"bad value for {key!r}: {shown(value)}", reason[:1].lower() + reason[1:], expected, see)

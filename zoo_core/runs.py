@@ -191,7 +191,7 @@ def default_dir(config: RunConfig) -> Path:
 
 def load_data(config: RunConfig) -> Dataset:
     """Return the dataset that a config names."""
-    entry = manager().find("dataset", config.data.name)
+    entry = manager().find("dataset", config.data.name, config.providers.data)
     dataset: Dataset = load_entry("dataset", entry)(config.data)
     return dataset
 
@@ -207,12 +207,12 @@ def build(
 ) -> Run:
     """Return the run with its model freshly initialised from the seed."""
     device = choose_device(config.device)
-    entry = here.find("plugin", config.plugin)
+    entry = here.find("plugin", config.plugin, config.providers.plugin)
     make = load_entry("plugin", entry)
     dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here), config.data.source)
     sampler = None
     if config.sampler.name:
-        sampler_entry = here.find("sampler", config.sampler.name)
+        sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
         sampler = bind(sampler_entry.spec, config.sampler)
     reset_peak(device)
     torch.manual_seed(derive(config.seed, "init"))
