@@ -53,7 +53,9 @@ MAX_TEXT = 100_000
 def _read(value: Any, annotation: Any) -> Any:
     """Turn a text or a number into what the annotation asks for, where that is unambiguous."""
     allowed = set(typing.get_args(annotation)) if _is_union(annotation) else {annotation}
-    literals = [one for kind in allowed if typing.get_origin(kind) is Literal for one in typing.get_args(kind)]
+    literals = [
+        one for kind in allowed if typing.get_origin(kind) is Literal for one in typing.get_args(kind)
+    ]
     types_allowed = allowed | {type(one) for one in literals}
     if isinstance(value, bool) and bool not in types_allowed and types_allowed & {int, float}:
         raise ValueError("a true/false where a number is expected")
@@ -455,7 +457,7 @@ def _no_option(
     meant = option_meant(key, keys) or filter(None, [nearest(key, keys) or nearest(key, allowed)])
     return UsageError(
         f"unknown option {key!r} for {owner}",
-        *(f"did you mean: {match}={value}" for match in meant),
+        *(f"did you mean: {match}={'STEPS' if key in EPOCHS else value}" for match in meant),
         "training is counted in steps: steps = epochs * images / train.batch_size" if key in EPOCHS else "",
         f"allowed here: {', '.join(allowed)}",
     )
@@ -565,4 +567,6 @@ def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str
         expected = f"expected: {type_name(info.annotation)} (default {info.default})"
         expected += f", {info.description}" if info.description else ""
     value = given.get(key, problem["input"])
-    return UsageError(f"bad value for {key!r}: {shown(value)}", reason[:1].lower() + reason[1:], expected, see)
+    return UsageError(
+        f"bad value for {key!r}: {shown(value)}", reason[:1].lower() + reason[1:], expected, see
+    )

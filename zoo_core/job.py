@@ -21,14 +21,15 @@ from types import FrameType
 from typing import Any
 
 from zoo_core import strict_yaml
-from zoo_core.config import RunConfig, flatten
+from zoo_core.config import RunConfig
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import manager
+from zoo_core.repeat import changed_options, changed_since
 from zoo_core.resolution import config_hash, plain, resolve
-from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
+from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
@@ -154,7 +155,11 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config) if place.first else None)
     if done is not None:
-        say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
+        say(f"already done: {folder}; its result is shown (--rerun trains it again)")
+        choose_device(config.device)
+        entry = here.find("plugin", config.plugin, config.providers.plugin)
+        for line in changed_since(folder, entry, config.device):
+            warn(line)
         return done
     events = Events(here, warn) if place.first else Unheard(here, warn)
     dataset = load_data(config)
@@ -214,10 +219,7 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
         return None
     saved = saved_config(folder)
     if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
-        before, now = flatten(plain(saved)), flatten(plain(config))
-        changed = [
-            f"{k}: {before.get(k)!r} there, {now.get(k)!r} asked for" for k in now if before.get(k) != now[k]
-        ]
+        changed = changed_options(saved, config)
         raise UsageError(
             f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
         )

@@ -24,6 +24,7 @@ NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every"
 MAX_RUNS = 10_000
 """Runs of one matrix."""
 
+
 def parse_words(words: Iterable[str]) -> dict[str, str]:
     """Return key -> text for `a.b=c` words.
 

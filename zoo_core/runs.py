@@ -20,6 +20,7 @@ from zoo_core.interfaces import HasDenoiser
 from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.provenance import provenance
 from zoo_core.registry.manager import Manager, load_entry, manager
+from zoo_core.repeat import code_of
 from zoo_core.resolution import config_hash, resolve
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -83,6 +84,7 @@ class Run:
         return provenance(str(self.device), self.entry.distribution) | {
             "data": {"name": self.data.info.name, "sha256": self.data.sha256},
             "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
+            "plugin_code": code_of(self.entry),
         }
 
     def request(
@@ -112,7 +114,14 @@ class Run:
                     "next: ZOO_DEBUG=1 shows the traceback",
                 ) from error
 
-    def sample(self, n: int, *, seed: int | None = None, cond: Cond | str | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int | None = None,
+        cond: Cond | str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
         """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
 
         Args:
@@ -120,12 +129,18 @@ class Run:
             seed: of their noise; None for the config's.
             cond: conditions, one row a sample; or words, as `read_conditions` takes them ("a three", "3");
                 None for those of training.
+            progress: called after each batch with the number of samples drawn so far.
         """
         if n < 1:
             raise UsageError(f"can't draw {n} samples", "expected: at least 1")
         if isinstance(cond, str):
             cond = read_conditions(cond, self.data, n)
-        rows = torch.cat([drawn.rows for drawn in self.draw(n, seed=seed, cond=cond)])
+        parts: list[Tensor] = []
+        for drawn in self.draw(n, seed=seed, cond=cond):
+            parts.append(drawn.rows)
+            if progress is not None:
+                progress(sum(map(len, parts)))
+        rows = torch.cat(parts)
         levels = self.data.info.levels
         return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
 

@@ -1,6 +1,6 @@
 """The command line: verbs loaded when they are called, errors in a few lines, statuses that mean something.
 
-0 done, 2 the user's mistake, 3 diverged, 4 a plugin failed, 5 the machine, 130 and 143 interrupted and saved.
+0 done, 2 usage error, 3 diverged, 4 plugin fault, 5 machine fault, 130 and 143 interrupted and saved.
 """
 
 from __future__ import annotations
@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 VERBS = {
     "run": ("zoo_core.cli.running:run", "Train, sample, score, record and draw: zoo run plugin=wgan"),
     "bench": ("zoo_core.cli.benching:bench", "Run a suite under one budget: zoo bench digits-quick"),
-    "sample": ("zoo_core.cli.running:sample", "Draw pictures from a trained run"),
-    "list": ("zoo_core.cli.listings:models", "The models that are installed"),
-    "show": ("zoo_core.cli.showing:show", "One model: paper, figures, licence, options, presets"),
+    "sample": ("zoo_core.cli.running:sample", "Sample from a trained run"),
+    "list": ("zoo_core.cli.listings:models", "Installed models"),
+    "show": ("zoo_core.cli.showing:show", "One model: paper, published scores, license, options, presets"),
     "push": ("zoo_core.cli.sharing:push", "Share a run: zoo push RUN hf://user/name, or a folder"),
     "pull": ("zoo_core.cli.sharing:pull", "Fetch shared weights as a run"),
-    "plugins": ("zoo_core.cli.listings:plugins", "Who brought what, and what failed to load"),
-    "samplers": ("zoo_core.cli.listings:samplers", "Ways from noise to data"),
-    "datasets": ("zoo_core.cli.listings:datasets", "What there is to learn from"),
-    "doctor": ("zoo_core.cli.listings:doctor", "What is installed, what is wrong, which command mends it"),
+    "plugins": ("zoo_core.cli.listings:plugins", "Installed plugins and load errors"),
+    "samplers": ("zoo_core.cli.listings:samplers", "Samplers"),
+    "datasets": ("zoo_core.cli.listings:datasets", "Datasets"),
+    "metrics": ("zoo_core.cli.listings:metrics", "Metrics"),
+    "extractors": ("zoo_core.cli.listings:extractors", "Feature networks that metrics are computed in"),
+    "doctor": (
+        "zoo_core.cli.listings:doctor",
+        "Installed versions, problems, and the commands that fix them",
+    ),
     "check": ("zoo_core.cli.authoring:check", "Run the conformance kit on a plugin"),
     "new": ("zoo_core.cli.authoring:new", "Write a plugin that installs, trains and passes its tests"),
     "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
@@ -139,11 +144,18 @@ def invoke(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader has left: nothing to flush to
+    except BrokenPipeError:  # the reader has left: nothing to flush to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        from zoo_core.errors import MachineError
+
+        found = f"{error.filename}: {error.strerror or type(error).__name__}"
+        return _tell(
+            plain := MachineError(found, "next: check the path, its permissions and the disk"), plain
+        )
     except Exception as error:
         from zoo_core.libraries import explain_import
 

@@ -44,7 +44,7 @@ def _warn() -> None:
 @click.option("--all", "all_", is_flag=True, help="Also what registry.yaml knows, and what failed to load.")
 @as_json
 def models(all_: bool, json_: bool) -> None:
-    """The models that are installed; with --all, those that could be, and what failed to load and why."""
+    """Installed models; with --all, also models that can be installed, and load errors."""
     rows = sorted(_specs("plugin"), key=lambda row: (row["family"], row["name"]))
     if not all_:
         _print(rows, ["name", "family", "paper", "summary"], json_)
@@ -92,7 +92,7 @@ def _missing() -> list[dict[str, Any]]:
 @click.command()
 @as_json
 def samplers(json_: bool) -> None:
-    """Ways from noise to data; each drives every denoiser: sampler=NAME."""
+    """Samplers; each takes any denoiser: sampler=NAME."""
     _print(_specs("sampler"), ["name", "steps", "paper", "summary"], json_)
     _warn()
 
@@ -100,7 +100,7 @@ def samplers(json_: bool) -> None:
 @click.command()
 @as_json
 def datasets(json_: bool) -> None:
-    """What there is to learn from: data=NAME."""
+    """Datasets: data=NAME."""
     rows = _specs("dataset")
     for row in rows:
         row["size"] = "x".join(map(str, row["shape"])) or "any"
@@ -110,10 +110,31 @@ def datasets(json_: bool) -> None:
 
 @click.command()
 @as_json
-def plugins(json_: bool) -> None:
-    """Who brought what, and what failed to load and why."""
+def metrics(json_: bool) -> None:
+    """Metrics computed from features: columns of every result."""
+    _print(_specs("metric"), ["name", "better", "distribution", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@as_json
+def extractors(json_: bool) -> None:
+    """Feature networks: eval.extractor=NAME."""
+    _print(_specs("extractor"), ["name", "distribution", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@click.option("--refresh", is_flag=True, help="List every plugin again instead of reading the cache.")
+@as_json
+def plugins(json_: bool, refresh: bool) -> None:
+    """Installed plugins, what they provide, and load errors."""
     from zoo_core.cli import added_verbs
 
+    if refresh:
+        from zoo_core.registry import cache
+
+        cache.clear()
     here = manager()
     added_verbs()  # a verb that is the core's own is refused now, so that it is told below
     brought: dict[str, list[str]] = {}
@@ -142,7 +163,7 @@ def plugins(json_: bool) -> None:
 @click.command()
 @as_json
 def doctor(json_: bool) -> None:
-    """What is installed, what is wrong, and which command mends it; status 5 where something is."""
+    """Installed versions, problems, and the commands that fix them; status 5 where there is a problem."""
     from zoo_core.doctor import examine
 
     findings = examine()

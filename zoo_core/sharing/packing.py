@@ -72,7 +72,8 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
             result,
             spec=entry.spec,
             package=entry.distribution,
-            is_image=manager().find("dataset", config.data.name, config.providers.data).spec.levels is not None,
+            is_image=manager().find("dataset", config.data.name, config.providers.data).spec.levels
+            is not None,
             license_=license_,
             files=list(manifest.files),
         )
