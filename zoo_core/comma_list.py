@@ -10,7 +10,7 @@ _OPEN, _CLOSE = "[{(", "]})"
 def split(text: str) -> list[str]:
     """Return the values of a comma list; a value in single or double quotes loses its quotes.
 
-    "a,b" has two values, "[0.5,0.9],[0,1]" two, "'tea, green',coffee" two. A text without commas is one value.
+    "a,b" has two values, "[0.5,0.9],[0,1]" two, "'tea, green',coffee" two.
 
     Raises:
         UsageError: where a quote or a bracket is not closed.

@@ -104,22 +104,32 @@ def _bracketed(text: str) -> Any:
         document = strict_yaml.parse(text, "the value")
     except UsageError as error:
         raise ValueError(error.what) from error
-    # An alias stands for a whole part again: a few of them can stand for more values than there is memory.
-    counts = [0]
-    _count(document, counts)
+    check_bounded(document)
     return document
 
 
-def _count(document: Any, counts: list[int]) -> None:
-    counts[0] += 1
-    if counts[0] > MAX_TEXT:
-        raise ValueError(f"more than {MAX_TEXT:,} values; expected fewer, and no aliases (*name)")
-    if isinstance(document, Mapping):
-        document = document.values()
-    elif not isinstance(document, list):
-        return
-    for part in document:
-        _count(part, counts)
+MAX_DEPTH = 32
+"""Nesting of an option's value, or of a config."""
+
+
+def check_bounded(document: Any) -> None:
+    """Refuse plain data that is too deep or too large when written out.
+
+    A few YAML aliases can stand for more values than there is memory, or for a value that contains itself.
+
+    Raises:
+        ValueError: where it has more than MAX_TEXT values or MAX_DEPTH levels.
+    """
+    values, waiting = 0, [(document, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        values += 1
+        if values > MAX_TEXT or depth > MAX_DEPTH:
+            raise ValueError(f"it has more than {MAX_TEXT:,} values or {MAX_DEPTH} levels when written out")
+        if isinstance(part, Mapping):
+            waiting += [(value, depth + 1) for value in part.values()]
+        elif isinstance(part, list | tuple):
+            waiting += [(value, depth + 1) for value in part]
 
 
 def later(default: Any, *, since: str, as_before: Any = ..., **constraints: Any) -> Any:

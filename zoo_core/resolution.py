@@ -13,7 +13,17 @@ from typing import Any
 from pydantic import create_model
 
 from zoo_core import comma_list, strict_yaml
-from zoo_core.config import Config, RunConfig, before_later, canonical, flatten, nest, shown, validate
+from zoo_core.config import (
+    Config,
+    RunConfig,
+    before_later,
+    canonical,
+    check_bounded,
+    flatten,
+    nest,
+    shown,
+    validate,
+)
 from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, ZooError, nearest
 from zoo_core.registry.manager import Entry, load_entry, manager
 
@@ -94,7 +104,9 @@ def resolve_matrix(given: Mapping[str, Any] | Sequence[str]) -> list[RunConfig]:
     Raises:
         Mistakes: everything that is wrong, together, each mistake once.
     """
-    flat: dict[str, Any] = flatten(given) if isinstance(given, Mapping) else dict(parse_words(given))
+    flat: dict[str, Any] = (
+        _flattened(given, "the options") if isinstance(given, Mapping) else parse_words(given)
+    )
     if "config" in flat:
         flat = _laid_over(_from_file(Path(str(flat.pop("config")))), flat)
     lists = _lists(flat)
@@ -108,6 +120,14 @@ def resolve_matrix(given: Mapping[str, Any] | Sequence[str]) -> list[RunConfig]:
     if mistakes:
         raise Mistakes(list(mistakes.values()))
     return runs
+
+
+def _flattened(nested: Mapping[str, Any], name: str) -> dict[str, Any]:
+    try:
+        check_bounded(nested)
+    except ValueError as error:
+        raise UsageError(f"can't use {name}: {error}") from error
+    return flatten(nested)
 
 
 def _lists(flat: Mapping[str, Any]) -> list[list[tuple[str, Any]]]:
@@ -175,7 +195,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(saved, Mapping):
         raise UsageError(f"{path} contains no config", "expected: a mapping such as a run's config.yaml")
     # What was resolved for that run is repeated; the folder and the preset it came from are not.
-    flat = flatten(saved)
+    flat = _flattened(saved, str(path))
     return {key: value for key, value in flat.items() if key not in ("run_dir", "preset")}
 
 

@@ -20,7 +20,7 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
     assert told.count("error:") == 2
     assert "did you mean: model.latent_dim=3" in told
     assert "Traceback" not in told
-    assert not home.exists()
+    assert not (home / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["run", "plugin=WGAN"], 2, "did you mean: plugin=wgan"),
         (["run", "plugin=wgan_gp"], 2, "did you mean: plugin=wgan-gp"),
         (["run", "plugin=wgan", "batch_size=32"], 2, "did you mean: train.batch_size=32"),
-        (["run", "plugin=vae", "lr=0.1"], 2, "did you mean: optim.lr=0.1"),
+        (["run", "plugin=vae", "lr=0.1"], 2, "did you mean: optim.net.lr=0.1"),
         (["run", "plugin=wgan", "lr=0.1"], 2, "did you mean: optim.critic.lr=0.1"),
         (["run", "plugin=wgan", "epochs=5"], 2, "steps = epochs * images / train.batch_size"),
         (["run", "plugin=wgan", "data=."], 2, "did you mean: data=folder data.path=."),
@@ -87,7 +87,7 @@ def test_a_dry_run_prints_a_config_that_repeats(home: Path, capsys: pytest.Captu
     Path("saved.yaml").write_text(text)
     assert invoke(["run", "config=saved.yaml", "--dry-run"]) == 0
     assert capsys.readouterr().out == text
-    assert not home.exists()
+    assert not (home / "runs").exists()
 
 
 def test_a_run_is_repeated_by_its_config_and_read_when_done(
@@ -125,7 +125,7 @@ def test_a_finished_run_is_made_again_on_demand_and_told_what_has_changed(
     words = ["run", "plugin=noise", "data=ring", *FAST[1:], "run_dir=here"]
     assert invoke(words) == 0
     capsys.readouterr()
-    assert invoke([*words, "track.wandb=auto", "train.log_every=7"]) == 0  # neither changes the result
+    assert invoke([*words, "track.project=mine", "train.log_every=7"]) == 0  # neither changes the result
     told = capsys.readouterr().err
     assert "already done" in told
     assert "note:" not in told
@@ -171,9 +171,7 @@ def test_completion_knows_plugins_data_and_options(home: Path) -> None:
 
     assert "plugin=wgan-gp" in ask("plugin=wg")
     assert "data=digits" in ask("data=di")
-    assert ask("plugin=wgan,vae,dd") == ["plugin=wgan,vae,ddpm"] or "plugin=wgan,vae,ddpm" in ask(
-        "plugin=wgan,vae,dd"
-    )
+    assert ask("plugin=wgan,vae,dd") == ["plugin=wgan,vae,ddpm"]
     assert ask("plug") == ["plugin="]
     assert "train.batch_size=" in ask("train.ba")
     assert ask("plugin=wgan", "model.cl") == ["model.clip="]

@@ -298,14 +298,21 @@ BOMB = (
     )
     + "}"
 )
+RECURSIVE: list[Any] = []
+RECURSIVE.append(RECURSIVE)
 
 
 @pytest.mark.parametrize(
     "given",
     [
         ["plugin=wgan", f"optim.critic.lr_mult={BOMB}"],
+        ["plugin=wgan", "optim.critic.lr_mult=&a {x: *a}"],
+        ["plugin=wgan", "optim.critic.lr_mult={x: &a [*a]}"],
         ["plugin=wgan", f"data.name={BOMB}"],
-        ["plugin=wgan", f"eval.extractor={BOMB}"],
+        {"plugin": "wgan", "eval": {"extractor": strict_yaml.parse(BOMB, "a test")}},
+        {"plugin": "wgan", "train": {"steps": strict_yaml.parse(BOMB, "a test")}},
+        {"plugin": "wgan", "more": strict_yaml.parse(BOMB, "a test")},
+        {"plugin": "wgan", "more": RECURSIVE},
         ["plugin=wgan", "optim.critic.betas=[0.5,0.9"],
         ["plugin=wgan", "optim.critic.betas=0.5],0.9"],
         ["plugin=wgan", "optim.critic.betas=" + "[" * 5000],
@@ -332,13 +339,26 @@ BOMB = (
         {"plugin": "wgan", 3: 4},
         {"config": "\0"},
     ],
-    ids=repr,
-)  # fmt: skip
+    ids=lambda given: str(given)[:60] if isinstance(given, list) else None,
+)
 def test_hostile_options_are_refused_in_a_few_words(given: Any) -> None:
     """Catches a traceback, a hang, and an error as long as its cause."""
     with pytest.raises(UsageError) as caught:
         resolve_matrix(given)
     assert len(str(caught.value)) < 6000
+
+
+def test_a_hostile_file_is_refused_in_a_few_words(tmp_path: Any) -> None:
+    path = tmp_path / "config.yaml"
+    for text in (
+        f"plugin: wgan\ntrain: {BOMB}",
+        "plugin: wgan\ntrain: &a {steps: *a}",
+        "plugin: wgan\nx: &a [*a]",
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError) as caught:
+            resolve([f"config={path}"])
+        assert len(str(caught.value)) < 6000
 
 
 def test_a_matrix_has_a_largest_size() -> None:
