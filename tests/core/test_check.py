@@ -135,6 +135,8 @@ def sampler(function: str, grid: str = "zoo_core.diffusion.grids:karras", **more
         (sampler("global_noise"), "the same seeds give the same samples", "`noise` only"),
         (sampler("in_place"), "it takes any shape", "in place"),
         (sampler("too_wide"), "it reproduces a gaussian", "spread 0.5"),
+        (sampler("euler", HERE("refuses")), "the grid descends to zero", "no denoiser is good enough"),
+        (sampler("euler", HERE("refuses")), "it reproduces a gaussian", "no denoiser is good enough"),
         (sampler("untold"), "each call is told", "0 of the callback"),
         (sampler("double"), "it takes any shape", "torch.float64"),
         (sampler("euler", HERE("ascending")), "the grid descends to zero", "ending in 0"),
@@ -220,6 +222,17 @@ def test_hooks_that_import_torch_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     with registered("plugin", model()):
         refused(perform(check, subjects("plugin", "specimen", ["ring"])[0]), "imports")
     assert perform(check, subjects("plugin", "noise", ["ring"])[0]).state == "passed"
+
+
+def test_what_a_plugin_prints_is_shown_where_it_fails(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    """Catches a progress bar between the lines of the report, and a report without the plugin's own words."""
+    with registered("sampler", sampler("chatty")):
+        assert invoke(["check", "specimen", "--kind", "sampler"]) == 0
+        out, err = capsys.readouterr()
+        assert "chatter" not in out + err
+    with registered("sampler", sampler("chatty_and_wide")):
+        assert invoke(["check", "specimen", "--kind", "sampler"]) == 4
+        assert "it printed: chatter" in capsys.readouterr().out
 
 
 def test_a_model_that_refuses_some_data_is_checked_on_the_rest() -> None:

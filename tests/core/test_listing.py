@@ -43,6 +43,7 @@ HOSTILE = {
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Callable[[str, str], Path]:
     """Return a function that installs a distribution zoo-plugin-NAME with one module of hooks."""
+    manager()  # the installed plugins, listed before the path has these
     site = tmp_path / "beside"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from zoo_core.testing.results import Result
 
 KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 
@@ -27,12 +31,15 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
     """
     from zoo_core.testing import checks, perform, subjects
     from zoo_core.testing.kit import chosen
+    from zoo_core.testing.results import kept_quiet
 
     told: list[dict[str, object]] = []
     states: Counter[str] = Counter()
     seconds = 0.0
     for its, own in chosen(name, kind):
-        for subject in subjects(its, own, data):
+        with kept_quiet():  # a check prints on failure what the plugin printed
+            found = subjects(its, own, data)
+        for subject in found:
             if not json_:
                 click.echo(f"{its} {own}" + (f" on {subject.case}" if subject.case else ""))
             for one in checks(its):
@@ -41,7 +48,7 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
                 seconds += result.seconds
                 told.append({"kind": its, "name": own, **result._asdict()})
                 if not json_:
-                    _tell(result.state, result.check, result.what, result.do)
+                    _tell(result)
     if json_:
         click.echo(json.dumps(told, indent=1))
     else:
@@ -50,11 +57,13 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
     raise click.exceptions.Exit(4 if states["failed"] else 0)
 
 
-def _tell(state: str, check: str, what: str, do: str) -> None:
-    mark = {"passed": "ok", "failed": "!!", "not applicable": "--"}[state]
-    click.echo(f"  {mark}  {check}" + (f": {what}" if state == "not applicable" else ""))
-    if state == "failed":
-        for line in (*what.splitlines(), f"do: {do}"):
+def _tell(result: Result) -> None:
+    mark = {"passed": "ok", "failed": "!!", "not applicable": "--"}[result.state]
+    why = f": {result.what}" if result.state == "not applicable" else ""
+    click.echo(f"  {mark}  {result.check}{why}")
+    if result.state == "failed":
+        printed = [f"it printed: {line}" for line in result.output.splitlines()]
+        for line in (*result.what.splitlines(), f"do: {result.do}", *printed):
             click.echo(f"      {line}")
 
 

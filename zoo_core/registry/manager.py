@@ -150,8 +150,8 @@ class Manager:
                 raise PluginError(
                     f"{kind} {name!r} of {distribution} is not installed; "
                     f"{claims[0].distribution} provides one of the same name",
-                    f"next: pip install {distribution}",
-                    f"to use the other one: {claims[0].distribution}:{name}",
+                    f"expected: {distribution}, which the run was made with",
+                    f"to use the other one: {SAY.get(kind, '{}').format(f'{claims[0].distribution}:{name}')}",
                 )
             claims = own
         if len(claims) == 1:
