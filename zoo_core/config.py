@@ -204,7 +204,7 @@ class EmaConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """One optimiser and its learning-rate schedule."""
+    """One optimizer and its learning-rate schedule."""
 
     kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     """Algorithm, torch's own."""
@@ -238,7 +238,7 @@ class TrainConfig(Config):
     """How long and how a model is trained."""
 
     steps: int = Field(1000, ge=0)
-    """Steps of the harness: each runs every phase once (for a GAN: the generator's optimiser steps)."""
+    """Steps of the harness: each runs every phase once (for a GAN: the generator's optimizer steps)."""
     batch_size: int = Field(64, ge=1)
     """Examples in one update."""
     accumulate: int = Field(1, ge=1)
@@ -258,12 +258,12 @@ class TrainConfig(Config):
 
 
 class SampleConfig(Config):
-    """How samples are drawn for scores and pictures."""
+    """Sampling for scores and sample grids."""
 
     steps: int | None = Field(None, ge=1)
     """Steps of the sampler; none for the sampler's own default."""
     batch_size: int = Field(500, ge=1, le=100_000)
-    """Samples drawn at a time; figures do not depend on it."""
+    """Batch size of sampling; scores do not depend on it."""
     seed: int = Field(0, ge=0)
     """Of the samples' noise."""
 
@@ -278,11 +278,11 @@ class DataConfig(Config):
     task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = later(
         "", since="0.1.0"
     )
-    """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
+    """What is modeled: images alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
     source: Literal["edges", "lowres", "mask", "grey", "itself"] = later("edges", since="0.1.0")
-    """Pairs and two domains: the picture that each picture is made from; its edges, a picture of a quarter of
-    the pixels, one with a hole, its grey values, or the picture itself."""
+    """Pairs and two domains: the source of each image: its edges, a copy with a quarter of the pixels, one
+    with a hole, its gray values, or the image itself."""
 
 
 class SamplerConfig(Config):
@@ -309,14 +309,15 @@ class EvalConfig(Config):
     """Likelihood by the probability flow: auto where the model has one, which is a denoiser of data at
     continuous levels; always refuses a model that has none."""
     ode_probe: Literal["auto", "rademacher", "gaussian", "exact"] = "auto"
-    """How its divergence is had: Hutchinson's probes, or exact, at a pass for each dimension; auto is exact
-    for points and rademacher for pictures."""
+    """Divergence estimator: Hutchinson (Rademacher or Gaussian probes), or exact (one backward pass per
+    dimension); auto is exact
+    for points and rademacher for images."""
     ode_probes: int = Field(1, ge=1, le=1000)
     """Probes that Hutchinson's estimate averages over."""
     ode_tolerance: float = Field(1e-3, gt=0, lt=1)
     """Of a step of the probability flow's solver, relative and absolute."""
     batch_size: int = Field(500, ge=1)
-    """Pictures in one pass of the extractor; figures do not depend on it."""
+    """Batch size of the feature network; scores do not depend on it."""
     baselines: bool = True
     """Run and show the four baselines of the dataset beside the scores."""
 
@@ -329,7 +330,7 @@ class TrackConfig(Config):
     project: str = "zoo"
     """W&B project."""
     pictures: bool = True
-    """Draw sample grids, curves and strips into the run's folder."""
+    """Write sample grids and plots into the run's folder."""
     progress: bool = True
     """Show a progress bar, or plain lines where there is no terminal."""
 
@@ -362,7 +363,7 @@ class RunConfig(Config):
     run_dir: str | None = None
     """Folder of the run; none for runs/<data>/<plugin>/<config hash>-s<seed>."""
     data: DataConfig = DataConfig()
-    """What is learnt from."""
+    """Dataset."""
     train: TrainConfig = TrainConfig()
     """Training."""
     sample: SampleConfig = SampleConfig()
@@ -442,27 +443,33 @@ def canonical(config: type[Config], key: str, value: Any) -> str:
 
 def unknown_key(config: type[Config], key: str, value: Any, owner: str) -> ZooError | None:
     """Return the error for a key that the config has no option for, or None."""
-    room: type[Config] = config
+    inner_config: type[Config] = config
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if part not in room.model_fields:
+        if part not in inner_config.model_fields:
             break
-        inner = section(room, part)
+        inner = section(inner_config, part)
         if inner is None:
             last = depth == len(parts) - 1
-            is_dict = typing.get_origin(room.model_fields[part].annotation) is dict
-            return None if last or is_dict else _no_option(config, room, parts[:depth], key, value, owner)
-        room = inner
+            is_dict = typing.get_origin(inner_config.model_fields[part].annotation) is dict
+            return (
+                None
+                if last or is_dict
+                else _no_option(config, inner_config, parts[:depth], key, value, owner)
+            )
+        inner_config = inner
     else:
-        return None if isinstance(value, Mapping) else _no_option(config, room, parts, key, value, owner)
-    return _no_option(config, room, parts[:depth], key, value, owner)
+        return (
+            None if isinstance(value, Mapping) else _no_option(config, inner_config, parts, key, value, owner)
+        )
+    return _no_option(config, inner_config, parts[:depth], key, value, owner)
 
 
 def _no_option(
-    config: type[Config], room: type[Config], where: list[str], key: str, value: Any, owner: str
+    config: type[Config], inner: type[Config], where: list[str], key: str, value: Any, owner: str
 ) -> ZooError:
     here = ".".join(where)
-    allowed = [f"{here}.{name}" if here else name for name in room.model_fields]
+    allowed = [f"{here}.{name}" if here else name for name in inner.model_fields]
     keys = [name for name, _ in options(config)]
     meant = option_meant(key, keys) or filter(None, [nearest(key, keys) or nearest(key, allowed)])
     return UsageError(
@@ -507,7 +514,7 @@ def option_meant(key: str, keys: Sequence[str]) -> list[str]:
 
 
 def type_name(annotation: Any) -> str:
-    """Return how a type is told to a user: `int`, `adam | sgd`, `float or none`."""
+    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`."""
     if annotation is types.NoneType:
         return "none"
     if typing.get_origin(annotation) is Literal:

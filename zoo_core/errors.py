@@ -1,6 +1,6 @@
 """Messages to the user: what was given, what was expected, the nearest match, the next command.
 
-Every error that a user can cause or mend is a `ZooError`; the command line prints it in a few lines and
+Every error that a user can cause or fix is a `ZooError`; the command line prints it in a few lines and
 exits with its status. Anything else is a bug of ours and keeps its traceback.
 """
 

@@ -230,7 +230,7 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     flat = _without_strays(config, flat, mistakes)
     if any(isinstance(mistake, NotFoundError) for mistake in mistakes):
         flat = {key: value for key, value in flat.items() if key not in ("data.name", "sampler.name")}
-    if entry is None:  # its own options are unknown: judge only what every run has
+    if entry is None:  # its own options are unknown: check only what every run has
         flat = {k: v for k, v in flat.items() if k.split(".")[0] in RunConfig.model_fields}
     made, more = validate(config, {"plugin": plugin} | preset | flat, owner, see)
     mistakes += more

@@ -61,7 +61,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "nonsense",
     ),
     "api": ("ZOO_API = 99", "", "written for plugin API 99; this zoo has 1"),
-    "words": (returns("'wgan'"), "", "is no PluginSpec"),
+    "words": (returns("'wgan'"), "", "is not a PluginSpec"),
     "path": (returns("PluginSpec('../x', 'f', 'a:b', 'a:b', 's')"), "", "'../x'"),
     "task": (returns("PluginSpec('task', 'f', 'a:b', 'a:b', 's', tasks='class')"), "", "('class',)"),
     "target": (returns("PluginSpec('target', 'f', 'a.b', 'a:b', 's')"), "", "expected 'module:attribute'"),
@@ -307,7 +307,7 @@ def test_a_model_that_is_known_and_not_installed_says_how(capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "not installed: pip install" in told
     assert "arXiv:1807.00734" in told
-    assert "licence Apache-2.0" in told
+    assert "license Apache-2.0" in told
 
 
 def test_list_all_tells_what_is_known_and_what_failed(

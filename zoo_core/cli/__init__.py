@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zoo_core.registry.manager import Manager
 
 VERBS = {
-    "run": ("zoo_core.cli.running:run", "Train, sample, score, record and draw: zoo run plugin=wgan"),
+    "run": ("zoo_core.cli.running:run", "Train, sample, score, record and plot: zoo run plugin=wgan"),
     "bench": ("zoo_core.cli.benching:bench", "Run a suite under one budget: zoo bench digits-quick"),
     "sample": ("zoo_core.cli.running:sample", "Sample from a trained run"),
     "list": ("zoo_core.cli.listings:models", "Installed models"),
@@ -129,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def invoke(args: Sequence[str] | None = None) -> int:
-    """Run a command line and return its status; a ZooError is told in its own few lines."""
+    """Run a command line and return its exit status; a ZooError is printed without a traceback."""
     from zoo_core.errors import Mistakes, ZooError
 
     try:

@@ -19,21 +19,21 @@ KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
     epilog="Fewer steps than preset `tiny` has make it quicker. The same as tests: pytest --zoo-plugin NAME"
 )
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="Where a name is more than one thing.")
+@click.option("--kind", type=click.Choice(KINDS), help="Kind, where a name stands for more than one thing.")
 @click.option("--data", multiple=True, metavar="NAME", help="Check a model on this dataset; may be repeated.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
 def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> None:
     """Run the conformance kit on a model, sampler, dataset, extractor or metric; status 4 where it fails.
 
-    zoo check wgan                               a model, on pictures and on points
+    zoo check wgan                               a model, on images and on points
 
-    zoo check zoo-plugin-rectified-flow          all that a distribution brings
+    zoo check zoo-plugin-rectified-flow          everything that a distribution provides
     """
     from zoo_core.testing import checks, perform, subjects
     from zoo_core.testing.kit import chosen
     from zoo_core.testing.results import kept_quiet
 
-    told: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     states: Counter[str] = Counter()
     seconds = 0.0
     for its, own in chosen(name, kind):
@@ -46,11 +46,11 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
                 result = perform(one, subject)
                 states[result.state] += 1
                 seconds += result.seconds
-                told.append({"kind": its, "name": own, **result._asdict()})
+                results.append({"kind": its, "name": own, **result._asdict()})
                 if not json_:
                     _tell(result)
     if json_:
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(results, indent=1))
     else:
         counts = ", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "not applicable"))
         click.echo(f"{counts}, in {seconds:.0f} s")
@@ -74,7 +74,7 @@ def _tell(result: Result) -> None:
     type=click.Choice(("gan", "vae", "denoiser", "sampler", "dataset", "metric")),
     default="denoiser",
     show_default=True,
-    help="What it brings.",
+    help="Kind of thing that the plugin provides.",
 )
 @click.option(
     "--dir",

@@ -1,4 +1,4 @@
-"""Verbs that list what there is; they import no torch."""
+"""Commands that list what is installed; they import no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """Return aligned columns of text; the last one is as long as it likes."""
+    """Return aligned columns of text; the last one is not padded."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -136,14 +136,14 @@ def plugins(json_: bool, refresh: bool) -> None:
 
         cache.clear()
     here = manager()
-    added_verbs()  # a verb that is the core's own is refused now, so that it is told below
-    brought: dict[str, list[str]] = {}
+    added_verbs()  # a verb that is the core's own is refused now, so that it is listed below
+    provided: dict[str, list[str]] = {}
     for kind in ("plugin", "sampler", "dataset", "extractor", "metric", "command"):
         for entry in here.entries(kind):
-            brought.setdefault(entry.distribution, []).append(entry.spec.name)
+            provided.setdefault(entry.distribution, []).append(entry.spec.name)
     versions = {source.distribution: source.version for source in here.sources}
     rows: list[dict[str, Any]] = [
-        {"distribution": name, "version": version, "state": "loaded", "brings": brought.get(name, [])}
+        {"distribution": name, "version": version, "state": "loaded", "provides": provided.get(name, [])}
         for name, version in sorted(versions.items())
     ]
     rows += [
@@ -151,13 +151,13 @@ def plugins(json_: bool, refresh: bool) -> None:
             "distribution": f.distribution,
             "version": "",
             "state": f"failed: {f.reason}",
-            "brings": [f.entry_point],
+            "provides": [f.entry_point],
         }
         for f in here.failures
     ]
     if not json_:
-        rows = [row | {"brings": ", ".join(row["brings"])} for row in rows]
-    _print(rows, ["distribution", "version", "state", "brings"], json_)
+        rows = [row | {"provides": ", ".join(row["provides"])} for row in rows]
+    _print(rows, ["distribution", "version", "state", "provides"], json_)
 
 
 @click.command()
@@ -176,13 +176,13 @@ def doctor(json_: bool) -> None:
             click.echo(f"{mark}  {finding.what.ljust(width)}  {finding.value}")
             if finding.problem:
                 click.echo(f"    {' ' * width}  {finding.problem}")
-                click.echo(f"    {' ' * width}  mend: {finding.mend}")
+                click.echo(f"    {' ' * width}  fix: {finding.fix}")
     raise click.exceptions.Exit(5 if any(finding.problem for finding in findings) else 0)
 
 
 @click.group()
 def registry() -> None:
-    """The curated index of papers, figures and plugins."""
+    """Index of papers, published scores and plugins."""
 
 
 @registry.command()
@@ -190,7 +190,7 @@ def registry() -> None:
 def check(path: str | None) -> None:
     """Check a registry.yaml against its schema and against what is installed; the installed one without PATH.
 
-    It asks nothing of the network: addresses and sums are checked for their form.
+    It does not use the network: addresses and hashes are checked for their form only.
     """
     from pathlib import Path
 
@@ -201,5 +201,5 @@ def check(path: str | None) -> None:
     wrong = disagreements(index, manager())
     if wrong:
         raise Mistakes(wrong)
-    strangers = len({entry.package for entry in index.plugins} - {"genzoo"})
-    click.echo(f"{len(index.plugins)} entries are well-formed, of {strangers} distributions beside genzoo")
+    third_party = len({entry.package for entry in index.plugins} - {"genzoo"})
+    click.echo(f"{len(index.plugins)} entries are well-formed, of {third_party} third-party distributions")

@@ -1,4 +1,4 @@
-"""Verbs that make and use runs."""
+"""Commands that make and use runs."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _show_result(result: dict[str, Any], json_: bool) -> None:
 
 
 DRAWN = 64
-"""Samples that `zoo sample` draws where nobody says how many."""
+"""Default number of samples of `zoo sample`."""
 
 
 @click.command()
@@ -145,9 +145,9 @@ DRAWN = 64
     "-n",
     "count",
     type=click.IntRange(1, 1_000_000),
-    help="How many; 64 where left out, or each picture of a folder once.",
+    help="Number of samples; default 64, or one for each image of a folder.",
 )
-@click.option("--seed", type=int, help="Of the noise; the run's own where left out.")
+@click.option("--seed", type=int, help="Seed of the noise; default: the run's sample.seed.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -156,7 +156,7 @@ DRAWN = 64
 def sample(
     folder: str, words: tuple[str, ...], count: int | None, seed: int | None, out: Path | None
 ) -> None:
-    """Draw pictures from a trained run, as a grid (.png), as numbers (.npz), or as a folder of pictures.
+    """Sample from a trained run into a grid (.png), an array (.npz), or a folder of images.
 
     zoo sample runs/... -n 16                    as many
 
@@ -166,13 +166,13 @@ def sample(
 
     zoo sample runs/... cond="a three,a seven"   of captions, in turn, a column each
 
-    zoo sample runs/... cond=FOLDER --out DONE   translations of a folder's pictures, each under its name
+    zoo sample runs/... cond=FOLDER --out DONE   translations of a folder's images, under their names
     """
     given = parse_words(words)
     if set(given) - {"cond"}:
         raise UsageError(
             f"can't sample with {', '.join(f'{key}=' for key in given if key != 'cond')}",
-            "expected: cond=CLASS or cond=CAPTION, several apart by commas, or cond=FOLDER",
+            "expected: cond=CLASS or cond=CAPTION, several separated by commas, or cond=FOLDER",
             "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
         )
     from zoo_core import comma_list, load

@@ -20,7 +20,7 @@ from zoo_core.registry.listing import Listing, from_json, list_module, to_json
 LIMIT_S = 60.0
 """Time that a plugin may take to be imported and listed, seconds."""
 SAY_AFTER_S = 2.0
-"""Time after which the user is told what is waited for, seconds."""
+"""Time after which the user is told which plugin is being listed, seconds."""
 AT_ONCE = 4
 """Children at work at a time."""
 MAX_ANSWER = 4 << 20
