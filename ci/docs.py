@@ -23,6 +23,22 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by ci/docs.py from the code; do not edit. -->\n\n"
 
 
+COMPLETION = r"""
+## Shell completion
+
+Completion knows the verbs, the options of a model (`zoo run plugin=wgan model.<TAB>`), the names of plugins,
+datasets, samplers, extractors and presets, and the values of options that take one of a few. It reads the
+cached listing of plugins, and imports a plugin only for the options of the model that is named.
+
+| shell | line to add | file |
+| --- | --- | --- |
+| bash 4.4 or later | `eval "$(_ZOO_COMPLETE=bash_source zoo)"` | `~/.bashrc` |
+| zsh | `eval "$(_ZOO_COMPLETE=zsh_source zoo)"` | `~/.zshrc` |
+| fish | `_ZOO_COMPLETE=fish_source zoo \| source` | `~/.config/fish/completions/zoo.fish` |
+"""
+"""The part of the page that no help text has."""
+
+
 def ours(kind: str) -> list[Any]:
     """Return our own specs: a page must not depend on what else is installed."""
     return [entry.spec for entry in manager().entries(kind) if entry.distribution == "genzoo"]
@@ -39,7 +55,7 @@ def cli_page() -> str:
             command, info_name=name, parent=context, max_content_width=100, terminal_width=100
         )
         parts += [f"\n## zoo {name}\n", "```text", command.get_help(inner), "```"]
-    return NOTE + "\n".join(parts) + "\n"
+    return NOTE + "\n".join([*parts, COMPLETION])
 
 
 def option_table(rows: Iterable[tuple[str, FieldInfo]]) -> list[str]:

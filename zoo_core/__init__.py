@@ -1,10 +1,10 @@
 """zoo: deep generative models of every family, trained, sampled, scored and ranked side by side.
 
-Everything the command line does is a call here; nothing heavy is imported before it is called.
+The command line calls these functions; importing this package imports no heavy library.
 
     import zoo_core
     result = zoo_core.run(plugin="wgan", data="digits", seed=0)
-    pictures = zoo_core.load(result["run_dir"]).sample(16)
+    images = zoo_core.load(result["run_dir"]).sample(16)
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from zoo_core.job import resume, run
     from zoo_core.launch.here import run_matrix
     from zoo_core.registry.manager import manager
     from zoo_core.resolution import resolve, resolve_matrix
-    from zoo_core.runs import Run, load
+    from zoo_core.runs import Run
 
 __all__ = ["run", "resume", "run_matrix", "load", "resolve", "resolve_matrix", "manager", "Run"]
 
@@ -24,12 +27,28 @@ _HOMES = {
     "run": "zoo_core.job",
     "resume": "zoo_core.job",
     "run_matrix": "zoo_core.launch.here",
-    "load": "zoo_core.runs",
     "Run": "zoo_core.runs",
     "resolve": "zoo_core.resolution",
     "resolve_matrix": "zoo_core.resolution",
     "manager": "zoo_core.registry.manager",
 }
+
+
+def load(run: str | Path, *, say: Callable[[str], None] = print) -> Run:
+    """Return a trained run with the weights of its last checkpoint, to sample from or to score.
+
+    Args:
+        run: its folder, the folder of a bundle, or `hf://user/name[@revision]`, which is downloaded once.
+        say: called with messages for the user.
+
+    Raises:
+        NotFoundError: where the folder contains no run.
+        UsageError, MachineError: as `zoo pull`; and where the checkpoint is missing or corrupt.
+    """
+    from zoo_core.runs import load as load_folder
+    from zoo_core.sharing.exchange import run_folder
+
+    return load_folder(run_folder(str(run)), say=say)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The core's own samplers and datasets, registered through the hooks that a stranger uses."""
+"""The core's own samplers and datasets, registered through the hooks that third-party plugins use."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def sections(config: Config, prefix: str = "") -> Iterator[tuple[str, Config]]:
 def shortened(config: RunConfig, steps: int) -> dict[str, Any]:
     """Return the dotted options that make of a config the same run in fewer steps.
 
-    What is told in steps keeps its share of the run: an optimiser's warm-up, an average's memory (decay d
-    over N steps becomes d^(N/n) over n), its half-life in images. {} where the run is no longer than `steps`.
+    What is counted in steps keeps its fraction of the run: an optimizer's warm-up, the memory of EMA weights
+    (decay d over N steps becomes d^(N/n) over n), their half-life in images. {} where the run is no longer than `steps`.
     """
     whole = config.train.steps
     if steps >= whole:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
+from zoo_core import strict_yaml
 from zoo_core.errors import UsageError, ZooError, nearest
+from zoo_core.registry.builtin import OURS
 
 C = TypeVar("C", bound="Config")
 
@@ -44,22 +46,33 @@ class Config(BaseModel):
         }
 
 
+MAX_TEXT = 100_000
+"""Length of an option's value in brackets, characters."""
+
+
 def _read(value: Any, annotation: Any) -> Any:
     """Turn a text or a number into what the annotation asks for, where that is unambiguous."""
     allowed = set(typing.get_args(annotation)) if _is_union(annotation) else {annotation}
-    if isinstance(value, bool) and bool not in allowed and allowed & {int, float}:
+    literals = [
+        one for kind in allowed if typing.get_origin(kind) is Literal for one in typing.get_args(kind)
+    ]
+    types_allowed = allowed | {type(one) for one in literals}
+    if isinstance(value, bool) and bool not in types_allowed and types_allowed & {int, float}:
         raise ValueError("a true/false where a number is expected")
     if not isinstance(value, str):
         return value
     text = value.strip()
     if types.NoneType in allowed and text.lower() in ("none", "null", ""):
         return None
-    if str in allowed:
+    if str in allowed or text in literals:
         return value
+    for literal in literals:
+        if not isinstance(literal, str) and _means(text, literal):
+            return literal
     if text.startswith(("[", "{")) and not all(
         isinstance(kind, type) and kind in (int, float) for kind in allowed
     ):
-        return yaml.safe_load(text)
+        return _bracketed(text)
     if int in allowed and float not in allowed:
         try:
             number = float(text)
@@ -67,6 +80,100 @@ def _read(value: Any, annotation: Any) -> Any:
             return value
         return int(number) if number.is_integer() and abs(number) < 2**53 else value
     return value
+
+
+def _means(text: str, literal: Any) -> bool:
+    """Return whether a text names a literal that is not a text: 3, 3.0 and 3e0 all mean 3."""
+    if isinstance(literal, bool) or literal is None:
+        return text.lower() == str(literal).lower()
+    try:
+        return float(text) == literal
+    except ValueError:
+        return False
+
+
+def _bracketed(text: str) -> Any:
+    """Return the list or mapping that a text in brackets writes.
+
+    Raises:
+        ValueError: where it is not YAML, too long, too deep, or repeats a part by an alias.
+    """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"a value of {len(text):,} characters; expected at most {MAX_TEXT:,}")
+    try:
+        document = strict_yaml.parse(text, "the value")
+    except UsageError as error:
+        raise ValueError(error.what) from error
+    check_bounded(document)
+    return document
+
+
+MAX_DEPTH = 32
+"""Nesting of an option's value, or of a config."""
+
+
+def check_bounded(document: Any) -> None:
+    """Refuse plain data that is too deep or too large when written out.
+
+    A few YAML aliases can stand for more values than there is memory, or for a value that contains itself.
+
+    Raises:
+        ValueError: where it has more than MAX_TEXT values or MAX_DEPTH levels.
+    """
+    values, waiting = 0, [(document, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        values += 1
+        if values > MAX_TEXT or depth > MAX_DEPTH:
+            raise ValueError(f"it has more than {MAX_TEXT:,} values or {MAX_DEPTH} levels when written out")
+        if isinstance(part, Mapping):
+            waiting += [(value, depth + 1) for value in part.values()]
+        elif isinstance(part, list | tuple):
+            waiting += [(value, depth + 1) for value in part]
+
+
+def later(default: Any, *, since: str, as_before: Any = ..., **constraints: Any) -> Any:
+    """Return the field of an option that was added after runs had been recorded without it.
+
+    While such an option has the value under which a model behaves as it did before, the option is left out of
+    the config hash, so the runs recorded earlier keep their folders and their rows.
+
+    Args:
+        default: the option's default.
+        since: version of the distribution that added the option.
+        as_before: the value that means the earlier behavior; the default where left out.
+        constraints: as pydantic's Field takes them: ge, lt, pattern.
+    """
+    before = default if as_before is ... else as_before
+    extra = {"since": since, "as_before": to_jsonable_python(before)}
+    return Field(default, json_schema_extra=extra, **constraints)
+
+
+def before_later(config: type[Config], prefix: str = "") -> dict[str, Any]:
+    """Return the value that each later option had implicitly before it was added: dotted key -> plain value.
+
+    A marker holds for subclasses that declare the field again.
+    """
+    found: dict[str, Any] = {}
+    for name in config.model_fields:
+        inner = section(config, name)
+        if inner is not None:
+            found |= before_later(inner, f"{prefix}{name}.")
+        marked = _marker(config, name)
+        if marked is None:
+            continue
+        value = marked["as_before"]
+        found |= flatten({f"{prefix}{name}": value})
+    return found
+
+
+def _marker(config: type[Config], name: str) -> Mapping[str, Any] | None:
+    for base in config.__mro__:
+        fields = getattr(base, "model_fields", {}) if issubclass(base, BaseModel) else {}
+        extra = fields[name].json_schema_extra if name in fields else None
+        if isinstance(extra, Mapping) and "since" in extra:
+            return extra
+    return None
 
 
 def _is_union(annotation: Any) -> bool:
@@ -97,7 +204,7 @@ class EmaConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """One optimiser and its learning-rate schedule."""
+    """One optimizer and its learning-rate schedule."""
 
     kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     """Algorithm, torch's own."""
@@ -131,7 +238,7 @@ class TrainConfig(Config):
     """How long and how a model is trained."""
 
     steps: int = Field(1000, ge=0)
-    """Steps of the harness: each runs every phase once (for a GAN: the generator's optimiser steps)."""
+    """Steps of the harness: each runs every phase once (for a GAN: the generator's optimizer steps)."""
     batch_size: int = Field(64, ge=1)
     """Examples in one update."""
     accumulate: int = Field(1, ge=1)
@@ -151,12 +258,12 @@ class TrainConfig(Config):
 
 
 class SampleConfig(Config):
-    """How samples are drawn for scores and pictures."""
+    """Sampling for scores and sample grids."""
 
     steps: int | None = Field(None, ge=1)
     """Steps of the sampler; none for the sampler's own default."""
     batch_size: int = Field(500, ge=1, le=100_000)
-    """Samples drawn at a time; figures do not depend on it."""
+    """Batch size of sampling; scores do not depend on it."""
     seed: int = Field(0, ge=0)
     """Of the samples' noise."""
 
@@ -168,12 +275,14 @@ class DataConfig(Config):
     """Registered name."""
     root: str | None = None
     """Folder that holds or receives downloaded files; none for ZOO_HOME/data."""
-    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = ""
-    """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
+    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = later(
+        "", since="0.1.0"
+    )
+    """What is modeled: images alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
-    source: Literal["edges", "lowres", "mask", "grey", "itself"] = "edges"
-    """Pairs and two domains: the picture that each picture is made from; its edges, a picture of a quarter of
-    the pixels, one with a hole, its grey values, or the picture itself."""
+    source: Literal["edges", "lowres", "mask", "grey", "itself"] = later("edges", since="0.1.0")
+    """Pairs and two domains: the source of each image: its edges, a copy with a quarter of the pixels, one
+    with a hole, its gray values, or the image itself."""
 
 
 class SamplerConfig(Config):
@@ -200,14 +309,15 @@ class EvalConfig(Config):
     """Likelihood by the probability flow: auto where the model has one, which is a denoiser of data at
     continuous levels; always refuses a model that has none."""
     ode_probe: Literal["auto", "rademacher", "gaussian", "exact"] = "auto"
-    """How its divergence is had: Hutchinson's probes, or exact, at a pass for each dimension; auto is exact
-    for points and rademacher for pictures."""
+    """Divergence estimator: Hutchinson (Rademacher or Gaussian probes), or exact (one backward pass per
+    dimension); auto is exact
+    for points and rademacher for images."""
     ode_probes: int = Field(1, ge=1, le=1000)
     """Probes that Hutchinson's estimate averages over."""
     ode_tolerance: float = Field(1e-3, gt=0, lt=1)
     """Of a step of the probability flow's solver, relative and absolute."""
     batch_size: int = Field(500, ge=1)
-    """Pictures in one pass of the extractor; figures do not depend on it."""
+    """Batch size of the feature network; scores do not depend on it."""
     baselines: bool = True
     """Run and show the four baselines of the dataset beside the scores."""
 
@@ -220,9 +330,20 @@ class TrackConfig(Config):
     project: str = "zoo"
     """W&B project."""
     pictures: bool = True
-    """Draw sample grids, curves and strips into the run's folder."""
+    """Write sample grids and plots into the run's folder."""
     progress: bool = True
     """Show a progress bar, or plain lines where there is no terminal."""
+
+
+class ProvidersConfig(Config):
+    """The distributions that provide a run's parts, recorded when its options are resolved."""
+
+    plugin: str = later(OURS, since="0.2.0")
+    """Distribution that provides the model."""
+    data: str = later(OURS, since="0.2.0")
+    """Distribution that provides the dataset."""
+    sampler: str = later(OURS, since="0.2.0")
+    """Distribution that provides the sampler."""
 
 
 class RunConfig(Config):
@@ -242,7 +363,7 @@ class RunConfig(Config):
     run_dir: str | None = None
     """Folder of the run; none for runs/<data>/<plugin>/<config hash>-s<seed>."""
     data: DataConfig = DataConfig()
-    """What is learnt from."""
+    """Dataset."""
     train: TrainConfig = TrainConfig()
     """Training."""
     sample: SampleConfig = SampleConfig()
@@ -253,6 +374,8 @@ class RunConfig(Config):
     """Scoring."""
     track: TrackConfig = TrackConfig()
     """Listeners."""
+    providers: ProvidersConfig = ProvidersConfig()
+    """Distributions of the parts; filled in by zoo. To choose one: plugin=DISTRIBUTION:NAME."""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -268,14 +391,20 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested mapping for dotted keys; later keys win."""
+    """Return the nested mapping for dotted keys; later keys win.
+
+    Raises:
+        UsageError: where a key stands for a value and for a section.
+    """
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, last = key.split(".")
-        room = nested
+        inner = nested
         for section in sections:
-            room = room.setdefault(section, {})
-        room[last] = value
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"{key!r} and {section!r} were both given", "expected: one of them")
+        inner[last] = value
     return nested
 
 
@@ -314,37 +443,78 @@ def canonical(config: type[Config], key: str, value: Any) -> str:
 
 def unknown_key(config: type[Config], key: str, value: Any, owner: str) -> ZooError | None:
     """Return the error for a key that the config has no option for, or None."""
-    room: type[Config] = config
+    inner_config: type[Config] = config
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if part not in room.model_fields:
+        if part not in inner_config.model_fields:
             break
-        inner = section(room, part)
+        inner = section(inner_config, part)
         if inner is None:
             last = depth == len(parts) - 1
-            is_dict = typing.get_origin(room.model_fields[part].annotation) is dict
-            return None if last or is_dict else _no_option(config, room, parts[:depth], key, value, owner)
-        room = inner
+            is_dict = typing.get_origin(inner_config.model_fields[part].annotation) is dict
+            return (
+                None
+                if last or is_dict
+                else _no_option(config, inner_config, parts[:depth], key, value, owner)
+            )
+        inner_config = inner
     else:
-        return None if isinstance(value, Mapping) else _no_option(config, room, parts, key, value, owner)
-    return _no_option(config, room, parts[:depth], key, value, owner)
+        return (
+            None if isinstance(value, Mapping) else _no_option(config, inner_config, parts, key, value, owner)
+        )
+    return _no_option(config, inner_config, parts[:depth], key, value, owner)
 
 
 def _no_option(
-    config: type[Config], room: type[Config], where: list[str], key: str, value: Any, owner: str
+    config: type[Config], inner: type[Config], where: list[str], key: str, value: Any, owner: str
 ) -> ZooError:
     here = ".".join(where)
-    allowed = [f"{here}.{name}" if here else name for name in room.model_fields]
-    match = nearest(key, [name for name, _ in options(config)]) or nearest(key, allowed)
+    allowed = [f"{here}.{name}" if here else name for name in inner.model_fields]
+    keys = [name for name, _ in options(config)]
+    meant = option_meant(key, keys) or filter(None, [nearest(key, keys) or nearest(key, allowed)])
     return UsageError(
         f"unknown option {key!r} for {owner}",
-        f"did you mean: {match}={value}" if match else "",
+        *(f"did you mean: {match}={'STEPS' if key in EPOCHS else value}" for match in meant),
+        "training is counted in steps: steps = epochs * images / train.batch_size" if key in EPOCHS else "",
         f"allowed here: {', '.join(allowed)}",
     )
 
 
+EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "train.epochs")
+MEANT = {
+    **dict.fromkeys((*EPOCHS, "iterations", "iters", "max_steps", "num_steps", "n_steps"), "train.steps"),
+    **dict.fromkeys(("learning_rate", "learningrate"), "lr"),
+    **dict.fromkeys(("batch", "bs", "batchsize"), "train.batch_size"),
+    **dict.fromkeys(("model", "name", "arch"), "plugin"),
+    **dict.fromkeys(("dataset", "datasets"), "data.name"),
+    **dict.fromkeys(("gpu", "cuda", "gpus"), "device"),
+    **dict.fromkeys(("out", "output", "output_dir", "outdir", "logdir"), "run_dir"),
+    **dict.fromkeys(("optimizer", "optimiser"), "kind"),
+    **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
+}
+"""What other tools call an option -> its key here, or the last part of it."""
+
+
+def option_meant(key: str, keys: Sequence[str]) -> list[str]:
+    """Return the options that a key of another tool, or the last part of a key, means; most likely first.
+
+    Args:
+        key: as typed: "batch_size", "lr", "epochs".
+        keys: dotted keys of all options.
+    """
+    plain = key.replace("-", "_").lower()
+    wanted = MEANT.get(plain, plain)
+    if wanted in keys:
+        return [wanted.removesuffix(".name")]
+    found = [name for name in keys if name.endswith(f".{wanted}")]
+    sections = ("train", "optim", "model", "data", "sampler", "sample")
+    rank = {name: place for place, name in enumerate(sections)}
+    found.sort(key=lambda name: rank.get(name.partition(".")[0], len(rank)))
+    return found[:1] if found and found[0].startswith("train.") else found[:4]
+
+
 def type_name(annotation: Any) -> str:
-    """Return how a type is told to a user: `int`, `adam | sgd`, `float or none`."""
+    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`."""
     if annotation is types.NoneType:
         return "none"
     if typing.get_origin(annotation) is Literal:
@@ -363,10 +533,16 @@ def validate(
         (the config, []) or (None, every mistake there is).
     """
     mistakes = [e for key, value in flat.items() if (e := unknown_key(config, key, value, owner))]
-    known = {key: value for key, value in flat.items() if not unknown_key(config, key, value, owner)}
+    known = {
+        key: value
+        for key, value in flat.items()
+        if not unknown_key(config, key, value, owner) and not _is_empty_section(config, key, value)
+    }
     defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
     try:
         made = config.model_validate(nest(defaults | known))
+    except UsageError as error:
+        return None, [*mistakes, error]
     except ValidationError as error:
         fields = dict(options(config))
         for problem in error.errors():
@@ -375,9 +551,25 @@ def validate(
     return (None, mistakes) if mistakes else (made, [])
 
 
+def _is_empty_section(config: type[Config], key: str, value: Any) -> bool:
+    """Return whether a value says nothing: `train: {}` in a file, which must not reset the section."""
+    if not isinstance(value, Mapping) or value:
+        return False
+    inner: type[Config] | None = config
+    for part in key.split("."):
+        inner = section(inner, part) if inner is not None and part in inner.model_fields else None
+    return inner is not None
+
+
 def _plain(info: FieldInfo) -> Any:
     default = info.get_default(call_default_factory=True)
     return default.model_dump() if isinstance(default, Config) else default
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: at most 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text):,} characters)"
 
 
 def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str) -> ZooError:
@@ -392,4 +584,6 @@ def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str
         expected = f"expected: {type_name(info.annotation)} (default {info.default})"
         expected += f", {info.description}" if info.description else ""
     value = given.get(key, problem["input"])
-    return UsageError(f"bad value for {key!r}: {value!r}", reason[:1].lower() + reason[1:], expected, see)
+    return UsageError(
+        f"bad value for {key!r}: {shown(value)}", reason[:1].lower() + reason[1:], expected, see
+    )

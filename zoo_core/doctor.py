@@ -1,4 +1,4 @@
-"""What is installed, what is wrong with it, and which command mends it."""
+"""Installed versions, problems, and the commands that fix them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo_core.libraries import MEND_TORCH, installed, is_clash
+from zoo_core.libraries import FIX_TORCH, installed, is_clash
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's report; `mend` is empty where all is well."""
+    """One line of the doctor's report; `fix` is empty where there is no problem."""
 
     what: str
     value: str
     problem: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 MODULES = {
@@ -43,7 +43,7 @@ def _imports(name: str) -> Finding:
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         if is_clash(error):
-            return Finding(name, found, f"does not fit torch {installed('torch')} ({reason})", MEND_TORCH)
+            return Finding(name, found, f"does not fit torch {installed('torch')} ({reason})", FIX_TORCH)
         return Finding(name, found, reason, f"pip install --force-reinstall {name}")
     return Finding(name, found)
 

@@ -1,6 +1,6 @@
 """Messages to the user: what was given, what was expected, the nearest match, the next command.
 
-Every error that a user can cause or mend is a `ZooError`; the command line prints it in a few lines and
+Every error that a user can cause or fix is a `ZooError`; the command line prints it in a few lines and
 exits with its status. Anything else is a bug of ours and keeps its traceback.
 """
 
@@ -74,11 +74,13 @@ class Interrupted(ZooError):
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """Return the option closest in spelling to `name`, or None where none is close."""
+    """Return the option closest in spelling to `name`, letter case aside, or None where none is close."""
     import difflib  # half a millisecond that only an error needs
 
-    found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.55)
-    return found[0] if found else None
+    by_fold = {option.lower().replace("_", "-"): option for option in reversed(list(options))}
+    folded = name[:200].lower().replace("_", "-")
+    found = difflib.get_close_matches(folded, list(by_fold), n=1, cutoff=0.55)
+    return by_fold[found[0]] if found else None
 
 
 def not_found(kind: str, name: str, options: Iterable[str], *notes: str, say: str = "{}") -> NotFoundError:

@@ -21,13 +21,14 @@ from types import FrameType
 from typing import Any
 
 from zoo_core import strict_yaml, terminal
-from zoo_core.config import RunConfig, flatten
+from zoo_core.config import RunConfig
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.faults import machine_error
 from zoo_core.registry.manager import manager
 from zoo_core.rehearsal import rehearse
+from zoo_core.repeat import changed_options, changed_since
 from zoo_core.resolution import config_hash, plain, resolve
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.tracking import pictures, trackers
@@ -173,7 +174,11 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config) if place.first else None)
     if done is not None:
-        say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
+        say(f"already done: {folder}; its result is shown (--rerun trains it again)")
+        choose_device(config.device)
+        entry = here.find("plugin", config.plugin, config.providers.plugin)
+        for line in changed_since(folder, entry, config.device):
+            warn(line)
         return done
     choose_device(config.device)  # one that is not there is refused before the data are read
     events = Events(here, warn) if place.first else Unheard(here, warn)
@@ -253,10 +258,7 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
         return None
     saved = saved_config(folder)
     if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
-        before, now = flatten(plain(saved)), flatten(plain(config))
-        changed = [
-            f"{k}: {before.get(k)!r} there, {now.get(k)!r} asked for" for k in now if before.get(k) != now[k]
-        ]
+        changed = changed_options(saved, config)
         raise UsageError(
             f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
         )

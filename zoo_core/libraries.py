@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from zoo_core.errors import MachineError
 
-MEND_TORCH = "pip install --upgrade torch torchvision"
+FIX_TORCH = "pip install --upgrade torch torchvision"
 
 
 def installed(name: str) -> str:
@@ -27,11 +27,11 @@ def explain_import(error: BaseException) -> None:
     """Raise the plain sentence for an import error whose cause is that clash; else return.
 
     Raises:
-        MachineError: with the command that mends it.
+        MachineError: with the command that fixes it.
     """
     if is_clash(error):
         both = f"torch {installed('torch')} and torchvision {installed('torchvision')}"
         raise MachineError(
             f"{both} do not fit together ({error})",
-            f"next: {MEND_TORCH}",
+            f"next: {FIX_TORCH}",
         ) from error

@@ -5,36 +5,34 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import create_model
 
-from zoo_core import strict_yaml
-from zoo_core.config import Config, RunConfig, canonical, flatten, nest, validate
-from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError, nearest
-from zoo_core.registry.manager import load_entry, manager
+from zoo_core import comma_list, strict_yaml
+from zoo_core.config import (
+    Config,
+    RunConfig,
+    before_later,
+    canonical,
+    check_bounded,
+    flatten,
+    nest,
+    shown,
+    validate,
+)
+from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, ZooError, nearest
+from zoo_core.registry.manager import Entry, load_entry, manager
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
                "train.picture_every", "data.root", "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 
-LATER = {
-    "data.task": "",
-    "data.source": "edges",
-    "data.pairs": "",
-    "data.made_from": "A",
-    "model.time": "sinusoidal",
-    "model.fourier_scale": 16.0,
-    "model.resample": "conv",
-    "model.skip_scale": 1.0,
-    "model.pyramid": False,
-    "model.attend_up": "each",
-    "model.dequantise": False,
-    "sampler.start": "normal",
-}
-"""Options that came after the first results, with their defaults: left out there, so that no hash moves."""
+MAX_RUNS = 10_000
+"""Runs of one matrix."""
 
 
 def parse_words(words: Iterable[str]) -> dict[str, str]:
@@ -48,7 +46,7 @@ def parse_words(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            mistakes.append(UsageError(f"can't read {word!r}", "expected: key=value, e.g. train.steps=2000"))
+            mistakes.append(_not_an_override(word))
         elif key in given:
             mistakes.append(UsageError(f"{key!r} is given twice: {given[key]!r} and {text!r}"))
         else:
@@ -58,19 +56,27 @@ def parse_words(words: Iterable[str]) -> dict[str, str]:
     return given
 
 
-def split_list(text: Any) -> list[Any]:
-    """Return the values of a comma list; brackets and quotes keep their commas."""
-    if not isinstance(text, str) or "," not in text or text[:1] in "[{":
-        return [text]
-    if text[:1] in "'\"" and text[-1:] == text[:1]:
-        return [text[1:-1]]
-    values, depth, start = [], 0, 0
-    for place, letter in enumerate(text):
-        depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and depth == 0:
-            values.append(text[start:place])
-            start = place + 1
-    return [*values, text[start:]]
+def _not_an_override(word: str) -> UsageError:
+    """Return the error for a word without `=`: `zoo run wgan` means plugin=wgan, and a folder is data."""
+    meant = ""
+    for kind, key in (("plugin", "plugin"), ("dataset", "data"), ("sampler", "sampler")):
+        if not meant and word.lower() in {entry.spec.name for entry in manager().entries(kind)}:
+            meant = f"{key}={word.lower()}"
+    if not meant and "/" in word and _is_dir(word):
+        run = (Path(word) / "config.yaml").is_file()
+        meant = f"resume={word}" if run else f"data=folder data.path={word}"
+    return UsageError(
+        f"can't read {shown(word)}",
+        f"did you mean: {meant}" if meant else "",
+        "expected: key=value, e.g. plugin=vae train.steps=2000",
+    )
+
+
+def _is_dir(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def resolve(given: Mapping[str, Any] | Sequence[str]) -> RunConfig:
@@ -98,10 +104,12 @@ def resolve_matrix(given: Mapping[str, Any] | Sequence[str]) -> list[RunConfig]:
     Raises:
         Mistakes: everything that is wrong, together, each mistake once.
     """
-    flat: dict[str, Any] = flatten(given) if isinstance(given, Mapping) else dict(parse_words(given))
+    flat: dict[str, Any] = (
+        _flattened(given, "the options") if isinstance(given, Mapping) else parse_words(given)
+    )
     if "config" in flat:
-        flat = _from_file(Path(str(flat.pop("config")))) | flat
-    lists = [[(key, value) for value in split_list(text)] for key, text in flat.items()]
+        flat = _laid_over(_from_file(Path(str(flat.pop("config")))), flat)
+    lists = _lists(flat)
     runs: list[RunConfig] = []
     mistakes: dict[str, ZooError] = {}
     for combination in itertools.product(*lists):
@@ -114,15 +122,80 @@ def resolve_matrix(given: Mapping[str, Any] | Sequence[str]) -> list[RunConfig]:
     return runs
 
 
+def _flattened(nested: Mapping[str, Any], name: str) -> dict[str, Any]:
+    try:
+        check_bounded(nested)
+    except ValueError as error:
+        raise UsageError(f"can't use {name}: {error}") from error
+    return flatten(nested)
+
+
+def _lists(flat: Mapping[str, Any]) -> list[list[tuple[str, Any]]]:
+    """Return (key, value) for each value of each option.
+
+    Raises:
+        Mistakes: for values that can't be read.
+        UsageError: where the matrix is too large to be run.
+    """
+    lists: list[list[tuple[str, Any]]] = []
+    mistakes: list[ZooError] = []
+    for key, value in flat.items():
+        try:
+            _check_text(key, value)
+            values = comma_list.split(value) if isinstance(value, str) else [value]
+            lists.append([(key, one) for one in values])
+        except UsageError as error:
+            mistakes.append(UsageError(f"{key}: {error.what}", *error.notes))
+    if mistakes:
+        raise Mistakes(mistakes)
+    count = math.prod(len(values) for values in lists)
+    if count > MAX_RUNS:
+        raise UsageError(
+            f"{count:,} runs are asked for", f"expected: at most {MAX_RUNS:,} in one command; shorten a list"
+        )
+    return lists
+
+
+def _check_text(key: str, value: Any) -> None:
+    """Refuse texts that no file can hold.
+
+    Raises:
+        UsageError: for a NUL character, or bytes that are not UTF-8.
+    """
+    for text in (key, value):
+        if isinstance(text, str):
+            if "\0" in text:
+                raise UsageError("a value contains a NUL character", "expected: text without it")
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise UsageError("a value is not valid UTF-8", "expected: UTF-8 text") from error
+
+
+def _laid_over(saved: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved config with options laid over it.
+
+    Where another model, dataset or sampler is named, the distribution recorded for the saved one is dropped.
+    """
+    for part in ("plugin", "data", "sampler"):
+        if part in given or f"{part}.name" in given:
+            saved.pop(f"providers.{part}", None)
+    return saved | dict(given)
+
+
 def _from_file(path: Path) -> dict[str, Any]:
-    path = path / "config.yaml" if path.is_dir() else path
-    if not path.exists():
+    try:
+        path = path / "config.yaml" if path.is_dir() else path
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"config={shown(str(path))} can't be a file: {error}"[:400]) from error
+    if not exists:
         raise UsageError(f"no file {str(path)!r}", "expected: a config.yaml saved by a run, or its folder")
     saved = strict_yaml.read(path)
     if not isinstance(saved, Mapping):
-        raise UsageError(f"{path} holds no config", "expected: a mapping such as a run's config.yaml")
-    # What was resolved for that run is repeated; where it was kept, and on what, is not.
-    flat = flatten(saved)
+        raise UsageError(f"{path} contains no config", "expected: a mapping such as a run's config.yaml")
+    # What was resolved for that run is repeated; the folder and the preset it came from are not.
+    flat = _flattened(saved, str(path))
     return {key: value for key, value in flat.items() if key not in ("run_dir", "preset")}
 
 
@@ -134,7 +207,8 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
         names = ", ".join(entry.spec.name for entry in here.entries("plugin"))
         raise Mistakes([UsageError("no plugin is named", f"expected: plugin=NAME, one of {names}")])
     try:
-        entry = here.find("plugin", plugin)
+        entry = here.find("plugin", plugin, str(flat.get("providers.plugin", "")))
+        plugin = entry.spec.name
         config: type[RunConfig] = load_entry("plugin", entry, "config")
     except NotFoundError as error:
         mistakes.append(error)
@@ -148,11 +222,15 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     if problem is not None:
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
-    config = _chosen(config, "sampler", "sampler", preset | flat, mistakes)
+    own = preset | flat
+    config = _chosen(config, "sampler", "sampler", own, mistakes)
+    flat |= {key: value for key, value in own.items() if key in ("sampler.name", "providers.sampler")}
+    if entry is not None:
+        flat["providers.plugin"] = entry.distribution
     flat = _without_strays(config, flat, mistakes)
     if any(isinstance(mistake, NotFoundError) for mistake in mistakes):
         flat = {key: value for key, value in flat.items() if key not in ("data.name", "sampler.name")}
-    if entry is None:  # its own options are unknown: judge only what every run has
+    if entry is None:  # its own options are unknown: check only what every run has
         flat = {k: v for k, v in flat.items() if k.split(".")[0] in RunConfig.model_fields}
     made, more = validate(config, {"plugin": plugin} | preset | flat, owner, see)
     mistakes += more
@@ -162,21 +240,25 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
 
 
 def _chosen(
-    config: type[RunConfig], kind: str, section: str, flat: Mapping[str, Any], mistakes: list[ZooError]
+    config: type[RunConfig], kind: str, section: str, flat: dict[str, Any], mistakes: list[ZooError]
 ) -> type[RunConfig]:
     """Return the config with a section's class replaced by the one of the named dataset or sampler.
 
-    An unknown name is added to the mistakes and leaves the config as it is.
+    The name in `flat` loses its distribution, which is recorded beside it. An unknown name is added to the
+    mistakes and leaves the config as it is.
     """
     default = config.model_fields[section].get_default()
     name = str(flat.get(f"{section}.name") or default.name)
     if not name:  # a sampler left to the model
         return config
     try:
-        found = manager().find(kind, name)
+        found = manager().find(kind, name, str(flat.get(f"providers.{section}", "")))
     except NotFoundError as error:
-        mistakes.append(error)
+        mistakes.append(_with_folder(error, kind, name))
         return config
+    flat[f"providers.{section}"] = found.distribution
+    if name.removeprefix(f"{found.distribution}:") != name:
+        name = flat[f"{section}.name"] = name.removeprefix(f"{found.distribution}:")
     options: type[Config] = load_entry(kind, found, "config")
     # A model's own choice may have more options than what was asked for instead, or fewer: then it keeps
     # what the model says, and no defaults.
@@ -194,6 +276,13 @@ def _chosen(
     )
 
 
+def _with_folder(error: NotFoundError, kind: str, name: str) -> NotFoundError:
+    """Return the error, with the command for a folder of images that was given as the dataset's name."""
+    if kind == "dataset" and _is_dir(name):
+        return NotFoundError(error.what, f"did you mean: data=folder data.path={name}")
+    return error
+
+
 def _without_strays(
     config: type[RunConfig], flat: Mapping[str, Any], mistakes: list[ZooError]
 ) -> dict[str, Any]:
@@ -205,7 +294,7 @@ def _without_strays(
         if part == key or part in known or str(flat.get("sampler.name") or ""):
             continue
         entries = manager().entries("sampler")
-        having = [e.spec.name for e in entries if part in load_entry("sampler", e, "config").model_fields]
+        having = [e.spec.name for e in entries if part in _fields("sampler", e)]
         if having:
             strays[key] = having
     for key, having in strays.items():
@@ -217,6 +306,15 @@ def _without_strays(
             )
         )
     return {key: value for key, value in flat.items() if key not in strays}
+
+
+def _fields(kind: str, entry: Entry) -> Mapping[str, Any]:
+    """Return the options of an entry's config; none where it can't be imported."""
+    try:
+        fields: Mapping[str, Any] = load_entry(kind, entry, "config").model_fields
+    except PluginError:
+        return {}
+    return fields
 
 
 def _preset(config: type[RunConfig], name: str, data: str) -> tuple[Mapping[str, Any], ZooError | None]:
@@ -241,20 +339,25 @@ def plain(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(options: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what of a config as plain data decides the trained model and its samples: dotted name -> value.
 
-    The seed is not among them; nor is an option that came later and is at its default.
+    Args:
+        options: the config as plain data.
+        before: values of later options that mean the earlier behavior, as `config.before_later` gives them;
+            options that have them are left out.
     """
+    before = before or {}
     return {
         key: value
         for key, value in flatten(options).items()
         if not any(key == name or key.startswith(f"{name}.") for name in NOT_IN_HASH)
-        and not (key in LATER and value == LATER[key])
+        and not (key in before and value == before[key])
     }
 
 
 def config_hash(config: RunConfig) -> str:
     """Return 12 hexadecimal digits of what decides the trained model and its samples, the seed left out."""
-    text = json.dumps(nest(deciding(plain(config))), sort_keys=True, separators=(",", ":"))
+    decides = deciding(plain(config), before_later(type(config)))
+    text = json.dumps(nest(decides), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -21,6 +21,7 @@ from zoo_core.interfaces import HasDenoiser, HasLikelihood
 from zoo_core.memory import peak_bytes, reset_peak
 from zoo_core.provenance import provenance
 from zoo_core.registry.manager import Manager, load_entry, manager
+from zoo_core.repeat import code_of
 from zoo_core.resolution import config_hash, resolve
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -85,6 +86,7 @@ class Run:
         return provenance(str(self.device), self.entry.distribution) | {
             "data": {"name": self.data.info.name, "sha256": self.data.sha256},
             "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
+            "plugin_code": code_of(self.entry),
         }
 
     def request(
@@ -165,7 +167,14 @@ class Run:
             )
         return found
 
-    def sample(self, n: int, *, seed: int | None = None, cond: Cond | str | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int | None = None,
+        cond: Cond | str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
         """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
 
         Args:
@@ -173,12 +182,18 @@ class Run:
             seed: of their noise; None for the config's.
             cond: conditions, one row a sample; or words, as `read_conditions` takes them ("a three", "3");
                 None for those of training.
+            progress: called after each batch with the number of samples drawn so far.
         """
         if n < 1:
             raise UsageError(f"can't draw {n} samples", "expected: at least 1")
         if isinstance(cond, str):
             cond = read_conditions(cond, self.data, n)
-        rows = torch.cat([drawn.rows for drawn in self.draw(n, seed=seed, cond=cond)])
+        parts: list[Tensor] = []
+        for drawn in self.draw(n, seed=seed, cond=cond):
+            parts.append(drawn.rows)
+            if progress is not None:
+                progress(sum(map(len, parts)))
+        rows = torch.cat(parts)
         levels = self.data.info.levels
         return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
 
@@ -244,7 +259,7 @@ def default_dir(config: RunConfig) -> Path:
 
 def load_data(config: RunConfig) -> Dataset:
     """Return the dataset that a config names."""
-    entry = manager().find("dataset", config.data.name)
+    entry = manager().find("dataset", config.data.name, config.providers.data)
     make = load_entry("dataset", entry)
     try:
         dataset: Dataset = make(config.data)
@@ -264,12 +279,12 @@ def build(
 ) -> Run:
     """Return the run with its model freshly initialised from the seed."""
     device = choose_device(config.device)
-    entry = here.find("plugin", config.plugin)
+    entry = here.find("plugin", config.plugin, config.providers.plugin)
     make = load_entry("plugin", entry)
     dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here), config.data.source)
     sampler = None
     if config.sampler.name:
-        sampler_entry = here.find("sampler", config.sampler.name)
+        sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
         sampler = bind(sampler_entry.spec, config.sampler)
     reset_peak(device)
     seed_all(derive(config.seed, "init"))

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig, later
 from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import AnnealedLangevinConfig, GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
@@ -49,7 +49,7 @@ class NCSNModel(DiffusionModel):
     """Levels of the ladder; samplers visit all of them up to 60, more with sample.steps."""
     sigma_min: float = Field(0.03, gt=0)
     """Standard deviation of the noise at the lowest level."""
-    dequantise: bool = False
+    dequantise: bool = later(False, since="0.1.0")
     """Spread pictures over their levels' bins in training, as without rungs they always are."""
     sigma_max: float = Field(6.0, gt=0)
     """At the highest: about the distance between two examples, or walks do not get from mode to mode."""

@@ -16,7 +16,8 @@ from zoo_core.config import Config, DataConfig, OptimizerConfig, Preset, RunConf
 from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantise
 from zoo_core.data.pairs import Pairs
 from zoo_core.data.splits import resident
-from zoo_core.diffusion.samplers import euler
+from zoo_core.diffusion.samplers import euler, heun
+from zoo_core.errors import UsageError
 from zoo_core.likelihood import dequantised
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -350,6 +351,19 @@ def untold(denoise: Any, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: A
 
 def double(denoise: Any, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Any = None) -> Tensor:
     return euler(denoise, x, sigmas, noise=noise, callback=callback).double()
+
+
+def chatty(denoise: Any, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Any = None) -> Tensor:
+    print("chatter")
+    return heun(denoise, x, sigmas, noise=noise, callback=callback)
+
+
+def chatty_and_wide(denoise: Any, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Any = None) -> Tensor:
+    return 1.3 * chatty(denoise, x, sigmas, noise=noise, callback=callback)
+
+
+def refuses(denoise: Any, steps: int) -> Tensor:
+    raise UsageError("no denoiser is good enough")
 
 
 def ascending(denoise: Any, steps: int) -> Tensor:

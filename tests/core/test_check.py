@@ -14,7 +14,8 @@ import pytest
 from tests.core import specimens
 from zoo_core.cli import invoke
 from zoo_core.errors import NotFoundError, UsageError
-from zoo_core.registry.manager import Entry, Manager, Source, manager, standing_in
+from zoo_core.registry.listing import list_module
+from zoo_core.registry.manager import Entry, Source, manager
 from zoo_core.registry.spec import DatasetSpec, ExtractorSpec, MetricSpec, PluginSpec, SamplerSpec
 from zoo_core.testing import checks, examine, perform, subjects
 from zoo_core.testing.results import title
@@ -134,6 +135,8 @@ def sampler(function: str, grid: str = "zoo_core.diffusion.grids:karras", **more
         (sampler("global_noise"), "the same seeds give the same samples", "`noise` only"),
         (sampler("in_place"), "it takes any shape", "in place"),
         (sampler("too_wide"), "it reproduces a gaussian", "spread 0.5"),
+        (sampler("euler", HERE("refuses")), "the grid descends to zero", "no denoiser is good enough"),
+        (sampler("euler", HERE("refuses")), "it reproduces a gaussian", "no denoiser is good enough"),
         (sampler("untold"), "each call is told", "0 of the callback"),
         (sampler("double"), "it takes any shape", "torch.float64"),
         (sampler("euler", HERE("ascending")), "the grid descends to zero", "ending in 0"),
@@ -212,15 +215,24 @@ def test_hooks_that_import_torch_are_told(tmp_path: Path, monkeypatch: pytest.Mo
         f"def zoo_plugins(): return [{model()!r}]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    import heavy_hooks  # type: ignore[import-not-found]
-
     here = manager()
-    there = Manager([])
-    there.sources = [*here.sources, Source("heavy", "specimens", "1", heavy_hooks)]
+    heavy = Source("heavy", "specimens", "1", list_module("heavy_hooks"))
+    monkeypatch.setattr(here, "sources", [*here.sources, heavy])
     check = next(one for one in checks("plugin") if title(one) == "is declared without torch")
-    with standing_in(there):
+    with registered("plugin", model()):
         refused(perform(check, subjects("plugin", "specimen", ["ring"])[0]), "imports")
-        assert perform(check, subjects("plugin", "noise", ["ring"])[0]).state == "passed"
+    assert perform(check, subjects("plugin", "noise", ["ring"])[0]).state == "passed"
+
+
+def test_what_a_plugin_prints_is_shown_where_it_fails(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    """Catches a progress bar between the lines of the report, and a report without the plugin's own words."""
+    with registered("sampler", sampler("chatty")):
+        assert invoke(["check", "specimen", "--kind", "sampler"]) == 0
+        out, err = capsys.readouterr()
+        assert "chatter" not in out + err
+    with registered("sampler", sampler("chatty_and_wide")):
+        assert invoke(["check", "specimen", "--kind", "sampler"]) == 4
+        assert "it printed: chatter" in capsys.readouterr().out
 
 
 def test_a_model_that_refuses_some_data_is_checked_on_the_rest() -> None:

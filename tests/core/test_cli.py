@@ -20,7 +20,7 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
     assert told.count("error:") == 2
     assert "did you mean: model.latent_dim=3" in told
     assert "Traceback" not in told
-    assert not home.exists()
+    assert not (home / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,23 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["rnu"], 2, "did you mean: zoo run"),
         (["run"], 2, "plugin=NAME"),
         (["run", "wgan"], 2, "key=value"),
+        (["run", "wgan"], 2, "did you mean: plugin=wgan"),
+        (["run", "WGAN"], 2, "did you mean: plugin=wgan"),
+        (["run", "ddim"], 2, "did you mean: sampler=ddim"),
+        (["run", "--plugin", "wgan", "--seed=3"], 2, "did you mean: zoo run plugin=wgan seed=3"),
+        (["run", "--dry-run", "--plugin=wgan"], 2, "did you mean: zoo run --dry-run plugin=wgan"),
+        (["run", "--model", "wgan", "--batch-size", "8"], 2, "zoo run plugin=wgan train.batch_size=8"),
+        (["run", "plugin=WGAN"], 2, "did you mean: plugin=wgan"),
+        (["run", "plugin=wgan_gp"], 2, "did you mean: plugin=wgan-gp"),
+        (["run", "plugin=wgan", "batch_size=32"], 2, "did you mean: train.batch_size=32"),
+        (["run", "plugin=vae", "lr=0.1"], 2, "did you mean: optim.net.lr=0.1"),
+        (["run", "plugin=wgan", "lr=0.1"], 2, "did you mean: optim.critic.lr=0.1"),
+        (["run", "plugin=wgan", "epochs=5"], 2, "steps = epochs * images / train.batch_size"),
+        (["run", "plugin=wgan", "data=."], 2, "did you mean: data=folder data.path=."),
+        (["run", "--rerun", "resume=x"], 2, "one of them"),
+        (["sample", "nowhere", "--out", "a.gif"], 2, ".png or .npz"),
+        (["sample", "nowhere", "--out", "/proc/nowhere/a.png"], 5, "another place"),
+        (["new", "thing", "--dir", "/proc/nowhere"], 5, "/proc/nowhere"),
         (["run", "plugin=wgan", "seed=1", "seed=2"], 2, "twice"),
         (["run", "resume=nowhere"], 2, "no run in"),
         (["run", "resume=x", "seed=1"], 2, "stands alone"),
@@ -48,7 +65,10 @@ def test_each_mistake_has_its_status_and_its_next_step(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("verb", ["list", "plugins", "samplers", "datasets", "doctor"])
+LISTINGS = ["list", "plugins", "samplers", "datasets", "metrics", "extractors", "doctor"]
+
+
+@pytest.mark.parametrize("verb", LISTINGS)
 def test_every_listing_speaks_json(verb: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke([verb, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
@@ -67,7 +87,7 @@ def test_a_dry_run_prints_a_config_that_repeats(home: Path, capsys: pytest.Captu
     Path("saved.yaml").write_text(text)
     assert invoke(["run", "config=saved.yaml", "--dry-run"]) == 0
     assert capsys.readouterr().out == text
-    assert not home.exists()
+    assert not (home / "runs").exists()
 
 
 def test_a_run_is_repeated_by_its_config_and_read_when_done(
@@ -96,6 +116,73 @@ def test_another_config_in_the_same_folder_is_refused_by_its_differences(
     assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here"]) == 0
     assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here", "model.clip=0.5"]) == 2
     assert "model.clip: 0.01 there, 0.5 asked for" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_made_again_on_demand_and_told_what_has_changed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a result of other code, or of another device, that is shown as if it were this command's."""
+    words = ["run", "plugin=noise", "data=ring", *FAST[1:], "run_dir=here"]
+    assert invoke(words) == 0
+    capsys.readouterr()
+    assert invoke([*words, "track.project=mine", "train.log_every=7"]) == 0  # neither changes the result
+    told = capsys.readouterr().err
+    assert "already done" in told
+    assert "note:" not in told
+    assert invoke([*words, "device=cuda:99"]) == 5
+    assert invoke([*words, "seed=4", "train.log_every=7"]) == 2
+    told = capsys.readouterr().err
+    assert "seed: 0 there, 4 asked for" in told
+    assert "log_every" not in told
+    path = Path("here/provenance.json")
+    record = json.loads(path.read_text())
+    code = record["plugin_code"]
+    assert code["distribution"] == "genzoo"
+    for changed, note in (
+        ({"plugin_code": {**code, "version": "0.0.1"}}, "genzoo was 0.0.1"),
+        ({"plugin_code": {**code, "sha256": "0" * 64}}, "sources of genzoo have changed"),
+        ({"hardware": {**record["hardware"], "device": "NVIDIA H100"}}, "trained on NVIDIA H100"),
+    ):
+        path.write_text(json.dumps({**record, **changed}))
+        assert invoke([*words, "device=cpu"]) == 0
+        told = capsys.readouterr().err
+        assert told.count("note:") == 1
+        assert note in told
+        assert "--rerun" in told
+    path.write_text("[]")
+    assert invoke(words) == 0
+    assert invoke([*words, "--rerun"]) == 0
+    assert "kept in here.before-1" in capsys.readouterr().err
+    assert Path("here.before-1/result.json").exists()
+    assert json.loads(path.read_text())["plugin_code"] == code
+
+
+def test_completion_knows_plugins_data_and_options(home: Path) -> None:
+    """As zsh and fish ask, with the whole word, and as bash does, which splits words at "="."""
+    from click import Context
+
+    from zoo_core.cli.completion import complete
+    from zoo_core.cli.running import run
+
+    def ask(*words: str) -> list[str]:
+        context = Context(run)
+        context.params["words"] = words[:-1]
+        return complete(context, next(p for p in run.params if p.name == "words"), words[-1])
+
+    assert "plugin=wgan-gp" in ask("plugin=wg")
+    assert "data=digits" in ask("data=di")
+    assert ask("plugin=wgan,vae,dd") == ["plugin=wgan,vae,ddpm"]
+    assert ask("plug") == ["plugin="]
+    assert "train.batch_size=" in ask("train.ba")
+    assert ask("plugin=wgan", "model.cl") == ["model.clip="]
+    assert ask("plugin", "=", "wgan", "model.cl") == ["model.clip="]
+    assert "wgan-gp" in ask("plugin", "=", "wg")
+    assert "wgan" in ask("plugin", "=")
+    assert ask("track.wandb=of") == ["track.wandb=offline", "track.wandb=off"]
+    assert ask("train.compile=t") == ["train.compile=true"]
+    assert "preset=tiny" in ask("plugin=wgan", "preset=")
+    assert ask("plugin=no-such", "model.") == []
+    assert ask("nonsense=") == []
 
 
 def test_a_matrix_does_every_run_and_tells_the_first_bad_status(

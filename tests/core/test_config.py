@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from zoo_core import strict_yaml
-from zoo_core.config import Config, RunConfig, flatten, nest, options, validate
+from zoo_core import comma_list, strict_yaml
+from zoo_core.config import Config, RunConfig, before_later, flatten, later, nest, options, validate
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import config_hash, parse_words, plain, resolve, resolve_matrix, split_list
+from zoo_core.resolution import MAX_RUNS, config_hash, parse_words, plain, resolve, resolve_matrix
 
 PLUGINS = [entry.spec.name for entry in manager().entries("plugin")]
 
@@ -127,8 +127,12 @@ def test_words_without_equals_and_repeated_keys_are_refused() -> None:
 def test_comma_lists_make_a_matrix_in_written_order() -> None:
     runs = resolve_matrix(["plugin=wgan,noise", "seed=0,1,2"])
     assert [(r.plugin, r.seed) for r in runs] == [(p, s) for p in ("wgan", "noise") for s in (0, 1, 2)]
-    assert split_list("[0.5,0.9]") == ["[0.5,0.9]"]
-    assert split_list("'a,b'") == ["a,b"]
+    assert comma_list.split("[0.5,0.9]") == ["[0.5,0.9]"]
+    assert comma_list.split("'a,b'") == ["a,b"]
+    assert [r.optim.critic.lr for r in resolve_matrix(["plugin=wgan", "optim.critic.lr=1e-4,2e-4"])] == [
+        1e-4,
+        2e-4,
+    ]
     with pytest.raises(UsageError, match="6 runs"):
         resolve(["plugin=wgan,noise", "seed=0,1,2"])
 
@@ -241,3 +245,196 @@ def test_an_option_of_a_sampler_that_is_not_named():
     with pytest.raises(Mistakes, match=r"next: sampler=ddim sampler.eta=1"):
         resolve(["plugin=ddpm", "sampler.eta=1"])
     assert resolve(["plugin=ddpm", "sampler=ddim", "sampler.eta=1"]).sampler.eta == 1
+
+
+class Choices(Config):
+    """Options that take one of a few values."""
+
+    channels: Literal[1, 3] = 3
+    """Numbers."""
+    flag: Literal[True, "auto"] = "auto"
+    """A boolean or a text."""
+    maybe: Literal[2, 4] | None = None
+    """Numbers, or none."""
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("channels", "1", 1),
+        ("channels", " 3 ", 3),
+        ("channels", "1.0", 1),
+        ("flag", "true", True),
+        ("flag", "auto", "auto"),
+        ("maybe", "4", 4),
+        ("maybe", "none", None),
+    ],
+)
+def test_a_choice_of_numbers_takes_their_text(key: str, text: str, value: Any) -> None:
+    made, mistakes = validate(Choices, {key: text}, "a test")
+    assert made is not None, mistakes
+    assert getattr(made, key) == value
+    assert type(getattr(made, key)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("channels", "2"), ("channels", True), ("channels", "true"), ("maybe", "x")]
+)
+def test_a_choice_of_numbers_takes_nothing_else(key: str, value: Any) -> None:
+    made, mistakes = validate(Choices, {key: value}, "a test")
+    assert made is None
+    assert len(mistakes) == 1
+
+
+def test_every_option_with_a_choice_of_numbers_is_had_from_the_command_line() -> None:
+    assert resolve(["plugin=vae", "data=folder", "data.channels=1"]).data.channels == 1
+
+
+BOMB = (
+    "{a: &a [x,x,x,x,x,x,x,x,x], "
+    + ", ".join(
+        f"{name}: &{name} [{','.join(['*' + before] * 9)}]"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    + "}"
+)
+RECURSIVE: list[Any] = []
+RECURSIVE.append(RECURSIVE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["plugin=wgan", f"optim.critic.lr_mult={BOMB}"],
+        ["plugin=wgan", "optim.critic.lr_mult=&a {x: *a}"],
+        ["plugin=wgan", "optim.critic.lr_mult={x: &a [*a]}"],
+        ["plugin=wgan", f"data.name={BOMB}"],
+        {"plugin": "wgan", "eval": {"extractor": strict_yaml.parse(BOMB, "a test")}},
+        {"plugin": "wgan", "train": {"steps": strict_yaml.parse(BOMB, "a test")}},
+        {"plugin": "wgan", "more": strict_yaml.parse(BOMB, "a test")},
+        {"plugin": "wgan", "more": RECURSIVE},
+        ["plugin=wgan", "optim.critic.betas=[0.5,0.9"],
+        ["plugin=wgan", "optim.critic.betas=0.5],0.9"],
+        ["plugin=wgan", "optim.critic.betas=" + "[" * 5000],
+        ["plugin=wgan", "optim.critic.betas=[" + "1," * 60_000 + "1]"],
+        ["plugin=wgan", "seed='0,1"],
+        ["plugin=wgan", "train.steps={a: 1}"],
+        ["plugin=wgan", "preset=[a]"],
+        ["plugin=[a]"],
+        ["plugin=wgan", "optim.critic.lr_mult=3", "optim.critic.lr_mult.x=2"],
+        ["plugin=wgan", "data=moons", "data.name.x=1"],
+        ["config=" + "x" * 5000],
+        {"plugin": ["wgan"]},
+        {"plugin": {"a": "b"}},
+        {"plugin": "wgan", "data": {"name": ["digits"]}},
+        {"plugin": "wgan", "data": {"name": {"a": 1}}},
+        {"plugin": "wgan", "sampler": {"name": [1]}},
+        {"plugin": "wgan", "preset": ["tiny"]},
+        {"plugin": "wgan", "run_dir": "a\0b"},
+        {"plugin": "wgan", "run_dir": "\udcff"},
+        {"plugin": "wgan", "train": 3},
+        {"plugin": "wgan", "train": [1]},
+        {"plugin": "wgan", "seed": {}},
+        {"plugin": "wgan", "seed": 10**400},
+        {"plugin": "wgan", 3: 4},
+        {"config": "\0"},
+    ],
+    ids=lambda given: str(given)[:60] if isinstance(given, list) else None,
+)
+def test_hostile_options_are_refused_in_a_few_words(given: Any) -> None:
+    """Catches a traceback, a hang, and an error as long as its cause."""
+    with pytest.raises(UsageError) as caught:
+        resolve_matrix(given)
+    assert len(str(caught.value)) < 6000
+
+
+def test_a_hostile_file_is_refused_in_a_few_words(tmp_path: Any) -> None:
+    path = tmp_path / "config.yaml"
+    for text in (
+        f"plugin: wgan\ntrain: {BOMB}",
+        "plugin: wgan\ntrain: &a {steps: *a}",
+        "plugin: wgan\nx: &a [*a]",
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError) as caught:
+            resolve([f"config={path}"])
+        assert len(str(caught.value)) < 6000
+
+
+def test_a_matrix_has_a_largest_size() -> None:
+    """Catches a billion runs that are resolved before anybody counts them."""
+    lists = [
+        f"{key}=" + ",".join(map(str, range(1, 1001))) for key in ("seed", "train.steps", "train.batch_size")
+    ]
+    with pytest.raises(UsageError, match=f"1,000,000,000 runs.*\n.*{MAX_RUNS:,}"):
+        resolve_matrix(["plugin=wgan", *lists])
+
+
+def test_an_empty_section_keeps_the_plugins_defaults() -> None:
+    """Catches `train: {}` in a file that resets what the plugin states."""
+    assert plain(resolve({"plugin": "wgan", "train": {}})) == plain(resolve(["plugin=wgan"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        ("[0.5,0.9],[0,1]", ["[0.5,0.9]", "[0,1]"]),
+        ("'tea, green',coffee", ["tea, green", "coffee"]),
+        ('"a,b"', ["a,b"]),
+        ("a dog's bowl,b", ["a dog's bowl", "b"]),
+        ("'a','b'", ["a", "b"]),
+        ("{a: 1, b: 2}", ["{a: 1, b: 2}"]),
+        ("a,", ["a", ""]),
+    ],
+)
+def test_a_comma_list_keeps_what_is_quoted_or_in_brackets(text: str, values: list[str]) -> None:
+    assert comma_list.split(text) == values
+
+
+class Before(RunConfig):
+    """A third-party config as it was when runs were recorded."""
+
+    width: int = 8
+    """Width."""
+
+
+class Part(Config):
+    """A section that came later."""
+
+    rate: float = 0.5
+    """Rate."""
+
+
+class After(Before):
+    """The same config with options added since."""
+
+    depth: int = later(2, since="1.1", ge=1)
+    """Its default keeps the earlier behavior."""
+    norm: str = later("group", since="1.2", as_before="none")
+    """Its default is another behavior; "none" is the earlier one."""
+    part: Part = later(Part(), since="1.3")
+    """A section."""
+
+
+class Inherits(After):
+    """Declares a later option again, with a default of its own."""
+
+    depth: int = 4
+    """Depth."""
+
+
+def test_an_option_added_later_moves_no_hash() -> None:
+    """And a value other than the earlier behavior moves it, be it the new default."""
+    was = config_hash(Before())
+    assert config_hash(After(norm="none")) == was
+    others = [After(), After(norm="none", depth=3), After(norm="none", part=Part(rate=0.1)), Before(width=9)]
+    assert len({was, *map(config_hash, others)}) == 1 + len(others)
+    assert config_hash(Inherits(norm="none", depth=2)) == was
+    assert config_hash(Inherits(norm="none")) == config_hash(After(norm="none", depth=4))
+    assert {key: before_later(After)[key] for key in ("depth", "norm", "part.rate")} == {
+        "depth": 2,
+        "norm": "none",
+        "part.rate": 0.5,
+    }

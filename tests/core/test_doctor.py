@@ -34,7 +34,7 @@ def test_the_doctor_names_the_clash_and_its_cure(home: Path, tmp_path: Path) -> 
     done = zoo(["doctor"], home, tmp_path / "fake")
     assert done.returncode == 5
     assert "does not fit torch" in done.stdout
-    assert "mend: pip install --upgrade torch torchvision" in done.stdout
+    assert "fix: pip install --upgrade torch torchvision" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -61,5 +61,5 @@ def test_only_that_clash_is_explained() -> None:
         explain_import(RuntimeError(CLASH))
 
 
-def test_a_healthy_environment_has_nothing_to_mend(home: Path) -> None:
+def test_a_healthy_environment_has_nothing_to_fix(home: Path) -> None:
     assert [finding for finding in examine() if finding.problem] == []

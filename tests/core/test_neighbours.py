@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from zoo_core import strict_yaml
 from zoo_core.cli import invoke
-from zoo_core.registry.manager import GROUP, Manager, standing_in
+from zoo_core.registry.manager import GROUP, Manager, manager, standing_in
+from zoo_core.resolution import config_hash, plain, resolve
 
 HEAD = """
 import pluggy
@@ -59,7 +61,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "nonsense",
     ),
     "api": ("ZOO_API = 99", "", "written for plugin API 99; this zoo has 1"),
-    "words": (returns("'wgan'"), "", "is no PluginSpec"),
+    "words": (returns("'wgan'"), "", "is not a PluginSpec"),
     "path": (returns("PluginSpec('../x', 'f', 'a:b', 'a:b', 's')"), "", "'../x'"),
     "task": (returns("PluginSpec('task', 'f', 'a:b', 'a:b', 's', tasks='class')"), "", "('class',)"),
     "target": (returns("PluginSpec('target', 'f', 'a.b', 'a:b', 's')"), "", "expected 'module:attribute'"),
@@ -78,6 +80,7 @@ WHEN_ASKED = ("config", "builds")
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Manager]]:
     """Return a function that installs distributions beside ours: name -> (hooks, model)."""
+    manager()  # the installed plugins, listed before the path has these
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
@@ -168,6 +171,47 @@ def test_two_that_claim_one_name_are_both_named(
     capsys.readouterr()
     assert invoke(["list"]) == 0
     assert "claimed by" in capsys.readouterr().err
+
+
+def test_a_run_remembers_its_distribution(
+    installed: Callable[..., Manager], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches old runs that a newly installed plugin of the same name makes unusable, or takes over."""
+    found = manager().find("plugin", "noise").spec
+    words = ["data=ring", "eval.protocol=none", "track.wandb=off", "track.pictures=false"]
+    assert invoke(["run", "plugin=noise", *words, "run_dir=old"]) == 0
+    ours = resolve(["plugin=noise", *words])
+    capsys.readouterr()
+    dataset = f"return [DatasetSpec('ring', {manager().find('dataset', 'ring').spec.target!r})]"
+    claims = plugin("noise", target=found.target, config=found.config) + hook("zoo_datasets", dataset)
+    installed(one=(claims, ""))
+    assert invoke(["run", "plugin=noise", *words]) == 4
+    assert invoke(["run", "resume=old"]) == 0
+    assert "already done" in capsys.readouterr().err
+    assert invoke(["sample", "old", "-n", "4", "--out", "four.npz"]) == 0
+    assert invoke(["run", "config=old", "run_dir=new"]) == 0
+    assert (
+        json.loads(Path("old/result.json").read_text())["weights_sha256"]
+        == (json.loads(Path("new/result.json").read_text())["weights_sha256"])
+    )
+    full = ["data=genzoo:ring", *words[1:]]
+    again = resolve(["plugin=genzoo:noise", *full])
+    assert (again.plugin, again.data.name, config_hash(again)) == ("noise", "ring", config_hash(ours))
+    theirs = resolve(["plugin=zoo-plugin-one:noise", *full])
+    assert (theirs.plugin, theirs.providers.plugin) == ("noise", "zoo-plugin-one")
+    assert config_hash(theirs) != config_hash(ours)  # two models do not share a folder
+    assert resolve(plain(theirs)).providers == theirs.providers
+    # Another model laid over a saved config is not looked for in the saved model's distribution.
+    (home.parent / "their.yaml").write_text(strict_yaml.dump(plain(theirs)))
+    assert resolve(["config=their.yaml", "plugin=gaussian"]).providers.plugin == "genzoo"
+    (home.parent / "gone.yaml").write_text(
+        strict_yaml.dump(plain(theirs)).replace("zoo-plugin-one", "zoo-plugin-gone")
+    )
+    capsys.readouterr()
+    assert invoke(["run", "config=gone.yaml"]) == 4
+    told = capsys.readouterr().err
+    assert "zoo-plugin-gone" in told
+    assert "Traceback" not in told
 
 
 def test_a_listener_that_raises_is_left_out_and_the_run_goes_on(
@@ -263,7 +307,7 @@ def test_a_model_that_is_known_and_not_installed_says_how(capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "not installed: pip install" in told
     assert "arXiv:1807.00734" in told
-    assert "licence Apache-2.0" in told
+    assert "license Apache-2.0" in told
 
 
 def test_list_all_tells_what_is_known_and_what_failed(

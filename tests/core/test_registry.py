@@ -127,8 +127,8 @@ STRANGER = {"name": "x", "family": "f", "package": "zoo-plugin-x", "summary": "s
     [
         ({"name": "wgan", "family": "vae"}, "family is 'vae' here and 'gan'"),
         ({"name": "wgan", "family": "gan", "tasks": ["class"]}, "tasks"),
-        ({"name": "no-such-model"}, "brings no such plugin"),
-        (STRANGER | {"name": "wgan", "source": "./x"}, "brought by genzoo"),
+        ({"name": "no-such-model"}, "provides no such plugin"),
+        (STRANGER | {"name": "wgan", "source": "./x"}, "provided by genzoo"),
     ],
 )
 def test_an_entry_that_contradicts_the_code_is_told(fields: dict[str, Any], reason: str) -> None:

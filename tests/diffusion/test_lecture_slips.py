@@ -66,11 +66,8 @@ def test_e1_the_noise_of_a_step_is_scaled_by_the_root_of_beta():
     """Catches `x_i = sqrt(1 - b) x + b z`: unit variance would shrink to 0.9901 in one step."""
     kept = float(CHAIN.alpha(torch.tensor(501)) / CHAIN.alpha(torch.tensor(500)))
     added = float(CHAIN.sigma(torch.tensor(501)) ** 2 - kept**2 * CHAIN.sigma(torch.tensor(500)) ** 2)
-    slip = (1 - BETA) + BETA**2
     assert kept**2 + added == pytest.approx(1, abs=1e-12)
     assert added == pytest.approx(BETA, rel=1e-10)
-    assert slip == pytest.approx(1 - BETA + BETA**2)
-    assert abs(slip - 1) > 0.009
 
 
 def mean_of_a_step():
@@ -83,22 +80,13 @@ def mean_of_a_step():
     return float(states[1]) * math.sqrt(KEPT_BEFORE)
 
 
-@pytest.mark.parametrize(
-    ("slip", "number"),
-    [
-        ((X_T - BETA / math.sqrt(1 - KEPT) * EPS) / math.sqrt(KEPT), -0.32162),
-        ((X_T - BETA / math.sqrt(BETA) * EPS) / math.sqrt(1 - BETA), -0.06308),
-    ],
-    ids=["e2", "e3"],
-)
-def test_e2_e3_the_mean_of_the_posterior(slip, number):
+def test_e2_e3_the_mean_of_the_posterior():
     """Catches 1 / sqrt(alpha_bar) before it (-0.32162) and sqrt(1 - a) inside (-0.06308): it is -0.09016."""
     two_terms = (math.sqrt(KEPT_BEFORE) * BETA * X0 + math.sqrt(1 - BETA) * (1 - KEPT_BEFORE) * X_T) / (
         1 - KEPT
     )  # Ho et al., Eq. 7
     assert mean_of_a_step() == pytest.approx(-0.09016, abs=5e-6)
     assert mean_of_a_step() == pytest.approx(two_terms, abs=1e-12)
-    assert slip == pytest.approx(number, abs=5e-6)
 
 
 def test_e4_the_weight_of_l_simple_in_the_bound():
@@ -111,8 +99,7 @@ def test_e4_the_weight_of_l_simple_in_the_bound():
     weight = BETA**2 / (2 * BETA * (1 - BETA) * (1 - KEPT))
     slip = BETA**2 / (2 * BETA * (1 - BETA) * BETA)
     assert float(kl) / error**2 == pytest.approx(weight, rel=1e-9)
-    assert slip / weight == pytest.approx((1 - KEPT) / BETA)
-    assert slip / weight > 90
+    assert slip / (float(kl) / error**2) > 90
 
 
 def test_e4_the_input_of_l_simple():
@@ -126,7 +113,7 @@ def test_e4_the_input_of_l_simple():
     l_simple(net, doubles(X0)[:, None], torch.tensor([501]), doubles(EPS)[:, None], CHAIN, "eps")
     slip = math.sqrt(1 - BETA) * X0 + math.sqrt(BETA) * EPS
     assert float(seen[0]) == pytest.approx(X_T, abs=1e-12)
-    assert abs(slip - X_T) > 0.7
+    assert abs(slip - float(seen[0])) > 0.7
 
 
 def test_e5_the_last_step_adds_no_noise():
@@ -137,8 +124,6 @@ def test_e5_the_last_step_adds_no_noise():
     x = ddpm(denoise, noise.randn((1,)) * denoise.prior_std, sigmas, noise=noise)
     assert float(x.var()) < 1e-28
     assert noise.draws == 1 + 999  # the start, and every step but the last
-    slip = X0 + math.sqrt(float(BETAS[0])) * noise.randn((1,))
-    assert float(slip.var()) == pytest.approx(1e-4, rel=4.5 * math.sqrt(2 / 50))
 
 
 def test_e6_two_noises_are_two_draws():
@@ -171,8 +156,9 @@ def test_e30_either_convention_but_no_mixture_of_them(convention, settles):
         level=sigma,
         convention=convention,
     )
-    assert float((found / var).square().sum()) == pytest.approx(settles, abs=1e-4)
-    assert a / (1 - (1 - a) ** 2) == pytest.approx(0.526, abs=1e-3)  # the mixture's fixed point
+    settled = float((found / var).square().sum())
+    assert settled == pytest.approx(settles, abs=1e-4)
+    assert settled - a / (1 - (1 - a) ** 2) > 0.49  # the mixture's fixed point
 
 
 def test_e31_the_noise_grows_with_the_root_of_the_step():
@@ -234,7 +220,7 @@ def test_e34_the_ladder_is_counted_from_one_end():
     right = [eps * float(s) ** 2 / 0.1**2 for s in sigmas[:-1]]
     slip = [eps * float(s) ** 2 / 1.6**2 for s in sigmas[:-1]]
     assert noises == pytest.approx(right, rel=1e-9)
-    assert right[0] / slip[0] == pytest.approx(256)
+    assert noises[0] / slip[0] == pytest.approx(256)
 
 
 def test_e35_the_residual_before_its_weight():
@@ -245,7 +231,7 @@ def test_e35_the_residual_before_its_weight():
         found = score_matching(lambda noisy, s=sigma: -(noisy - X0) / s**2, x, doubles(sigma), eps)
         slip = (eps - eps / sigma).square() / 2
         assert float(found) == pytest.approx(0, abs=1e-24)
-        assert float(slip) > 0.2
+        assert float(slip - found) > 0.2
     sizes = [
         float(loss_at(1 / (2 * s**2), s, s)) for s in (0.01, 1.0, 50.0)
     ]  # at the optimum, data like noise

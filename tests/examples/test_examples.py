@@ -42,7 +42,7 @@ def present(monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
         monkeypatch.syspath_prepend(str(example))
     points = [EntryPoint(name, value, "zoo") for e in EXAMPLES for name, value in declared(e).items()]
     here = manager()
-    ours = [EntryPoint(s.entry_point, s.module.__name__, "zoo") for s in here.sources]
+    ours = [EntryPoint(s.entry_point, s.module, "zoo") for s in here.sources]
     taken = {point.name for point in ours}
     with standing_in(Manager([*ours, *(p for p in points if p.name not in taken)])) as there:
         yield there

@@ -1,6 +1,6 @@
 """The command line: verbs loaded when they are called, errors in a few lines, statuses that mean something.
 
-0 done, 2 the user's mistake, 3 diverged, 4 a plugin failed, 5 the machine, 130 and 143 interrupted and saved.
+0 done, 2 usage error, 3 diverged, 4 plugin fault, 5 machine fault, 130 and 143 interrupted and saved.
 """
 
 from __future__ import annotations
@@ -8,22 +8,30 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+if TYPE_CHECKING:
+    from zoo_core.registry.manager import Manager
+
 VERBS = {
-    "run": ("zoo_core.cli.running:run", "Train, sample, score, record and draw: zoo run plugin=wgan"),
+    "run": ("zoo_core.cli.running:run", "Train, sample, score, record and plot: zoo run plugin=wgan"),
     "bench": ("zoo_core.cli.benching:bench", "Run a suite under one budget: zoo bench digits-quick"),
-    "sample": ("zoo_core.cli.running:sample", "Draw pictures from a trained run"),
-    "list": ("zoo_core.cli.listings:models", "The models that are installed"),
-    "show": ("zoo_core.cli.showing:show", "One model: paper, figures, licence, options, presets"),
+    "sample": ("zoo_core.cli.running:sample", "Sample from a trained run"),
+    "list": ("zoo_core.cli.listings:models", "Installed models"),
+    "show": ("zoo_core.cli.showing:show", "One model: paper, published scores, license, options, presets"),
     "push": ("zoo_core.cli.sharing:push", "Share a run: zoo push RUN hf://user/name, or a folder"),
     "pull": ("zoo_core.cli.sharing:pull", "Fetch shared weights as a run"),
-    "plugins": ("zoo_core.cli.listings:plugins", "Who brought what, and what failed to load"),
-    "samplers": ("zoo_core.cli.listings:samplers", "Ways from noise to data"),
-    "datasets": ("zoo_core.cli.listings:datasets", "What there is to learn from"),
-    "doctor": ("zoo_core.cli.listings:doctor", "What is installed, what is wrong, which command mends it"),
+    "plugins": ("zoo_core.cli.listings:plugins", "Installed plugins and load errors"),
+    "samplers": ("zoo_core.cli.listings:samplers", "Samplers"),
+    "datasets": ("zoo_core.cli.listings:datasets", "Datasets"),
+    "metrics": ("zoo_core.cli.listings:metrics", "Metrics"),
+    "extractors": ("zoo_core.cli.listings:extractors", "Feature networks that metrics are computed in"),
+    "doctor": (
+        "zoo_core.cli.listings:doctor",
+        "Installed versions, problems, and the commands that fix them",
+    ),
     "check": ("zoo_core.cli.authoring:check", "Run the conformance kit on a plugin"),
     "new": ("zoo_core.cli.authoring:new", "Write a plugin that installs, trains and passes its tests"),
     "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
@@ -78,16 +86,22 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Summaries come from the tables, so that help imports no verb.
         rows = [(name, summary) for name, (_, summary) in VERBS.items()]
-        rows += added_verbs()
+        from zoo_core.registry.manager import glance
+
+        here = glance()
+        rows += added_verbs(here)
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+        if here.unlisted:
+            with formatter.section("Not listed yet"):
+                formatter.write_text(f"{', '.join(sorted(set(here.unlisted)))}: `zoo plugins` lists it once")
 
 
-def added_verbs() -> list[tuple[str, str]]:
+def added_verbs(here: Manager | None = None) -> list[tuple[str, str]]:
     """Return (name, summary) of the verbs that plugins add; one that takes the core's is refused."""
     from zoo_core.registry.manager import manager
 
-    here = manager()
+    here = here or manager()
     for entry in here.entries("command"):
         if entry.spec.name in VERBS:
             here.refuse("command", entry, f"command {entry.spec.name!r} is the core's own")
@@ -134,7 +148,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def invoke(args: Sequence[str] | None = None) -> int:
-    """Run a command line and return its status; a ZooError is told in its own few lines."""
+    """Run a command line and return its exit status; a ZooError is printed without a traceback."""
     from zoo_core import terminal
     from zoo_core.errors import Mistakes, ZooError
 

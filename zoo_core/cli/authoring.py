@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from zoo_core.testing.results import Result
 
 KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 
@@ -15,46 +19,51 @@ KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
     epilog="Fewer steps than preset `tiny` has make it quicker. The same as tests: pytest --zoo-plugin NAME"
 )
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="Where a name is more than one thing.")
+@click.option("--kind", type=click.Choice(KINDS), help="Kind, where a name stands for more than one thing.")
 @click.option("--data", multiple=True, metavar="NAME", help="Check a model on this dataset; may be repeated.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
 def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> None:
     """Run the conformance kit on a model, sampler, dataset, extractor or metric; status 4 where it fails.
 
-    zoo check wgan                               a model, on pictures and on points
+    zoo check wgan                               a model, on images and on points
 
-    zoo check zoo-plugin-rectified-flow          all that a distribution brings
+    zoo check zoo-plugin-rectified-flow          everything that a distribution provides
     """
     from zoo_core.testing import checks, perform, subjects
     from zoo_core.testing.kit import chosen
+    from zoo_core.testing.results import kept_quiet
 
-    told: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     states: Counter[str] = Counter()
     seconds = 0.0
     for its, own in chosen(name, kind):
-        for subject in subjects(its, own, data):
+        with kept_quiet():  # a check prints on failure what the plugin printed
+            found = subjects(its, own, data)
+        for subject in found:
             if not json_:
                 click.echo(f"{its} {own}" + (f" on {subject.case}" if subject.case else ""))
             for one in checks(its):
                 result = perform(one, subject)
                 states[result.state] += 1
                 seconds += result.seconds
-                told.append({"kind": its, "name": own, **result._asdict()})
+                results.append({"kind": its, "name": own, **result._asdict()})
                 if not json_:
-                    _tell(result.state, result.check, result.what, result.do)
+                    _tell(result)
     if json_:
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(results, indent=1))
     else:
         counts = ", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "not applicable"))
         click.echo(f"{counts}, in {seconds:.0f} s")
     raise click.exceptions.Exit(4 if states["failed"] else 0)
 
 
-def _tell(state: str, check: str, what: str, do: str) -> None:
-    mark = {"passed": "ok", "failed": "!!", "not applicable": "--"}[state]
-    click.echo(f"  {mark}  {check}" + (f": {what}" if state == "not applicable" else ""))
-    if state == "failed":
-        for line in (*what.splitlines(), f"do: {do}"):
+def _tell(result: Result) -> None:
+    mark = {"passed": "ok", "failed": "!!", "not applicable": "--"}[result.state]
+    why = f": {result.what}" if result.state == "not applicable" else ""
+    click.echo(f"  {mark}  {result.check}{why}")
+    if result.state == "failed":
+        printed = [f"it printed: {line}" for line in result.output.splitlines()]
+        for line in (*result.what.splitlines(), f"do: {result.do}", *printed):
             click.echo(f"      {line}")
 
 
@@ -65,7 +74,7 @@ def _tell(state: str, check: str, what: str, do: str) -> None:
     type=click.Choice(("gan", "vae", "denoiser", "sampler", "dataset", "metric")),
     default="denoiser",
     show_default=True,
-    help="What it brings.",
+    help="Kind of thing that the plugin provides.",
 )
 @click.option(
     "--dir",

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from zoo_core.cli.completion import complete
 from zoo_core.cli.launching import launcher_options, run_jobs
+from zoo_core.cli.overrides import Overrides
 from zoo_core.resolution import parse_words
 
 
-@click.command()
+@click.command(cls=Overrides)
 @click.argument("suite", required=False)
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
 @click.option(
     "--budget", type=click.FloatRange(min=1), help="Seconds of training a run; the suite's own if left out."
 )

@@ -1,4 +1,4 @@
-"""Verbs that list what there is; they import no torch."""
+"""Commands that list what is installed; they import no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """Return aligned columns of text; the last one is as long as it likes."""
+    """Return aligned columns of text; the last one is not padded."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -44,7 +44,7 @@ def _warn() -> None:
 @click.option("--all", "all_", is_flag=True, help="Also what registry.yaml knows, and what failed to load.")
 @as_json
 def models(all_: bool, json_: bool) -> None:
-    """The models that are installed; with --all, those that could be, and what failed to load and why."""
+    """Installed models; with --all, also models that can be installed, and load errors."""
     rows = sorted(_specs("plugin"), key=lambda row: (row["family"], row["name"]))
     if not all_:
         _print(rows, ["name", "family", "paper", "summary"], json_)
@@ -92,7 +92,7 @@ def _missing() -> list[dict[str, Any]]:
 @click.command()
 @as_json
 def samplers(json_: bool) -> None:
-    """Ways from noise to data; each drives every denoiser: sampler=NAME."""
+    """Samplers; each takes any denoiser: sampler=NAME."""
     _print(_specs("sampler"), ["name", "steps", "paper", "summary"], json_)
     _warn()
 
@@ -100,7 +100,7 @@ def samplers(json_: bool) -> None:
 @click.command()
 @as_json
 def datasets(json_: bool) -> None:
-    """What there is to learn from: data=NAME."""
+    """Datasets: data=NAME."""
     rows = _specs("dataset")
     for row in rows:
         row["size"] = "x".join(map(str, row["shape"])) or "any"
@@ -110,19 +110,40 @@ def datasets(json_: bool) -> None:
 
 @click.command()
 @as_json
-def plugins(json_: bool) -> None:
-    """Who brought what, and what failed to load and why."""
+def metrics(json_: bool) -> None:
+    """Metrics computed from features: columns of every result."""
+    _print(_specs("metric"), ["name", "better", "distribution", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@as_json
+def extractors(json_: bool) -> None:
+    """Feature networks: eval.extractor=NAME."""
+    _print(_specs("extractor"), ["name", "distribution", "summary"], json_)
+    _warn()
+
+
+@click.command()
+@click.option("--refresh", is_flag=True, help="List every plugin again instead of reading the cache.")
+@as_json
+def plugins(json_: bool, refresh: bool) -> None:
+    """Installed plugins, what they provide, and load errors."""
     from zoo_core.cli import added_verbs
 
+    if refresh:
+        from zoo_core.registry import cache
+
+        cache.clear()
     here = manager()
-    added_verbs()  # a verb that is the core's own is refused now, so that it is told below
-    brought: dict[str, list[str]] = {}
+    added_verbs()  # a verb that is the core's own is refused now, so that it is listed below
+    provided: dict[str, list[str]] = {}
     for kind in ("plugin", "sampler", "dataset", "extractor", "metric", "command"):
         for entry in here.entries(kind):
-            brought.setdefault(entry.distribution, []).append(entry.spec.name)
+            provided.setdefault(entry.distribution, []).append(entry.spec.name)
     versions = {source.distribution: source.version for source in here.sources}
     rows: list[dict[str, Any]] = [
-        {"distribution": name, "version": version, "state": "loaded", "brings": brought.get(name, [])}
+        {"distribution": name, "version": version, "state": "loaded", "provides": provided.get(name, [])}
         for name, version in sorted(versions.items())
     ]
     rows += [
@@ -130,19 +151,19 @@ def plugins(json_: bool) -> None:
             "distribution": f.distribution,
             "version": "",
             "state": f"failed: {f.reason}",
-            "brings": [f.entry_point],
+            "provides": [f.entry_point],
         }
         for f in here.failures
     ]
     if not json_:
-        rows = [row | {"brings": ", ".join(row["brings"])} for row in rows]
-    _print(rows, ["distribution", "version", "state", "brings"], json_)
+        rows = [row | {"provides": ", ".join(row["provides"])} for row in rows]
+    _print(rows, ["distribution", "version", "state", "provides"], json_)
 
 
 @click.command()
 @as_json
 def doctor(json_: bool) -> None:
-    """What is installed, what is wrong, and which command mends it; status 5 where something is."""
+    """Installed versions, problems, and the commands that fix them; status 5 where there is a problem."""
     from zoo_core.doctor import examine
 
     findings = examine()
@@ -155,13 +176,13 @@ def doctor(json_: bool) -> None:
             click.echo(f"{mark}  {finding.what.ljust(width)}  {finding.value}")
             if finding.problem:
                 click.echo(f"    {' ' * width}  {finding.problem}")
-                click.echo(f"    {' ' * width}  mend: {finding.mend}")
+                click.echo(f"    {' ' * width}  fix: {finding.fix}")
     raise click.exceptions.Exit(5 if any(finding.problem for finding in findings) else 0)
 
 
 @click.group()
 def registry() -> None:
-    """The curated index of papers, figures and plugins."""
+    """Index of papers, published scores and plugins."""
 
 
 @registry.command()
@@ -169,7 +190,7 @@ def registry() -> None:
 def check(path: str | None) -> None:
     """Check a registry.yaml against its schema and against what is installed; the installed one without PATH.
 
-    It asks nothing of the network: addresses and sums are checked for their form.
+    It does not use the network: addresses and hashes are checked for their form only.
     """
     from pathlib import Path
 
@@ -180,5 +201,5 @@ def check(path: str | None) -> None:
     wrong = disagreements(index, manager())
     if wrong:
         raise Mistakes(wrong)
-    strangers = len({entry.package for entry in index.plugins} - {"genzoo"})
-    click.echo(f"{len(index.plugins)} entries are well-formed, of {strangers} distributions beside genzoo")
+    third_party = len({entry.package for entry in index.plugins} - {"genzoo"})
+    click.echo(f"{len(index.plugins)} entries are well-formed, of {third_party} third-party distributions")

@@ -1,38 +1,46 @@
-"""Verbs that make and use runs."""
+"""Commands that make and use runs."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from zoo_core.cli.completion import complete
 from zoo_core.cli.launching import launcher_options
+from zoo_core.cli.overrides import Overrides
 from zoo_core.config import RunConfig
 from zoo_core.distributed import launched
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import parse_words, plain, resolve_matrix
 
 
 @click.command(
-    epilog="Options of a model: zoo show NAME. Comma lists make a matrix: plugin=wgan,vae seed=0,1,2"
+    cls=Overrides,
+    epilog="Options of a model: zoo show NAME. Comma lists make a matrix: plugin=wgan,vae seed=0,1,2",
 )
-@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
+@click.option("--rerun", is_flag=True, help="Train again; a finished run's folder is renamed and kept.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @launcher_options
 def run(
     words: tuple[str, ...],
+    rerun: bool,
     dry_run: bool,
     json_: bool,
     launcher: str | None,
     slots: int | None,
     resources: tuple[str, ...],
 ) -> None:
-    """Train, sample, score, record and draw.
+    """Train, sample, score, record and plot.
 
     zoo run plugin=wgan                          with defaults, on real handwritten digits
 
@@ -46,6 +54,10 @@ def run(
     """
     given = parse_words(words)
     if "resume" in given:
+        if rerun:
+            raise UsageError(
+                "--rerun trains again and resume= continues; both were given", "expected: one of them"
+            )
         if set(given) != {"resume"}:
             raise UsageError(
                 f"resume= stands alone; also given: {', '.join(sorted(set(given) - {'resume'}))}",
@@ -60,6 +72,9 @@ def run(
 
         click.echo("---\n".join(strict_yaml.dump(plain(config)) for config in configs), nl=False)
         return None
+    if rerun:
+        for config in configs:
+            _set_aside(config)
     if launcher or slots or resources:
         return _launch(configs, launcher, slots, resources, json_)
     if len(configs) == 1:
@@ -70,6 +85,19 @@ def run(
 
     status = run_matrix(configs, told=lambda result: _show_result(result, json_))
     raise click.exceptions.Exit(status)
+
+
+def _set_aside(config: RunConfig) -> None:
+    from zoo_core.job import held
+    from zoo_core.repeat import set_aside
+    from zoo_core.runs import default_dir
+
+    folder = Path(config.run_dir) if config.run_dir else default_dir(config)
+    if held(folder):
+        raise MachineError(f"another process is at work in {folder}", "next: wait for it, then --rerun")
+    kept = set_aside(folder)
+    if kept is not None:
+        click.echo(f"the earlier run is kept in {kept}", err=True)
 
 
 def _launch(
@@ -107,7 +135,7 @@ def _show_result(result: dict[str, Any], json_: bool) -> None:
 
 
 DRAWN = 64
-"""Samples that `zoo sample` draws where nobody says how many."""
+"""Default number of samples of `zoo sample`."""
 
 
 @click.command()
@@ -117,9 +145,9 @@ DRAWN = 64
     "-n",
     "count",
     type=click.IntRange(1, 1_000_000),
-    help="How many; 64 where left out, or each picture of a folder once.",
+    help="Number of samples; default 64, or one for each image of a folder.",
 )
-@click.option("--seed", type=int, help="Of the noise; the run's own where left out.")
+@click.option("--seed", type=int, help="Seed of the noise; default: the run's sample.seed.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -128,7 +156,7 @@ DRAWN = 64
 def sample(
     folder: str, words: tuple[str, ...], count: int | None, seed: int | None, out: Path | None
 ) -> None:
-    """Draw pictures from a trained run, as a grid (.png), as numbers (.npz), or as a folder of pictures.
+    """Sample from a trained run into a grid (.png), an array (.npz), or a folder of images.
 
     zoo sample runs/... -n 16                    as many
 
@@ -138,29 +166,29 @@ def sample(
 
     zoo sample runs/... cond="a three,a seven"   of captions, in turn, a column each
 
-    zoo sample runs/... cond=FOLDER --out DONE   translations of a folder's pictures, each under its name
+    zoo sample runs/... cond=FOLDER --out DONE   translations of a folder's images, under their names
     """
     given = parse_words(words)
     if set(given) - {"cond"}:
         raise UsageError(
             f"can't sample with {', '.join(f'{key}=' for key in given if key != 'cond')}",
-            "expected: cond=CLASS or cond=CAPTION, several apart by commas, or cond=FOLDER",
+            "expected: cond=CLASS or cond=CAPTION, several separated by commas, or cond=FOLDER",
             "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
         )
+    from zoo_core import comma_list, load
     from zoo_core.data.conditioning import PICTURED, dealt, read_conditions, source_pictures
-    from zoo_core.runs import load
-    from zoo_core.sharing.exchange import run_folder
     from zoo_core.tracking.pictures import save_folder, save_samples
     from zoo_core.tracking.translations import save_translations
 
-    made = load(run_folder(folder), say=lambda line: click.echo(line, err=True))
+    _check_out(out)
+    made = load(folder, say=lambda line: click.echo(line, err=True))
     said, data = given.get("cond"), made.data
     translates = data.info.task in PICTURED
     each_once = None if translates else DRAWN
     cond = None if said is None else read_conditions(said, data, count or each_once)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
-    x = made.sample(n, seed=seed, cond=cond)
+    x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))
     path = out or made.dir / "pictures" / f"drawn-{n}.png"
     if not path.suffix:
         save_folder(x, data.info, path, _names(said) if translates and said else ())
@@ -170,8 +198,54 @@ def sample(
         assert source is not None
         save_translations(source, x, path)
     else:
-        save_samples(x, data.info, path, said.count(",") + 1 if said and "," in said else None)
+        save_samples(x, data.info, path, len(comma_list.split(said)) if said and "," in said else None)
     click.echo(str(path))
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse a place that samples can't be written to, before anything is sampled.
+
+    Raises:
+        UsageError: for a file's ending that is not known, or a folder where a file was named.
+        MachineError: where the folder that receives it can't be made or written.
+    """
+    if out is None:
+        return
+    if out.suffix and (out.suffix not in (".png", ".npz") or out.is_dir()):
+        raise UsageError(
+            f"can't write samples to {str(out)!r}", "expected: --out a .png or .npz file, or a folder"
+        )
+    folder = out.parent if out.suffix else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK) and (not out.is_file() or os.access(out, os.W_OK))
+    except OSError as error:
+        raise MachineError(
+            f"can't write to {folder}: {error.strerror}", "next: --out another place"
+        ) from error
+    if not writable:
+        raise MachineError(f"can't write to {out}: permission denied", "next: --out another place")
+
+
+class Sampling:
+    """Progress of sampling on standard error: live on a terminal, else a line at most every ten seconds.
+
+    Args:
+        total: samples that are asked for.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.said = total, time.monotonic()
+        self.live = sys.stderr.isatty()
+        click.echo(f"sampling {total}", err=True)
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if self.live:
+            click.echo(f"\r{done} of {self.total}" + ("\n" if done >= self.total else ""), nl=False, err=True)
+        elif now - self.said > 10 and done < self.total:
+            self.said = now
+            click.echo(f"{done} of {self.total}", err=True)
 
 
 def _names(folder: str) -> Sequence[str]:

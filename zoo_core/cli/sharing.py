@@ -12,10 +12,10 @@ import click
 @click.argument("address", metavar="ADDRESS")
 @click.option("--private", is_flag=True, help="Make a new repository on the hub private.")
 @click.option(
-    "--license", "license_", default="", metavar="SPDX", help="Licence of the weights, for the card."
+    "--license", "license_", default="", metavar="SPDX", help="License of the weights, for the model card."
 )
 def push(run: str, address: str, private: bool, license_: str) -> None:
-    """Share a run's weights, config, figures and samples, with a model card.
+    """Share a run's weights, config, scores and samples, with a model card.
 
     zoo push runs/digits/vae/0123456789ab-s0 hf://user/name
 
@@ -43,7 +43,7 @@ def pull(address: str, to: Path | None) -> None:
 
     zoo pull FOLDER
 
-    Every file is checked against its sha256 in the manifest; pickles are refused. Figures that came with the
+    Every file is checked against its sha256 in the manifest; pickles are refused. Scores that came with the
     weights are kept in reported.json: they are not results until `zoo eval` has measured them here.
     """
     from zoo_core.sharing.exchange import pull as fetch

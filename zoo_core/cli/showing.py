@@ -1,4 +1,4 @@
-"""The verb that tells all there is to know of one name."""
+"""The command that shows everything about one name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 @click.option("--kind", type=click.Choice(KINDS), help="Where a name is more than one thing.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
 def show(name: str, kind: str | None, json_: bool) -> None:
-    """One model: paper, published figures, licence, checkpoints, presets, and every option with its meaning.
+    """One model: paper, published scores, license, checkpoints, presets, and every option with its meaning.
 
     A sampler, dataset, extractor or metric is shown where no model has the name; a model that registry.yaml
     knows and that is not installed is shown as it stands there.
@@ -54,8 +54,8 @@ def _find(name: str, kind: str | None) -> tuple[str, Entry] | IndexEntry:
 
 def _known(entry: IndexEntry) -> dict[str, Any]:
     """Return what the index knows beside the code."""
-    told = entry.model_dump(exclude={"kind", "package"}, exclude_defaults=True)
-    return {"distribution": entry.package, "install": entry.how_to_install, **told}
+    known = entry.model_dump(exclude={"kind", "package"}, exclude_defaults=True)
+    return {"distribution": entry.package, "install": entry.how_to_install, **known}
 
 
 def _facts(kind: str, entry: Entry) -> dict[str, Any]:
@@ -95,14 +95,14 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield " ".join(filter(None, (facts["kind"], facts.get("family")))) + f", {origin}"
     yield from _paper(facts.get("paper"))
     if facts.get("license"):
-        yield f"licence {facts['license']}"
+        yield f"license {facts['license']}"
     if facts["kind"] == "plugin":
         yield f"tasks: {', '.join(facts.get('tasks', ('unconditional',)))}"
-    for figure in facts.get("published", ()):
-        unread = "" if figure["read"] else "; passed on, the source was not read"
+    for score in facts.get("published", ()):
+        unread = "" if score["read"] else "; passed on, the source was not read"
         yield (
-            f"published: {figure['metric']} {figure['value']:g} on {figure['data']} "
-            f"({figure['protocol']}; {figure['source']}{unread})"
+            f"published: {score['metric']} {score['value']:g} on {score['data']} "
+            f"({score['protocol']}; {score['source']}{unread})"
         )
     for weights in facts.get("weights", ()):
         yield f"checkpoint: {weights['uri']} on {weights['data']}, sha256 {weights['sha256']}"

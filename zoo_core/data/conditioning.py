@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from zoo_core import comma_list
 from zoo_core.data.loading import Dataset, conds, to_unit
 from zoo_core.errors import UsageError, nearest
 from zoo_core.seeds import generator
@@ -138,7 +139,8 @@ def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
             f"expected: a run of task {' or '.join((*GIVEN, *PICTURED))}",
             "see: `zoo list` says which models have one",
         )
-    parts = [part.strip() for part in text.split(",")]
+    whole = info.task == "class" and text.strip() in dataset.class_names
+    parts = [text.strip()] if whole else [part.strip() for part in comma_list.split(text)]
     turns = torch.arange(n or len(parts)) % len(parts)
     if info.task == "text":
         assert dataset.tokenizer is not None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from zoo_core.config import DataConfig
+from zoo_core.config import DataConfig, later
 
 
 class FolderConfig(DataConfig):
@@ -26,11 +26,11 @@ class FolderConfig(DataConfig):
     """Grey level that transparent pixels are laid over."""
     holdout: float = Field(0.1, gt=0, lt=1)
     """Share of the pictures held out for testing, where there are no train/ and test/ folders."""
-    pairs: Literal["", "side-by-side", "folders", "matched-folders"] = ""
+    pairs: Literal["", "side-by-side", "folders", "matched-folders"] = later("", since="0.1.0")
     """Where pictures that others are made from are: the halves of each file, left A and right B; or trainA/,
     trainB/, testA/ and testB/, unpaired or with pairs of equal names. Empty for none: `data.source` makes
     them."""
-    made_from: Literal["A", "B"] = "A"
+    made_from: Literal["A", "B"] = later("A", since="0.1.0")
     """Of pairs and two folders: which are translated, into the others."""
     on_bad: Literal["error", "skip"] = "error"
     """A file that is no usable picture: refuse the folder, or leave the file out and say so."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from zoo_core.config import SampleConfig, SamplerConfig
+from zoo_core.config import SampleConfig, SamplerConfig, later
 from zoo_core.errors import MachineError
 
 Convention = Literal["lecture", "paper"]
@@ -49,7 +49,7 @@ class AnnealedLangevinConfig(SamplerConfig):
     """Steps at each level: T of the paper."""
     convention: Convention = "lecture"
     """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
-    start: Literal["normal", "uniform"] = "normal"
+    start: Literal["normal", "uniform"] = later("normal", since="0.1.0")
     """Where walks begin: N(0, sigma_max^2), or as in the paper uniform in [-1, 1], a picture's range."""
     clean: bool = True
     """Denoise once at the end; without, as in the paper, samples keep the noise of the least level."""

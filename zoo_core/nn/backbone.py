@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import nn
 
-from zoo_core.config import Config
+from zoo_core.config import Config, later
 from zoo_core.errors import UsageError
 from zoo_core.nn.dit import DiT
 from zoo_core.nn.mlp import MLP
@@ -31,18 +31,18 @@ class Backbone(Config):
     """U-Net: sides at which there is attention; the bottom always has it."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """U-Net: dropout in each residual block."""
-    time: Literal["sinusoidal", "fourier"] = "sinusoidal"
+    time: Literal["sinusoidal", "fourier"] = later("sinusoidal", since="0.1.0")
     """U-Net: how it is told the time: by fixed sinusoids, or by Fourier features of random rates."""
-    fourier_scale: float = Field(16.0, gt=0)
+    fourier_scale: float = later(16.0, since="0.1.0", gt=0)
     """U-Net: spread of those rates, in periods over the whole range of times."""
-    resample: Resampling = "conv"
+    resample: Resampling = later("conv", since="0.1.0")
     """U-Net: sides are halved and doubled by a convolution, or in a residual block by a filter: the mean of
     four pixels (box), or a smoother one that aliases less (fir)."""
-    skip_scale: float = Field(1.0, gt=0, le=1)
+    skip_scale: float = later(1.0, since="0.1.0", gt=0, le=1)
     """U-Net: factor on the sum of a block and what it adds to; 0.7071 keeps the variance."""
-    pyramid: bool = False
+    pyramid: bool = later(False, since="0.1.0")
     """U-Net: feed the input, halved along, to every level."""
-    attend_up: Literal["each", "last"] = "each"
+    attend_up: Literal["each", "last"] = later("each", since="0.1.0")
     """U-Net: on the way up, attention after each block of a level, or after its last."""
     width: int = Field(128, ge=2, multiple_of=2)
     """MLP and transformer: width."""

@@ -1,8 +1,8 @@
-"""The hooks a plugin may implement; every one of them is used by our own plugins through the same door.
+"""The hooks a plugin may implement; our own plugins use the same ones.
 
 An implementation takes the arguments that it needs, by name, and may leave out the others: a hook may gain an
-argument without breaking anyone. The hooks that return specs are asked once a process, before anything else;
-those that a run calls are told its events in the order in which they stand here.
+argument without breaking anyone. The hooks that return specs are called when a plugin is listed; those for
+events are called by a run, in the order in which they are declared here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ hookspec = pluggy.HookspecMarker("zoo")
 
 @hookspec
 def zoo_plugins() -> list[PluginSpec]:
-    """Return the models this distribution brings: `plugin=NAME`.
+    """Return the models this distribution provides: `plugin=NAME`.
 
     Asked by every listing and by `zoo run`, so the module that holds it imports no torch.
     """
@@ -38,27 +38,27 @@ def zoo_plugins() -> list[PluginSpec]:
 
 @hookspec
 def zoo_samplers() -> list[SamplerSpec]:
-    """Return the samplers this distribution brings: `sampler=NAME`, for every model with a denoiser."""
+    """Return the samplers this distribution provides: `sampler=NAME`, for every model with a denoiser."""
 
 
 @hookspec
 def zoo_datasets() -> list[DatasetSpec]:
-    """Return the datasets this distribution brings: `data=NAME`."""
+    """Return the datasets this distribution provides: `data=NAME`."""
 
 
 @hookspec
 def zoo_extractors() -> list[ExtractorSpec]:
-    """Return the feature networks this distribution brings: `eval.extractor=NAME`."""
+    """Return the feature networks this distribution provides: `eval.extractor=NAME`."""
 
 
 @hookspec
 def zoo_metrics() -> list[MetricSpec]:
-    """Return the figures this distribution computes from features: columns of every result."""
+    """Return the metrics this distribution computes from features: columns of every result."""
 
 
 @hookspec
 def zoo_commands() -> list[CommandSpec]:
-    """Return the verbs this distribution adds to the command line: `zoo NAME`; none may be the core's."""
+    """Return the commands this distribution adds: `zoo NAME`; the core's own names are refused."""
 
 
 @hookspec(firstresult=True)
@@ -93,7 +93,7 @@ def zoo_summary(result: Mapping[str, Any]) -> list[str] | None:
 
 @hookspec
 def zoo_run_started(run: Run) -> None:
-    """Hear that training is about to start or to continue.
+    """Called before training starts or continues.
 
     Args:
         run: with its config, folder and recipe; `run.harness.counts.total` is the step it starts at.
@@ -102,7 +102,7 @@ def zoo_run_started(run: Run) -> None:
 
 @hookspec
 def zoo_log(run: Run, step: int, values: Mapping[str, float]) -> None:
-    """Hear the losses and rates, every `train.log_every` steps.
+    """Called with losses and learning rates every `train.log_every` steps.
 
     Args:
         run: in training.
@@ -114,10 +114,10 @@ def zoo_log(run: Run, step: int, values: Mapping[str, float]) -> None:
 
 @hookspec
 def zoo_images(run: Run, step: int, name: str, path: str) -> None:
-    """Hear that a picture was drawn into the run's folder.
+    """Called after a plot or sample grid was written into the run's folder.
 
     Args:
-        run: whose picture it is.
+        run: the run that the image shows.
         step: steps done, over all stages.
         name: of the series: "samples", "curves".
         path: of the file.
@@ -126,7 +126,7 @@ def zoo_images(run: Run, step: int, name: str, path: str) -> None:
 
 @hookspec
 def zoo_run_finished(run: Run, result: Mapping[str, Any]) -> None:
-    """Hear that the run was scored and recorded.
+    """Called after the run was scored and recorded.
 
     Args:
         run: trained.
@@ -136,7 +136,7 @@ def zoo_run_finished(run: Run, result: Mapping[str, Any]) -> None:
 
 @hookspec
 def zoo_run_failed(run: Run, error: BaseException) -> None:
-    """Hear that the run ended early: diverged, interrupted or failed.
+    """Called when the run ended early: diverged, interrupted or failed.
 
     Args:
         run: as far as it came; its checkpoints are in its folder.

@@ -1,4 +1,4 @@
-"""registry.yaml: the curated index of models, ours and strangers', with papers, figures and checkpoints.
+"""registry.yaml: the index of models, ours and third-party, with papers, published scores and checkpoints.
 
 It is data, never code: read with safe types only, checked against a schema, and shipped in the wheel.
 """
@@ -13,12 +13,10 @@ from pydantic import Field, ValidationError, model_validator
 from zoo_core import strict_yaml
 from zoo_core.config import Config
 from zoo_core.errors import Mistakes, UsageError
+from zoo_core.registry.builtin import OURS
 
 if TYPE_CHECKING:
     from zoo_core.registry.manager import Manager
-
-OURS = "genzoo"
-"""The distribution that this file is shipped with."""
 
 
 class Paper(Config):
@@ -35,20 +33,20 @@ class Paper(Config):
 
 
 class Published(Config):
-    """A figure someone else published: shown beside ours as a reference row, never ranked with them."""
+    """A score published by others: shown as a reference row, never ranked."""
 
     data: str
     """Dataset."""
     metric: str
     """fid, is, bits_per_dim, nats."""
     value: float
-    """The figure."""
+    """The score."""
     protocol: str
     """How many samples, which reference, best or last checkpoint."""
     source: str
     """Where it stands."""
     read: bool
-    """Whether the source itself was read; False for a figure passed on."""
+    """Whether the source itself was read; False for a score cited second-hand."""
 
 
 class Weights(Config):
@@ -65,7 +63,7 @@ class Weights(Config):
 class IndexEntry(Config):
     """One entry of the index: a model, or a sampler, dataset, extractor or metric that others may want.
 
-    Ours and a stranger's have one form. A stranger's says where it is installed from: a released `version` of
+    Both have one form. A third-party entry says where it is installed from: a released `version` of
     `package` with its wheel's `sha256`, or a `source` that pip takes.
     """
 
@@ -76,11 +74,11 @@ class IndexEntry(Config):
     family: str = ""
     """Of a model, as in its spec."""
     package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Distribution that brings it."""
+    """Distribution that provides it."""
     version: str = Field("", pattern=r"^([0-9][A-Za-z0-9.+!-]*)?$")
-    """Of a stranger's released distribution."""
+    """Version of a third-party distribution that is released."""
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    """Of a stranger's wheel at that version."""
+    """Hash of the third-party wheel at that version."""
     source: str = Field("", pattern=r"^(|\./[\w./-]+|git\+https://\S+@[0-9a-f]{40}|https://\S+\.whl)$")
     """Where there is no release: a folder of this repository, a repository at a commit, a wheel's address."""
     summary: str
@@ -102,7 +100,7 @@ class IndexEntry(Config):
             raise ValueError("a model needs a family")
         if self.package == OURS:
             if self.version or self.sha256 or self.source:
-                raise ValueError(f"what {OURS} brings needs no version, sha256 or source")
+                raise ValueError(f"what {OURS} provides needs no version, sha256 or source")
         elif bool(self.source) == bool(self.version):
             raise ValueError("expected: a version and the sha256 of its wheel, or a source, and not both")
         elif self.version and not self.sha256:
@@ -160,7 +158,7 @@ def load_index(path: Path | None = None) -> Index:
 def disagreements(index: Index, here: Manager) -> list[UsageError]:
     """Return where the index and what is installed contradict each other, entry by entry.
 
-    Of our own models each must have an entry, and each entry a model; of a stranger's, what is installed.
+    Each of our own models must have an entry, and each entry a model; of a third party's, what is installed.
     """
     wrong = []
     for listed in index.plugins:
@@ -170,12 +168,14 @@ def disagreements(index: Index, here: Manager) -> list[UsageError]:
             if claims:
                 wrong.append(
                     UsageError(
-                        f"{listed.name!r} is listed under {listed.package} and brought by {', '.join(claims)}"
+                        f"{listed.name!r} is listed under {listed.package}, provided by {', '.join(claims)}"
                     )
                 )
             elif listed.package == OURS:
                 wrong.append(
-                    UsageError(f"{listed.name!r} is listed under {OURS}, which brings no such {listed.kind}")
+                    UsageError(
+                        f"{listed.name!r} is listed under {OURS}, which provides no such {listed.kind}"
+                    )
                 )
             continue
         if listed.kind != "plugin":

@@ -38,7 +38,7 @@ class PluginSpec(NamedTuple):
 
 
 class SamplerSpec(NamedTuple):
-    """A way from noise to data through any Denoiser.
+    """A sampler for any Denoiser.
 
     Attributes:
         name: what `sampler=` takes.
@@ -75,7 +75,7 @@ class DatasetSpec(NamedTuple):
         classes: number of classes, 0 for none.
         extractor: the feature network its distances are measured in.
         source: where the data come from.
-        tasks: what can be modelled of it: x alone, x given its class or caption, a picture of a pair.
+        tasks: what can be modeled: x alone, x given its class or caption, or one image of a pair.
     """
 
     name: str
@@ -91,7 +91,7 @@ class DatasetSpec(NamedTuple):
 
 
 class ExtractorSpec(NamedTuple):
-    """A feature network for distances between distributions of pictures.
+    """A feature network for distances between distributions of images.
 
     Attributes:
         name: what `eval.extractor=` takes.
@@ -107,12 +107,12 @@ class ExtractorSpec(NamedTuple):
 
 
 class MetricSpec(NamedTuple):
-    """A figure computed from features of real and generated pictures.
+    """A metric computed from features of real and generated images.
 
     Attributes:
         name: the column's name.
         target: "module:function", called as `function(real, fake)` with two `Features`, returning a dict.
-        better: "lower", "higher", or "" for a figure that is shown and never ranked.
+        better: "lower", "higher", or "" for a metric that is shown and never ranked.
         summary: one line.
     """
 
@@ -123,7 +123,7 @@ class MetricSpec(NamedTuple):
 
 
 class CommandSpec(NamedTuple):
-    """A verb of the command line.
+    """A command of the command line.
 
     Attributes:
         name: the verb.
@@ -139,7 +139,7 @@ class CommandSpec(NamedTuple):
 def problem_of(spec: Any, kind: type[Any]) -> str | None:
     """Return what is wrong with what a hook returned, or None: its type, its name, its fields."""
     if not isinstance(spec, kind):
-        return f"{spec!r} is no {kind.__name__}"
+        return f"{spec!r} is not a {kind.__name__}"
     if not isinstance(spec.name, str) or not NAME.fullmatch(spec.name):
         return f"name {spec.name!r} does not match {NAME.pattern}"
     for field, value in spec._asdict().items():
@@ -147,9 +147,17 @@ def problem_of(spec: Any, kind: type[Any]) -> str | None:
             return f"{spec.name}: tasks={value!r}; expected a tuple of names: ({value!r},)"
         if field in TARGETS and not (isinstance(value, str) and TARGET.fullmatch(value)):
             return f"{spec.name}: {field}={value!r}; expected 'module:attribute'"
+        if not _is_plain(value):
+            return f"{spec.name}: {field}={value!r}; expected a text, a number, or a tuple of them"[:500]
         if field in ("summary", "family", "paper") and not isinstance(value, str):
             return f"{spec.name}: {field}={value!r}; expected a text"
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(item) and not isinstance(item, tuple | list) for item in value)
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def load_target(target: str) -> Any:

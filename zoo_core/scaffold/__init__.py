@@ -39,7 +39,7 @@ def write(name: str, kind: str, folder: Path) -> Path:
         folder: that it is written in; made where it is not there.
 
     Raises:
-        UsageError: for a name that is no name or is taken, or where its folder exists.
+        UsageError: for a name that is malformed or taken, or where its folder exists.
         MachineError: where the folder can't be written.
     """
     if kind not in MODULES:
@@ -76,7 +76,7 @@ def write(name: str, kind: str, folder: Path) -> Path:
 def _check_name(name: str, package: str) -> None:
     if not NAME.fullmatch(name) or len(name) > 40 or keyword.iskeyword(name):
         raise UsageError(
-            f"{name!r} is no name for a plugin",
+            f"{name!r} can't be the name of a plugin",
             "expected: lower-case letters and digits, words joined by hyphens, e.g. my-gan",
         )
     for kind in REGISTERED:

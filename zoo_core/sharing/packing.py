@@ -43,7 +43,7 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
     from safetensors.torch import save as to_bytes
 
     config = saved_config(run)
-    entry = manager().find("plugin", config.plugin)
+    entry = manager().find("plugin", config.plugin, config.providers.plugin)
     found = checkpoint.latest(run / "checkpoints", say)
     if found is None:
         raise MachineError(f"{run} has no checkpoint yet", f"next: zoo run resume={run}")
@@ -79,7 +79,8 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
             result,
             spec=entry.spec,
             package=entry.distribution,
-            is_image=manager().find("dataset", config.data.name).spec.levels is not None,
+            is_image=manager().find("dataset", config.data.name, config.providers.data).spec.levels
+            is not None,
             license_=license_,
             files=list(manifest.files),
         )

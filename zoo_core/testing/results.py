@@ -1,11 +1,13 @@
-"""What comes of a check: it passed, it failed (why, and what to do), or it asks what is not offered."""
+"""Results of checks: passed, failed (why, and what to do), or not applicable."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from zoo_core.errors import ZooError
@@ -41,6 +43,7 @@ class Result(NamedTuple):
         what: what was seen, or why the check does not apply.
         do: what the author should do; "" unless it failed.
         seconds: it took, with whatever it was the first to need.
+        output: what the plugin printed meanwhile, its last OUTPUT characters; "" unless the check failed.
     """
 
     check: str
@@ -49,6 +52,33 @@ class Result(NamedTuple):
     what: str = ""
     do: str = ""
     seconds: float = 0.0
+    output: str = ""
+
+
+OUTPUT = 4000
+"""Characters of a plugin's output that are kept."""
+
+
+class Tail(io.TextIOBase):
+    """A text stream that keeps the last OUTPUT characters."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.text = (self.text + text[-OUTPUT:])[-OUTPUT:]
+        return len(text)
+
+
+@contextlib.contextmanager
+def kept_quiet() -> Iterator[Tail]:
+    """Within the block what is printed to stdout and stderr goes into the yielded stream."""
+    tail = Tail()
+    with contextlib.redirect_stdout(tail), contextlib.redirect_stderr(tail):
+        yield tail
 
 
 def title(check: Callable[[Any], None]) -> str:
@@ -57,20 +87,26 @@ def title(check: Callable[[Any], None]) -> str:
 
 
 def perform(check: Callable[[Any], None], subject: Any) -> Result:
-    """Run one check of one subject; whatever it raises becomes a result, a signal excepted."""
+    """Run one check of one subject; whatever it raises becomes a result, except signals.
+
+    What the plugin prints is part of the result of a failed check, and is dropped otherwise.
+    """
     start = time.perf_counter()
+    tail = Tail()
 
     def result(state: State, what: str = "", do: str = "") -> Result:
-        return Result(title(check), subject.case, state, what, do, time.perf_counter() - start)
+        output = tail.text if state == "failed" else ""
+        return Result(title(check), subject.case, state, what, do, time.perf_counter() - start, output)
 
     try:
-        check(subject)
+        with kept_quiet() as tail:
+            check(subject)
     except Failed as failure:
         return result("failed", failure.what, failure.do)
     except NotApplicable as reason:
         return result("not applicable", str(reason))
     except ZooError as error:
-        return result("failed", str(error), "mend what the message names")
+        return result("failed", str(error), "fix what the message names")
     except Exception as error:
         if os.environ.get("ZOO_DEBUG"):
             traceback.print_exc()

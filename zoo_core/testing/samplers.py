@@ -100,24 +100,23 @@ class SamplerSubject:
 
 
 def subjects(entry: Entry, data: tuple[str, ...] = ()) -> Iterator[SamplerSubject]:
-    """Yield the sampler with each kind of denoiser that its grid does not refuse.
+    """Yield the sampler with each kind of denoiser that its grid accepts; with both where it refuses both.
 
-    Raises:
-        UsageError: where it refuses both.
+    A sampler must accept one of them: where it refuses both, each check fails with the reason.
     """
-    refused = []
-    for case in CASES:
-        subject = SamplerSubject(entry, case)
-        try:
-            subject.grid()
-        except UsageError as error:
-            refused.append(f"{case}: {error.what}")
-            continue
-        except Exception:
-            pass  # broken, not refusing: the checks will say so
-        yield subject
-    if len(refused) == len(CASES):
-        raise UsageError(f"the grid of sampler {entry.spec.name!r} refuses every denoiser", *refused)
+    every = [SamplerSubject(entry, case) for case in CASES]
+    accepted = [subject for subject in every if not _refuses(subject)]
+    yield from accepted or every
+
+
+def _refuses(subject: SamplerSubject) -> bool:
+    try:
+        subject.grid()
+    except UsageError:
+        return True
+    except Exception:  # broken, not refusing: the checks report it
+        return False
+    return False
 
 
 def options_are_keywords_of_the_function(subject: SamplerSubject) -> None:
