@@ -68,7 +68,9 @@ def icon_run(name: str, data: Dataset, root: Path, **options: Any) -> Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_it_trains_on_colored_icons_without_diverging() -> None:
+def test_it_trains_on_colored_icons_without_diverging(
+    name: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Catches a loss, a weight or a sample that is not finite, and a loss that explodes.
 
     The harness raises where a loss or a weight is not finite.

@@ -85,7 +85,7 @@ def _log_erfcx(z: Tensor) -> Tensor:
 
 
 def log_normal_mass(middle: Tensor, width: Tensor) -> Tensor:
-    """Return log of the standard normal distribution's mass in bins, elementwise; it and its gradient are finite.
+    """Return log of the standard normal distribution's mass in bins, elementwise, finite as is its gradient.
 
     Args:
         middle: of the bins, at most 1e12 from 0.
@@ -106,7 +106,7 @@ def log_normal_mass(middle: Tensor, width: Tensor) -> Tensor:
     left = torch.where(around, low, torch.full_like(low, -1.0))
     right = torch.where(around, high, torch.ones_like(high))
     straddling = torch.log((torch.erf(right / _SQRT_2) - torch.erf(left / _SQRT_2)) / 2)
-    # Elsewhere Phi(-low) (1 - Phi(-high) / Phi(-low)), with the squares in the ratio's logarithm subtracted first.
+    # Elsewhere Phi(-low) (1 - Phi(-high) / Phi(-low)); the squares in the logarithms are subtracted first.
     away = ~narrow & (low >= 0)
     left = torch.where(away, low, torch.ones_like(low))
     right = torch.where(away, high, torch.full_like(high, 2.0))
