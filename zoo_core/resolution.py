@@ -23,6 +23,8 @@ NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every"
 LATER = {
     "data.task": "",
     "data.source": "edges",
+    "data.hflip": False,
+    "model.augment_prob": 0.0,
     "data.pairs": "",
     "data.made_from": "A",
     "model.time": "sinusoidal",

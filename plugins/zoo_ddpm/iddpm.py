@@ -32,6 +32,7 @@ from zoo_core.diffusion.specs import ANCESTRAL
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss
 from zoo_ddpm.ddpm import POINTS, DDPMConfig, DDPMModel, chain_bound
 
@@ -65,12 +66,13 @@ class IDDPMConfig(DDPMConfig):
         **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}
-            | {"model.attention": (16, 8), "model.dropout": 0.3, "optim.net.lr": 1e-4}
-            | {"optim.net.schedule": "constant", "optim.net.warmup": 0, "train.batch_size": 128}
-            | {"train.steps": 500_000, "train.ema.decay": 0.9999, "train.checkpoint_every": 20_000}
+            | {"model.attention": (16, 8), "model.dropout": 0.3, "train.batch_size": 128}
+            | adam("optim.net", kind="adamw", lr=1e-4, betas=(0.9, 0.999))
+            | {"optim.grad_clip": None, **ema(decay=0.9999), "data.hflip": False}
+            | {"train.steps": 500_000, "train.checkpoint_every": 20_000}
             | {"sampler.name": "ancestral", "sample.steps": 4000},
-            "Nichol and Dhariwal 2021, appendix A, CIFAR-10 with L_hybrid and the cosine schedule; attention "
-            "here has one head where theirs has four",
+            "Nichol and Dhariwal 2021, appendix A, CIFAR-10 with L_hybrid and the cosine schedule, and the "
+            "authors' code, which neither clips nor flips; attention here has one head where theirs has four",
         ),
     }
 

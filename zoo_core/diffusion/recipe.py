@@ -47,8 +47,8 @@ class DiffusionOptim(Config):
     """Of the network."""
     classifier: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of the classifier of noisy data, where there is one."""
-    grad_clip: float = Field(1.0, gt=0)
-    """Largest norm of the network's gradient."""
+    grad_clip: float | None = Field(1.0, gt=0)
+    """Largest norm of the network's gradient; none for no clipping."""
 
 
 CLASSIFIER_SHARE = 0.25
