@@ -280,6 +280,9 @@ class DataConfig(Config):
     )
     """What is modeled: images alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
+    hflip: bool = later(False, since="0.2.0")
+    """Images: mirror each training image left to right with probability 1/2, with its pair where it has
+    one."""
     source: Literal["edges", "lowres", "mask", "grey", "itself"] = later("edges", since="0.1.0")
     """Pairs and two domains: the source of each image: its edges, a copy with a quarter of the pixels, one
     with a hole, its gray values, or the image itself."""

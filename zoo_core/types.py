@@ -64,12 +64,14 @@ class Cond:
         tokens: (n, length) int64 caption tokens, 0 for padding.
         image: (n, C, H, W) in [-1, 1].
         sigma: (n,) noise level of `image`.
+        augment: (n, 9) augmentation of the data, `zoo_core.data.augment`; None and zeros mean none.
     """
 
     label: Tensor | None = None
     tokens: Tensor | None = None
     image: Tensor | None = None
     sigma: Tensor | None = None
+    augment: Tensor | None = None
 
     def _map(self, change: Any) -> Cond:
         kept = {f.name: getattr(self, f.name) for f in fields(self)}

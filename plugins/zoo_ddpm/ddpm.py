@@ -27,6 +27,7 @@ from zoo_core.diffusion.specs import DDIM
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.registry.spec import SamplerSpec
 from zoo_core.seeds import Seeds
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss
 
 
@@ -76,11 +77,11 @@ class DDPMConfig(RunConfig):
         **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
         "paper@cifar10": Preset(
             {"model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 2, "model.attention": (16,)}
-            | {"model.dropout": 0.1, "optim.net.lr": 2e-4, "optim.net.schedule": "constant"}
-            | {"optim.net.warmup": 5000, "train.batch_size": 128, "train.steps": 800_000}
-            | {"train.ema.decay": 0.9999, "train.ema.warmup": False, "train.checkpoint_every": 20_000}
-            | {"sampler.name": "ddpm", "sample.steps": 1000},
-            "Ho et al. 2020, appendix B; without their random horizontal flips",
+            | {"model.dropout": 0.1, "train.batch_size": 128, "train.steps": 800_000}
+            | adam("optim.net", lr=2e-4, betas=(0.9, 0.999), warmup=5000)
+            | {"optim.grad_clip": 1.0, **ema(decay=0.9999), "data.hflip": True}
+            | {"train.checkpoint_every": 20_000, "sampler.name": "ddpm", "sample.steps": 1000},
+            "Ho et al. 2020, appendix B, and the authors' code",
         ),
     }
 

@@ -30,7 +30,9 @@ from zoo_core.diffusion.samplers import forward_std, posterior_std
 from zoo_core.diffusion.schedule import DiscreteVP, cosine_betas
 from zoo_core.diffusion.specs import ANCESTRAL
 from zoo_core.nn.backbone import build_backbone
+from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss
 from zoo_ddpm.ddpm import POINTS, DDPMConfig, DDPMModel, chain_bound
 
@@ -64,12 +66,13 @@ class IDDPMConfig(DDPMConfig):
         **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}
-            | {"model.attention": (16, 8), "model.dropout": 0.3, "optim.net.lr": 1e-4}
-            | {"optim.net.schedule": "constant", "optim.net.warmup": 0, "train.batch_size": 128}
-            | {"train.steps": 500_000, "train.ema.decay": 0.9999, "train.checkpoint_every": 20_000}
+            | {"model.attention": (16, 8), "model.dropout": 0.3, "train.batch_size": 128}
+            | adam("optim.net", kind="adamw", lr=1e-4, betas=(0.9, 0.999))
+            | {"optim.grad_clip": None, **ema(decay=0.9999), "data.hflip": False}
+            | {"train.steps": 500_000, "train.checkpoint_every": 20_000}
             | {"sampler.name": "ancestral", "sample.steps": 4000},
-            "Nichol and Dhariwal 2021, appendix A, CIFAR-10 with L_hybrid and the cosine schedule; attention "
-            "here has one head where theirs has four",
+            "Nichol and Dhariwal 2021, appendix A, CIFAR-10 with L_hybrid and the cosine schedule, and the "
+            "authors' code, which neither clips nor flips; attention here has one head where theirs has four",
         ),
     }
 
@@ -77,6 +80,11 @@ class IDDPMConfig(DDPMConfig):
     """The chain and the network."""
     sample: GuidedSampleConfig = GuidedSampleConfig(steps=50)
     """Sampling."""
+
+
+V_MAX = 20.0
+"""Greatest size of the network's second output, far from the [-1, 1] that is meant: the step's log-variance
+is then within some 20 nats of both choices of Ho et al., and finite with its inverse."""
 
 
 class Halves:
@@ -107,7 +115,7 @@ def interpolated_log_var(v: Tensor, t: Tensor, s: Tensor, denoise: SigmaDenoiser
     stand_in = posterior_std(second, first) * denoise.alpha(first)
     small = torch.where(s > 0, posterior_std(t, s.clamp(min=1e-12)), stand_in).clamp(min=1e-20)
     large = forward_std(t, s, denoise)
-    share = (v + 1) / 2
+    share = (bounded(v, -V_MAX, V_MAX) + 1) / 2
     return 2 * (share * like(large.log(), v) + (1 - share) * like(small.log(), v))
 
 
@@ -151,7 +159,7 @@ class IDDPM(DiffusionRecipe):
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         alpha, sigma = like(self.schedule.alpha(t), x0), like(self.schedule.sigma(t), x0)
         x_t = alpha * x0 + sigma * eps
-        out, v = self.net(x_t, t, self.condition(batch, rng)).chunk(2, dim=1)
+        out, v = self.net(x_t, t, self.condition(batch, rng)).to(x0.dtype).chunk(2, dim=1)
         l_simple = F.mse_loss(out, target(x0, eps, alpha, sigma, self.prediction))
         guess = to_x0(out.detach(), x_t, alpha, sigma, self.prediction)
         l_vlb = model.T * self.vlb_term(x0, guess, v, t).mean()
@@ -170,11 +178,14 @@ class IDDPM(DiffusionRecipe):
         levels = torch.cat((self.schedule.levels.new_zeros(1), self.schedule.levels))
         ratio, ratio_next = levels[t], levels[t - 1]
         std = (interpolated_log_var(v, ratio, ratio_next, self.denoiser()) / 2).exp()
+        first = like(t, x0) == 1
         inner = like(ratio_next.clamp(min=float(levels[1]) / 2), x0)  # any s > 0 where t = 1: not used
         kl = step_kl(x0, guess, like(ratio, x0), inner, std)
         count = self.data.levels
         decoder = gaussian_log_prob if count is None else discretised_gaussian(count)
-        return torch.where(like(t, x0) == 1, -decoder(x0, guess, std), kl)
+        # Far from t = 1 the guess is any number at all: the decoder's gradient there must not become one.
+        log_prob = decoder(x0, torch.where(first, guess, x0), std)
+        return torch.where(first, -log_prob, kl)
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:

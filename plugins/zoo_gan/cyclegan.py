@@ -29,6 +29,7 @@ from zoo_core.config import Config, DataConfig, EmaConfig, Preset, RunConfig, Tr
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import least_squares
@@ -76,9 +77,10 @@ class CycleGANConfig(RunConfig):
                 "model.norm": "instance",
                 "model.pool": 50,
                 "train.batch_size": 1,
-                "train.ema.decay": 0.0,
-                "optim.critic.lr": 2e-4,
-                "optim.generator.lr": 2e-4,
+                **adam("optim.critic", lr=2e-4, betas=(0.5, 0.999)),
+                **adam("optim.generator", lr=2e-4, betas=(0.5, 0.999)),
+                **ema(),
+                "data.hflip": True,
             },
             "Zhu et al. 2017, sections 4 and 7.2, for pictures of 256x256: data=folder data.pairs=folders "
             "data.size=256; constant rate, which the paper lowers in its second half",

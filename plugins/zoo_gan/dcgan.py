@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import NONSATURATING
@@ -37,7 +38,9 @@ class DCGANConfig(RunConfig):
         "tiny": TINY,
         "paper": Preset(
             {"model.latent_dim": 100, "model.generator_width": 128, "model.critic_width": 128}
-            | {"train.batch_size": 128, "train.ema.decay": 0.0},
+            | adam("optim.critic", lr=2e-4, betas=(0.5, 0.999))
+            | adam("optim.generator", lr=2e-4, betas=(0.5, 0.999))
+            | {"train.batch_size": 128, **ema()},
             "Radford et al. 2015, section 4 and figure 1, at 64 x 64; the critic mirrors it",
         ),
         **on_mnist(steps=2500),

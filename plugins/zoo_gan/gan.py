@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.training.stated import ema, sgd
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import MINIMAX, NONSATURATING
@@ -38,9 +39,9 @@ class GANConfig(RunConfig):
         "paper": Preset(
             {"model.net": "perceptron", "model.latent_dim": 100, "model.generator_width": 1200}
             | {"model.critic_width": 240, "train.batch_size": 100, "train.steps": 50_000}
-            | {"train.ema.decay": 0.0, "optim.critic.kind": "sgd", "optim.critic.lr": 0.1}
-            | {"optim.critic.momentum": 0.5, "optim.generator.kind": "sgd", "optim.generator.lr": 0.1}
-            | {"optim.generator.momentum": 0.5},
+            | sgd("optim.critic", lr=0.1, momentum=0.5)
+            | sgd("optim.generator", lr=0.1, momentum=0.5)
+            | ema(),
             "Goodfellow et al. 2014, section 5, MNIST: fully connected, k = 1, SGD with momentum; "
             "widths and rates, which the paper leaves to its code, are ours; ReLU for maxout, no dropout",
         ),

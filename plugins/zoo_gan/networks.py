@@ -17,6 +17,7 @@ from zoo_core.config import Preset
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator, init_weights
 from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
 from zoo_core.nn.resnet import ResNetCritic, ResNetGenerator
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import DataInfo
 from zoo_gan.game import Game, GameModel
 from zoo_gan.losses import AdversarialLoss
@@ -57,11 +58,9 @@ AS_DCGAN: Mapping[str, Any] = {
     "model.critic_norm": "batch",
     "model.spectral_norm": False,
     "model.n_critic": 1,
-    "train.ema.decay": 0.0,
-    "optim.critic.lr": 2e-4,
-    "optim.critic.betas": (0.5, 0.999),
-    "optim.generator.lr": 2e-4,
-    "optim.generator.betas": (0.5, 0.999),
+    **adam("optim.critic", lr=2e-4, betas=(0.5, 0.999)),
+    **adam("optim.generator", lr=2e-4, betas=(0.5, 0.999)),
+    **ema(),
 }
 """What makes a game that of DCGAN, as papers played it that came before spectral norm."""
 POINTS: Mapping[str, Any] = {

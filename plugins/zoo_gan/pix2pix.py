@@ -23,6 +23,7 @@ from zoo_core.config import Config, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import NONSATURATING, least_squares
@@ -65,9 +66,10 @@ class Pix2PixConfig(RunConfig):
                 "model.norm": "instance",
                 "model.reconstruction": 100.0,
                 "train.batch_size": 1,
-                "train.ema.decay": 0.0,
-                "optim.critic.lr": 2e-4,
-                "optim.generator.lr": 2e-4,
+                **adam("optim.critic", lr=2e-4, betas=(0.5, 0.999)),
+                **adam("optim.generator", lr=2e-4, betas=(0.5, 0.999)),
+                **ema(),
+                "data.hflip": True,
             },
             "Isola et al. 2016, sections 3 and 6.1, for 256x256: data=folder data.pairs=side-by-side "
             "data.size=256",

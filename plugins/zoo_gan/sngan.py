@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import HINGE
@@ -56,8 +57,9 @@ class SNGANConfig(RunConfig):
         "paper": Preset(
             {"model.net": "resnet", "model.latent_dim": 128, "model.generator_width": 256}
             | {"model.critic_width": 128, "model.n_critic": 5, "train.steps": 100_000}
-            | {"train.ema.decay": 0.0, "optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}
-            | {"optim.critic.schedule": "linear", "optim.generator.schedule": "linear"},
+            | adam("optim.critic", lr=2e-4, betas=(0.0, 0.9), schedule="linear")
+            | adam("optim.generator", lr=2e-4, betas=(0.0, 0.9), schedule="linear")
+            | ema(),
             "Miyato et al. 2018, section 4 and appendix B.4, CIFAR-10: ResNet, hinge loss, Adam (0, 0.9)",
         ),
         **on_mnist(steps=500, overrides=RESIDUAL),

@@ -43,6 +43,7 @@ from zoo_core.nn.adain import adain, statistics
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
 
 VGG = "timm:vgg19"
@@ -89,11 +90,10 @@ class StyleTransferConfig(RunConfig):
                 "model.layers": 4,
                 "model.style_weight": 10.0,
                 "model.gallery": 64,
-                "optim.decoder.lr": 1e-4,
-                "optim.decoder.schedule": "constant",
+                **adam("optim.decoder", lr=1e-4, betas=(0.9, 0.999)),
                 "train.batch_size": 8,
                 "train.steps": 160_000,
-                "train.ema.decay": 0.0,
+                **ema(),
                 "sample.alpha": 1.0,
             },
             "Huang and Belongie 2017, section 6, and its code, for pictures of 256x256: data=folder "

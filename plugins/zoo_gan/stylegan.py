@@ -24,6 +24,7 @@ from torch import Tensor
 from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, SampleConfig, TrainConfig
 from zoo_core.errors import UsageError
 from zoo_core.training.recipe import AfterStep, Phase, Stage
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest
 from zoo_gan.adaptive_augmentation import AdaptiveAugmentation
 from zoo_gan.augmentation import Augmentation
@@ -101,7 +102,7 @@ PAPER = {
     "model.mixing": 0.9,
     "train.batch_size": 64,
     "train.steps": 390_625,
-    "train.ema.decay": 0.0,
+    "data.hflip": True,
 }
 """What the papers' networks and training have in common, at 256 x 256."""
 
@@ -118,9 +119,9 @@ class StyleGANConfig(RunConfig):
                 "model.path_every": 4,
                 "model.ada_images": 500_000,
                 "model.augment": ("flip", "rotation", "translation", "colour", "cutout"),
-                "optim.critic.lr": 2.5e-3,
-                "optim.generator.lr": 2.5e-3,
-                "train.ema.half_life": 20_000.0,
+                **adam("optim.critic", lr=2.5e-3, betas=(0.0, 0.99)),
+                **adam("optim.generator", lr=2.5e-3, betas=(0.0, 0.99)),
+                **ema(half_life=20_000.0),
             },
             "Karras et al. 2020 (arXiv:2006.06676), its code's paper256: FFHQ at 256x256, 25 million images",
         ),
@@ -132,9 +133,9 @@ class StyleGANConfig(RunConfig):
                 "model.r1_every": 1,
                 "model.path_weight": 0.0,
                 "model.augment": (),
-                "optim.critic.lr": 2e-3,
-                "optim.generator.lr": 2e-3,
-                "train.ema.half_life": 10_000.0,
+                **adam("optim.critic", lr=2e-3, betas=(0.0, 0.99)),
+                **adam("optim.generator", lr=2e-3, betas=(0.0, 0.99)),
+                **ema(half_life=10_000.0),
             },
             "Karras et al. 2019 (arXiv:1812.04948), appendix C: FFHQ, 25 million images, without growing",
         ),

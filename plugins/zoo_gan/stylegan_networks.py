@@ -222,7 +222,7 @@ class StyleGenerator(nn.Module):
 
     def styled(self, w: Tensor, psi: float = 1.0) -> Tensor:
         """Return w (n, latent_dim) for every layer, (n, L, latent_dim), brought towards its mean by psi."""
-        w = torch.lerp(self.w_mean, w, psi)
+        w = torch.lerp(self.w_mean, w.to(self.w_mean.dtype), psi)  # bfloat16 under autocast
         return w[:, None].expand(-1, self.synthesis.styles, -1)
 
     def noise(self, drawn: Tensor) -> list[Tensor]:

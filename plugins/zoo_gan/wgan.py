@@ -20,6 +20,7 @@ from torch import Tensor
 
 from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.training.recipe import AfterStep
+from zoo_core.training.stated import ema, rmsprop
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import WASSERSTEIN
@@ -58,9 +59,9 @@ class WGANConfig(RunConfig):
                 "model.n_critic": 5,
                 "model.clip": 0.01,
                 "train.batch_size": 64,
-                "optim.critic.lr": 5e-5,
-                "optim.generator.lr": 5e-5,
-                "train.ema.decay": 0.0,
+                **rmsprop("optim.critic", lr=5e-5),
+                **rmsprop("optim.generator", lr=5e-5),
+                **ema(),
             },
             "Arjovsky et al. 2017, Algorithm 1 and section 4.1 (DCGAN nets)",
         ),

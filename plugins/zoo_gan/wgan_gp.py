@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Cond, Context, DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import WASSERSTEIN
@@ -54,9 +55,10 @@ class WGANGPConfig(RunConfig):
         "tiny": TINY,
         "paper": Preset(
             {"model.net": "resnet", "model.latent_dim": 128, "model.generator_width": 128}
-            | {"model.critic_width": 128, "model.n_critic": 5, "train.steps": 100_000, "train.ema.decay": 0.0}
-            | {"optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4, "optim.critic.schedule": "linear"}
-            | {"optim.generator.schedule": "linear"},
+            | {"model.critic_width": 128, "model.n_critic": 5, "train.steps": 100_000}
+            | adam("optim.critic", lr=2e-4, betas=(0.0, 0.9), schedule="linear")
+            | adam("optim.generator", lr=2e-4, betas=(0.0, 0.9), schedule="linear")
+            | ema(),
             "Gulrajani et al. 2017, appendix F, CIFAR-10 without labels: ResNet, lr 2e-4 decayed to 0",
         ),
         **on_mnist(steps=1300),

@@ -31,6 +31,7 @@ from zoo_core.diffusion.specs import ANNEALED_LANGEVIN
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.seeds import Seeds
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss
 from zoo_ncsn.energy import Energy
 from zoo_ncsn.ladder import Ladder
@@ -76,10 +77,11 @@ class NCSNConfig(RunConfig):
         "paper@cifar10": Preset(
             {"model.L": 10, "model.sigma_min": 0.02, "model.sigma_max": 2.0}
             | {"model.net": "refinenet", "model.channels": 128}
-            | {"optim.net.lr": 1e-3, "optim.net.schedule": "constant", "optim.net.warmup": 0}
+            | adam("optim.net", lr=1e-3, betas=(0.9, 0.999))
+            | {"optim.grad_clip": None, **ema(), "data.hflip": True}
             | {"train.batch_size": 128, "train.steps": 200_000, "train.checkpoint_every": 10_000}
             | {"model.dequantise": True, "sampler.start": "uniform"}
-            | {"train.ema.decay": 0.0, "sampler.step": 0.2, "sampler.repeats": 100, "sampler.clean": False},
+            | {"sampler.step": 0.2, "sampler.repeats": 100, "sampler.clean": False},
             "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of pictures in "
             "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code, "
             "on dequantised pixels, from uniform noise; "

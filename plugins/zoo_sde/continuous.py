@@ -31,6 +31,7 @@ from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.diffusion.sdes import SDE, T_MIN
+from zoo_core.training.stated import adam
 from zoo_core.types import Batch, Cond, Context, Loss
 
 TIME_SCALE = 100.0
@@ -55,12 +56,11 @@ MNIST = Preset(
 )
 
 PAPER_TRAINING: Mapping[str, Any] = {
-    "optim.net.lr": 2e-4,
-    "optim.net.schedule": "constant",
-    "optim.net.warmup": 5000,
+    **adam("optim.net", lr=2e-4, betas=(0.9, 0.999), warmup=5000),
+    "optim.grad_clip": 1.0,
+    "data.hflip": True,
     "train.batch_size": 128,
     "train.steps": 1_300_000,
-    "train.ema.warmup": False,
     "train.checkpoint_every": 20_000,
 }
 """Of the networks for CIFAR-10 in Song et al. 2021, appendix H, and the authors' configs."""

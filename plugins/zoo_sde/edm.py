@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig, later
+from zoo_core.data.augment import LABELS, edm_augment
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
@@ -27,6 +29,7 @@ from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionR
 from zoo_core.diffusion.specs import HEUN
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
 from zoo_sde.continuous import MNIST, PLANE, POINTS, TINY
 
@@ -47,6 +50,9 @@ class EDMModel(DiffusionModel):
     """The least level that is sampled."""
     sigma_max: float = Field(80.0, gt=0)
     """The greatest level, where sampling starts."""
+    augment_prob: float = later(0.0, since="0.2.0", ge=0, le=1)
+    """Images: probability of each transformation of the non-leaking augmentation, whose parameters condition
+    the network (appendix F.2); the horizontal flip among them has probability 1/2. 0 for no augmentation."""
 
 
 class EDMConfig(RunConfig):
@@ -57,12 +63,14 @@ class EDMConfig(RunConfig):
         "default@mnist": MNIST,
         **{f"default@{name}": POINTS for name in PLANE},
         "paper@cifar10": Preset(
-            {**DDPM_PP, "model.mult": (2, 2, 2), "model.dropout": 0.13, "optim.net.lr": 1e-3}
-            | {"optim.net.schedule": "constant", "optim.net.warmup": 19_531, "train.batch_size": 512}
-            | {"train.steps": 390_625, "train.ema.decay": 0.0, "train.ema.half_life": 500_000.0}
-            | {"train.checkpoint_every": 5_000, "sample.steps": 18},
+            {**DDPM_PP, "model.mult": (2, 2, 2), "model.dropout": 0.13, "train.batch_size": 512}
+            | adam("optim.net", lr=1e-3, betas=(0.9, 0.999), warmup=19_531)
+            | {"optim.grad_clip": None, **ema(half_life=500_000.0, warmup=True)}
+            | {"model.augment_prob": 0.12, "data.hflip": False}
+            | {"train.steps": 390_625, "train.checkpoint_every": 5_000, "sample.steps": 18},
             "Karras et al. 2022, appendix F and the authors' code: DDPM++ of 55.7 M parameters, 200 M "
-            "pictures, lr rising over the first 10 M, averages of half-life 0.5 M; without augmentation",
+            "images, lr rising over the first 10 M, EMA weights of half-life 0.5 M; horizontal flips are a "
+            "part of the augmentation",
         ),
     }
 
@@ -172,7 +180,18 @@ class EDM(DiffusionRecipe):
     def __init__(self, config: EDMConfig, data: DataInfo) -> None:
         model = config.model
         span = math.log(model.sigma_max / model.sigma_min) / 4
-        net = build_backbone(model, data, time_range=span, time_scale=TIME_SCALE)
+        if model.augment_prob and not data.is_image:
+            raise UsageError(
+                f"model.augment_prob={model.augment_prob:g} changes images, and {data.name!r} has points",
+                "expected: model.augment_prob=0",
+            )
+        if model.augment_prob and data.task == "paired":
+            raise UsageError(
+                f"model.augment_prob={model.augment_prob:g} changes images but not what they are made from",
+                "expected: model.augment_prob=0, or another data.task",
+            )
+        labels = LABELS if model.augment_prob else 0
+        net = build_backbone(model, data, time_range=span, time_scale=TIME_SCALE, augment=labels)
         net = Preconditioned(net, model.sigma_data)
         schedule = Levels(model.sigma_min, model.sigma_max)
         super().__init__(config, data, schedule, net, HEUN, "x0", time_scale=TIME_SCALE)
@@ -186,8 +205,13 @@ class EDM(DiffusionRecipe):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return the weighted squared error of the denoiser on a batch."""
         rng, model = context.rng, self.config.model
-        x0 = self.training_x(batch, rng)
+        x0, augmentation = self.training_x(batch, rng), None
+        if model.augment_prob:
+            x0, augmentation = edm_augment(x0, rng, model.augment_prob)
         t = self.levels(len(x0), rng, x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
-        loss = edm_loss(self.net, x0, t, eps, model.sigma_data, self.condition(batch, rng))
+        cond = self.condition(batch, rng)
+        if augmentation is not None:
+            cond = replace(cond or Cond(), augment=augmentation)
+        loss = edm_loss(self.net, x0, t, eps, model.sigma_data, cond)
         return Loss(loss, log={"loss": loss.detach()})

@@ -17,6 +17,7 @@ from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.sdes import VE
 from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.nn.backbone import NCSN_PP, build_backbone
+from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
     MNIST,
@@ -51,11 +52,11 @@ class VESDEConfig(SDEConfig):
         **{f"default@{name}": POINTS for name in PLANE},
         "paper@cifar10": Preset(
             {**NCSN_PP, **PAPER_TRAINING, "model.sigma_min": 0.02, "model.sigma_max": 100.0}
-            | {"model.fourier_scale": 136.3, "train.ema.decay": 0.999}
+            | {"model.fourier_scale": 136.3, **ema(decay=0.999)}
             | {"sampler.name": "predictor-corrector", "sampler.snr": 0.16, "sample.steps": 1000},
             "Song et al. 2021, appendix H and the authors' config: NCSN++; their sigma, 0.01 to 50, is of "
             "pictures in [0, 1], and their Fourier features, of scale 16, are of log sigma, which is 16 "
-            "log(5000) of the time; the network sees x of unit variance, and there are no random flips",
+            "log(5000) of the time; the network sees x of unit variance",
         ),
     }
 

@@ -16,6 +16,7 @@ from zoo_core.config import Preset
 from zoo_core.diffusion.sdes import VP
 from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
+from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
     MNIST,
@@ -55,9 +56,9 @@ class VPSDEConfig(SDEConfig):
         "default@mnist": MNIST,
         **{f"default@{name}": POINTS for name in PLANE},
         "paper@cifar10": Preset(
-            {**DDPM_PP, **PAPER_TRAINING, "train.ema.decay": 0.9999}
+            {**DDPM_PP, **PAPER_TRAINING, **ema(decay=0.9999)}
             | {"sampler.name": "euler-maruyama", "sample.steps": 1000},
-            "Song et al. 2021, appendix H and the authors' config: DDPM++; without random flips; the 1,000 "
+            "Song et al. 2021, appendix H and the authors' config: DDPM++; the 1,000 "
             "steps are spaced as `euler-maruyama` spaces them, not evenly in time",
         ),
     }

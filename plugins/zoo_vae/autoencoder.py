@@ -25,6 +25,7 @@ from zoo_vae.bounds import (
     latent_kl,
     log_mean_exp,
     log_prior_ratio,
+    mean_and_log_var,
     reparameterise,
     spread,
 )
@@ -172,8 +173,7 @@ class GaussianAutoencoder(Recipe):
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mean, log_var) of q(z | x), each (n, latent_dim), float32 at least."""
         weight = next(self.encoder.parameters())
-        mean, log_var = self.encoder(x.to(weight.dtype)).to(weight.dtype).chunk(2, dim=1)
-        return mean, log_var
+        return mean_and_log_var(self.encoder(x.to(weight.dtype)).to(weight.dtype))
 
     def log_prob(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z), (n,) nats."""

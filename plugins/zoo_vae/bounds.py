@@ -18,9 +18,22 @@ from torch import Tensor
 
 from zoo_core.data.loading import dequantise
 from zoo_core.likelihood import dequantised
+from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood
 from zoo_vae.decoders import OutputDistribution, check_levels
+
+LOG_VAR_MIN, LOG_VAR_MAX = -20.0, 10.0
+"""Bounds of a posterior's log-variance: its KL and its samples grow with the exponential of it."""
+
+
+def mean_and_log_var(out: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (mean, log_var) of a normal distribution, (n, d) each, from a network's output (n, 2 d).
+
+    The log-variance is bounded to [LOG_VAR_MIN, LOG_VAR_MAX].
+    """
+    mean, log_var = out.chunk(2, 1)
+    return mean, bounded(log_var, LOG_VAR_MIN, LOG_VAR_MAX)
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -19,11 +19,21 @@ from torch import Tensor
 from zoo_core.config import Config
 from zoo_core.data.loading import quantise, to_unit
 from zoo_core.errors import UsageError
+from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo
 
 LOG_SCALE_MIN = -7.0
-"""A logistic's scale and a Gaussian's standard deviation are at least e^-7: a density has no upper bound."""
+"""Least log-scale of a logistic and log-standard deviation of a Gaussian: a density has no upper bound."""
+LOG_SCALE_MAX = 7.0
+"""Greatest log-scale: in the limit a logistic's inner levels have no mass, and their log-mass no bound."""
+LOCATION_MAX = 3.0
+"""Greatest distance of a logistic's location from 0, for data in [-1, 1]: from there the outermost level has
+all mass but e^-20 at scales up to 0.1."""
+MEAN_MAX = 1e6
+"""Greatest distance of a Gaussian's mean from 0: its square in units of the least variance is finite."""
+LOGIT_MAX = 1e3
+"""Greatest size of a logit, so that a sum over the values of an example is finite."""
 
 
 class OutputDistribution(Protocol):
@@ -109,6 +119,16 @@ def logistic_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
     return below_upper + above_lower + torch.where(first | last, torch.zeros_like(both), both)
 
 
+def parameters_of(out: Tensor) -> Tensor:
+    """Return a network's output in float32 at least: bfloat16 keeps three digits of a log-scale."""
+    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
+
+def logits_of(out: Tensor) -> Tensor:
+    """Return the bounded logits, (n, *shape), of an output (n, 1, *shape)."""
+    return bounded(parameters_of(out)[:, 0], -LOGIT_MAX, LOGIT_MAX)
+
+
 class Bernoulli:
     """Binary pictures: one logit a value."""
 
@@ -116,13 +136,13 @@ class Bernoulli:
     discrete = True
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
-        return bernoulli_log_prob(x, out[:, 0])
+        return bernoulli_log_prob(x, logits_of(out))
 
     def mean(self, out: Tensor) -> Tensor:
-        return 2 * torch.sigmoid(out[:, 0]) - 1
+        return 2 * torch.sigmoid(logits_of(out)) - 1
 
     def sample(self, out: Tensor, noise: Seeds) -> Tensor:
-        probability = torch.sigmoid(out[:, 0])
+        probability = torch.sigmoid(logits_of(out))
         return torch.where(noise.rand(probability.shape[1:]) < probability, 1.0, -1.0)
 
 
@@ -144,19 +164,19 @@ class ContinuousBernoulli:
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         # Within a bin the density is again a continuous Bernoulli's, with logits / L: their ratio at the
         # bin's centre is the mass over the width.
-        logits, count = out[:, 0], self.levels
+        logits, count = logits_of(out), self.levels
         centre = (x * (count - 1) + count) / (2 * count)
         inside = log_sinhc(logits / (2 * count))
         return continuous_bernoulli_log_prob(centre, logits) + inside - math.log(count)
 
     def mean(self, out: Tensor) -> Tensor:
         """Return the mean over the L levels."""
-        logits, count = out[:, 0], self.levels
+        logits, count = logits_of(out), self.levels
         level = count * continuous_bernoulli_mean(logits) - continuous_bernoulli_mean(logits / count)
         return 2 * level / (count - 1) - 1
 
     def sample(self, out: Tensor, noise: Seeds) -> Tensor:
-        logits, count = out[:, 0], self.levels
+        logits, count = logits_of(out), self.levels
         p, size = noise.rand(logits.shape[1:]), logits.abs().clamp_min(1e-4)
         u = 1 + torch.log(p + (1 - p) * torch.exp(-size)) / size  # the inverse of the CDF for logits > 0
         u = torch.where(logits > 0, u, 1 - u).clamp(0, 1)
@@ -178,17 +198,17 @@ class Gaussian:
 
     def log_var(self, out: Tensor) -> Tensor:
         if self.std is not None:
-            return torch.full_like(out[:, 0], 2 * math.log(self.std))
-        return 2 * out[:, 1].clamp_min(LOG_SCALE_MIN)
+            return torch.full_like(self.mean(out), 2 * math.log(self.std))
+        return 2 * bounded(parameters_of(out)[:, 1], LOG_SCALE_MIN, LOG_SCALE_MAX)
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
-        return gaussian_log_prob(x, out[:, 0], self.log_var(out))
+        return gaussian_log_prob(x, self.mean(out), self.log_var(out))
 
     def mean(self, out: Tensor) -> Tensor:
-        return out[:, 0]
+        return bounded(parameters_of(out)[:, 0], -MEAN_MAX, MEAN_MAX)
 
     def sample(self, out: Tensor, noise: Seeds) -> Tensor:
-        return out[:, 0] + torch.exp(self.log_var(out) / 2) * noise.randn(out.shape[2:])
+        return self.mean(out) + torch.exp(self.log_var(out) / 2) * noise.randn(out.shape[2:])
 
 
 class DiscretisedLogistic:
@@ -211,10 +231,12 @@ class DiscretisedLogistic:
 
     def split(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (log_weight, mean, log_scale), each (n, K, *shape); K - 1 logits suffice for K weights."""
-        k = self.components
-        mean, log_scale, logits = out[:, :k], out[:, k : 2 * k], out[:, 2 * k :]
+        k, out = self.components, parameters_of(out)
+        mean = bounded(out[:, :k], -LOCATION_MAX, LOCATION_MAX)
+        log_scale = bounded(out[:, k : 2 * k], LOG_SCALE_MIN, LOG_SCALE_MAX)
+        logits = bounded(out[:, 2 * k :], -LOGIT_MAX, LOGIT_MAX)
         log_weight = torch.log_softmax(torch.cat((logits, torch.zeros_like(out[:, :1])), 1), 1)
-        return log_weight, mean, log_scale.clamp_min(LOG_SCALE_MIN)
+        return log_weight, mean, log_scale
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         log_weight, mean, log_scale = self.split(out)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.likelihood import COLLAPSED
+from zoo_core.nn.bounding import bounded
 from zoo_core.nn.perceptron import perceptron
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -277,4 +278,4 @@ class HVAE(Recipe):
 
 def _mean_and_log_var(out: Tensor) -> tuple[Tensor, Tensor]:
     mean, log_var = out.chunk(2, 1)
-    return mean, log_var.clamp(-LOG_VAR, LOG_VAR)
+    return mean, bounded(log_var, -LOG_VAR, LOG_VAR)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from zoo_core.config import Preset
+from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, Loss
 from zoo_vae.autoencoder import PLANE, POINTS, AutoencoderConfig, GaussianAutoencoder
 from zoo_vae.bounds import kl_weight
@@ -37,8 +38,9 @@ class VAEConfig(AutoencoderConfig):
         ),
         "paper": Preset(
             {"model.hidden": (500,), "model.activation": "tanh", "model.latent_dim": 20, "model.dropout": 0.0}
-            | {"model.components": 1, "train.batch_size": 100, "train.steps": 100_000, "train.ema.decay": 0.0}
-            | {"optim.net.lr": 1e-3, "optim.net.schedule": "constant", "optim.net.weight_decay": 1 / 60_000},
+            | {"model.components": 1, "train.batch_size": 100, "train.steps": 100_000}
+            | adam("optim.net", lr=1e-3, betas=(0.9, 0.999), weight_decay=1 / 60_000)
+            | ema(),
             "Kingma and Welling 2014, section 5, MNIST: one hidden layer of 500 tanh units, M = 100, L = 1, "
             "weight decay of the prior N(0, I) over 60,000 examples; they used Adagrad, weights started at "
             "N(0, 0.01) and a Bernoulli decoder; here Adam, torch's start and the data's own decoder",

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from zoo_core.data.augment import mirrored_where
 from zoo_core.data.captions import Tokenizer
 from zoo_core.distributed import ALONE, World, share
 from zoo_core.errors import UsageError
@@ -241,9 +242,26 @@ class TrainData:
         info: of the dataset.
         seed: of the order.
         device: where batches are delivered.
+        hflip: mirror each image with probability 1/2, together with the other image of its pair.
+
+    Raises:
+        UsageError: for a split without examples, or flips of points.
     """
 
-    def __init__(self, split: Split, info: DataInfo, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        split: Split,
+        info: DataInfo,
+        seed: int,
+        device: torch.device | str = "cpu",
+        *,
+        hflip: bool = False,
+    ) -> None:
+        if hflip and not info.is_image:
+            raise UsageError(
+                f"data.hflip=true mirrors images, and {info.name!r} has points", "expected: data.hflip=false"
+            )
+        self.hflip = hflip
         if len(split) == 0:
             raise UsageError(f"dataset {info.name!r} has no training examples", "expected: at least 1")
         self.info = info
@@ -273,7 +291,22 @@ class TrainData:
             epoch += 1
             index = torch.cat((index, self._permutation(epoch)[: size - len(index)]))
         self.drawn += size
-        return self._told(self._batch(index, share(size, of)), index, share(size, of))
+        own = share(size, of)
+        return self._flipped(self._told(self._batch(index, own), index, own), size, own)
+
+    def _flipped(self, batch: Batch, size: int, own: range) -> Batch:
+        """Return this process's share of a batch with the images of each row mirrored at random."""
+        if not self.hflip:
+            return batch
+        rng = generator(self.seed, "hflip", self.drawn)
+        mask = (torch.rand(size, generator=rng) < 0.5)[own.start : own.stop].to(self.device)
+        source, second = batch.cond.image, batch.second
+        return replace(
+            batch,
+            x=mirrored_where(batch.x, mask),
+            cond=replace(batch.cond, image=None if source is None else mirrored_where(source, mask)),
+            second=None if second is None else mirrored_where(second, mask),
+        )
 
     def _told(self, batch: Batch, index: Tensor, own: range) -> Batch:
         """Return this process's share of a batch with the captions that are drawn for it, where there are

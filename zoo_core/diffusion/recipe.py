@@ -48,7 +48,7 @@ class DiffusionOptim(Config):
     classifier: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of the classifier of noisy data, where there is one."""
     grad_clip: float | None = Field(1.0, gt=0)
-    """Largest norm of the network's gradient."""
+    """Largest norm of the network's gradient; none for no clipping."""
 
 
 CLASSIFIER_SHARE = 0.25

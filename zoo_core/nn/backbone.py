@@ -82,6 +82,7 @@ def build_backbone(
     time_range: float = 1000.0,
     time_scale: float = 1.0,
     outputs: int = 1,
+    augment: int = 0,
 ) -> nn.Module:
     """Return the network, called as net(x, t, cond), conditioned on what the data's task says.
 
@@ -91,6 +92,7 @@ def build_backbone(
         time_range: from the least time to the greatest: Fourier features' `fourier_scale` is of the whole.
         time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: how many of x's shape it returns, side by side along axis 1.
+        augment: numbers of the augmentation label that it is conditioned on, 0 for none; images only.
 
     Raises:
         UsageError: for a network that can't take such data.
@@ -121,6 +123,7 @@ def build_backbone(
             vocabulary=vocabulary,
             image_channels=image_channels,
             outputs=outputs,
+            augment=augment,
         )
     return UNet(
         channels,
@@ -140,4 +143,5 @@ def build_backbone(
         skip_scale=model.skip_scale,
         pyramid=model.pyramid,
         attend_up=model.attend_up,
+        augment=augment,
     )

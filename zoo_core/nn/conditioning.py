@@ -23,12 +23,15 @@ class ConditionEmbedding(nn.Module):
         vocabulary: number of tokens, padding included, 0 for no captions.
         width: of vector and context.
         layers: of the caption's transformer.
+        augment: numbers of the augmentation label, 0 for none; a linear map of it, without a bias, is added
+            to the vector (Karras et al. 2022, arXiv:2206.00364, appendix F.2).
     """
 
-    def __init__(self, classes: int, vocabulary: int, width: int, layers: int = 2) -> None:
+    def __init__(self, classes: int, vocabulary: int, width: int, layers: int = 2, augment: int = 0) -> None:
         super().__init__()
         self.classes = classes
         self.vocabulary = vocabulary
+        self.augment = nn.Linear(augment, width, bias=False) if augment else None
         if classes:
             self.label = nn.Embedding(classes + 1, width)
         if vocabulary:
@@ -43,6 +46,8 @@ class ConditionEmbedding(nn.Module):
     def forward(self, cond: Cond | None, time: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return (vector, context): (n, width) to add to the time, and (n, length, width) or None."""
         vector, context = time, None
+        if self.augment is not None and cond is not None and cond.augment is not None:
+            vector = vector + self.augment(cond.augment.to(vector.dtype))
         if self.classes:
             label = None if cond is None else cond.label
             if label is None:

@@ -57,6 +57,7 @@ class DiT(nn.Module):
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
         classes, vocabulary, image_channels: of what it is conditioned on, 0 for none.
         outputs: pictures it returns, one after another in its channels.
+        augment: numbers of the augmentation label that it is conditioned on, 0 for none.
 
     Raises:
         UsageError: where patches do not tile the picture, or heads do not divide the width.
@@ -75,6 +76,7 @@ class DiT(nn.Module):
         vocabulary: int = 0,
         image_channels: int = 0,
         outputs: int = 1,
+        augment: int = 0,
     ) -> None:
         super().__init__()
         if size[0] % patch or size[1] % patch:
@@ -89,7 +91,7 @@ class DiT(nn.Module):
         self.patch = patch
         self.image_channels = image_channels
         self.time = TimeEmbedding(width, width, time_scale)
-        self.condition = ConditionEmbedding(classes, vocabulary, width)
+        self.condition = ConditionEmbedding(classes, vocabulary, width, augment=augment)
         self.first = nn.Conv2d(in_channels + image_channels, width, patch, stride=patch)
         self.position = nn.Parameter(0.02 * torch.randn(size[0] * size[1] // patch**2, width))
         self.blocks = nn.ModuleList(DiTBlock(width, heads) for _ in range(layers))

@@ -206,6 +206,7 @@ class UNet(nn.Module):
         skip_scale: factor on the sum of a block's two branches; sqrt(1/2) keeps its variance.
         pyramid: feed the input, halved along, to every level.
         attend_up: on the way up, attention after each block of a level or after its last.
+        augment: numbers of the augmentation label that it is conditioned on, 0 for none.
 
     Raises:
         UsageError: where the picture is too small for so many levels.
@@ -230,6 +231,7 @@ class UNet(nn.Module):
         skip_scale: float = 1.0,
         pyramid: bool = False,
         attend_up: Literal["each", "last"] = "each",
+        augment: int = 0,
     ) -> None:
         super().__init__()
         most = 1 + math.ceil(math.log2(size))
@@ -241,7 +243,7 @@ class UNet(nn.Module):
         sides = [math.ceil(size / 2**level) for level in range(len(mult))]
         time = 4 * channels
         self.time = TimeEmbedding(channels, time, time_scale, fourier)
-        self.condition = ConditionEmbedding(classes, vocabulary, time)
+        self.condition = ConditionEmbedding(classes, vocabulary, time, augment=augment)
         self.image_channels = image_channels
         self.first = nn.Conv2d(in_channels + image_channels, channels, 3, padding=1)
         resampler = Resampler(FIR if resample == "fir" else BOX)

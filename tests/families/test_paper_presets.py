@@ -1,0 +1,72 @@
+"""A preset that follows a paper states every optimizer and EMA option, and inherits none from a default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zoo_core.config import OptimizerConfig, RunConfig, flatten
+from zoo_core.registry.manager import load_entry, manager
+from zoo_core.resolution import resolve
+
+OPTIONS = {
+    "adam": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup"),
+    "adamw": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup"),
+    "rmsprop": ("lr", "alpha", "eps", "momentum", "weight_decay", "schedule", "warmup"),
+    "sgd": ("lr", "momentum", "weight_decay", "schedule", "warmup"),
+}
+"""What decides an optimizer, by its kind."""
+UNUSED = {"classifier"}
+"""Optimizers of parts that no paper preset trains."""
+CASES = [
+    (entry.spec.name, preset)
+    for entry in manager().entries("plugin")
+    for preset in load_entry("plugin", entry, "config").PRESETS
+    if preset.startswith("paper") or (preset.endswith("@cifar10") and not preset.startswith("default@"))
+    if not preset.startswith("latent")
+]
+DIFFUSION = {
+    "ddpm": {"optim.grad_clip": 1.0, "data.hflip": True, "optim.net.warmup": 5000},
+    "iddpm": {"optim.grad_clip": None, "data.hflip": False, "optim.net.kind": "adamw"},
+    "ncsn": {"optim.grad_clip": None, "data.hflip": True, "train.ema.decay": 0.0},
+    "vp-sde": {"optim.grad_clip": 1.0, "data.hflip": True, "train.ema.decay": 0.9999},
+    "subvp-sde": {"optim.grad_clip": 1.0, "data.hflip": True, "train.ema.decay": 0.9999},
+    "ve-sde": {"optim.grad_clip": 1.0, "data.hflip": True, "train.ema.decay": 0.999},
+    "edm": {"optim.grad_clip": None, "data.hflip": False, "model.augment_prob": 0.12},
+}
+"""What each paper's CIFAR-10 training has: Ho et al. 2020, appendix B; the code of Nichol and Dhariwal 2021 and
+of Song and Ermon 2019; Song et al. 2021, appendix H; Karras et al. 2022, table 7."""
+
+
+def overrides(name: str, preset: str) -> tuple[type[RunConfig], dict[str, Any]]:
+    config = load_entry("plugin", manager().find("plugin", name), "config")
+    return config, dict(config.PRESETS[preset].overrides)
+
+
+@pytest.mark.parametrize(("name", "preset"), CASES)
+def test_it_states_its_optimizers_and_ema(name: str, preset: str) -> None:
+    """Catches an option that changes with a default, as a gradient clip that the paper does not have."""
+    config, stated = overrides(name, preset)
+    optim = config.model_fields["optim"].get_default()
+    for section, value in optim:
+        if isinstance(value, OptimizerConfig) and section not in UNUSED:
+            kind = stated[f"optim.{section}.kind"]
+            missing = [o for o in OPTIONS[kind] if f"optim.{section}.{o}" not in stated]
+            assert not missing, f"optim.{section}: {missing}"
+    assert {"train.ema.decay", "train.ema.half_life", "train.ema.warmup"} <= stated.keys()
+    assert not hasattr(optim, "grad_clip") or "optim.grad_clip" in stated
+
+
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_it_trains_as_its_paper_does(name: str) -> None:
+    """The resolved options, so that a key that resolution drops is seen."""
+    config = resolve({"plugin": name, "data": "cifar10", "preset": "paper"})
+    found = flatten(config.model_dump())
+    assert {key: found[key] for key in DIFFUSION[name]} == DIFFUSION[name]
+
+
+def test_gradient_clipping_can_be_switched_off_on_the_command_line() -> None:
+    """Catches an option that none is not a value of."""
+    config: Any = resolve(["plugin=ddpm", "data=digits", "optim.grad_clip=none"])
+    assert config.optim.grad_clip is None
