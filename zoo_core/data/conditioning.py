@@ -174,7 +174,7 @@ def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor
 
 
 def _class(text: str, dataset: Dataset) -> int:
-    """Return the label of a class by its name, or by its number; where names are numbers, by its name only."""
+    """Return the label of a class by name or by number; where names are numbers, by name only."""
     names, count = list(dataset.class_names), dataset.info.classes
     if text in names:
         return names.index(text)
