@@ -35,7 +35,8 @@ def shortened(config: RunConfig, steps: int) -> dict[str, Any]:
     """Return the dotted options that make of a config the same run in fewer steps.
 
     What is counted in steps keeps its fraction of the run: an optimizer's warm-up, the memory of EMA weights
-    (decay d over N steps becomes d^(N/n) over n), their half-life in images. {} where the run is no longer than `steps`.
+    (decay d over N steps becomes d^(N/n) over n), their half-life in images. {} where the run is not
+    longer than `steps`.
     """
     whole = config.train.steps
     if steps >= whole:

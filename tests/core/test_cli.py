@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from zoo_core.cli import invoke
+from zoo_core.errors import UsageError
 
 FAST = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.pictures=false"]
 
@@ -221,3 +222,15 @@ def test_python_says_what_the_command_line_says(home: Path) -> None:
     assert float(drawn.max()) <= 1
     assert torch.equal(drawn, run.sample(16))
     assert not torch.equal(drawn, run.sample(16, seed=1))
+
+
+def test_a_bundle_is_loaded_by_its_address(home: Path, tmp_path: Path) -> None:
+    """Catches `zoo_core.load` that takes less than `zoo sample` does."""
+    import zoo_core
+
+    config = {"plugin": "histogram", "eval.protocol": "none", "track.wandb": "off", "run_dir": "here"}
+    made = zoo_core.load(zoo_core.run(config)["run_dir"])
+    assert invoke(["push", "here", "bundle"]) == 0
+    assert torch.equal(zoo_core.load("bundle").sample(4), made.sample(4))
+    with pytest.raises(UsageError, match="address on the hub"):
+        zoo_core.load("hf://nothing")

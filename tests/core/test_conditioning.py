@@ -216,6 +216,27 @@ def test_classes_are_typed_by_name_or_by_number() -> None:
         read_conditions("blb 5", named, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [("tea, green", [0]), ("'tea, green',coffee", [0, 1]), ("coffee,'tea, green'", [1, 0]), ("coffee", [1])],
+)
+def test_a_class_named_with_a_comma_can_be_asked_for(text: str, labels: list[int]) -> None:
+    names = ["tea, green", "coffee", *(f"blob {k}" for k in range(6))]
+    named = Dataset(RING.for_task("class").info, RING.train, RING.test, "", class_names=names)
+    cond = read_conditions(text, named, None)
+    assert cond.label is not None
+    assert cond.label.tolist() == labels
+
+
+def test_a_number_is_the_name_of_a_numbered_class() -> None:
+    """Catches cond=0 that draws the folder `1`."""
+    names = [str(k) for k in range(1, 9)]
+    named = Dataset(RING.for_task("class").info, RING.train, RING.test, "", class_names=names)
+    assert read_conditions("8", named, 1).label.tolist() == [7]  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="expected: one of 1, 2"):
+        read_conditions("0", named, 1)
+
+
 def test_the_command_line_draws_what_is_asked_for(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,17 +174,20 @@ def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor
 
 
 def _class(text: str, dataset: Dataset) -> int:
-    """Return the label of a class by its name, or by its number."""
+    """Return the label of a class by name or by number; where names are numbers, by name only."""
     names, count = list(dataset.class_names), dataset.info.classes
     if text in names:
         return names.index(text)
-    if text.isdecimal() and int(text) < count:
+    numbered = any(name.isdecimal() for name in names) and names != [str(label) for label in range(count)]
+    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < count and not numbered:
         return int(text)
     match = nearest(text, names)
     raise UsageError(
         f"no class {text!r} in {dataset.info.name!r}",
         f"did you mean: cond={match}" if match else "",
-        f"expected: 0 to {count - 1}" + (f", or one of {', '.join(names)}" if names else ""),
+        f"expected: one of {', '.join(names)}"
+        if numbered
+        else f"expected: 0 to {count - 1}" + (f", or one of {', '.join(names)}" if names else ""),
     )
 
 

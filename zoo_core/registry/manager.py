@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from zoo_core.errors import Interrupted, PluginError, not_found
-from zoo_core.registry import builtin, cache, child, hookspecs
+from zoo_core.registry import builtin, cache, hookspecs
 from zoo_core.registry.listing import (
     EVENTS,
     GROUP,
@@ -271,13 +271,14 @@ def _listings(found: Sequence[EntryPoint], children: bool) -> list[Listing | Non
         if listing is not None:
             known[place] = listing
     missing = [place for place in range(len(found)) if place not in known]
-    if child.INSIDE in os.environ:  # a plugin that asks for the plugins while it is listed
-        children = False
     if children and missing:
-        made = child.list_in_children([found[place].value for place in missing])
-        for place, listing in zip(missing, made, strict=True):
-            known[place] = listing
-            cache.write(found[place], keys[place], listing)
+        from zoo_core.registry import child  # it imports what only a first listing needs
+
+        if child.INSIDE not in os.environ:  # a plugin that asks for the plugins while it is listed gets none
+            made = child.list_in_children([found[place].value for place in missing])
+            for place, listing in zip(missing, made, strict=True):
+                known[place] = listing
+                cache.write(found[place], keys[place], listing)
     return [known.get(place) for place in range(len(found))]
 
 
