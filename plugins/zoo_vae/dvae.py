@@ -93,6 +93,7 @@ def entropy(logits: Tensor) -> Tensor:
 class DVAE(DiscreteAutoencoder):
     """An encoder of logits, code vectors and a decoder."""
 
+    config: DVAEConfig
     features = "codes"
 
     def __init__(self, config: DVAEConfig, data: DataInfo) -> None:

@@ -180,7 +180,8 @@ class HVAE(Recipe):
         z = None
         for level, noise in reversed(list(enumerate(eps.split(self.dims, 1)))):
             mean_p, log_var_p = self.prior_of(level, z, noise)
-            mean, log_var = merged(*proposals[level], mean_p, log_var_p)
+            mean_up, log_var_up = proposals[level]
+            mean, log_var = merged(mean_up, log_var_up, mean_p, log_var_p)
             e = reparameterise(mean, log_var, noise)
             z = reparameterise(mean_p, log_var_p, e)
             levels.insert(0, (e, mean, log_var))

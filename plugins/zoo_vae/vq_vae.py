@@ -69,6 +69,7 @@ class VQVAEConfig(DiscreteConfig):
 class VQVAE(DiscreteAutoencoder):
     """An encoder, a quantiser and a decoder."""
 
+    config: VQVAEConfig
     features = "dim"
 
     def __init__(self, config: VQVAEConfig, data: DataInfo) -> None:
