@@ -34,7 +34,7 @@ from zoo_core.nn.perceptron import perceptron
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
-from zoo_vae.autoencoder import PLANE, AutoencoderOptim, AutoencoderSample, HiddenModel, between_layers
+from zoo_vae.autoencoder import AutoencoderOptim, AutoencoderSample, HiddenModel, between_layers
 from zoo_vae.bounds import (
     bounds,
     gaussian_kl,
@@ -80,13 +80,10 @@ class HVAEConfig(RunConfig):
             | {"train.log_every": 20},
             "a few seconds, for tests",
         ),
-        **dict.fromkeys(
-            PLANE,
-            Preset(
-                {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}
-                | {"train.steps": 3000, "train.batch_size": 512},
-                "points of the plane",
-            ),
+        "default@points": Preset(
+            {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}
+            | {"train.steps": 3000, "train.batch_size": 512},
+            "points of the plane",
         ),
     }
 
