@@ -216,9 +216,9 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     owner, see = (f"plugin {plugin!r}", f"see: zoo show {plugin}") if entry else ("a run", "")
     flat = {canonical(config, key, value): value for key, value in flat.items()}
     config = _chosen(config, "dataset", "data", flat, mistakes)
-    overrides, problem = _preset(
-        config, str(flat.get("preset") or ""), config.model_fields["data"].default.name
-    )
+    chosen = config.model_fields["data"].default
+    side = flat.get("data.size", getattr(chosen, "size", None))
+    overrides, problem = _preset(config, str(flat.get("preset") or ""), chosen.name, side)
     if problem is not None:
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
@@ -317,10 +317,22 @@ def _fields(kind: str, entry: Entry) -> Mapping[str, Any]:
     return fields
 
 
-def _preset(config: type[RunConfig], name: str, data: str) -> tuple[Mapping[str, Any], ZooError | None]:
+def _preset(
+    config: type[RunConfig], name: str, data: str, side: Any = None
+) -> tuple[Mapping[str, Any], ZooError | None]:
+    """Return the overrides of a preset: of this dataset, of its kind of data, or of any.
+
+    Kinds are "NAME@points" and "NAME@image<=S", for images of at most S pixels a side; the least S wins.
+
+    Args:
+        config: of the plugin.
+        name: of the preset; "" for "default".
+        data: registered name of the dataset.
+        side: of the images of a dataset that leaves it to an option.
+    """
     presets = config.PRESETS
     wanted = name or "default"
-    for key in (f"{wanted}@{data}", wanted):
+    for key in (f"{wanted}@{data}", *_of_kind(presets, wanted, data, side), wanted):
         if key in presets:
             return presets[key].overrides, None
     if not name:
@@ -332,6 +344,21 @@ def _preset(config: type[RunConfig], name: str, data: str) -> tuple[Mapping[str,
         f"did you mean: preset={match}" if match else "",
         f"presets: {', '.join(known) or 'none'}",
     )
+
+
+def _of_kind(presets: Mapping[str, Any], name: str, data: str, side: Any) -> list[str]:
+    """Return the keys of a preset for a dataset's kind, the closest first."""
+    try:
+        shape = manager().find("dataset", data).spec.shape
+    except NotFoundError:
+        return []
+    if len(shape) == 1:
+        return [f"{name}@points"]
+    pixels = str(max(shape[1:]) if shape else side)
+    if not pixels.isdigit():
+        return []
+    limits = sorted(int(key.rpartition("<=")[2]) for key in presets if key.startswith(f"{name}@image<="))
+    return [f"{name}@image<={limit}" for limit in limits if int(pixels) <= limit]
 
 
 def plain(config: Config) -> dict[str, Any]:

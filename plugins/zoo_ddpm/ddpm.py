@@ -74,7 +74,7 @@ class DDPMConfig(RunConfig):
             | {"train.steps": 4000, "train.batch_size": 64},
             "the default network with one level more",
         ),
-        **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
+        "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 2, "model.attention": (16,)}
             | {"model.dropout": 0.1, "train.batch_size": 128, "train.steps": 800_000}

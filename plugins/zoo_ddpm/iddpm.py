@@ -63,7 +63,7 @@ class IDDPMConfig(DDPMConfig):
             "the paper's offset is for 256 levels: on 17, 41% of the bound lies below a quarter of a bin",
         ),
         "default@mnist": DDPMConfig.PRESETS["default@mnist"],
-        **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
+        "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}
             | {"model.attention": (16, 8), "model.dropout": 0.3, "train.batch_size": 128}

@@ -26,7 +26,6 @@ from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.recipe import DiffusionOptim
 from zoo_core.diffusion.specs import ANCESTRAL
-from zoo_core.interfaces import Denoiser
 from zoo_core.training.recipe import LossFunction, Stage
 from zoo_core.types import DataInfo, SampleRequest, Samples
 from zoo_ddpm.codec import Codec, build_autoencoder
@@ -113,7 +112,7 @@ class LDM(Chain):
     def _of_codes(self, loss: LossFunction) -> LossFunction:
         return lambda batch, context: loss(replace(batch, x=self.codec.encode(batch.x)), context)
 
-    def denoiser(self) -> Denoiser:
+    def denoiser(self) -> SigmaDenoiser:
         """Return the network as a Denoiser of codes: no likelihood of examples follows from it."""
         return SigmaDenoiser(self.net, self.schedule, self.prediction, space="latent")
 

@@ -74,7 +74,6 @@ POINTS: Mapping[str, Any] = {
     "optim.generator.schedule": "linear",
 }
 """What suits points of the plane: rates that fall to zero, without which samples keep moving about a mode."""
-PLANE = ("moons", "ring", "two-gaussians", "swiss-roll")
 
 
 def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
@@ -85,9 +84,9 @@ def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str
 
 
 def on_points(overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
-    """Return the presets for points of the plane: POINTS, and these overrides."""
+    """Return the preset for points: POINTS, and these overrides."""
     preset = Preset({**POINTS, **(overrides or {})}, "points of the plane")
-    return dict.fromkeys((f"default@{name}" for name in PLANE), preset)
+    return {"default@points": preset}
 
 
 class NetworkGame(Game):

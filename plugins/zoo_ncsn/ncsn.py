@@ -73,7 +73,7 @@ class NCSNConfig(RunConfig):
             | {"model.channels": 16, "model.width": 32},
             "for tests: seconds on one core",
         ),
-        **{f"default@{name}": POINTS for name in ("moons", "ring", "two-gaussians", "swiss-roll")},
+        "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.L": 10, "model.sigma_min": 0.02, "model.sigma_max": 2.0}
             | {"model.net": "refinenet", "model.channels": 128}

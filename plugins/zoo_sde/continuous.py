@@ -37,9 +37,6 @@ from zoo_core.types import Batch, Cond, Context, Loss
 TIME_SCALE = 100.0
 """Of times in [0, 1], for embeddings that tell steps of 1 apart."""
 
-PLANE = ("moons", "ring", "two-gaussians", "swiss-roll")
-"""Points of the plane: datasets that presets are for."""
-
 TINY = Preset(
     {"train.steps": 60, "train.batch_size": 32, "sample.steps": 10}
     | {"model.channels": 16, "model.width": 32, "eval.ode_tolerance": 1e-2},

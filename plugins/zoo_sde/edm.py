@@ -31,7 +31,7 @@ from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
-from zoo_sde.continuous import MNIST, PLANE, POINTS, TINY
+from zoo_sde.continuous import MNIST, POINTS, TINY
 
 TIME_SCALE = 16.0
 """Of c_noise, which runs from -1.6 to 1.1."""
@@ -61,7 +61,7 @@ class EDMConfig(RunConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
         "default@mnist": MNIST,
-        **{f"default@{name}": POINTS for name in PLANE},
+        "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, "model.mult": (2, 2, 2), "model.dropout": 0.13, "train.batch_size": 512}
             | adam("optim.net", lr=1e-3, betas=(0.9, 0.999), warmup=19_531)

@@ -22,7 +22,6 @@ from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
     MNIST,
     PAPER_TRAINING,
-    PLANE,
     POINTS,
     TIME_SCALE,
     TINY,
@@ -49,7 +48,7 @@ class VESDEConfig(SDEConfig):
         "default@mnist": Preset(
             {**MNIST.overrides, "model.sigma_max": 25.0}, "larger pictures are further apart"
         ),
-        **{f"default@{name}": POINTS for name in PLANE},
+        "default@points": POINTS,
         "paper@cifar10": Preset(
             {**NCSN_PP, **PAPER_TRAINING, "model.sigma_min": 0.02, "model.sigma_max": 100.0}
             | {"model.fourier_scale": 136.3, **ema(decay=0.999)}

@@ -21,7 +21,6 @@ from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
     MNIST,
     PAPER_TRAINING,
-    PLANE,
     POINTS,
     TIME_SCALE,
     TINY,
@@ -54,7 +53,7 @@ class VPSDEConfig(SDEConfig):
         "tiny": TINY,
         "default@digits": DIGITS,
         "default@mnist": MNIST,
-        **{f"default@{name}": POINTS for name in PLANE},
+        "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, **PAPER_TRAINING, **ema(decay=0.9999)}
             | {"sampler.name": "euler-maruyama", "sample.steps": 1000},

@@ -91,8 +91,6 @@ POINTS: Mapping[str, Any] = {
 """What suits points of the plane: without warm-up the learned variance explains the ring, and the latent is
 not used."""
 
-PLANE = ("default@moons", "default@ring", "default@two-gaussians", "default@swiss-roll")
-
 
 def between_layers(model: HiddenModel) -> nn.Module:
     """Return the activation, and dropout behind it where there is some."""

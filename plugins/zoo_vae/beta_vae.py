@@ -18,7 +18,7 @@ from pydantic import Field
 
 from zoo_core.config import Preset
 from zoo_core.types import Batch, Context, Loss
-from zoo_vae.autoencoder import PLANE, POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
+from zoo_vae.autoencoder import POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
 from zoo_vae.bounds import kl_weight
 
 
@@ -38,11 +38,8 @@ class BetaVAEConfig(AutoencoderConfig):
             | {"train.log_every": 20},
             "a few seconds, for tests",
         ),
-        **dict.fromkeys(
-            PLANE,
-            Preset(
-                {**POINTS, "model.std": 0.1}, "points of the plane; a learned variance would explain them"
-            ),
+        "default@points": Preset(
+            {**POINTS, "model.std": 0.1}, "points of the plane; a learned variance would explain them"
         ),
         "latent": Preset(
             {"model.beta": 0.1},
@@ -52,12 +49,9 @@ class BetaVAEConfig(AutoencoderConfig):
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.beta": 0.1},
             "the same, wider; not tuned",
         ),
-        **{
-            name.replace("default", "latent"): Preset(
-                {**POINTS, "model.std": 0.1, "model.beta": 0.1}, "the same, for points of the plane"
-            )
-            for name in PLANE
-        },
+        "latent@points": Preset(
+            {**POINTS, "model.std": 0.1, "model.beta": 0.1}, "the same, for points of the plane"
+        ),
     }
 
     model: BetaVAEModel = BetaVAEModel()

@@ -124,10 +124,12 @@ ON_PICTURES = ("default@mnist", "default@fashion-mnist", "default@cifar10")
 
 def build_prior(config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int]) -> Prior:
     """Return the prior over K codes on a grid, given texts of (vocabulary, length)."""
-    sizes = {"width": config.width, "depth": config.depth, "dropout": config.dropout}
+    width, depth, dropout = config.width, config.depth, config.dropout
     if config.net == "pixelcnn":
-        return PixelCNN(codes, grid, *text, **sizes)
-    return CausalTransformer(codes, math.prod(grid), *text, heads=config.heads, **sizes)
+        return PixelCNN(codes, grid, *text, width=width, depth=depth, dropout=dropout)
+    return CausalTransformer(
+        codes, math.prod(grid), *text, width=width, depth=depth, heads=config.heads, dropout=dropout
+    )
 
 
 class DiscreteAutoencoder(Recipe):
@@ -137,6 +139,7 @@ class DiscreteAutoencoder(Recipe):
         features: numbers that the encoder gives for each place.
     """
 
+    config: DiscreteConfig
     features: ClassVar[Literal["dim", "codes"]]
 
     def __init__(self, config: DiscreteConfig, data: DataInfo) -> None:

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from zoo_core.config import Preset
 from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
-from zoo_vae.autoencoder import PLANE
 from zoo_vae.bounds import kl_weight, spread
 from zoo_vae.discrete import ON_PICTURES, PICTURES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
 from zoo_vae.grids import GridModel
@@ -59,7 +58,7 @@ class DVAEConfig(DiscreteConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        **dict.fromkeys(PLANE, Preset(POINTS, "points of the plane")),
+        "default@points": Preset(POINTS, "points of the plane"),
         **dict.fromkeys(ON_PICTURES, Preset(PICTURES, "a convolutional start for a GPU; not tuned")),
     }
 
@@ -93,6 +92,7 @@ def entropy(logits: Tensor) -> Tensor:
 class DVAE(DiscreteAutoencoder):
     """An encoder of logits, code vectors and a decoder."""
 
+    config: DVAEConfig
     features = "codes"
 
     def __init__(self, config: DVAEConfig, data: DataInfo) -> None:

@@ -34,7 +34,7 @@ from zoo_core.nn.perceptron import perceptron
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
-from zoo_vae.autoencoder import PLANE, AutoencoderOptim, AutoencoderSample, HiddenModel, between_layers
+from zoo_vae.autoencoder import AutoencoderOptim, AutoencoderSample, HiddenModel, between_layers
 from zoo_vae.bounds import (
     bounds,
     gaussian_kl,
@@ -80,13 +80,10 @@ class HVAEConfig(RunConfig):
             | {"train.log_every": 20},
             "a few seconds, for tests",
         ),
-        **dict.fromkeys(
-            PLANE,
-            Preset(
-                {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}
-                | {"train.steps": 3000, "train.batch_size": 512},
-                "points of the plane",
-            ),
+        "default@points": Preset(
+            {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}
+            | {"train.steps": 3000, "train.batch_size": 512},
+            "points of the plane",
         ),
     }
 
@@ -180,7 +177,8 @@ class HVAE(Recipe):
         z = None
         for level, noise in reversed(list(enumerate(eps.split(self.dims, 1)))):
             mean_p, log_var_p = self.prior_of(level, z, noise)
-            mean, log_var = merged(*proposals[level], mean_p, log_var_p)
+            mean_up, log_var_up = proposals[level]
+            mean, log_var = merged(mean_up, log_var_up, mean_p, log_var_p)
             e = reparameterise(mean, log_var, noise)
             z = reparameterise(mean_p, log_var_p, e)
             levels.insert(0, (e, mean, log_var))

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from zoo_core.config import Preset
 from zoo_core.types import Batch, Context, Loss
-from zoo_vae.autoencoder import PLANE, POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
+from zoo_vae.autoencoder import POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
 from zoo_vae.bounds import kl_weight, log_prior_ratio, reparameterise, spread
 
 
@@ -39,7 +39,7 @@ class IWAEConfig(AutoencoderConfig):
             | {"train.batch_size": 32, "train.log_every": 20},
             "a few seconds, for tests",
         ),
-        **dict.fromkeys(PLANE, Preset(POINTS, "points of the plane, with `vae`'s network")),
+        "default@points": Preset(POINTS, "points of the plane, with `vae`'s network"),
     }
 
     model: IWAEModel = IWAEModel()

@@ -17,7 +17,7 @@ from typing import ClassVar
 from zoo_core.config import Preset
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, Loss
-from zoo_vae.autoencoder import PLANE, POINTS, AutoencoderConfig, GaussianAutoencoder
+from zoo_vae.autoencoder import POINTS, AutoencoderConfig, GaussianAutoencoder
 from zoo_vae.bounds import kl_weight
 
 
@@ -54,7 +54,7 @@ class VAEConfig(AutoencoderConfig):
             | {"optim.net.lr": 1e-3},
             "two hidden layers, as Burda et al. 2016 have them, wider",
         ),
-        **dict.fromkeys(PLANE, Preset(POINTS, "points of the plane")),
+        "default@points": Preset(POINTS, "points of the plane"),
     }
 
 

@@ -22,7 +22,6 @@ from zoo_core.config import Preset
 from zoo_core.data.loading import TrainData
 from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
-from zoo_vae.autoencoder import PLANE
 from zoo_vae.bounds import spread
 from zoo_vae.discrete import ON_PICTURES, PICTURES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
 from zoo_vae.grids import GridModel
@@ -52,13 +51,13 @@ class VQVAEConfig(DiscreteConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        **dict.fromkeys(PLANE, Preset(POINTS, "points of the plane")),
+        "default@points": Preset(POINTS, "points of the plane"),
         **dict.fromkeys(ON_PICTURES, Preset(PICTURES, "a convolutional start for a GPU; not tuned")),
         "latent": Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each"),
+        "latent@points": Preset({**POINTS, "model.dim": 4}, "the same; not tuned"),
         **{
-            name.replace("default", "latent"): Preset({**own, "model.dim": 4}, "the same; not tuned")
-            for names, own in ((PLANE, POINTS), (ON_PICTURES, PICTURES))
-            for name in names
+            name.replace("default", "latent"): Preset({**PICTURES, "model.dim": 4}, "the same; not tuned")
+            for name in ON_PICTURES
         },
     }
 
@@ -69,6 +68,7 @@ class VQVAEConfig(DiscreteConfig):
 class VQVAE(DiscreteAutoencoder):
     """An encoder, a quantiser and a decoder."""
 
+    config: VQVAEConfig
     features = "dim"
 
     def __init__(self, config: VQVAEConfig, data: DataInfo) -> None:

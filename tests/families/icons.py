@@ -24,7 +24,7 @@ FINE = 4
 
 
 def draw(shape: str, color: Tensor, center: Tensor, radius: float, side: int) -> Tensor:
-    """Return one icon, (3, side, side) uint8, for a center (row, column) and a radius in units of the side."""
+    """Return one icon, (3, side, side) uint8; its center (row, column) and radius in units of the side."""
     place = (torch.arange(side * FINE) + 0.5) / (side * FINE)
     row, column = (place - center[0])[:, None].abs(), (place - center[1])[None].abs()
     distance = (row**2 + column**2).sqrt()

@@ -28,8 +28,8 @@ SMALLER = {
     "model.critic_width": 16,
     "model.blocks": 1,
 }
-"""Network sizes, below the defaults, at which all models take ten minutes of two cores; the optimizers, losses
-and noise schedules are the defaults."""
+"""Network sizes, below the defaults, at which all models take ten minutes of two cores; the optimizers,
+losses and noise schedules are the defaults."""
 MODELS = [entry.spec.name for entry in manager().entries("plugin") if entry.spec.family != "baseline"]
 
 

@@ -23,8 +23,7 @@ CASES = [
     (entry.spec.name, preset)
     for entry in manager().entries("plugin")
     for preset in load_entry("plugin", entry, "config").PRESETS
-    if preset.startswith("paper") or (preset.endswith("@cifar10") and not preset.startswith("default@"))
-    if not preset.startswith("latent")
+    if preset.startswith("paper")
 ]
 DIFFUSION = {
     "ddpm": {"optim.grad_clip": 1.0, "data.hflip": True, "optim.net.warmup": 5000},
@@ -35,8 +34,8 @@ DIFFUSION = {
     "ve-sde": {"optim.grad_clip": 1.0, "data.hflip": True, "train.ema.decay": 0.999},
     "edm": {"optim.grad_clip": None, "data.hflip": False, "model.augment_prob": 0.12},
 }
-"""What each paper's CIFAR-10 training has: Ho et al. 2020, appendix B; the code of Nichol and Dhariwal 2021 and
-of Song and Ermon 2019; Song et al. 2021, appendix H; Karras et al. 2022, table 7."""
+"""What each paper's CIFAR-10 training has: Ho et al. 2020, appendix B; the code of Nichol and Dhariwal 2021
+and of Song and Ermon 2019; Song et al. 2021, appendix H; Karras et al. 2022, table 7."""
 
 
 def overrides(name: str, preset: str) -> tuple[type[RunConfig], dict[str, Any]]:

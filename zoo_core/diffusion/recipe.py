@@ -212,7 +212,7 @@ class DiffusionRecipe(Recipe):
 
     # -- sampling
 
-    def denoiser(self) -> Denoiser:
+    def denoiser(self) -> SigmaDenoiser:
         """Return the network as a Denoiser."""
         return SigmaDenoiser(self.net, self.schedule, self.prediction, clip_x0=self._clips)
 

@@ -106,6 +106,7 @@ def presets_are_valid(model: Model) -> None:
     installed = {entry.spec.name for entry in manager().entries("dataset")}
     for key in presets:
         name, _, data = key.partition("@")
+        data = {"points": "ring"}.get(data, data)
         if data and data not in installed:
             continue
         words = [f"plugin={model.name}", f"data={data or model.data}", f"preset={name}"]
