@@ -22,7 +22,7 @@ from zoo_core.files import read_bounded
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_ALIASES = 100
-MAX_NODES = 50_000
+MAX_NODES = 10_000
 """Values, keys and collections, where an alias counts as all that it repeats."""
 LARGEST_INTEGER = 2**64
 
