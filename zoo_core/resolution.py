@@ -14,6 +14,7 @@ from pydantic import create_model
 from zoo_core import strict_yaml
 from zoo_core.config import Config, RunConfig, canonical, flatten, nest, validate
 from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError, nearest
+from zoo_core.privacy import kept
 from zoo_core.registry.manager import load_entry, manager
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
@@ -122,7 +123,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(saved, Mapping):
         raise UsageError(f"{path} holds no config", "expected: a mapping such as a run's config.yaml")
     # What was resolved for that run is repeated; where it was kept, and on what, is not.
-    flat = flatten(saved)
+    flat = kept(path.parent, flatten(saved))
     return {key: value for key, value in flat.items() if key not in ("run_dir", "preset")}
 
 

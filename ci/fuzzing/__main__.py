@@ -159,10 +159,12 @@ def _report(
 def _work(given: argparse.Namespace) -> int:
     """Try cases in this process and print a report of each as a line of JSON."""
     import resource
+    import warnings
 
     from parsers import table
     from watch import Hang, Watch
 
+    warnings.simplefilter("ignore")  # zipfile's, about the names that a mutation uses twice
     with tempfile.TemporaryDirectory(prefix="zoo-fuzz-") as temporary:
         room = Path(temporary).resolve()
         os.environ |= {"ZOO_HOME": str(room / "home"), "WANDB_MODE": "disabled", "HOME": str(room)}

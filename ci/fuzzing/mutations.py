@@ -270,7 +270,7 @@ def of_zip(rng: random.Random, valid: bytes) -> bytes:
             mutated = of_npy(rng, content) if rng.random() < 0.7 else content
             archive.writestr(name if rng.random() < 0.6 else rng.choice(names), mutated)
         for number in range(rng.choice((0, 0, 0, 3, 1500))):
-            archive.writestr(f"m{number}.npy", b"")
+            archive.writestr(f"m{number}.npy", b"", zipfile.ZIP_STORED)
     made = bytearray(file.getvalue())
     if rng.random() < 0.4:  # false sizes, flags and offsets in the directory
         place = made.find(b"PK\x01\x02")
