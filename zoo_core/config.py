@@ -365,8 +365,9 @@ def validate(
     Returns:
         (the config, []) or (None, every mistake there is).
     """
-    mistakes = [e for key, value in flat.items() if (e := unknown_key(config, key, value, owner))]
-    known = {key: value for key, value in flat.items() if not unknown_key(config, key, value, owner)}
+    unknown = {key: unknown_key(config, key, value, owner) for key, value in flat.items()}
+    mistakes = [error for error in unknown.values() if error]
+    known = {key: value for key, value in flat.items() if not unknown[key]}
     defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
     try:
         made = config.model_validate(nest(defaults | known))

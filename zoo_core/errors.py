@@ -32,6 +32,10 @@ class UsageError(ZooError):
     """The user's mistake: an option, a name, a value, a data file (exit status 2)."""
 
 
+SHOWN = 50
+"""Mistakes listed in one message."""
+
+
 class Mistakes(UsageError):
     """All the mistakes of one command line, reported together."""
 
@@ -40,7 +44,9 @@ class Mistakes(UsageError):
         self.mistakes = tuple(mistakes)
 
     def __str__(self) -> str:
-        return "\n".join(str(mistake) for mistake in self.mistakes)
+        lines = [str(mistake) for mistake in self.mistakes[:SHOWN]]
+        more = len(self.mistakes) - SHOWN
+        return "\n".join([*lines, f"and {more:,} more mistakes"] if more > 0 else lines)
 
 
 class NotFoundError(UsageError, LookupError):

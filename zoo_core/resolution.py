@@ -38,6 +38,10 @@ LATER = {
 """Options that came after the first results, with their defaults: left out there, so that no hash moves."""
 
 
+MAX_OPTIONS = 400
+"""Options of one run, those of its saved config included."""
+
+
 def parse_words(words: Iterable[str]) -> dict[str, str]:
     """Return key -> text for `a.b=c` words.
 
@@ -128,6 +132,8 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _resolve_one(flat: dict[str, Any]) -> RunConfig:
+    if len(flat) > MAX_OPTIONS:
+        raise Mistakes([UsageError(f"{len(flat):,} options", f"expected: at most {MAX_OPTIONS}")])
     here = manager()
     mistakes: list[ZooError] = []
     plugin = str(flat.pop("plugin", "") or "")
