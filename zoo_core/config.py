@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -306,6 +307,11 @@ def options(config: type[Config], prefix: str = "") -> Iterator[tuple[str, Field
             yield key, shown
 
 
+@lru_cache(maxsize=8)
+def _option_names(config: type[Config]) -> tuple[str, ...]:
+    return tuple(name for name, _ in options(config))
+
+
 def canonical(config: type[Config], key: str, value: Any) -> str:
     """Return the key that an assignment means: `data=mnist` names the section's `name`."""
     if "." not in key and key in config.model_fields and not isinstance(value, Mapping):
@@ -338,7 +344,7 @@ def _no_option(
 ) -> ZooError:
     here = ".".join(where)
     allowed = [f"{here}.{name}" if here else name for name in room.model_fields]
-    match = nearest(key, [name for name, _ in options(config)]) or nearest(key, allowed)
+    match = nearest(key, _option_names(config)) or nearest(key, allowed)
     return UsageError(
         f"unknown option {key!r} for {owner}",
         f"did you mean: {match}={value}" if match else "",
