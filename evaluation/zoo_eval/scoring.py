@@ -41,7 +41,7 @@ from zoo_eval.likelihood import Flow, flow_denoiser, likelihoods, truth
 from zoo_eval.modes import HasModes, judge_card, judged_by, modes_of_pictures, modes_of_points
 from zoo_eval.protocol import METRICS_VERSION, Protocol, check_plan, doubts, make_protocol, plan
 from zoo_eval.reconstruction import reconstruction_distance
-from zoo_eval.statistics import cached
+from zoo_eval.cache import cached
 from zoo_eval.translation import translation_scores
 
 

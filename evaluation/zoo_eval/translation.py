@@ -27,7 +27,7 @@ from zoo_eval.features import Features, extract, in_batches
 from zoo_eval.frechet import cell, check_pair
 from zoo_eval.intervals import interval
 from zoo_eval.protocol import Protocol
-from zoo_eval.statistics import cached
+from zoo_eval.cache import cached
 
 WINDOW_SIDE = 6
 """Least side for the structural similarity, whose window of 11x11 is continued by reflection at the
