@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo_eval.statistics import cached
+from zoo_eval.cache import cached
 
 
 class Compute:
