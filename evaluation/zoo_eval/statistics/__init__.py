@@ -1,1 +1,1 @@
-"""Intervals and comparisons of metrics."""
+"""Statistics of scores: intervals within a run, extrapolation to infinitely many samples, ranking of rows."""
