@@ -24,7 +24,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.loading import Dataset, TrainData, to_unit
 from zoo_core.data.specs import DATASETS
 from zoo_core.registry.spec import load_target
-from zoo_eval.classifiers import ARCHITECTURES, WEIGHTS, FeatureNet, digest
+from zoo_eval.extractors.classifiers import ARCHITECTURES, WEIGHTS, FeatureNet, digest
 
 
 class Plan(NamedTuple):

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.types import DataInfo
-from zoo_eval.classifiers import digest
+from zoo_eval.extractors.classifiers import digest
+from zoo_eval.extractors.inception import Inception
 from zoo_eval.features import Features, extract
-from zoo_eval.inception import Inception
 from zoo_eval.protocol import Protocol
 from zoo_eval.scoring import figures
 

@@ -30,7 +30,7 @@ from zoo_core.resolution import config_hash
 from zoo_core.runs import Run
 from zoo_core.tracking.drawing import make_figure
 from zoo_core.training.checkpoint import write_atomic
-from zoo_eval.frechet import cell, check_pair
+from zoo_eval.metrics.frechet import cell, check_pair
 from zoo_eval.scoring import draw, floor, generated_features, preflight, real_features
 
 STEPS = (4, 8, 16, 32, 64)

@@ -21,12 +21,19 @@ hookimpl = pluggy.HookimplMarker("zoo")
 @hookimpl
 def zoo_extractors() -> list[ExtractorSpec]:
     return [
-        ExtractorSpec("digits", "zoo_eval.classifiers:digits", "a classifier of the 8x8 digits, shipped"),
-        ExtractorSpec("mnist", "zoo_eval.classifiers:mnist", "a classifier of MNIST, shipped"),
-        ExtractorSpec("raw", "zoo_eval.raw:raw", "values as they are: points, or small pictures"),
-        ExtractorSpec("inception", "zoo_eval.inception:inception", "InceptionV3 of the literature's FID"),
         ExtractorSpec(
-            "timm", "zoo_eval.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME", parts=True
+            "digits", "zoo_eval.extractors.classifiers:digits", "a classifier of the 8x8 digits, shipped"
+        ),
+        ExtractorSpec("mnist", "zoo_eval.extractors.classifiers:mnist", "a classifier of MNIST, shipped"),
+        ExtractorSpec("raw", "zoo_eval.extractors.raw:raw", "values as they are: points, or small pictures"),
+        ExtractorSpec(
+            "inception", "zoo_eval.extractors.inception:inception", "InceptionV3 of the literature's FID"
+        ),
+        ExtractorSpec(
+            "timm",
+            "zoo_eval.extractors.timm_models:timm_model",
+            "any timm model: eval.extractor=timm:NAME",
+            parts=True,
         ),
     ]
 
@@ -35,37 +42,46 @@ def zoo_extractors() -> list[ExtractorSpec]:
 def zoo_metrics() -> list[MetricSpec]:
     return [
         MetricSpec(
-            "frechet", "zoo_eval.frechet:frechet", "lower", "Frechet distance: FD, FID, and its limit"
+            "frechet", "zoo_eval.metrics.frechet:frechet", "lower", "Frechet distance: FD, FID, and its limit"
         ),
-        MetricSpec("kernel", "zoo_eval.distances:kernel", "lower", "kernel distance of features: KD, KID"),
         MetricSpec(
-            "inception-score", "zoo_eval.distances:inception", "", "Inception Score, shown, never ranked"
+            "kernel", "zoo_eval.metrics.kernel:kernel", "lower", "kernel distance of features: KD, KID"
+        ),
+        MetricSpec(
+            "inception-score",
+            "zoo_eval.metrics.inception_score:inception",
+            "",
+            "Inception Score, shown, never ranked",
         ),
         MetricSpec(
             "neighbourhoods",
-            "zoo_eval.neighbours:neighbourhoods",
+            "zoo_eval.metrics.prdc:neighbourhoods",
             "higher",
             "precision, recall, density, coverage of features",
         ),
-        MetricSpec("spatial", "zoo_eval.frechet:spatial", "lower", "Frechet distance of spatial features"),
-        MetricSpec("modes", "zoo_eval.modes:modes", "higher", "classes or modes drawn, and their balance"),
-        MetricSpec("planar", "zoo_eval.planar:planar", "lower", "sliced Wasserstein and MMD of points"),
+        MetricSpec(
+            "spatial", "zoo_eval.metrics.frechet:spatial", "lower", "Frechet distance of spatial features"
+        ),
+        MetricSpec(
+            "modes", "zoo_eval.metrics.modes:modes", "higher", "classes or modes drawn, and their balance"
+        ),
+        MetricSpec(
+            "planar", "zoo_eval.metrics.points:planar", "lower", "sliced Wasserstein and MMD of points"
+        ),
     ]
 
 
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
     return [
-        CommandSpec("eval", "zoo_eval.commands:evaluate", "score a run again"),
-        CommandSpec("score", "zoo_eval.commands:score", "score samples that any program made"),
-        CommandSpec("stats", "zoo_eval.commands:stats", "compute and keep a dataset's reference"),
-        CommandSpec(
-            "audit", "zoo_eval.commands:audit", "measure the measure: floor, known damage, agreement"
-        ),
-        CommandSpec("leaderboard", "zoo_eval.commands:leaderboard", "rank results, with intervals and cost"),
-        CommandSpec("submit", "zoo_eval.commands:submit", "write a run's result as one file to hand in"),
-        CommandSpec("verify", "zoo_eval.commands:verify", "check a submitted result, and repeat it"),
-        CommandSpec("fetch", "zoo_eval.commands:fetch", "download the weights of a feature network"),
+        CommandSpec("eval", "zoo_eval.cli:evaluate", "score a run again"),
+        CommandSpec("score", "zoo_eval.cli:score", "score samples that any program made"),
+        CommandSpec("stats", "zoo_eval.cli:stats", "compute and keep a dataset's reference"),
+        CommandSpec("audit", "zoo_eval.cli:audit", "measure the measure: floor, known damage, agreement"),
+        CommandSpec("leaderboard", "zoo_eval.cli:leaderboard", "rank results, with intervals and cost"),
+        CommandSpec("submit", "zoo_eval.cli:submit", "write a run's result as one file to hand in"),
+        CommandSpec("verify", "zoo_eval.cli:verify", "check a submitted result, and repeat it"),
+        CommandSpec("fetch", "zoo_eval.cli:fetch", "download the weights of a feature network"),
     ]
 
 

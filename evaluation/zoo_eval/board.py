@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from zoo_core.resolution import deciding
 from zoo_eval.leaderboard import Ranked, Table, values_of
 from zoo_eval.results import Bad
-from zoo_eval.student import mean_interval
+from zoo_eval.statistics.student import mean_interval
 from zoo_eval.submission import enrich
 from zoo_eval.summary import number
 

@@ -15,7 +15,7 @@ from typing import Any
 from zoo_core.errors import UsageError, nearest
 from zoo_eval.published import Reference, references
 from zoo_eval.results import Stored, fault, is_frechet
-from zoo_eval.student import LEVEL, mean_interval, welch
+from zoo_eval.statistics.student import LEVEL, mean_interval, welch
 from zoo_eval.verification import STATES, state
 
 

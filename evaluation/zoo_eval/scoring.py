@@ -30,19 +30,20 @@ from zoo_core.registry.spec import DatasetSpec
 from zoo_core.runs import Drawn, Run
 from zoo_core.seeds import generator
 from zoo_core.types import Cond
-from zoo_eval import memorisation, sheet
-from zoo_eval.by_class import class_distances
-from zoo_eval.cost import operations
-from zoo_eval.density_errors import density_errors
-from zoo_eval.features import Features, Modes, check_examples, extract, gathered, in_batches
-from zoo_eval.frechet import cell, check_pair, frechet_distance
-from zoo_eval.intervals import share as share_cell
-from zoo_eval.likelihood import Flow, flow_denoiser, likelihoods, truth
-from zoo_eval.modes import HasModes, judge_card, judged_by, modes_of_pictures, modes_of_points
-from zoo_eval.protocol import METRICS_VERSION, Protocol, check_plan, doubts, make_protocol, plan
-from zoo_eval.reconstruction import reconstruction_distance
+from zoo_eval import sheet
 from zoo_eval.cache import cached
-from zoo_eval.translation import translation_scores
+from zoo_eval.features import Features, Modes, check_examples, extract, gathered, in_batches
+from zoo_eval.metrics import memorization as memorisation
+from zoo_eval.metrics.by_class import class_distances
+from zoo_eval.metrics.cost import operations
+from zoo_eval.metrics.density import density_errors
+from zoo_eval.metrics.frechet import cell, check_pair, frechet_distance
+from zoo_eval.metrics.likelihood import Flow, flow_denoiser, likelihoods, truth
+from zoo_eval.metrics.modes import HasModes, judge_card, judged_by, modes_of_pictures, modes_of_points
+from zoo_eval.metrics.reconstruction import reconstruction_distance
+from zoo_eval.metrics.translation import translation_scores
+from zoo_eval.protocol import METRICS_VERSION, Protocol, check_plan, doubts, make_protocol, plan
+from zoo_eval.statistics.intervals import share as share_cell
 
 
 class Scorable(Interface):

@@ -12,7 +12,7 @@ from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.tracking.pictures import tile
 
 if TYPE_CHECKING:
-    from zoo_eval.memorisation import Found
+    from zoo_eval.metrics.memorization import Found
 
 COLUMNS = 12
 NAME = "pictures/neighbours.png"

@@ -19,9 +19,11 @@ from zoo_core.data.digits import load
 from zoo_core.distributed import joined, world
 from zoo_core.errors import ZooError
 from zoo_core.types import Likelihood
-from zoo_eval import features, likelihood, memorisation, scoring
+from zoo_eval import features, scoring
 from zoo_eval import protocol as protocols
 from zoo_eval.features import Features, gathered
+from zoo_eval.metrics import likelihood
+from zoo_eval.metrics import memorization as memorisation
 
 N = 997
 

@@ -7,9 +7,9 @@ import torch
 from torchmetrics.image.fid import _compute_fid
 
 from tests.eval.fakes import protocol
-from zoo_eval.by_class import class_distances
 from zoo_eval.features import Features
-from zoo_eval.frechet import frechet_distance
+from zoo_eval.metrics.by_class import class_distances
+from zoo_eval.metrics.frechet import frechet_distance
 
 COLUMN = "FD[digits] by class"
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import zoo_core
 from zoo_core.errors import UsageError
 from zoo_eval import zoo_commands
-from zoo_eval.commands import evaluate, fetch, leaderboard
+from zoo_eval.cli import evaluate, fetch, leaderboard
 from zoo_eval.rescoring import rescore
 
 QUIET = {"track.wandb": "off", "track.pictures": False, "track.progress": False}

@@ -17,7 +17,7 @@ from zoo_core.memory import peak_bytes
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import DataInfo, Loss, SampleRequest, Samples
-from zoo_eval.cost import operations, sampling_flops, training_flops
+from zoo_eval.metrics.cost import operations, sampling_flops, training_flops
 
 CPU = torch.device("cpu")
 INFO = DataInfo("bench", (64,), None)

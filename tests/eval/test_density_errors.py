@@ -14,7 +14,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.toy import TOYS, Mixture, load
 from zoo_core.interfaces import Smoothable
 from zoo_core.types import DataInfo
-from zoo_eval.density_errors import (
+from zoo_eval.metrics.density import (
     SIGMAS,
     density_errors,
     level_of,

@@ -10,9 +10,10 @@ import torch
 
 from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
-from zoo_eval.distances import inception, inception_score, kernel, kernel_distance
 from zoo_eval.features import Features
-from zoo_eval.frechet import frechet, frechet_distance
+from zoo_eval.metrics.frechet import frechet, frechet_distance
+from zoo_eval.metrics.inception_score import inception, inception_score
+from zoo_eval.metrics.kernel import kernel, kernel_distance
 
 
 def with_moments(mean: torch.Tensor, covariance: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
@@ -141,7 +142,7 @@ def test_kernel_distance_is_torchmetrics_own(rng, subsets):
     # catches other subsets than a library draws at the same seed, with one table of pairs or one a subset
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    from zoo_eval.identity import Identity, repeatable
+    from zoo_eval.metrics.identity import Identity, repeatable
 
     real, fake = (
         torch.randn(300, 6, generator=rng).double(),

@@ -18,11 +18,12 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import Extractor
 from zoo_core.registry.spec import load_target
 from zoo_core.types import DataInfo
-from zoo_eval import classifiers, fetching, timm_models, zoo_extractors
-from zoo_eval.classifiers import Judge, ShippedExtractor, card, shipped
+from zoo_eval import zoo_extractors
+from zoo_eval.extractors import classifiers, fetching, timm_models
+from zoo_eval.extractors.classifiers import Judge, ShippedExtractor, card, shipped
+from zoo_eval.extractors.inception import Inception, inception, to_rgb_bytes
+from zoo_eval.extractors.raw import raw
 from zoo_eval.features import extract, in_batches
-from zoo_eval.inception import Inception, inception, to_rgb_bytes
-from zoo_eval.raw import raw
 
 GREY = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
 COLOUR = DataInfo("cifar10", (3, 32, 32), levels=256, classes=10)

@@ -19,9 +19,9 @@ from zoo_core.diffusion.sdes import VE, VP
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood
-from zoo_eval.likelihood import Flow, chosen_rows, flow_denoiser, likelihoods
+from zoo_eval.extractors.raw import Raw
+from zoo_eval.metrics.likelihood import Flow, chosen_rows, flow_denoiser, likelihoods
 from zoo_eval.protocol import make_protocol
-from zoo_eval.raw import Raw
 from zoo_eval.scoring import measured_likelihoods, preflight
 
 MEAN, ROOT = torch.tensor([0.3, -0.4]), torch.tensor([[0.5, 0.0], [0.3, 0.4]])

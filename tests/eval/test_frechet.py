@@ -7,9 +7,9 @@ import torch
 
 from tests.eval.fakes import protocol
 from zoo_core.config import EvalConfig
-from zoo_eval import frechet
-from zoo_eval.classifiers import digits as digits_extractor
+from zoo_eval.extractors.classifiers import digits as digits_extractor
 from zoo_eval.features import Features, extract, in_batches
+from zoo_eval.metrics import frechet
 
 
 def sets(rng, n, d=8, m=20_000, scale=1.2):

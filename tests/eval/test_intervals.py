@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.eval.fakes import protocol
-from zoo_eval import frechet
-from zoo_eval.distances import kernel
 from zoo_eval.features import Features
-from zoo_eval.intervals import interval, resampled_means, share
+from zoo_eval.metrics import frechet
+from zoo_eval.metrics.kernel import kernel
+from zoo_eval.statistics.intervals import interval, resampled_means, share
 
 
 def test_of_a_mean_it_is_the_normal_one(rng):

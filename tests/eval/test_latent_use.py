@@ -12,7 +12,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.digits import load
 from zoo_core.seeds import Seeds
 from zoo_core.types import Likelihood
-from zoo_eval.likelihood import likelihoods
+from zoo_eval.metrics.likelihood import likelihoods
 from zoo_eval.summary import latent_use
 
 

@@ -15,11 +15,11 @@ from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
 from zoo_core.registry.index import Index
 from zoo_eval.board import as_json, fitting, plain, printable, show_rich, variants
-from zoo_eval.commands import leaderboard
+from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard import protocol_differences, rank, tables
 from zoo_eval.published import references
 from zoo_eval.results import Bad, Stored, collect, parse, read
-from zoo_eval.student import mean_interval, t_quantile, t_two_sided, welch
+from zoo_eval.statistics.student import mean_interval, t_quantile, t_two_sided, welch
 
 
 def result(plugin="wgan", fd=5.0, seed=0, *, memorises=False, floor=0.05, likelihood=(), **changes):

@@ -7,7 +7,7 @@ import torch
 
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
-from zoo_eval.memorisation import (
+from zoo_eval.metrics.memorization import (
     Reference,
     authentic,
     held_out_ratios,

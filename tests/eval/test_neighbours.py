@@ -8,8 +8,8 @@ from prdc import compute_prdc
 
 from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
-from zoo_eval import neighbours
 from zoo_eval.features import Features
+from zoo_eval.metrics import prdc as neighbours
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])

@@ -15,7 +15,7 @@ import zoo_core
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
 from zoo_core.tracking.pictures import save_samples
 from zoo_core.types import DataInfo
-from zoo_eval.commands import leaderboard, score, stats
+from zoo_eval.cli import leaderboard, score, stats
 from zoo_eval.outside import Manifest, entry_name, read_manifest
 from zoo_eval.pictures import read_samples
 from zoo_eval.reference import scoring_config

@@ -9,7 +9,7 @@ import torch
 
 from tests.eval.fakes import protocol
 from zoo_eval.features import Features
-from zoo_eval.planar import bandwidth, planar, sliced_wasserstein, squared_mmd, transport
+from zoo_eval.metrics.points import bandwidth, planar, sliced_wasserstein, squared_mmd, transport
 
 
 def test_transport_on_the_line_agrees_with_an_assignment(rng):

@@ -6,7 +6,7 @@ import torch
 
 from zoo_core.config import DataConfig
 from zoo_core.data.digits import load, load_stacked
-from zoo_eval.modes import judge_card, modes, modes_of_pictures
+from zoo_eval.metrics.modes import judge_card, modes, modes_of_pictures
 
 
 def test_channels_are_digits_of_their_own_split_and_the_label_reads_from_the_left() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import zoo_core
 from zoo_core.seeds import generator
-from zoo_eval.translation import pair_scores, perceptual_distance, structural_similarity
+from zoo_eval.metrics.translation import pair_scores, perceptual_distance, structural_similarity
 
 
 def pictures(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Tensor]:

@@ -180,7 +180,7 @@ class Result(Record):
             the protocol's hash is not that of its fields; where it is a protocol of other data.
     """
 
-    schema_version: Literal[2] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[2] = Field(2, alias="schema")
     plugin: Name
     family: Name
     seed: Count

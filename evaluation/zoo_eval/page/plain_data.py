@@ -20,7 +20,7 @@ from zoo_eval.board import notes, printable
 from zoo_eval.leaderboard import Row, Table, choose_metric, group, make_table, rank
 from zoo_eval.published import Reference, references
 from zoo_eval.results import Bad, Stored
-from zoo_eval.student import mean_interval
+from zoo_eval.statistics.student import mean_interval
 from zoo_eval.submission import enrich
 
 LONGEST = 400

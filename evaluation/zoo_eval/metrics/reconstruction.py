@@ -10,7 +10,7 @@ from zoo_core.data.loading import quantise
 from zoo_core.interfaces import Extractor, HasEncoder
 from zoo_core.runs import Run
 from zoo_eval.features import Features, extract, in_batches
-from zoo_eval.frechet import frechet_distance
+from zoo_eval.metrics.frechet import frechet_distance
 
 
 def reconstructions(run: Run) -> Iterator[Tensor]:

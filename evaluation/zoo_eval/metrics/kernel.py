@@ -1,6 +1,4 @@
-"""Kernel distance of features, and the Inception Score by torchmetrics, with the checks, seeds and intervals
-that a library leaves to its caller.
-"""
+"""Kernel distance of features, with its checks, seeds and interval."""
 
 from __future__ import annotations
 
@@ -12,10 +10,10 @@ from torch import Tensor
 
 from zoo_core.errors import UsageError
 from zoo_core.seeds import generator
-from zoo_eval.features import Features, check_features
-from zoo_eval.frechet import check_pair
-from zoo_eval.identity import LOCAL, Identity, repeatable
-from zoo_eval.intervals import interval
+from zoo_eval.features import Features
+from zoo_eval.metrics.frechet import check_pair
+from zoo_eval.metrics.identity import repeatable
+from zoo_eval.statistics.intervals import interval
 
 INFLUENTIAL = 2000
 """Samples a side that a kernel's interval is told from: enough for a variance."""
@@ -61,40 +59,7 @@ def kernel_distance(
     return float(found.mean()), float(found.std(correction=0))
 
 
-def divergences(logits: Tensor) -> Tensor:
-    """Return KL(p(y|x) || p(y)) of each row in nats, (n,) float64, with p(y) their mean."""
-    log_p = logits.double().log_softmax(1)
-    p = log_p.exp()
-    # A probability that underflows to zero in every row makes 0 * (log 0 - log 0); e^-700 does not.
-    return (p * (log_p - p.mean(0).clamp_min(math.exp(-700)).log())).sum(1)
-
-
-def inception_score(logits: Tensor, *, splits: int = 10) -> tuple[float, float | None]:
-    """Return exp(E KL(p(y|x) || p(y))), averaged over random splits, and its standard deviation over them.
-
-    Salimans et al. 2016, arXiv:1606.03498, section 4, through torchmetrics. From 1 to the number of classes.
-
-    Args:
-        logits: (n, K), K at least 2; n at least `splits`.
-
-    Raises:
-        UsageError: where the logits are unfit, of one class, or fewer than the splits.
-    """
-    from torchmetrics.image.inception import InceptionScore
-
-    logits = check_features(logits, "logits", splits)
-    if logits.shape[1] < 2:
-        raise UsageError("an Inception Score from a classifier of one class", "expected: at least 2 classes")
-    # A probability that underflows to zero in every row makes 0 * (log 0 - log 0); e^-700 does not.
-    logits = (logits - logits.amax(1, keepdim=True)).clamp_min(-700)
-    with repeatable():
-        metric = InceptionScore(Identity(logits.shape[1]), splits=splits, **LOCAL)
-        metric.update(logits)
-        mean, spread = metric.compute()
-    return float(mean), None if math.isnan(float(spread)) else float(spread)
-
-
-# -- as registered metrics
+# -- as a registered metric
 
 
 def kernel_influence(within: Tensor, across: Tensor) -> Tensor:
@@ -123,15 +88,3 @@ def kernel(real: Features, fake: Features) -> dict[str, Any]:
     chance = 1.96 * spread / settings.kid_subsets**0.5
     low, high = (math.hypot(cell[end] - mean, chance) for end in ("low", "high"))
     return {fake.column("KD"): {"value": mean, "low": mean - low, "high": mean + high, "subset_std": spread}}
-
-
-def inception(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the column `IS[extractor]` with its interval; why there is none where the extractor is no
-    classifier."""
-    if fake.logits is None:
-        return {fake.column("IS"): f"{fake.protocol.extractor} is no classifier"}
-    if fake.logits.shape[1] < 2:
-        return {fake.column("IS"): f"{fake.protocol.extractor} knows one class"}
-    mean, spread = inception_score(fake.logits, splits=fake.protocol.is_splits)
-    cell = interval(mean, mean * divergences(fake.logits), least=1.0, most=float(fake.logits.shape[1]))
-    return {fake.column("IS"): cell | ({} if spread is None else {"split_std": spread})}

@@ -23,8 +23,8 @@ from zoo_core.interfaces import Extractor
 from zoo_core.provenance import versions
 from zoo_core.runs import load_data
 from zoo_core.seeds import generator
-from zoo_eval.agreement import Agreement, end_to_end, on_features
-from zoo_eval.damage import DAMAGES, DROPPED
+from zoo_eval.audit.agreement import Agreement, end_to_end, on_features
+from zoo_eval.audit.damage import DAMAGES, DROPPED
 from zoo_eval.features import Features
 from zoo_eval.protocol import METRICS_VERSION, SMALLEST, Protocol
 from zoo_eval.reference import Samples, samples_of, scoring_config
@@ -256,8 +256,8 @@ def audit(
 
 
 def _end_to_end(made: Bench, fake: Features, noisy: Tensor) -> Agreement:
-    from zoo_eval.fetching import INCEPTION, require
-    from zoo_eval.frechet import frechet_distance
+    from zoo_eval.extractors.fetching import INCEPTION, require
+    from zoo_eval.metrics.frechet import frechet_distance
 
     given = made.run.config.eval.extractor_path
     weights = Path(given).expanduser() if given else require(INCEPTION, "inception")

@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo_core.errors import UsageError
 from zoo_core.seeds import generator
 from zoo_eval.features import Features, check_features
-from zoo_eval.intervals import interval
+from zoo_eval.statistics.intervals import interval
 
 _BLOCK = 1024
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo_eval.features import Features
-from zoo_eval.frechet import check_pair, distance, moments
+from zoo_eval.metrics.frechet import check_pair, distance, moments
 
 LEAST = 2
 """Examples of a class, real and generated, that a covariance takes."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.home import home
-from zoo_eval.classifiers import digest
+from zoo_eval.extractors.classifiers import digest
 
 TIMEOUT = 10.0
 """Seconds a server may stay silent."""

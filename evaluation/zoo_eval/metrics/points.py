@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from zoo_core.seeds import generator
-from zoo_eval.distances import kernel_influence
 from zoo_eval.features import Features, check_features
-from zoo_eval.intervals import interval
+from zoo_eval.metrics.kernel import kernel_influence
+from zoo_eval.statistics.intervals import interval
 
 PROJECTIONS = 128
 

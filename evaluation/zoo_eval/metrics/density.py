@@ -16,8 +16,8 @@ from torch import Tensor
 from zoo_core.data.loading import Dataset
 from zoo_core.interfaces import Denoiser, Density, HasDenoiser, Smoothable
 from zoo_core.seeds import Seeds, derive
-from zoo_eval.intervals import interval
-from zoo_eval.likelihood import chosen_rows
+from zoo_eval.metrics.likelihood import chosen_rows
+from zoo_eval.statistics.intervals import interval
 
 SIGMAS = (0.05, 0.2, 1.0)
 """Levels the score is held to the truth at: the finest structure, a mode's surroundings, the whole."""

@@ -23,11 +23,11 @@ from zoo_core.errors import ZooError
 from zoo_core.interfaces import Extractor, TwoWay
 from zoo_core.runs import Run
 from zoo_core.seeds import Seeds
-from zoo_eval.features import Features, extract, in_batches
-from zoo_eval.frechet import cell, check_pair
-from zoo_eval.intervals import interval
-from zoo_eval.protocol import Protocol
 from zoo_eval.cache import cached
+from zoo_eval.features import Features, extract, in_batches
+from zoo_eval.metrics.frechet import cell, check_pair
+from zoo_eval.protocol import Protocol
+from zoo_eval.statistics.intervals import interval
 
 WINDOW_SIDE = 6
 """Least side for the structural similarity, whose window of 11x11 is continued by reflection at the

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from zoo_core.data.loading import Dataset
 from zoo_core.seeds import generator
-from zoo_eval.classifiers import WEIGHTS, Judge
+from zoo_eval.extractors.classifiers import WEIGHTS, Judge
 from zoo_eval.features import Features, Modes, check_examples, full_precision, gathered
-from zoo_eval.intervals import RESAMPLES, TAIL, interval, share
+from zoo_eval.statistics.intervals import RESAMPLES, TAIL, interval, share
 
 WITHIN = 3.0
 """Standard deviations from a mode's mean within which a point is the mode's."""

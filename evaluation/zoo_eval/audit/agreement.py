@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from zoo_core.types import DataInfo
-from zoo_eval.distances import inception_score, kernel_distance
+from zoo_eval.extractors.inception import to_rgb_bytes
 from zoo_eval.features import Features
-from zoo_eval.frechet import frechet_distance
-from zoo_eval.inception import to_rgb_bytes
-from zoo_eval.neighbours import prdc
+from zoo_eval.metrics.frechet import frechet_distance
+from zoo_eval.metrics.inception_score import inception_score
+from zoo_eval.metrics.kernel import kernel_distance
+from zoo_eval.metrics.prdc import prdc
 
 
 class Agreement(NamedTuple):

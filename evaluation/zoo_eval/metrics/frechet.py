@@ -18,8 +18,8 @@ from torch import Tensor
 from zoo_core.errors import UsageError
 from zoo_core.seeds import generator
 from zoo_eval.features import Features, check_features
-from zoo_eval.identity import LOCAL, Identity
-from zoo_eval.intervals import interval
+from zoo_eval.metrics.identity import LOCAL, Identity
+from zoo_eval.statistics.intervals import interval
 
 BLOCKS = 5
 """Most parts that the samples are dealt into for the limit of infinitely many."""

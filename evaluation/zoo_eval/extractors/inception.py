@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
-from zoo_eval.classifiers import SPATIAL, digest
-from zoo_eval.fetching import INCEPTION, read_weights, require
+from zoo_eval.extractors.classifiers import SPATIAL, digest
+from zoo_eval.extractors.fetching import INCEPTION, read_weights, require
 
 
 def to_rgb_bytes(levels: Tensor, info: DataInfo) -> Tensor:

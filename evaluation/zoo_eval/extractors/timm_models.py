@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError, nearest
 from zoo_core.types import DataInfo
-from zoo_eval.classifiers import after_each, digest
-from zoo_eval.fetching import reachable, read_weights
-from zoo_eval.inception import to_rgb_bytes
+from zoo_eval.extractors.classifiers import after_each, digest
+from zoo_eval.extractors.fetching import reachable, read_weights
+from zoo_eval.extractors.inception import to_rgb_bytes
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 

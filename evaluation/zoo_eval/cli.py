@@ -159,8 +159,8 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
     """
     from zoo_core.errors import PluginError
     from zoo_core.training.checkpoint import write_atomic
-    from zoo_eval.audit import audit as measure
-    from zoo_eval.audit_table import audit_lines, faults
+    from zoo_eval.audit.checks import audit as measure
+    from zoo_eval.audit.table import audit_lines, faults
 
     given = {"data": "digits"} | parse_words(words)
     record = measure(given, most, say=_tell)
@@ -235,12 +235,12 @@ def fetch(what: str) -> None:
 
     They are checked by sha256 and kept, so that scoring needs no network.
     """
-    from zoo_eval import fetching
+    from zoo_eval.extractors import fetching
 
     if what == "inception":
         path = fetching.download(fetching.INCEPTION, "inception")
     elif what.startswith("timm:"):
-        from zoo_eval import timm_models
+        from zoo_eval.extractors import timm_models
 
         path = timm_models.fetch(what.removeprefix("timm:"))
     else:
