@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from zoo_core import strict_yaml
 from zoo_core.errors import UsageError, ZooError, nearest
 
 C = TypeVar("C", bound="Config")
@@ -59,7 +59,10 @@ def _read(value: Any, annotation: Any) -> Any:
     if text.startswith(("[", "{")) and not all(
         isinstance(kind, type) and kind in (int, float) for kind in allowed
     ):
-        return yaml.safe_load(text)
+        try:
+            return strict_yaml.parse(text, "the value")
+        except UsageError as error:
+            raise ValueError(error.what) from error
     if int in allowed and float not in allowed:
         try:
             number = float(text)
@@ -194,6 +197,10 @@ class EvalConfig(Config):
     """Which weights are sampled and scored."""
     extractor_path: str | None = None
     """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
+    metrics: list[str] | None = None
+    """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
+    memorization_n: int | None = Field(None, ge=0, le=1_000_000)
+    """Samples that the memorization check compares with the data; 0 skips it, none for at most 10,000."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"
