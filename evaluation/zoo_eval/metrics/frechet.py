@@ -17,12 +17,12 @@ from torch import Tensor
 
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
-from zoo_core.results import Interval, NotApplicable, Value
+from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.features import check_features
 from zoo_eval.metrics.identity import LOCAL, Identity
 from zoo_eval.statistics.extrapolation import BLOCKS, Limit, extrapolate
-from zoo_eval.statistics.intervals import interval
+from zoo_eval.statistics.intervals import interval, normal_interval
 
 LEAST_RATIO = 4
 """Samples per feature below which no limit for infinitely many samples is computed."""
@@ -170,9 +170,10 @@ def at_infinity(real: Moments, fake: Tensor) -> Limit | None:
         fake: (n, d) float64; n at least `LEAST_RATIO` d, so that halves have a regular covariance.
     """
     n, d = fake.shape
-    own = moments(fake)
-    moved = influence(real, own, fake)
-    if n < LEAST_RATIO * d or n < BLOCKS or moved is None:
+    if n < max(LEAST_RATIO * d, 2 * BLOCKS):
+        return None
+    moved = influence(real, moments(fake), fake)
+    if moved is None:
         return None
     order = torch.randperm(n, generator=generator(0, "limit"))
     return extrapolate(
@@ -208,20 +209,26 @@ def frechet(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     A distance of fewer samples than features is never ranked, and has no interval.
     """
     one, two = check_pair(ctx.train.values, ctx.generated.values)
-    found = cell(one, two)
-    limit = at_infinity(moments(one), two)
-    columns: dict[str, Value | NotApplicable] = {ctx.column("FD"): found}
+    return {ctx.column("FD"): cell(one, two), ctx.column("FD-inf"): limit_cell(one, two)}
+
+
+def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
+    """Return the distance of infinitely many samples, with an interval where it is ranked.
+
+    Args:
+        real, fake: as `check_pair` returns them.
+    """
+    n, d = fake.shape
+    limit = at_infinity(moments(real), fake)
     if limit is None:
-        need = 4 * two.shape[1]
-        columns[ctx.column("FD-inf")] = NotApplicable(
-            reason=f"needs {need:,} samples for {two.shape[1]:,} features, and there are {len(two):,}"
-        )
-    else:
-        shift = limit - found.value
-        ends = found.interval and Interval(low=found.interval.low + shift, high=found.interval.high + shift)
-        # Unbiased at the limit, it may come out a little below 0 for samples of the reference's own law.
-        columns[ctx.column("FD-inf")] = Value(value=limit, interval=ends, n=len(two))
-    return columns
+        need = f"{LEAST_RATIO * d:,} samples and more than {d:,} real examples"
+        return NotApplicable(reason=f"{d:,} features need {need}; there are {n:,} and {len(real):,}")
+    if n < RANKED_RATIO * d:
+        least = f"{RANKED_RATIO * d:,} samples, {RANKED_RATIO} per feature"
+        why = f"{n:,} samples for {d:,} features: the extrapolation is biased below {least}"
+        return Value(value=limit.value, n=n, unranked=why)
+    ends = normal_interval(limit.value, limit.standard_error)
+    return Value(value=limit.value, interval=ends, standard_error=limit.standard_error, n=n)
 
 
 def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:

@@ -23,7 +23,7 @@ from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
 from zoo_eval.features import Modes, check_examples, full_precision, gathered
-from zoo_eval.statistics.intervals import RESAMPLES, TAIL, interval, share
+from zoo_eval.statistics.intervals import RESAMPLES, TAIL, fraction, interval
 
 WITHIN = 3.0
 """Standard deviations from a mode's mean within which a point is the mode's."""
@@ -153,12 +153,10 @@ def modes(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     low, high = _seen_again(index, expected)
     ends = Interval(low=min(low, seen), high=max(high, seen))
     columns[f"modes[{name}]"] = Value(value=seen, interval=ends, n=n, note=f"of {count}")
-    other = 1 - float(drawn.sum())  # a point on no mode is not in balance either
-    value = 1 - (float((drawn - expected).abs().sum()) + other) / 2
-    towards = torch.cat((torch.sign(expected - drawn), torch.tensor([-1.0], dtype=torch.float64))) / 2
-    columns[f"balance[{name}]"] = interval(value, towards[index], n=n, least=0.0, most=1.0)
+    value, towards = balance(real.index, index, count)
+    columns[f"balance[{name}]"] = interval(value, towards[index], least=0.0, most=1.0)
     if (real.index < 0).any():
-        columns[f"on-modes[{name}]"] = share(index >= 0)
+        columns[f"on-modes[{name}]"] = fraction(index >= 0)
     return columns
 
 
@@ -168,7 +166,33 @@ def class_accuracy(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     if fake is None or label is None:
         why = "no classifier ships for these data, and their density is unknown"
         return {"accuracy": NotApplicable(reason=why)}
-    return {f"accuracy[{fake.name}]": share(fake.index == label.cpu())}
+    return {f"accuracy[{fake.name}]": fraction(fake.index == label.cpu())}
+
+
+def balance(real: Tensor, fake: Tensor, count: int) -> tuple[float, Tensor]:
+    """Return 1 - the total variation between the frequencies of modes in two sets, and its influences.
+
+    Points on no mode count as one more mode, of which real data have some too. Frequencies of finite sets
+    differ by chance: a difference within two of its standard errors is lowered by its expectation under equal
+    frequencies, sqrt(2 / pi) standard errors, so that perfect samples have 1 within noise, not 1 minus noise.
+
+    Args:
+        real, fake: (m,) and (n,) int64 in [0, count), -1 for none.
+        count: number of modes.
+
+    Returns:
+        The balance, in [0, 1], and (count + 1,) what a sample of each mode moves it by, times n; the last
+        is of samples on no mode, as an index of -1 finds it.
+    """
+    expected, drawn = (
+        torch.bincount(x % (count + 1), minlength=count + 1).double() / len(x) for x in (real, fake)
+    )
+    difference = drawn - expected
+    pooled = (len(real) * expected + len(fake) * drawn) / (len(real) + len(fake))
+    error = (pooled * (1 - pooled) * (1 / len(real) + 1 / len(fake))).sqrt()
+    chance = torch.where(difference.abs() < 2 * error, (2 / torch.pi) ** 0.5 * error, 0.0)
+    variation = float((difference.abs() - chance).sum()) / 2
+    return min(1.0, 1 - variation), -difference.sign() / 2
 
 
 def _frequencies(index: Tensor, count: int) -> Tensor:

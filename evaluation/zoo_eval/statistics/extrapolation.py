@@ -1,10 +1,11 @@
 """The limit of a biased statistic for infinitely many samples, with a standard error.
 
-The bias is a series in 1/n. Its first two terms are removed by comparing the statistic of all samples with its
-means over halves and over quarters of them (Richardson's extrapolation; Chong and Forsyth 2020,
-arXiv:1911.07023, section 4, fit a line in 1/n to random subsets). Halves are unions of eight blocks by the rows
-of a Hadamard matrix, as in balanced repeated replication (McCarthy 1969, Rev. Int. Stat. Inst. 37): the seven
-splits give the noise of the bias as little as all 35 splits would. No sample is repeated in any subset.
+The bias is a series in 1/n. Its first two terms are removed by comparing the statistic of all samples with
+its means over halves and over quarters of them (Richardson's extrapolation; Chong and Forsyth 2020,
+arXiv:1911.07023, section 4, fit a line in 1/n to random subsets). Halves are unions of eight blocks by the
+rows of a Hadamard matrix, as in balanced repeated replication (McCarthy 1969, Rev. Int. Stat. Inst. 37): for
+a quadratic statistic the seven splits average out as much noise as all 35 would. No subset repeats a
+sample.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def extrapolate(
 ) -> Limit:
     """Return the limit of a statistic for infinitely many samples.
 
-    Near a minimum a statistic is quadratic in the samples, and its linearization, taken at the sampled point,
-    varies by twice the quadratic part too much; the variance V of the quadratic part is that of the even parts
+    Near a minimum a statistic is quadratic in the samples, and its linear variance, taken at the sampled
+    point, is too large by 2 V with V the variance of the quadratic part: that of the even parts
     (T(half) + T(other half)) / 2 over the seven splits, which are independent. So the variance is
     `linear_variance` - 2 V + V + what the correction adds.
 
