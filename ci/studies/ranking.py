@@ -4,10 +4,10 @@ Run from the checkout:
 
     python ci/studies/ranking.py
 
-Scores are log-normal. "Equal" spreads are 20 % in all rows; "the boards'" are drawn from the spreads over seeds
-of the committed results on digits. A false rank: a table of identical models with more than one rank. Found: of
-the pairs of one better model with each of the others, which are identical, the fraction that differs
-significantly.
+Scores are log-normal. "Equal" spreads are 20 % in all rows; "the boards'" are drawn from the spreads over
+seeds of the committed results on digits. A false rank: a table of identical models with more than one rank.
+Found: of the pairs of one better model with each of the others, which are identical, the fraction that
+differs significantly.
 """
 
 from __future__ import annotations

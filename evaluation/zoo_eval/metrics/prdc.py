@@ -198,32 +198,46 @@ def _kth(distances: Tensor, k: int) -> Tensor:
     return distances.fill_diagonal_(-1).kthvalue(k + 1, dim=1).values
 
 
+def values(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, Value]:
+    """Return precision, recall, density and coverage with their intervals over other samples.
+
+    Samples are independent, so precision is a fraction of n and density a mean of n numbers; for recall and
+    coverage see `recall_and_coverage_variances`. They have no interval for fewer than 4 k images per side.
+
+    Args, raises: as `find`.
+    """
+    found = find(real, fake, precision_k=precision_k, density_k=density_k)
+    within, most = found.contributions["density"], max(precision_k, density_k)
+    cells = {
+        "precision": fraction(found.precise),
+        "density": interval(float(within.mean()), within, least=0.0),
+    }
+    means = {name: float(found.contributions[name].mean()) for name in ("recall", "coverage")}
+    smaller = min(len(real), len(fake))
+    if smaller < 4 * most:
+        return cells | {name: Value(value=mean, n=len(fake)) for name, mean in means.items()}
+    variances = recall_and_coverage_variances(
+        real.double(), fake.double(), precision_k=precision_k, density_k=density_k
+    )
+    for (name, mean), variance in zip(means.items(), variances, strict=True):
+        # At 0 and 1: a neighborhood with k images holds or misses about k real ones together.
+        ends = score_interval(mean, variance, smaller / most)
+        cells[name] = Value(value=mean, interval=ends, n=len(fake))
+    return cells
+
+
 # -- as a registered metric
 
 
 def neighborhoods(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return the columns precision, recall, density and coverage, from equally many images on each side.
-
-    Samples are independent, so that precision is a fraction of n and density a mean of n numbers.
-    """
+    """Return the columns precision, recall, density and coverage, from equally many images on each side."""
     settings = ctx.protocol
     n = settings.neighbors_n
-    ks = {"precision_k": settings.precision_k, "density_k": settings.density_k}
     rows = torch.randperm(len(ctx.train), generator=generator(0, "neighbours"))[:n]
-    real, fake = ctx.train.values[rows].double(), ctx.generated.values[:n].double()
-    found = find(real, fake, **ks)
-    values = found.contributions
-    columns: dict[str, Value | NotApplicable] = {
-        ctx.column("precision"): fraction(found.precise),
-        ctx.column("density"): interval(float(values["density"].mean()), values["density"], least=0.0),
-    }
-    names = ("recall", "coverage")
-    if min(len(real), len(fake)) < 4 * max(ks.values()):
-        return columns | {ctx.column(c): Value(value=float(values[c].mean()), n=len(fake)) for c in names}
-    for name, variance in zip(names, recall_and_coverage_variances(real, fake, **ks), strict=True):
-        value = float(values[name].mean())
-        # Where all or none are in: neighborhoods of k images hold or miss about k real images together.
-        independent = min(len(real), len(fake)) / max(ks.values())
-        ends = score_interval(value, variance, independent)
-        columns[ctx.column(name)] = Value(value=value, interval=ends, n=len(fake))
-    return {ctx.column(name): columns[ctx.column(name)] for name in values}
+    found = values(
+        ctx.train.values[rows],
+        ctx.generated.values[:n],
+        precision_k=settings.precision_k,
+        density_k=settings.density_k,
+    )
+    return {ctx.column(name): found[name] for name in ("precision", "recall", "density", "coverage")}
