@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -62,5 +63,6 @@ def write_result(result: Result, path: Path) -> None:
     """
     from zoo_core.training.checkpoint import write_atomic
 
-    final = result.model_copy(update={"content_sha256": result.content_hash()})
-    write_atomic(path, final.model_dump_json(indent=1, by_alias=True, exclude_defaults=False).encode())
+    plain = result.model_dump(mode="json", by_alias=True, exclude_defaults=True)  # defaults say nothing
+    plain |= {"schema": SCHEMA, "content_sha256": result.content_hash()}
+    write_atomic(path, json.dumps(plain, indent=1, allow_nan=False).encode())
