@@ -273,7 +273,7 @@ class Context:
         return self._extract(batches, what, channels)
 
     def column(self, base: str) -> str:
-        """Return a column's name: "FD" gives `FID` for Inception features, and e.g. `FD[digits]` for others."""
+        """Return a column's name: "FD" gives `FID` for Inception, and e.g. `FD[digits]` for others."""
         if self.protocol.extractor == "inception":
             return base.replace("FD", "FID").replace("KD", "KID")
         return f"{base}[{self.protocol.extractor}]"

@@ -1,4 +1,4 @@
-"""Smoothness of latent interpolation: length of the path between two samples, over the distance of its ends."""
+"""Smoothness of latent interpolation: length of a path between two samples over the distance of its ends."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 def latent_smoothness(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return `path ratio[extractor]`: 1 where interpolations are straight lines in the features.
 
-    It applies to models whose samples are a function of one normal latent. The interval is a normal one over pairs.
+    It applies to models whose samples are a function of one normal latent. The interval is that of a normal
+    distribution over pairs.
     """
     import torch
 
