@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from zoo_core.results.result import SCHEMA, Result
 LARGEST_FILE = 20_000
 """Bytes of a result file; curves and sample grids are attachments."""
 
+_OLD = f"schema 1: made by version 0.1; this version reads schema {SCHEMA}. Run the model again"
+_OLD_MARKS = re.compile(rb'"schema"\s*:\s*1\s*[,}]|"memorisation"\s*:')
+
+
+def _is_old(text: bytes) -> bool:
+    """Return whether this is the start of a result of version 0.1."""
+    return _OLD_MARKS.search(text) is not None
+
 
 def parse_result(text: bytes) -> Result:
     """Return the result in the bytes of a file.
@@ -21,10 +30,8 @@ def parse_result(text: bytes) -> Result:
     Raises:
         ValueError: one line that says what is wrong.
     """
-    if b'"schema": 1' in text[-200_000:] or b'"schema":1' in text[-200_000:]:
-        raise ValueError(
-            f"schema 1: made by version 0.1; this version reads schema {SCHEMA}. Run the model again"
-        )
+    if _is_old(text):
+        raise ValueError(_OLD)
     try:
         result = Result.model_validate_json(text)
     except ValidationError as error:
@@ -36,6 +43,27 @@ def parse_result(text: bytes) -> Result:
     return result
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a regular file that may be a result.
+
+    Raises:
+        UsageError: where it can't be read, is not a regular file, or is too large.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not block
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{path} is not a regular file")
+        text = file.read(LARGEST_FILE + 1) or b""
+    if len(text) > LARGEST_FILE:
+        old = _is_old(text)
+        raise UsageError(_OLD if old else f"{path}: {status.st_size:,} bytes; a result has at most {LARGEST_FILE:,}")
+    return text
+
+
 def read_result(path: Path) -> Result:
     """Return the result in a regular file.
 
@@ -43,18 +71,7 @@ def read_result(path: Path) -> Result:
         UsageError: where it is not a regular file, too large, or not a result.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not block
-    except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is not a regular file")
-        if status.st_size > LARGEST_FILE:
-            raise UsageError(f"{path} has {status.st_size:,} bytes; a result has at most {LARGEST_FILE:,}")
-        text = file.read(LARGEST_FILE + 1)
-    try:
-        return parse_result(text)
+        return parse_result(read_bytes(path))
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
 

@@ -1,0 +1,45 @@
+"""Ranges outside which a metric has no meaning: a file that reports such a value is refused."""
+
+from __future__ import annotations
+
+import math
+
+from zoo_core.results import Result
+
+ROUNDING = 1e-6
+"""Absolute, by which a computed value may lie outside its range."""
+
+_POSITIVE = (0.0, math.inf)
+_FRACTION = (0.0, 1.0)
+LIMITS = {
+    **dict.fromkeys(("FD", "FID", "sFD", "sFID", "SWD", "noise floor", "bits_per_dim", "FD to test"), _POSITIVE),
+    **dict.fromkeys(("precision", "recall", "coverage", "accuracy", "authenticity", "balance"), _FRACTION),
+    **dict.fromkeys(("density", "modes", "LPIPS", "cycle", "log-likelihood error", "score error"), _POSITIVE),
+    "SSIM": (-1.0, 1.0),
+    "IS": (1.0, math.inf),
+    "memorization": (-1.0, 1.0),
+}
+"""Smallest and largest value by base name. KD, KID, MMD and nats may be negative and are not bounded here."""
+
+
+def base_name(column: str) -> str:
+    """Return what a column measures: "FD" of `FD[digits]`."""
+    return column.partition("[")[0].rstrip()
+
+
+def limits(column: str) -> tuple[float, float]:
+    """Return the smallest and the largest value that a column can have."""
+    return LIMITS.get(base_name(column), (-math.inf, math.inf))
+
+
+def problem(result: Result) -> str | None:
+    """Return which value of a result is impossible, in one sentence; None where none is."""
+    for column, cell in result.metrics.items():
+        least, most = limits(column)
+        if not least - ROUNDING <= cell.value <= most + ROUNDING:
+            return f"{column}: {cell.value:g} is impossible; expected {_range(least, most)}"
+    return None
+
+
+def _range(least: float, most: float) -> str:
+    return f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
