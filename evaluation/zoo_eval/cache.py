@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -43,7 +43,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 def cached(
     name: str,
-    key: tuple[str, ...],
+    key: Sequence[str],
     compute: Callable[[], dict[str, Tensor]],
     say: Callable[[str], None] = print,
 ) -> dict[str, Tensor]:

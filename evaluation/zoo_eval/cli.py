@@ -1,4 +1,4 @@
-"""The verbs of evaluation: eval, score, stats, audit, leaderboard, submit, verify, fetch."""
+"""The commands of evaluation: eval, score, stats, audit, leaderboard, submit, verify, fetch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
     from zoo_eval.rescoring import rescore
     from zoo_eval.summary import summary_lines
 
-    result = rescore(Path(folder), parse_words(words), say=lambda line: click.echo(line, err=True))
-    lines = [json.dumps(result, allow_nan=False)] if json_ else summary_lines(result)
+    result = rescore(Path(folder), parse_words(words), say=_tell)
+    lines = [result.model_dump_json()] if json_ else summary_lines(result)
     for line in lines:
         click.echo(line)
 
@@ -94,38 +94,43 @@ def leaderboard(
 
 @click.command()
 @click.argument("samples", type=click.Path(path_type=Path))
-@click.argument("words", nargs=-1, metavar="data=NAME [protocol=NAME] [eval.KEY=VALUE]...")
-@click.option("--name", help="Of the entry; by default the manifest's model, or the file's name.")
+@click.argument("words", nargs=-1, metavar="data=NAME [protocol=NAME] [levels=K] [eval.KEY=VALUE]...")
+@click.option("--name", help="Name of the entry; by default the manifest's model, or the file's name.")
 @click.option(
     "--manifest", type=click.Path(path_type=Path), help="JSON or YAML: model, paper, nfe, seconds..."
 )
+@click.option("--replace", is_flag=True, help="Replace the result of other samples under the same name.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 def score(
-    samples: Path, words: tuple[str, ...], name: str | None, manifest: Path | None, json_: bool
+    samples: Path,
+    words: tuple[str, ...],
+    name: str | None,
+    manifest: Path | None,
+    replace: bool,
+    json_: bool,
 ) -> None:
-    """Score samples that any program made: an .npz of uint8 pictures (n, H, W, C), or a folder of them.
+    """Score samples of any program: an .npz of uint8 images (n, H, W, C), or a folder of images.
 
     zoo score samples.npz data=mnist protocol=standard
 
-    The result stands in the leaderboard, family "outside". Format: docs/submitting.md.
+    Of more samples than the protocol needs, a random subset is scored. The result appears in the leaderboard,
+    family "outside". Format: docs/submitting.md.
     """
-    from zoo_eval.outside import score_samples
+    from zoo_eval.samples import score_samples
     from zoo_eval.summary import summary_lines
 
-    result, file = score_samples(samples, parse_words(words), name=name, manifest=manifest, say=_tell)
-    lines = (
-        [json.dumps(result, allow_nan=False)] if json_ else summary_lines(result, result.get("baselines", ()))
+    made = score_samples(
+        samples, parse_words(words), name=name, manifest=manifest, replace=replace, say=_tell
     )
-    for line in lines:
+    for line in [made.scored.model_dump_json()] if json_ else summary_lines(made.scored, made.baselines):
         click.echo(line)
-    _tell(f"recorded: {file}")
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="data=NAME|FOLDER [data.KEY=VALUE] [eval.KEY=VALUE]...")
 @click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
 def stats(words: tuple[str, ...], json_: bool) -> None:
-    """Compute and keep the reference that samples of a dataset are scored against, your own included.
+    """Compute and cache the reference that samples of a dataset are scored against.
 
     zoo stats data=FOLDER data.size=32
     """
@@ -136,13 +141,13 @@ def stats(words: tuple[str, ...], json_: bool) -> None:
     if json_:
         click.echo(json.dumps(found, allow_nan=False))
         return
-    click.echo(f"{found['data']}: {found['n_train']:,} to train on, {found['n_test']:,} to test on")
+    click.echo(f"{found['data']}: {found['n_train']:,} training, {found['n_test']:,} test examples")
     click.echo(f"data       sha256 {found['sha256']}")
     click.echo(
         f"extractor  {found['extractor']}, {found['dim']} features, sha256 {found['extractor_sha256']}"
     )
     floors = ", ".join(f"{name} {number(value)}" for name, value in found["floors"].items())
-    click.echo(f"floor      {floors}: what as many new real examples would score")
+    click.echo(f"noise floor {floors} (expected Frechet distance of as many new real examples)")
 
 
 @click.command()
@@ -151,7 +156,7 @@ def stats(words: tuple[str, ...], json_: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON.")
 @click.option("--json", "json_", is_flag=True, help="Print the record as JSON.")
 def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: bool) -> None:
-    """Measure the measure: real against real, known damage in steps, and torch-fidelity beside it.
+    """Sanity-check the metrics: real against real, graded damage, and agreement with torch-fidelity.
 
     zoo audit data=digits --out results/audit/digits.json
 
@@ -173,7 +178,7 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
         click.echo(line)
     wrong = faults(record)
     if wrong:
-        raise PluginError(f"the measure failed its audit in {len(wrong)} places", *wrong)
+        raise PluginError(f"the metrics failed {len(wrong)} checks", *wrong)
 
 
 @click.command()

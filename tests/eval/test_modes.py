@@ -11,7 +11,7 @@ from zoo_eval.features import Features, Modes
 from zoo_eval.metrics.modes import components, modes, modes_of_points
 
 
-def features(index, count=10, name="digits-judge"):
+def features(index, count=10, name="digits-classifier"):
     return Features(torch.zeros(len(index), 2), None, protocol(), modes=Modes(name, index, count))
 
 
@@ -21,25 +21,25 @@ REAL = features(torch.arange(10).repeat(100), name="labels")
 def test_every_class_evenly_is_all_modes_in_balance():
     # catches counts of the real side, and a balance that is best at 0
     found = modes(REAL, features(torch.arange(10).repeat(50)))
-    assert (found["modes[digits-judge]"]["value"], found["modes[digits-judge]"]["of"]) == (10, 10)
-    assert found["balance[digits-judge]"]["value"] == pytest.approx(1)
-    assert set(found) == {"modes[digits-judge]", "balance[digits-judge]"}
+    assert (found["modes[digits-classifier]"]["value"], found["modes[digits-classifier]"]["of"]) == (10, 10)
+    assert found["balance[digits-classifier]"]["value"] == pytest.approx(1)
+    assert set(found) == {"modes[digits-classifier]", "balance[digits-classifier]"}
 
 
 @pytest.mark.parametrize("kept", [1, 3, 7])
 def test_dropped_classes_are_counted_and_unbalance(kept):
     # catches a total variation without its half: with k of 10 classes left it is 1 - k/10
     found = modes(REAL, features(torch.arange(kept).repeat(100)))
-    assert found["modes[digits-judge]"] == {"value": kept, "of": 10, "low": kept, "high": kept}
-    assert found["balance[digits-judge]"]["value"] == pytest.approx(kept / 10)
+    assert found["modes[digits-classifier]"] == {"value": kept, "of": 10, "low": kept, "high": kept}
+    assert found["balance[digits-classifier]"]["value"] == pytest.approx(kept / 10)
 
 
 def test_a_stray_picture_is_no_mode():
     # catches one lucky sample counted as a class that the model has
     index = torch.cat((torch.zeros(999, dtype=torch.int64), torch.tensor([4])))
-    assert modes(REAL, features(index))["modes[digits-judge]"]["value"] == 1
+    assert modes(REAL, features(index))["modes[digits-classifier]"]["value"] == 1
     doubtful = torch.cat((torch.zeros(490, dtype=torch.int64), torch.full((5,), 4)))
-    cell = modes(REAL, features(doubtful))["modes[digits-judge]"]
+    cell = modes(REAL, features(doubtful))["modes[digits-classifier]"]
     assert (cell["low"], cell["high"]) == (1, 2)
 
 
@@ -47,7 +47,7 @@ def test_the_interval_of_balance_is_that_of_a_share(rng):
     # catches an influence of the wrong sign or scale: with two classes balance is a share's distance from 1/2
     real = features(torch.arange(2).repeat(500), 2, "labels")
     index = (torch.rand(1000, generator=rng) < 0.2).long()
-    cell = modes(real, features(index, 2))["balance[digits-judge]"]
+    cell = modes(real, features(index, 2))["balance[digits-classifier]"]
     half = 1.96 * (0.2 * 0.8 / 1000) ** 0.5
     assert cell["high"] - cell["value"] == pytest.approx(half, rel=0.15)
     assert cell["value"] - cell["low"] == pytest.approx(half, rel=0.15)

@@ -12,7 +12,7 @@ def faults(record: Mapping[str, Any]) -> list[str]:
     """Return a line for each thing that the measure got wrong; none for a measure that passes."""
     lines = [
         f"{one['damage']}: {column} does not get worse with every step"
-        for one in record["ladders"]
+        for one in record["graded"]
         for column in one["wrong"]
     ]
     return lines + [
@@ -38,7 +38,7 @@ def audit_lines(record: Mapping[str, Any]) -> list[str]:
             *([name, *(number(one["columns"][name]) for one in record["floor"])] for name in names),
         ]
     )
-    for one in record["ladders"]:
+    for one in record["graded"]:
         marks = {c: "wrong" if c in one["wrong"] else "ok" for c in one["expected"]}
         lines += ["", f"{one['damage']}, by strength"]
         lines += _aligned(

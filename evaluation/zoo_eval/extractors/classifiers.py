@@ -1,9 +1,9 @@
-"""The small classifiers that ship with the zoo: feature networks and judges for pictures that ImageNet is no
-yardstick for.
+"""Small classifiers that ship with the zoo: feature networks and mode classifiers for images that ImageNet
+features do not suit.
 
-A feature network gives the 64 features that Frechet and kernel distances are measured in, and the logits of
-the Inception Score. A judge, of another architecture and another seed, only tells whether a conditional
-sample shows the class that was asked for: no model is judged by the network that its distance is measured in.
+A feature network gives the 64 features of the Frechet and kernel distances, and the logits of the Inception
+Score. A second classifier, of another architecture and another seed, assigns classes to samples: class
+accuracy and distances do not share a network.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SPATIAL = 7
 
 
 class FeatureNet(nn.Module):
-    """Convolutions with batch normalisation, an embedding of `dim` features, and a linear classifier on it.
+    """Convolutions with batch normalization, an embedding of `dim` features, and a linear classifier on it.
 
     Args:
-        size: pictures are (channels, size, size).
+        size: images are (channels, size, size).
         widths, strides: of the 3x3 convolutions.
-        dim: number of features; on real pictures their mean square is 1.
+        dim: number of features; on real images their mean square is 1.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FeatureNet(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (features (n, dim), logits (n, classes)) of pictures in [-1, 1]."""
+        """Return (features (n, dim), logits (n, classes)) of images in [-1, 1]."""
         features, logits, _ = self.with_maps(x)
         return features, logits
 
@@ -63,8 +63,8 @@ class FeatureNet(nn.Module):
         return features, self.classifier(features), maps.unflatten(1, (self.last, -1))
 
 
-class JudgeNet(nn.Module):
-    """Two 5x5 convolutions with max-pooling and a hidden layer, without normalisation (LeNet's shape)."""
+class ConvNet(nn.Module):
+    """Two 5x5 convolutions with max-pooling and a hidden layer, without normalization (LeNet's shape)."""
 
     def __init__(self, channels: int, size: int, widths: list[int], hidden: int, classes: int) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class JudgeNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (n, classes) of pictures in [-1, 1]."""
+        """Return logits (n, classes) of images in [-1, 1]."""
         return self.layers(x)
 
 
-ARCHITECTURES: Mapping[str, type[nn.Module]] = {"FeatureNet": FeatureNet, "JudgeNet": JudgeNet}
+ARCHITECTURES: Mapping[str, type[nn.Module]] = {"FeatureNet": FeatureNet, "ConvNet": ConvNet}
 
 
 def after_each(layers: Iterable[nn.Module], ends: Callable[[nn.Module], bool]) -> list[nn.Module]:
@@ -107,7 +107,7 @@ def digest(path: Path) -> str:
 
 
 def card(name: str) -> dict[str, Any]:
-    """Return what stands beside a shipped classifier's weights: architecture, sha256, accuracies, command.
+    """Return the card of a shipped classifier: architecture, sha256, accuracies, command.
 
     Raises:
         MachineError: where the installation lacks it.
@@ -160,7 +160,7 @@ class ShippedExtractor:
         """Return (features (n, dim), logits (n, classes)), float32, of integer levels (n, *shape).
 
         Raises:
-            UsageError: where the pictures have another shape than the network was trained on.
+            UsageError: where the images have another shape than the network was trained on.
         """
         features, logits, _ = self.with_spatial(levels, info)
         return features, logits
@@ -168,25 +168,25 @@ class ShippedExtractor:
     def with_spatial(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor, Tensor]:
         """Return the same and spatial features (n, s), of one pass."""
         net: Any = self.net
-        features, logits, maps = net.with_maps(pictures(levels, info, self.shape, self.name).to(self.device))
+        features, logits, maps = net.with_maps(as_images(levels, info, self.shape, self.name).to(self.device))
         return features, logits, maps[:, :SPATIAL].flatten(1)
 
     def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
-        """Return the convolutions, each with its normalisation and rectifier.
+        """Return the convolutions, each with its normalization and rectifier.
 
         Raises:
-            UsageError: where the pictures have another shape than the network was trained on.
+            UsageError: where the images have another shape than the network was trained on.
         """
         if shape != self.shape:
             raise UsageError(
-                f"the network {self.name!r} can't see pictures of {shape}", f"expected: {self.shape}"
+                f"the network {self.name!r} can't take images of {shape}", f"expected: {self.shape}"
             )
         net: Any = self.net
         return after_each(net.convolutions[:-1], lambda layer: isinstance(layer, nn.ReLU))
 
 
-class Judge:
-    """A shipped JudgeNet: tells whether a conditional sample shows its class."""
+class Classifier:
+    """A shipped ConvNet: predicts the class of an image."""
 
     def __init__(self, name: str, device: torch.device | str) -> None:
         self.name = name
@@ -197,20 +197,20 @@ class Judge:
 
     def __call__(self, levels: Tensor, info: DataInfo) -> Tensor:
         """Return the predicted class (n,) int64 of integer levels (n, *shape)."""
-        return self.net(pictures(levels, info, self.shape, self.name).to(self.device)).argmax(1)
+        return self.net(as_images(levels, info, self.shape, self.name).to(self.device)).argmax(1)
 
 
-def pictures(levels: Tensor, info: DataInfo, shape: tuple[int, ...], name: str) -> Tensor:
-    """Return integer levels as pictures in [-1, 1], once their shape is known to be the network's.
+def as_images(levels: Tensor, info: DataInfo, shape: tuple[int, ...], name: str) -> Tensor:
+    """Return integer levels as images in [-1, 1], once their shape is known to be the network's.
 
     Raises:
         UsageError: for points, or another shape.
     """
     if info.levels is None or tuple(levels.shape[1:]) != shape:
         raise UsageError(
-            f"the extractor {name!r} can't see {info.name!r}: shape {tuple(levels.shape[1:])}",
-            f"expected: pictures of {shape}",
-            "next: eval.extractor=inception for pictures, eval.extractor=raw for anything",
+            f"the extractor {name!r} can't take {info.name!r}: shape {tuple(levels.shape[1:])}",
+            f"expected: images of {shape}",
+            "next: eval.extractor=inception for images, eval.extractor=raw for anything",
         )
     return to_unit(levels, info.levels)
 

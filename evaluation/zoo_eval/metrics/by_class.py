@@ -1,18 +1,19 @@
-"""The Frechet distance class by class: of what was asked for to the training examples of the same class.
+"""Frechet distance class by class: of samples that were asked for by class to training examples of the class.
 
-A model that draws every class well, and each where it was not asked for, has a good distance and bad ones by
-class. A class has few examples, and the distance is biased by c (1/n + 1/m): beside the distance of all it
-looks large, and it is compared between models of equal numbers only. It is shown and never ranked.
+A model that draws every class well, but not where it was asked for, has a good distance and bad ones by
+class. A class has few examples, and the distance is biased by c (1/n + 1/m): it is larger than the distance
+of all samples, and is compared between models of equal numbers only. It is shown and never ranked.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import torch
 from torch import Tensor
 
-from zoo_eval.features import Features
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import NotApplicable, Value
 from zoo_eval.metrics.frechet import check_pair, distance, moments
 
 LEAST = 2
@@ -20,42 +21,47 @@ LEAST = 2
 
 
 def class_distances(
-    real: Features, real_label: Tensor | None, fake: Features, asked: Tensor | None
-) -> dict[str, dict[str, Any]]:
-    """Return the column `FD[extractor] by class`: the mean over classes, and each class's own.
+    real: Tensor, real_label: Tensor, fake: Tensor, asked: Tensor
+) -> tuple[dict[int, float], int]:
+    """Return the distance of each class, and the fewest examples of any; {} and 0 where no class has enough.
 
-    Nothing where samples were not asked for by class. A class with fewer than two examples is left out.
+    A class with fewer than two examples is left out.
 
     Args:
-        real, fake: features of the training split and of the samples.
+        real, fake: (n, d) and (m, d) features of the training split and of the samples.
         real_label: classes of the training split, (n,).
         asked: classes that the samples were asked for, (m,).
     """
-    if real_label is None or asked is None:
-        return {}
-    one, two = check_pair(real.values, fake.values)
+    one, two = check_pair(real, fake)
     label, asked = real_label.cpu(), asked.cpu()
-    found: dict[str, float] = {}
+    found: dict[int, float] = {}
     counts: list[int] = []
     for k in label.unique().tolist():
         rows, drawn = one[label == k], two[asked == k]
         if min(len(rows), len(drawn)) < LEAST:
             continue
-        found[str(k)] = distance(moments(rows), moments(drawn))
+        found[k] = distance(moments(rows), moments(drawn))
         counts.append(min(len(rows), len(drawn)))
+    return found, min(counts, default=0)
+
+
+# -- as a registered metric
+
+
+def by_class(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return `FD by class[extractor]`: the mean over classes; each class's own is attached as `by-class`."""
+    column = ctx.column("FD by class")
+    assert ctx.label is not None
+    found, n = class_distances(ctx.train.values, ctx.data.train.label, ctx.generated.values, ctx.label)
     if not found:
-        return {}
+        return {column: NotApplicable(reason=f"no class has {LEAST} samples and {LEAST} training examples")}
+    ctx.attach("by-class", json.dumps({str(k): value for k, value in found.items()}).encode(), "json")
     value = float(torch.tensor(list(found.values()), dtype=torch.float64).mean())
-    n, d = min(counts), two.shape[1]
-    note = f"mean of {len(found)} classes of at least {n:,} examples, biased upwards for so few"
+    d = ctx.generated.values.shape[1]
+    worst = max(found, key=found.__getitem__)
+    note = (
+        f"mean of {len(found)} classes of at least {n:,} examples; highest: class {worst}, {found[worst]:.4g}"
+    )
     if n <= d:
         note += f"; {d:,} features have a singular covariance"
-    return {
-        f"{fake.column('FD')} by class": {
-            "value": value,
-            "better": "",
-            "classes": found,
-            "n": n,
-            "note": note,
-        }
-    }
+    return {column: Value(value=value, n=n, note=note)}

@@ -10,14 +10,16 @@ covariance needs no added diagonal. All in float64.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo_core.errors import UsageError
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import Features, check_features
+from zoo_eval.features import check_features
 from zoo_eval.metrics.identity import LOCAL, Identity
 from zoo_eval.statistics.intervals import interval
 
@@ -190,7 +192,7 @@ def at_infinity(real: Moments, fake: Tensor) -> float | None:
 # -- as registered metrics
 
 
-def cell(real: Tensor, fake: Tensor) -> dict[str, Any]:
+def cell(real: Tensor, fake: Tensor) -> Value:
     """Return the distance with its interval; unranked and without one where samples are fewer than features.
 
     Args:
@@ -199,40 +201,84 @@ def cell(real: Tensor, fake: Tensor) -> dict[str, Any]:
     value = _value(real, fake)
     n, d = min(len(real), len(fake)), fake.shape[1]
     if n <= d:
-        note = f"{n:,} pictures for {d:,} features: a singular covariance, never ranked"
-        return {"value": value, "better": "", "note": note}
+        why = f"{n:,} examples for {d:,} features: the covariance is singular"
+        return Value(value=value, n=len(fake), unranked=why)
     moved = influence(moments(real), moments(fake), fake)
     assert moved is not None
     return interval(value, moved, least=0.0)
 
 
-def frechet(real: Features, fake: Features) -> dict[str, Any]:
+def frechet(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the columns `FD[extractor]`, or `FID`, and the same at infinity, with their intervals.
 
     A distance of fewer samples than features is never ranked, and has no interval.
     """
-    one, two = check_pair(real.values, fake.values)
+    one, two = check_pair(ctx.train.values, ctx.generated.values)
     found = cell(one, two)
     limit = at_infinity(moments(one), two)
-    columns: dict[str, Any] = {fake.column("FD"): found}
+    columns: dict[str, Value | NotApplicable] = {ctx.column("FD"): found}
     if limit is None:
         need = 4 * two.shape[1]
-        columns[fake.column("FD-inf")] = (
-            f"needs {need:,} samples for {two.shape[1]:,} features, and there are {len(two):,}"
+        columns[ctx.column("FD-inf")] = NotApplicable(
+            reason=f"needs {need:,} samples for {two.shape[1]:,} features, and there are {len(two):,}"
         )
     else:
-        shift = limit - found["value"]
-        ends = {key: found[key] + shift for key in ("low", "high") if key in found}
+        shift = limit - found.value
+        ends = found.interval and Interval(low=found.interval.low + shift, high=found.interval.high + shift)
         # Unbiased at the limit, it may come out a little below 0 for samples of the reference's own law.
-        columns[fake.column("FD-inf")] = {"value": limit, **ends}
+        columns[ctx.column("FD-inf")] = Value(value=limit, interval=ends, n=len(two))
     return columns
 
 
-def spatial(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the column `sFD[extractor]`, or `sFID`: the distance of features that keep their place.
+def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the Frechet distance to the test split, which is shown and never ranked."""
+    return {ctx.column("FD to test"): cell(*check_pair(ctx.test.values, ctx.generated.values))}
+
+
+def spatial(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the column `sFD[extractor]`, or `sFID`: the distance of features that keep their position.
 
     Nash et al. 2021, arXiv:2103.03841: the first 7 channels of an early map, for Inception its 17 x 17 ones.
     """
-    if real.spatial is None or fake.spatial is None:
-        return {fake.column("sFD"): f"{fake.protocol.extractor} has no spatial features"}
-    return {fake.column("sFD"): cell(*check_pair(real.spatial, fake.spatial))}
+    real, fake = ctx.train.spatial, ctx.generated.spatial
+    if real is None or fake is None:
+        why = f"{ctx.protocol.extractor} has no spatial features"
+        return {ctx.column("sFD"): NotApplicable(reason=why)}
+    return {ctx.column("sFD"): cell(*check_pair(real, fake))}
+
+
+def noise_floor(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the expected distance of as many new real examples: `noise floor[FD[extractor]]`."""
+    floor = expected_floor(ctx.train.values, ctx.test.values, ctx.protocol.n_generated)
+    note = f"test split to training split: {floor.measured:.6g}"
+    return {f"noise floor[{ctx.column('FD')}]": Value(value=floor.value, n=len(ctx.test), note=note)}
+
+
+class Floor(NamedTuple):
+    """The expected distance of new real examples.
+
+    Attributes:
+        value: of as many as there are samples.
+        measured: distance of the test split to the training split.
+    """
+
+    value: float
+    measured: float
+
+
+def expected_floor(train: Tensor, test: Tensor, n: int) -> Floor:
+    """Return the distance that n new real examples are expected to have to the training split.
+
+    The distance is biased by c (1/n + 1/m). It is measured on n test examples; where there are fewer, c comes
+    from their distance.
+
+    Args:
+        train, test: (m, d) and (k, d) features of the splits.
+        n: samples.
+    """
+    measured = frechet_distance(train, test)
+    value, k = measured, min(n, len(test))
+    if k < len(test):
+        rows = torch.randperm(len(test), generator=generator(0, "floor"))[:k]
+        value = frechet_distance(train, test[rows])
+    return Floor(value * (1 / n + 1 / len(train)) / (1 / k + 1 / len(train)), measured)

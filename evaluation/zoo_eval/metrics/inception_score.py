@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import Tensor
 
 from zoo_core.errors import UsageError
-from zoo_eval.features import Features, check_features
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import NotApplicable, Value
+from zoo_eval.features import check_features
 from zoo_eval.metrics.identity import LOCAL, Identity, repeatable
 from zoo_eval.statistics.intervals import interval
 
@@ -49,13 +50,14 @@ def inception_score(logits: Tensor, *, splits: int = 10) -> tuple[float, float |
 # -- as a registered metric
 
 
-def inception(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the column `IS[extractor]` with its interval; why there is none where the extractor is no
-    classifier."""
-    if fake.logits is None:
-        return {fake.column("IS"): f"{fake.protocol.extractor} is no classifier"}
-    if fake.logits.shape[1] < 2:
-        return {fake.column("IS"): f"{fake.protocol.extractor} knows one class"}
-    mean, spread = inception_score(fake.logits, splits=fake.protocol.is_splits)
-    cell = interval(mean, mean * divergences(fake.logits), least=1.0, most=float(fake.logits.shape[1]))
-    return {fake.column("IS"): cell | ({} if spread is None else {"split_std": spread})}
+def inception(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the column `IS[extractor]` with its interval, which needs an extractor that is a classifier."""
+    logits, column = ctx.generated.logits, ctx.column("IS")
+    if logits is None:
+        return {column: NotApplicable(reason=f"{ctx.protocol.extractor} is not a classifier")}
+    if logits.shape[1] < 2:
+        return {column: NotApplicable(reason=f"{ctx.protocol.extractor} has one class")}
+    mean, spread = inception_score(logits, splits=ctx.protocol.is_splits)
+    note = "" if spread is None else f"standard deviation over splits {spread:.4g}"
+    moved = mean * divergences(logits)
+    return {column: interval(mean, moved, least=1.0, most=float(logits.shape[1]), note=note)}

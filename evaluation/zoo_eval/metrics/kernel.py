@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo_core.errors import UsageError
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import Features
 from zoo_eval.metrics.frechet import check_pair
 from zoo_eval.metrics.identity import repeatable
 from zoo_eval.statistics.intervals import interval
@@ -73,18 +73,22 @@ def kernel_influence(within: Tensor, across: Tensor) -> Tensor:
     return 2 * ((within.sum(1) - within.diagonal()) / (n - 1) - across.mean(1))
 
 
-def kernel(real: Features, fake: Features) -> dict[str, Any]:
+def kernel(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the column `KD[extractor]`, or `KID`, with its interval."""
-    settings = fake.protocol
+    settings = ctx.protocol
     size = settings.kid_subset_size
-    mean, spread = kernel_distance(real.values, fake.values, subsets=settings.kid_subsets, subset_size=size)
+    sets = (ctx.train.values, ctx.generated.values)
+    mean, spread = kernel_distance(*sets, subsets=settings.kid_subsets, subset_size=size)
     some = [
-        x.values[torch.randperm(len(x), generator=generator(0, "kernel", k))[:INFLUENTIAL]]
-        for k, x in enumerate((real, fake))
+        x[torch.randperm(len(x), generator=generator(0, "kernel", k))[:INFLUENTIAL]]
+        for k, x in enumerate(sets)
     ]
     moved = kernel_influence(polynomial_kernel(some[1], some[1]), polynomial_kernel(some[1], some[0]))
-    cell = interval(mean, moved, n=len(fake))
+    found = interval(mean, moved, n=len(sets[1]))
+    assert found.interval is not None
     # What the choice of subsets adds to what the choice of samples moves.
     chance = 1.96 * spread / settings.kid_subsets**0.5
-    low, high = (math.hypot(cell[end] - mean, chance) for end in ("low", "high"))
-    return {fake.column("KD"): {"value": mean, "low": mean - low, "high": mean + high, "subset_std": spread}}
+    low, high = (math.hypot(end - mean, chance) for end in (found.interval.low, found.interval.high))
+    ends = Interval(low=mean - low, high=mean + high)
+    note = f"standard deviation over subsets {spread:.4g}"
+    return {ctx.column("KD"): Value(value=mean, interval=ends, n=len(sets[1]), note=note)}

@@ -1,7 +1,7 @@
-"""Which classes or modes a model draws, and how often: seen by a judge, or read off a density of the plane.
+"""Classes or modes of samples and their frequencies, by a classifier, or by the known density of points.
 
-A judge is a classifier of another architecture than the feature network; points belong to the mode of the
-true density within three of whose standard deviations they lie (as Srivastava et al. 2017, arXiv:1705.07761,
+The classifier has another architecture than the feature network. A point belongs to the mode of the true
+density within three of whose standard deviations it lies (as Srivastava et al. 2017, arXiv:1705.07761,
 section 4, count modes).
 """
 
@@ -15,10 +15,14 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Dataset
+from zoo_core.data.loading import Dataset, Split
+from zoo_core.distributed import share as share_of
+from zoo_core.distributed import world
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.extractors.classifiers import WEIGHTS, Judge
-from zoo_eval.features import Features, Modes, check_examples, full_precision, gathered
+from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
+from zoo_eval.features import Modes, check_examples, full_precision, gathered
 from zoo_eval.statistics.intervals import RESAMPLES, TAIL, interval, share
 
 WITHIN = 3.0
@@ -63,75 +67,108 @@ def modes_of_points(points: Tensor, density: HasModes) -> Modes:
     return Modes("density", index, int(mode.max()) + 1)
 
 
-def judge_name(dataset: Dataset) -> str:
-    """Return the name that a dataset's judge would ship under; a stack's is that of its channels."""
-    return f"{dataset.stack_of or dataset.info.name}-judge"
+def classifier_name(dataset: Dataset) -> str:
+    """Return the name of the classifier that ships for a dataset; a stack's is that of its channels."""
+    return f"{dataset.stack_of or dataset.info.name}-classifier"
 
 
-def judge_card(dataset: Dataset) -> dict[str, Any] | None:
-    """Return the card of the judge that ships for a dataset; None where there is none."""
-    path = WEIGHTS / f"{judge_name(dataset)}.json"
+def classifier_card(dataset: Dataset) -> dict[str, Any] | None:
+    """Return the card of the classifier that ships for a dataset; None where there is none."""
+    path = WEIGHTS / f"{classifier_name(dataset)}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def judged_by(dataset: Dataset) -> str:
-    """Return who tells a dataset's modes apart, as a protocol records it: a judge and its weights' sha256."""
-    card = judge_card(dataset)
+def mode_classifier(dataset: Dataset) -> str:
+    """Return what assigns modes, as a protocol records it: a classifier with its weights' sha256, or the
+    density.
+    """
+    card = classifier_card(dataset)
     if card is not None:
         return f"{card['name']} {card['sha256'][:16]}"
     return "density" if isinstance(dataset.density, HasModes) else "none"
 
 
-def seen_by(judge: Judge, levels: Tensor, dataset: Dataset) -> Tensor:
-    """Return the class that a judge sees in each picture, (n,) int64; of a stack, in all its channels."""
+def seen_by(classifier: Classifier, levels: Tensor, dataset: Dataset) -> Tensor:
+    """Return the class that a classifier sees in each image, (n,) int64; of a stack, in all its channels."""
     info = dataset.info
     if not dataset.stack_of:
-        return judge(levels, info)
+        return classifier(levels, info)
     channels = levels.split(1, dim=1)
     each = round(info.classes ** (1 / len(channels)))
     one = replace(info, shape=(1, *info.shape[1:]), classes=each)
-    index = torch.zeros(len(levels), dtype=torch.int64, device=judge.device)
+    index = torch.zeros(len(levels), dtype=torch.int64, device=classifier.device)
     for channel in channels:
-        index = index * each + judge(channel, one)
+        index = index * each + classifier(channel, one)
     return index
 
 
 @torch.no_grad()
 @full_precision()
-def modes_of_pictures(batches: Iterable[Tensor], dataset: Dataset, device: torch.device) -> Modes:
-    """Return the class that the dataset's judge sees in each picture; each process is given its share."""
-    judge = Judge(judge_name(dataset), device)
-    seen = [seen_by(judge, check_examples(rows, dataset.info), dataset).cpu() for rows in batches]
+def modes_of_images(batches: Iterable[Tensor], dataset: Dataset, device: torch.device) -> Modes:
+    """Return the class that the dataset's classifier sees in each image; each process gives its share."""
+    classifier = Classifier(classifier_name(dataset), device)
+    seen = [seen_by(classifier, check_examples(rows, dataset.info), dataset).cpu() for rows in batches]
     index = gathered(torch.cat(seen) if seen else None)
     assert index is not None
-    return Modes(judge.name, index, dataset.info.classes)
+    return Modes(classifier.name, index, dataset.info.classes)
+
+
+def modes_of_samples(rows: Tensor, dataset: Dataset, device: torch.device, batch_size: int) -> Modes | None:
+    """Return the classes or modes of samples; None where nothing can assign them."""
+    if classifier_card(dataset) is not None:
+        own = share_of(len(rows), world())
+        mine = rows[own.start : own.stop] if own else rows[:0]
+        return modes_of_images(mine.split(batch_size) if len(mine) else (), dataset, device)
+    if isinstance(dataset.density, HasModes):
+        return modes_of_points(rows, dataset.density)
+    return None
+
+
+def modes_of_split(split: Split, dataset: Dataset) -> Modes | None:
+    """Return the classes or modes of a split: its own labels, or where the density puts its points."""
+    if isinstance(dataset.density, HasModes):
+        return modes_of_points(split.rows(torch.arange(len(split))), dataset.density)
+    if split.label is None or classifier_card(dataset) is None:
+        return None
+    return Modes("labels", split.label.cpu(), dataset.info.classes)
 
 
 # -- as a registered metric
 
 
-def modes(real: Features, fake: Features) -> dict[str, Any]:
+def modes(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the columns modes (how many are drawn), balance (1 - total variation from the training split's
-    frequencies) and, for points, on-modes (share within three standard deviations of a mode).
+    frequencies) and, for points, on-modes (fraction within three standard deviations of a mode).
     """
-    if real.modes is None or fake.modes is None:
-        why = "no judge ships for these data, and their density is unknown"
+    real, fake = ctx.train.modes, ctx.generated.modes
+    if real is None or fake is None:
+        why = NotApplicable(reason="no classifier ships for these data, and their density is unknown")
         return {"modes": why, "balance": why}
-    name, index, count = fake.modes.name, fake.modes.index, fake.modes.count
+    name, index, count = fake.name, fake.index, fake.count
     n = len(index)
-    expected = _frequencies(real.modes.index, count)
+    expected = _frequencies(real.index, count)
     drawn = _frequencies(index, count)
-    columns: dict[str, Any] = {}
+    columns: dict[str, Value | NotApplicable] = {}
     seen = int(_seen(drawn, expected))
     low, high = _seen_again(index, expected)
-    columns[f"modes[{name}]"] = {"value": seen, "of": count, "low": min(low, seen), "high": max(high, seen)}
+    ends = Interval(low=min(low, seen), high=max(high, seen))
+    columns[f"modes[{name}]"] = Value(value=seen, interval=ends, n=n, note=f"of {count}")
     other = 1 - float(drawn.sum())  # a point on no mode is not in balance either
     value = 1 - (float((drawn - expected).abs().sum()) + other) / 2
     towards = torch.cat((torch.sign(expected - drawn), torch.tensor([-1.0], dtype=torch.float64))) / 2
     columns[f"balance[{name}]"] = interval(value, towards[index], n=n, least=0.0, most=1.0)
-    if (real.modes.index < 0).any():
+    if (real.index < 0).any():
         columns[f"on-modes[{name}]"] = share(index >= 0)
     return columns
+
+
+def class_accuracy(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the fraction of conditional samples in which the classifier sees the class that was asked for."""
+    fake, label = ctx.generated.modes, ctx.label
+    if fake is None or label is None:
+        why = "no classifier ships for these data, and their density is unknown"
+        return {"accuracy": NotApplicable(reason=why)}
+    return {f"accuracy[{fake.name}]": share(fake.index == label.cpu())}
 
 
 def _frequencies(index: Tensor, count: int) -> Tensor:

@@ -5,13 +5,14 @@ discrepancy.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import Features, check_features
+from zoo_eval.features import check_features
 from zoo_eval.metrics.kernel import kernel_influence
 from zoo_eval.statistics.intervals import interval
 
@@ -99,12 +100,13 @@ def squared_mmd(real: Tensor, fake: Tensor, width: float) -> tuple[float, Tensor
 # -- as a registered metric
 
 
-def planar(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the columns SW (sliced Wasserstein) and MMD (squared, unbiased) of points; none for pictures."""
-    if real.points is None or fake.points is None:
+def points(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the columns SW (sliced Wasserstein) and MMD (squared, unbiased) of points; none for images."""
+    real, fake = ctx.train.points, ctx.generated.points
+    if real is None or fake is None:
         return {}
-    distance, moved = sliced_wasserstein(real.points, fake.points)
-    n = fake.protocol.neighbours_n
+    distance, moved = sliced_wasserstein(real, fake)
+    n = ctx.protocol.neighbors_n
     rows = torch.randperm(len(real), generator=generator(0, "mmd"))[:n]
-    squared, pulled = squared_mmd(real.points[rows], fake.points[:n], bandwidth(real.points))
+    squared, pulled = squared_mmd(real[rows], fake[:n], bandwidth(real))
     return {"SW": interval(distance, moved, least=0.0), "MMD": interval(squared, pulled)}

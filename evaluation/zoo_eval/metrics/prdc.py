@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo_core.errors import UsageError
+from zoo_core.interfaces import EvalContext
+from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import Features, check_features
+from zoo_eval.features import check_features
 from zoo_eval.statistics.intervals import interval
 
 _BLOCK = 1024
@@ -120,23 +121,23 @@ def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
     return {name: float(each.mean()) for name, each in found.contributions.items()}
 
 
-def neighbourhoods(real: Features, fake: Features) -> dict[str, Any]:
-    """Return the columns precision, recall, density and coverage, from equally many pictures a side.
+def neighborhoods(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the columns precision, recall, density and coverage, from equally many examples on each side.
 
-    The intervals are of the mean over the pictures that are counted: generated ones for precision and
+    The intervals are of the mean over the examples that are counted: generated ones for precision and
     density, real ones for recall and coverage.
     """
-    settings = fake.protocol
-    n = settings.neighbours_n
-    rows = torch.randperm(len(real), generator=generator(0, "neighbours"))[:n]
+    settings = ctx.protocol
+    n = settings.neighbors_n
+    rows = torch.randperm(len(ctx.train), generator=generator(0, "neighbours"))[:n]
     found = find(
-        real.values[rows],
-        fake.values[:n],
+        ctx.train.values[rows],
+        ctx.generated.values[:n],
         precision_k=settings.precision_k,
         density_k=settings.density_k,
     )
     return {
-        fake.column(name): interval(
+        ctx.column(name): interval(
             float(each.mean()), each, least=0.0, most=inf if name == "density" else 1.0
         )
         for name, each in found.contributions.items()

@@ -1,4 +1,4 @@
-"""What an autoencoder loses: the distance of held-out examples to their own reconstructions."""
+"""Reconstruction error of an autoencoder: distance of held-out examples to their own reconstructions."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from zoo_core.data.loading import quantise
-from zoo_core.interfaces import Extractor, HasEncoder
-from zoo_core.runs import Run
-from zoo_eval.features import Features, extract, in_batches
+from zoo_core.interfaces import EvalContext, HasEncoder
+from zoo_core.results import NotApplicable, Value
 from zoo_eval.metrics.frechet import frechet_distance
 
 
-def reconstructions(run: Run) -> Iterator[Tensor]:
+def reconstructions(ctx: EvalContext) -> Iterator[Tensor]:
     """Yield decode(encode(x)) of this process's share of the test split, as samples are scored."""
-    assert isinstance(run.recipe, HasEncoder)
-    levels = run.data.info.levels
-    for rows in in_batches(run.data.test, run.config.eval.batch_size):
-        x = run.recipe.decode(run.recipe.encode(run.harness.data.to_model(rows)))
-        yield (x.float() if levels is None else quantise(x, levels)).cpu()
+    for rows in ctx.batches(ctx.data.test):
+        yield ctx.from_model(ctx.recipe.decode(ctx.recipe.encode(ctx.to_model(rows))))
 
 
-def reconstruction_distance(run: Run, extractor: Extractor, test: Features) -> float | None:
-    """Return the Frechet distance of the test split to its reconstructions; None for a model without codes.
+def reconstruction(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return `reconstruction FD[extractor]` of the test split; it applies to models with an encoder.
 
-    Both sets are of the same examples, so chance adds nothing: a perfect autoencoder has 0. It is the floor
-    of a model that draws codes: what the decoder can't draw is missing in its samples too.
+    Both sets are of the same examples, so chance adds nothing: a perfect autoencoder has 0. It bounds a model
+    of codes from below: detail that the decoder lacks is missing in its samples too. It is shown and never
+    ranked.
     """
-    if not isinstance(run.recipe, HasEncoder):
-        return None
-    with run.harness.quiet(test.protocol.weights):
-        found = extract(reconstructions(run), extractor, run.data.info, "reconstructed")
-    return frechet_distance(test.values, found.values)
+    column = ctx.column("reconstruction FD")
+    if not isinstance(ctx.recipe, HasEncoder):
+        return {column: NotApplicable(reason="the model has no encoder")}
+    with ctx.inference():
+        found = ctx.features(reconstructions(ctx), "reconstructed")
+    return {column: Value(value=frechet_distance(ctx.test.values, found.values), n=len(found))}

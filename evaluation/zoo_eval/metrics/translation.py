@@ -1,32 +1,26 @@
-"""Scores of a translation from picture to picture: pair by pair where pairs are known, and the way back.
+"""Metrics of image translation: pair by pair where pairs are known, and the translation back.
 
-Samples of such a run are translations of held-out pictures, so the distances of every other model hold for
-them; what stands here is beside those. Differences are in units of the whole range of levels, of one
-translation of each held-out picture.
+Samples of such a run are translations of held-out images. Differences are in units of the whole range of
+levels, for one translation of each held-out image.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo_core.data.conditioning import dealt
-from zoo_core.data.loading import Domain, Paired, Split, quantise
+from zoo_core.data.loading import Domain, Paired, Split
 from zoo_core.distributed import gather, share, world
 from zoo_core.errors import ZooError
-from zoo_core.interfaces import Extractor, TwoWay
-from zoo_core.runs import Run
+from zoo_core.interfaces import EvalContext, TwoWay
+from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds
-from zoo_eval.cache import cached
-from zoo_eval.features import Features, extract, in_batches
 from zoo_eval.metrics.frechet import cell, check_pair
-from zoo_eval.protocol import Protocol
 from zoo_eval.statistics.intervals import interval
 
 WINDOW_SIDE = 6
@@ -35,38 +29,9 @@ border."""
 ALEXNET = "alexnet-owt-7be5be79.pth"
 """File of the ImageNet weights that LPIPS stands on; torchmetrics brings the rest."""
 ALEXNET_SIDE = 32
-"""Least side of a picture that AlexNet takes."""
+"""Least side of an image that AlexNet takes."""
 
-Columns = dict[str, dict[str, Any]]
-
-
-def translation_scores(
-    run: Run, rows: Tensor, fake: Features, extractor: Extractor
-) -> tuple[Columns, dict[str, str]]:
-    """Return the columns of a run that translates, and why others are absent; nothing for any other run.
-
-    Args:
-        rows: its samples, uint8 levels; sample k is made of held-out picture `dealt(...)[k]`.
-        fake: their features.
-        extractor: of these.
-    """
-    origin, levels = run.data.origin, run.data.info.levels
-    if origin is None or levels is None:
-        return {}, {}
-    columns: Columns = {}
-    absent: dict[str, str] = {}
-    if isinstance(run.data.test, Paired):
-        n = min(len(rows), len(run.data.test))
-        target = run.data.test.rows(dealt(run.data, n)).cpu()
-        columns, absent = pair_scores(unit(rows[:n], levels), unit(target, levels), origin.name)
-    if isinstance(run.recipe, TwoWay):
-        columns[f"cycle[{origin.name}]"] = cycle_cell(run, origin)
-        name = f"{fake.column('FD')} to {origin.name}"
-        try:
-            columns[name] = way_back(run, origin, extractor, fake.protocol)
-        except ZooError as error:  # a network of coloured pictures may refuse grey ones
-            absent[name] = error.what
-    return columns, absent
+Columns = dict[str, Value | NotApplicable]
 
 
 def unit(rows: Tensor, levels: int) -> Tensor:
@@ -74,36 +39,35 @@ def unit(rows: Tensor, levels: int) -> Tensor:
     return rows.float() / (levels - 1)
 
 
-def pair_scores(made: Tensor, target: Tensor, source: str) -> tuple[Columns, dict[str, str]]:
-    """Return L1, PSNR, SSIM and LPIPS of pictures beside what they should have been, and what is absent.
+def pair_scores(made: Tensor, target: Tensor, source: str) -> Columns:
+    """Return L1, PSNR, SSIM and LPIPS of images against their targets.
 
     Args:
         made, target: (n, C, H, W) in [0, 1], row by row.
         source: what they were made from, for the columns' names.
     """
     l1 = (made - target).abs().double().flatten(1).mean(1)
-    columns = {f"L1[{source}]": interval(float(l1.mean()), l1, least=0.0) | {"better": "lower"}}
-    absent: dict[str, str] = {}
+    columns: Columns = {f"L1[{source}]": interval(float(l1.mean()), l1, least=0.0)}
     squared = (made - target).double().square().flatten(1).mean(1)
     mse = float(squared.mean())
     if mse:
         moved = -10 / math.log(10) * squared / mse
-        columns[f"PSNR[{source}]"] = interval(-10 * math.log10(mse), moved) | {"better": "higher"}
+        columns[f"PSNR[{source}]"] = interval(-10 * math.log10(mse), moved)
     else:
-        absent[f"PSNR[{source}]"] = "every picture is its target, exactly"
+        columns[f"PSNR[{source}]"] = NotApplicable(reason="every image equals its target exactly")
     similar = structural_similarity(made, target)
     if similar is None:
         size = f"{made.shape[2]}x{made.shape[3]}"
-        absent[f"SSIM[{source}]"] = f"pictures of {size}: its window takes {WINDOW_SIDE} and more"
+        why = f"images of {size}: its window needs a side of {WINDOW_SIDE} or more"
+        columns[f"SSIM[{source}]"] = NotApplicable(reason=why)
     else:
-        cells = interval(float(similar.mean()), similar, least=-1.0, most=1.0)
-        columns[f"SSIM[{source}]"] = cells | {"better": "higher"}
+        columns[f"SSIM[{source}]"] = interval(float(similar.mean()), similar, least=-1.0, most=1.0)
     perceived = perceptual_distance(made, target)
     if isinstance(perceived, str):
-        absent[f"LPIPS[{source}]"] = perceived
+        columns[f"LPIPS[{source}]"] = NotApplicable(reason=perceived[:400])
     else:
-        columns[f"LPIPS[{source}]"] = interval(float(perceived.mean()), perceived) | {"better": "lower"}
-    return columns, absent
+        columns[f"LPIPS[{source}]"] = interval(float(perceived.mean()), perceived)
+    return columns
 
 
 def structural_similarity(made: Tensor, target: Tensor) -> Tensor | None:
@@ -120,9 +84,9 @@ def structural_similarity(made: Tensor, target: Tensor) -> Tensor | None:
     return torch.cat([_each(ssim(a, b, data_range=1.0, reduction="none")) for a, b in pairs])
 
 
-def _each(figures: object) -> Tensor:
-    assert isinstance(figures, Tensor)
-    return figures
+def _each(scores: object) -> Tensor:
+    assert isinstance(scores, Tensor)
+    return scores
 
 
 def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
@@ -131,77 +95,98 @@ def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
     Weights are looked for where torch keeps its own, and never downloaded.
     """
     if min(made.shape[2:]) < ALEXNET_SIDE:
-        return f"pictures of {made.shape[2]}x{made.shape[3]}: AlexNet takes {ALEXNET_SIDE} and more"
+        return f"images of {made.shape[2]}x{made.shape[3]}: AlexNet needs a side of {ALEXNET_SIDE} or more"
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     if not (folder / ALEXNET).exists():
         return f"no weights: {ALEXNET} is not in {folder}"
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as lpips
 
-    coloured = [x.expand(-1, 3, -1, -1) for x in (made, target)]
+    color = [x.expand(-1, 3, -1, -1) for x in (made, target)]
     parts = []
-    for a, b in zip(*(x.split(1) for x in coloured), strict=True):  # it returns a mean over what it is given
+    for a, b in zip(*(x.split(1) for x in color), strict=True):  # it returns a mean over what it is given
         parts.append(lpips(a, b, net_type="alex", normalize=True).detach())
     return torch.stack(parts)
 
 
-def translated(run: Run, split: Split, index: Tensor, back: bool) -> Iterator[Tensor]:
+def translated(ctx: EvalContext, split: Split, index: Tensor, back: bool) -> Iterator[Tensor]:
     """Yield translations of rows of a split in batches, floats; number k is made with stream k.
 
     Args:
-        split: of the pictures to be translated.
-        index: which; of these, this process does its share.
+        split: of the images to be translated.
+        index: rows; each process translates its share.
         back: to the domain that samples are made from.
     """
-    assert isinstance(run.recipe, TwoWay)
-    way = run.recipe.translate_back if back else run.recipe.translate
+    way = ctx.recipe.translate_back if back else ctx.recipe.translate
     own = share(len(index), world())
-    for k in torch.arange(own.start, own.stop).split(run.config.sample.batch_size):
-        x = run.harness.data.to_model(split.rows(index[k]))
-        yield way(x, noise=Seeds(run.config.sample.seed, k.tolist(), run.device)).float()
+    for k in torch.arange(own.start, own.stop).split(ctx.config.sample.batch_size):
+        x = ctx.to_model(split.rows(index[k]))
+        yield way(x, noise=Seeds(ctx.config.sample.seed, k.tolist(), ctx.device)).float()
 
 
-def way_back(run: Run, origin: Domain, extractor: Extractor, protocol: Protocol) -> dict[str, Any]:
-    """Return the cell of the Frechet distance of held-out pictures, translated back, to the domain they come
-    to.
+def way_back(ctx: EvalContext, origin: Domain) -> Value:
+    """Return the Frechet distance of held-out images, translated back, to the source domain.
 
-    As many as there are samples, dealt as samples' own pictures are; the reference is the training split of
-    that domain.
+    There are as many as samples, in the same order; the reference is the training split of that domain.
     """
-    data, levels = run.data, run.data.info.levels
-    assert levels is not None
-    channels = data.info.image_channels
-    info = replace(data.info, shape=(channels, *data.info.shape[1:]))
+    channels = ctx.data.info.image_channels
 
     def compute() -> dict[str, Tensor]:
-        run.say(f"features of the training pictures that others are made from ({len(origin.train):,})")
-        batches = in_batches(origin.train, run.config.eval.batch_size)
-        return {"values": extract(batches, extractor, info, origin.name).values}
+        ctx.say(f"features of the source images ({len(origin.train):,})")
+        found = ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
+        return {"values": found.values}
 
-    key = (data.sha256, f"train {origin.name}", extractor.name, extractor.sha256, protocol.resize)
-    real = cached("features", key, compute, run.say)["values"].double()
-    index = torch.arange(protocol.n_generated) % len(data.test)
-    with run.harness.quiet(protocol.weights):
-        made = (quantise(x, levels).cpu() for x in translated(run, data.test, index, back=True))
-        fake = extract(made, extractor, info, "translated back").values.double()
-    return cell(*check_pair(real, fake)) | {"better": "lower"}
+    settings = ctx.protocol
+    key = (f"train {origin.name}", settings.extractor, settings.extractor_sha256, settings.resize)
+    real = ctx.cached("features", key, compute)["values"].double()
+    index = torch.arange(settings.n_generated) % len(ctx.data.test)
+    with ctx.inference():
+        made = (ctx.from_model(x) for x in translated(ctx, ctx.data.test, index, back=True))
+        fake = ctx.features(made, "translated back", channels=channels).values
+    return cell(*check_pair(real, fake))
 
 
-def cycle_cell(run: Run, origin: Domain) -> dict[str, Any]:
-    """Return the mean absolute difference of held-out pictures after a translation there and back.
+def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
+    """Return the mean absolute difference of held-out images after a translation there and back, in [0, 1].
 
-    Shown and never ranked: a translator can hide a picture in what it makes of it (Chu et al. 2017,
+    It is shown and never ranked: a translator can hide an image in its translation (Chu et al. 2017,
     arXiv:1712.02950).
     """
-    recipe, index = run.recipe, torch.arange(len(origin.test))
-    assert isinstance(recipe, TwoWay)
+    index = torch.arange(len(origin.test))
     parts, start = [], share(len(index), world()).start
-    with run.harness.quiet(run.config.eval.weights):
-        for made in translated(run, origin.test, index, back=False):
+    with ctx.inference():
+        for made in translated(ctx, origin.test, index, back=False):
             rows = index[start : start + len(made)]
             start += len(made)
-            x = run.harness.data.to_model(origin.test.rows(rows))
-            noise = Seeds(run.config.sample.seed, rows.tolist(), run.device)
-            again = recipe.translate_back(made.clamp(-1, 1), noise=noise)
+            x = ctx.to_model(origin.test.rows(rows))
+            noise = Seeds(ctx.config.sample.seed, rows.tolist(), ctx.device)
+            again = ctx.recipe.translate_back(made.clamp(-1, 1), noise=noise)
             parts.append((again.float() - x).abs().flatten(1).mean(1).cpu() / 2)
     off = torch.cat([part for every in gather(parts) for part in every])
-    return interval(float(off.double().mean()), off, least=0.0, most=1.0) | {"better": ""}
+    return interval(float(off.double().mean()), off, least=0.0, most=1.0)
+
+
+# -- as registered metrics
+
+
+def pairs(ctx: EvalContext) -> Columns:
+    """Return L1, PSNR, SSIM and LPIPS of translations against their known targets."""
+    data, levels = ctx.data, ctx.data.info.levels
+    test: Split = data.test
+    if levels is None or not isinstance(test, Paired):
+        return {"L1": NotApplicable(reason="the data have no pairs")}
+    n = min(len(ctx.rows), len(data.test))
+    target = data.test.rows(dealt(data, n)).cpu()
+    return pair_scores(unit(ctx.rows[:n], levels), unit(target, levels), data.origin.name)
+
+
+def cycle(ctx: EvalContext) -> Columns:
+    """Return `cycle[source]` and `FD to source[extractor]` of a model that translates both ways."""
+    if not isinstance(ctx.recipe, TwoWay) or ctx.data.info.levels is None:
+        return {"cycle": NotApplicable(reason="the model does not translate back")}
+    origin = ctx.data.origin
+    back: Value | NotApplicable
+    try:
+        back = way_back(ctx, origin)
+    except ZooError as error:  # a feature network of color images may refuse gray ones
+        back = NotApplicable(reason=error.what[:400])
+    return {f"cycle[{origin.name}]": cycle_error(ctx, origin), ctx.column("FD to source"): back}

@@ -9,11 +9,10 @@ reference is given, and what a model's training seeds move is the leaderboard's.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from zoo_core.results import Interval, Value
 from zoo_core.seeds import generator
 
 RESAMPLES = 1000
@@ -46,24 +45,23 @@ def interval(
     n: int | None = None,
     least: float = float("-inf"),
     most: float = float("inf"),
-) -> dict[str, Any]:
-    """Return the cell {"value", "low", "high"}: a figure and its 95 % interval.
+    note: str = "",
+) -> Value:
+    """Return a metric's value with its 95 % interval.
 
     Args:
-        value: the figure.
+        value: of the metric.
         influence: (m,) what each sample moves it by, times the number of samples; its mean is left out.
         n: samples behind the figure, where the influence is known of some of them only.
-        least, most: what the figure can be.
+        least, most: bounds of the metric.
+        note: of the value.
     """
     moved = resampled_means(influence.double() - influence.double().mean(), n)
     low, high = torch.quantile(moved, torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64)).tolist()
-    return {
-        "value": value,
-        "low": min(value, max(least, value + low)),
-        "high": max(value, min(most, value + high)),
-    }
+    ends = Interval(low=min(value, max(least, value + low)), high=max(value, min(most, value + high)))
+    return Value(value=value, interval=ends, n=n or len(influence), note=note)
 
 
-def share(indicator: Tensor, n: int | None = None) -> dict[str, Any]:
-    """Return the cell of a share: the mean of (n,) indicators, between 0 and 1."""
+def share(indicator: Tensor, n: int | None = None) -> Value:
+    """Return the value of a fraction: the mean of (n,) indicators, between 0 and 1."""
     return interval(float(indicator.double().mean()), indicator, n=n, least=0.0, most=1.0)

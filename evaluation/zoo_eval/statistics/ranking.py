@@ -1,10 +1,10 @@
 """Ranks of a table's rows: a moderated t-test of every pair, corrected for the number of pairs.
 
 A row is a configuration of a model, with one score per training seed. Three to five seeds are too few to
-estimate a row's variance alone, so each row's variance is shrunk to the table's by empirical Bayes (Smyth 2004,
-Stat. Appl. Genet. Mol. Biol. 3, article 3), and the p-values of all pairs are corrected by Holm's procedure
-(Holm 1979, Scand. J. Statist. 6). All pairs are tested, because the rows are sorted by the scores under test:
-pairs of adjacent rows are not a family that was fixed in advance.
+estimate a row's variance alone, so each row's variance is shrunk to the table's by empirical Bayes (Smyth
+2004, Stat. Appl. Genet. Mol. Biol. 3, article 3), and the p-values of all pairs are corrected by Holm's
+procedure (Holm 1979, Scand. J. Statist. 6). All pairs are tested, because the rows are sorted by the scores
+under test: pairs of adjacent rows are not a family that was fixed in advance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
 Scale = Literal["log", "linear"]
 Better = Literal["lower", "higher"]
@@ -24,7 +23,8 @@ Floats = NDArray[np.float64]
 LEVEL = 0.05
 """Family-wise error rate of a table's ranks; intervals have 1 - LEVEL."""
 _BUCKETS = 64
-"""Groups of rows with similar standard errors, in which pairs are counted; up to 64 rows the count is exact."""
+"""Groups of rows with similar standard errors, in which pairs are counted; up to 64 rows the count is exact.
+"""
 _LEAST_VARIANCE = 1e-5
 """Of the median variance: a row's variance below it counts as this, or one row would decide the prior."""
 
@@ -93,8 +93,8 @@ def rank(
     """Return the ranks of a table's rows.
 
     Rows are sorted by their centers. From the best row on, a row starts a new rank where it differs
-    significantly from any row of the current tie group; its rank is then 1 plus the number of tested rows above
-    it. Time grows as n log n with the rows.
+    significantly from any row of the current tie group; its rank is then 1 plus the number of tested rows
+    above it. Time grows as n log n with the rows.
 
     Args:
         rows: finite scores of each row, one per training seed; at least one.

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from zoo_eval.scoring import examine, floor, preflight, refuse_non_finite, score
 
 from tests.eval.fakes import FakeRun, protocol
 from zoo_core.config import DataConfig
@@ -18,7 +19,6 @@ from zoo_core.types import DataInfo, Likelihood
 from zoo_eval import zoo_summary
 from zoo_eval.features import Features
 from zoo_eval.results import fault
-from zoo_eval.scoring import examine, floor, preflight, refuse_non_finite, score
 from zoo_eval.summary import posterior_gap
 
 FACTS = {
@@ -77,8 +77,8 @@ def test_columns_carry_their_extractor(scored):
         "FD-inf[digits]",
         "sFD[digits]",
         "authenticity[digits]",
-        "modes[digits-judge]",
-        "balance[digits-judge]",
+        "modes[digits-classifier]",
+        "balance[digits-classifier]",
         *(f"{name}[digits]" for name in ("precision", "recall", "density", "coverage")),
     }
 
@@ -115,8 +115,8 @@ def test_one_digit_has_precision_and_neither_recall_nor_modes(digits):
     # catches precision and recall exchanged, and modes counted on the real side
     of_one = score(FakeRun(digits, digits.test.x[digits.test.label == 3]))["metrics"]
     assert of_one["precision[digits]"]["value"] > 0.8 > 0.2 > of_one["recall[digits]"]["value"]
-    assert of_one["modes[digits-judge]"]["value"] == 1
-    assert of_one["balance[digits-judge]"]["value"] < 0.15
+    assert of_one["modes[digits-classifier]"]["value"] == 1
+    assert of_one["balance[digits-classifier]"]["value"] < 0.15
 
 
 def test_every_ranked_figure_has_its_interval(scored):
@@ -234,11 +234,11 @@ def test_conditional_samples_are_judged_by_their_class(digits):
             yield from super().draw(n, cond=cond)
 
     result = score(Obedient(data, digits.train.x))
-    assert result["metrics"]["accuracy[digits-judge]"]["value"] > 0.95
+    assert result["metrics"]["accuracy[digits-classifier]"]["value"] > 0.95
     frequencies = torch.bincount(digits.train.label).double() / len(digits.train)
     run = FakeRun(data, digits.train.x)
     wrong = score(run)
-    assert wrong["metrics"]["accuracy[digits-judge]"]["value"] < 0.2
+    assert wrong["metrics"]["accuracy[digits-classifier]"]["value"] < 0.2
     asked = torch.bincount(run.asked.label, minlength=10).double() / 2000
     assert torch.allclose(asked, frequencies, atol=4.5 * (0.1 * 0.9 / 2000) ** 0.5)
 

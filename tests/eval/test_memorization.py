@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from zoo_eval.sheet import neighbour_sheet
 
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
@@ -17,7 +18,6 @@ from zoo_eval.metrics.memorization import (
     ratios,
     record,
 )
-from zoo_eval.sheet import neighbour_sheet
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from zoo_eval.outside import Manifest, entry_name, read_manifest
+from zoo_eval.pictures import read_samples
 
 import zoo_core
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
 from zoo_core.tracking.pictures import save_samples
 from zoo_core.types import DataInfo
 from zoo_eval.cli import leaderboard, score, stats
-from zoo_eval.outside import Manifest, entry_name, read_manifest
-from zoo_eval.pictures import read_samples
 from zoo_eval.reference import scoring_config
 from zoo_eval.results import fault
 
