@@ -10,7 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 from zoo_core.registry.index import Index, load_index
-from zoo_eval.store.limits import base_name
+from zoo_core.registry.metrics import base_name
 
 COLUMNS = {"fid": "FID", "kid": "KID", "is": "IS"}
 """Name of a metric in registry.yaml -> our column; bits_per_dim and nats are base names of likelihoods."""

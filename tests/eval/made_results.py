@@ -91,7 +91,11 @@ def write(folder: Path, *results: Mapping[str, Any]) -> list[Path]:
     """Write results as a submitter would, all into one folder, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     start = len(list(folder.glob("result-*.json")))
-    return [one for k, made in enumerate(results) for one in _written(folder / f"result-{start + k:03d}.json", made)]
+    return [
+        one
+        for k, made in enumerate(results)
+        for one in _written(folder / f"result-{start + k:03d}.json", made)
+    ]
 
 
 def _written(path: Path, made: Mapping[str, Any]) -> Iterator[Path]:

@@ -60,7 +60,9 @@ def read_bytes(path: Path) -> bytes:
         text = file.read(LARGEST_FILE + 1) or b""
     if len(text) > LARGEST_FILE:
         old = _is_old(text)
-        raise UsageError(_OLD if old else f"{path}: {status.st_size:,} bytes; a result has at most {LARGEST_FILE:,}")
+        raise UsageError(
+            _OLD if old else f"{path}: {status.st_size:,} bytes; a result has at most {LARGEST_FILE:,}"
+        )
     return text
 
 

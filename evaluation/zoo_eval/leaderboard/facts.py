@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zoo_core.results.result import ProtocolRecord
-from zoo_eval.store.limits import base_name, limits
+from zoo_core.registry.metrics import base_name
+from zoo_eval.store.limits import limits
 
 Scale = Literal["log", "linear"]
 BASELINE = "baseline"
@@ -98,4 +99,3 @@ def is_likelihood(column: str) -> bool:
 def kind_of(column: str) -> str:
     """Return what stands in a column's brackets: "elbo" of `bits_per_dim[elbo]`; "" where it has none."""
     return column.partition("[")[2].removesuffix("]")
-

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
+from zoo_core.registry.metrics import base_name
 from zoo_eval.leaderboard.facts import BASELINE, Facts
-from zoo_eval.store import Entry
-from zoo_eval.store.limits import base_name
+from zoo_eval.store import Entry, Score
 from zoo_eval.verdicts import EXCESS
-
-LEVEL = 0.05
-"""Intervals have 1 - LEVEL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +83,8 @@ def make_row(entries: Sequence[Entry], facts: Facts) -> Row:
     )
 
 
-def _why(cells: Sequence[object]) -> str:
-    return next((cell.unranked for cell in cells if cell.unranked), "")  # type: ignore[attr-defined]
+def _why(cells: Sequence[Score]) -> str:
+    return next((cell.unranked for cell in cells if cell.unranked), "")
 
 
 def _mean_cost(entries: Sequence[Entry]) -> dict[str, float]:
@@ -104,20 +100,3 @@ def _memorizes(entries: Sequence[Entry]) -> bool | None:
         if base_name(column) == "memorization"
     ]
     return max(found) > EXCESS if found else None
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the half-width of its t-interval; None for the width of a single value."""
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n < 2:
-        return mean, None
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return mean, _t_quantile(n - 1) * math.sqrt(variance / n)
-
-
-@cache
-def _t_quantile(df: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 1 - LEVEL / 2))

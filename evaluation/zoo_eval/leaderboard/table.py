@@ -13,7 +13,7 @@ from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
 from zoo_eval.published import Reference, references
 from zoo_eval.store import STATES, Conflict, Entry, separate
-from zoo_eval.store.limits import base_name
+from zoo_core.registry.metrics import base_name
 
 ANY_TASK = "all"
 """What `--task` takes for every task."""

@@ -12,11 +12,11 @@ from zoo_core.resolution import deciding
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import is_likelihood, kind_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
-from zoo_eval.leaderboard.rows import mean_interval
+from zoo_eval.statistics.student import mean_interval
 from zoo_eval.leaderboard.table import Group, Table
 from zoo_eval.numbers import number, short_seconds
 from zoo_eval.store import STATES, Conflict
-from zoo_eval.store.limits import base_name
+from zoo_core.registry.metrics import base_name
 
 _MARKS = {"?": "?", "floor": "~"}
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
@@ -111,7 +111,9 @@ def _likelihood(ranked: Ranked, unit: str) -> str:
     found = [name for name in ranked.row.scores if base_name(name) == unit]
     if not found:
         return "n/a"
-    best = (min if unit == "bits_per_dim" else max)(found, key=lambda n: mean_interval(ranked.row.scores[n])[0])
+    best = (min if unit == "bits_per_dim" else max)(
+        found, key=lambda n: mean_interval(ranked.row.scores[n])[0]
+    )
     sign = {"upper": "<=", "lower": ">="}.get(ranked.row.bounds[best], "")
     return f"{sign}{mean_interval(ranked.row.scores[best])[0]:.3f} {printable(kind_of(best))[:12]}"
 
@@ -139,7 +141,9 @@ def text_columns(table: Table) -> tuple[list[TextColumn], list[TextColumn]]:
         TextColumn("seeds", [str(len(r.row.seeds)) for r in rows]),
     ]
     more = [TextColumn("state", [r.row.state for r in rows])]
-    shown = [c.name for c in table.group.columns if c.name != ranked_by and base_name(c.name) not in _BACKGROUND]
+    shown = [
+        c.name for c in table.group.columns if c.name != ranked_by and base_name(c.name) not in _BACKGROUND
+    ]
     for name in shown:
         if not is_likelihood(name):
             base = printable(base_name(name))
@@ -184,7 +188,11 @@ def separable_lines(table: Table) -> list[str]:
         if tier.separable is None:
             continue
         where = f" among {tier.state} rows" if len(table.tiers) > 1 else ""
-        by = f"ratio {number(tier.separable)}" if table.column.scale == "log" else f"difference {number(tier.separable)}"
+        by = (
+            f"ratio {number(tier.separable)}"
+            if table.column.scale == "log"
+            else f"difference {number(tier.separable)}"
+        )
         lines.append(f"smallest {by} of two scores is significant{where} (5 % over {tier.pairs} pairs)")
     return lines
 
@@ -211,7 +219,9 @@ def notes(table: Table) -> list[str]:
         lines.append("[ ] 95 % interval over the samples of one run; other training seeds differ by more")
     states = {ranked.row.state for ranked in table.rows}
     if states - {STATES[0]}:
-        lines.append("reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)")
+        lines.append(
+            "reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)"
+        )
     if len(states) > 1:
         lines.append("rows of a better verified state come first, and are tested among themselves")
     return lines
@@ -220,7 +230,9 @@ def notes(table: Table) -> list[str]:
 def conflict_lines(conflicts: Sequence[Conflict]) -> list[str]:
     """Return a line for each of the first conflicts, and how many more there are."""
     lines = [
-        printable(f"conflict: {one.plugin}{'/' if one.config_hash else ''}{one.config_hash[:6]}: {one.reason}")
+        printable(
+            f"conflict: {one.plugin}{'/' if one.config_hash else ''}{one.config_hash[:6]}: {one.reason}"
+        )
         for one in conflicts[:MOST_CONFLICTS]
     ]
     more = len(conflicts) - MOST_CONFLICTS
@@ -289,4 +301,3 @@ def show_rich(table: Table, width: int) -> None:
     console.print(made)
     for line in (*notes(table), *reference_lines(table)):
         console.print(Text(line, style="dim"))
-

@@ -96,7 +96,9 @@ def source_of(path: Path) -> Path:
     that the seeds of a configuration have one source.
     """
     folder = path.parent
-    if _RUN_FILE.fullmatch(path.name) and (_RUN_FOLDER.fullmatch(folder.name) or (folder / "config.yaml").is_file()):
+    if _RUN_FILE.fullmatch(path.name) and (
+        _RUN_FOLDER.fullmatch(folder.name) or (folder / "config.yaml").is_file()
+    ):
         return folder.parent
     return folder
 
@@ -156,7 +158,9 @@ def result_files(root: Path) -> list[Path]:
     found: list[str] = []
     for folder, _, names in os.walk(root):
         found += (
-            os.path.join(folder, name) for name in names if name.startswith("result") and name.endswith(".json")
+            os.path.join(folder, name)
+            for name in names
+            if name.startswith("result") and name.endswith(".json")
         )
     return [Path(name) for name in sorted(found)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from zoo_core.registry.metrics import base_name
 from zoo_core.results import Result
 
 ROUNDING = 1e-6
@@ -11,20 +12,20 @@ ROUNDING = 1e-6
 
 _POSITIVE = (0.0, math.inf)
 _FRACTION = (0.0, 1.0)
+_DISTANCES = (
+    "FD", "FID", "sFD", "sFID", "FD to test", "FID to test", "FD by class", "FID by class", "FD to source",
+    "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1", "LPIPS", "noise floor",
+)  # fmt: skip
 LIMITS = {
-    **dict.fromkeys(("FD", "FID", "sFD", "sFID", "SWD", "noise floor", "bits_per_dim", "FD to test"), _POSITIVE),
+    **dict.fromkeys(_DISTANCES, _POSITIVE),
+    **dict.fromkeys(("bits_per_dim", "density", "modes", "log-likelihood error", "score error"), _POSITIVE),
     **dict.fromkeys(("precision", "recall", "coverage", "accuracy", "authenticity", "balance"), _FRACTION),
-    **dict.fromkeys(("density", "modes", "LPIPS", "cycle", "log-likelihood error", "score error"), _POSITIVE),
+    "on-modes": _FRACTION,
     "SSIM": (-1.0, 1.0),
     "IS": (1.0, math.inf),
     "memorization": (-1.0, 1.0),
 }
-"""Smallest and largest value by base name. KD, KID, MMD and nats may be negative and are not bounded here."""
-
-
-def base_name(column: str) -> str:
-    """Return what a column measures: "FD" of `FD[digits]`."""
-    return column.partition("[")[0].rstrip()
+"""Smallest and largest value by base name. KD, KID, MMD, FD-inf and nats may be negative and are not bounded here."""
 
 
 def limits(column: str) -> tuple[float, float]:
