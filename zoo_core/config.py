@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from zoo_core import strict_yaml
 from zoo_core.errors import UsageError, ZooError, nearest
 
 C = TypeVar("C", bound="Config")
@@ -59,7 +59,10 @@ def _read(value: Any, annotation: Any) -> Any:
     if text.startswith(("[", "{")) and not all(
         isinstance(kind, type) and kind in (int, float) for kind in allowed
     ):
-        return yaml.safe_load(text)
+        try:
+            return strict_yaml.parse(text, "the value")
+        except UsageError as error:
+            raise ValueError(error.what) from error
     if int in allowed and float not in allowed:
         try:
             number = float(text)

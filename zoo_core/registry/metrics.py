@@ -11,7 +11,7 @@ def base_name(column: str) -> str:
 
 
 def declared() -> dict[str, Entry]:
-    """Return the metric that declares each base name; the first registered one keeps a name that two declare."""
+    """Return the metric that declares each base name; of two that declare one, the first registered."""
     found: dict[str, Entry] = {}
     for entry in manager().entries("metric"):
         for base in entry.spec.directions:

@@ -41,7 +41,7 @@ def write_attachment(folder: Path, attachment: Attachment, content: bytes) -> No
 
 
 def read_attachment(folder: Path, attachment: Attachment) -> bytes | None:
-    """Return an attachment's content; None where the file is missing, or is not the one that was recorded."""
+    """Return an attachment's content; None where the file is missing or is not the recorded one."""
     from zoo_core.errors import UsageError
     from zoo_core.files import read_bounded
 

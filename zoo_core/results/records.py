@@ -1,4 +1,4 @@
-"""Parts of a result from what a run knows: options and provenance, without secrets and paths, within bounds."""
+"""Options and provenance of a run as a result holds them: bounded, without secrets and paths."""
 
 from __future__ import annotations
 

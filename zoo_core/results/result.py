@@ -223,7 +223,7 @@ class Result(Record):
         return self
 
     def content_hash(self) -> str:
-        """Return the sha256, in hex, of everything in the result but `content_sha256`, in the order of its file."""
+        """Return the sha256, in hex, of everything in the result but `content_sha256`, in its file's order."""
         text = self.model_dump_json(exclude={"content_sha256"}, by_alias=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -113,8 +113,8 @@ def _metrics(result: Result | None) -> str:
     fields = result.protocol.fields
     measured = (
         f"Measured by the author of this bundle: {found[0][3]}, {fields.get('n_generated')} samples, "
-        f"reference {fields.get('reference')}, features {fields.get('extractor')}. Values of two protocols are
-        " "not comparable.\n`zoo eval RUN` measures them again."
+        f"reference {fields.get('reference')}, features {fields.get('extractor')}. Values of two protocols "
+        "are not comparable.\n`zoo eval RUN` measures them again."
     )
     return "\n".join([*lines, "", measured, ""])
 

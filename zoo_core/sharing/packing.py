@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import strict_yaml
+from zoo_core import strict_json, strict_yaml
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import plain
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.runs import saved_config
-from zoo_core.sharing.bundle import CARD, WEIGHTS_BYTES, Manifest, strict_json, write_manifest
+from zoo_core.sharing.bundle import CARD, WEIGHTS_BYTES, Manifest, write_manifest
 from zoo_core.sharing.card import card
 from zoo_core.sharing.privacy import leak, portable, scrubbed
 from zoo_core.training import checkpoint
@@ -93,7 +93,7 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def _json_or_empty(path: Path) -> Any:
-    return strict_json(path) if path.exists() else {}
+    return strict_json.read(path) if path.exists() else {}
 
 
 def _shared_result(path: Path) -> Result | None:

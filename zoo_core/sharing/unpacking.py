@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo_core import strict_yaml
+from zoo_core import strict_json, strict_yaml
 from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError
 from zoo_core.home import runs_root
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import config_hash, plain, resolve
-from zoo_core.sharing.bundle import Manifest, strict_json, take
+from zoo_core.sharing.bundle import Manifest, take
 from zoo_core.sharing.privacy import portable
 from zoo_core.training import checkpoint
 
@@ -74,8 +74,8 @@ def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> P
 
 def _there_already(final: Path, name: str) -> Path:
     try:
-        same = json.loads((final / "origin.json").read_text())["manifest_sha256"] == name
-    except (OSError, ValueError, KeyError, TypeError):
+        same = strict_json.read(final / "origin.json")["manifest_sha256"] == name
+    except (ZooError, LookupError, TypeError):
         same = False
     if not same:
         raise UsageError(f"{final} is not empty", "next: choose another folder with --to")
@@ -95,7 +95,9 @@ def _config(taken: Path, manifest: Manifest) -> dict[str, Any]:
     try:
         return portable(plain(resolve(portable(document))))
     except Mistakes as error:
-        made_with = strict_json(taken / "provenance.json") if (taken / "provenance.json").exists() else {}
+        made_with = (
+            strict_json.read(taken / "provenance.json") if (taken / "provenance.json").exists() else {}
+        )
         versions = made_with.get("versions", {}) if isinstance(made_with, dict) else {}
         theirs = versions.get(manifest.package, "an unknown version") if isinstance(versions, dict) else ""
         raise UsageError(
@@ -143,9 +145,9 @@ def _arrange(
     else:
         save_file({}, point / "ema.safetensors")
     try:
-        state = decoded(strict_json(taken / "state.json"))
+        state = decoded(strict_json.read(taken / "state.json"))
         torch.save(state, point / "state.pt")  # written here, of plain numbers: nothing of it is executed
-    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         if isinstance(error, ZooError):
             raise
         raise UsageError(f"state.json of the bundle is not readable: {error}"[:200]) from error
@@ -156,7 +158,7 @@ def _arrange(
         os.replace(taken / "samples.png", made / "pictures" / "samples.png")
     for name, kept in (("result.json", REPORTED), ("provenance.json", "provenance.json")):
         if (taken / name).exists():
-            strict_json(taken / name)
+            strict_json.read(taken / name)
             os.replace(taken / name, made / kept)
     (made / "origin.json").write_text(json.dumps(origin, indent=1))
 

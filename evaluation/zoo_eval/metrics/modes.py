@@ -163,7 +163,7 @@ def modes(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
 
 
 def class_accuracy(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return the fraction of conditional samples in which the classifier sees the class that was asked for."""
+    """Return the fraction of conditional samples in which the classifier sees the requested class."""
     fake, label = ctx.generated.modes, ctx.label
     if fake is None or label is None:
         why = "no classifier ships for these data, and their density is unknown"

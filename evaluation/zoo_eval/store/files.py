@@ -17,8 +17,9 @@ from sys import intern
 from typing import NamedTuple
 
 from zoo_core.errors import UsageError
+from zoo_core.files import read_bounded
 from zoo_core.results import Result
-from zoo_core.results.files import parse_result, read_bytes
+from zoo_core.results.files import LARGEST_READ, parse_result
 from zoo_core.results.result import DataRecord, ProtocolRecord
 from zoo_eval.store.limits import problem
 from zoo_eval.store.states import STATES, recorded_states
@@ -138,7 +139,7 @@ def read_entry(path: Path, states: Mapping[str, str]) -> Entry | Bad:
         states: sha256 of a file -> its state, as `recorded_states` gives them.
     """
     try:
-        text = read_bytes(path)
+        text = read_bounded(path, LARGEST_READ)
         result = parse_result(text)
     except UsageError as error:
         return Bad(path, error.what)
