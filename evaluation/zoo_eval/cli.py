@@ -62,8 +62,8 @@ def leaderboard(
 ) -> None:
     """Rank results: mean and interval over seeds, ties, noise floor, cost.
 
-    ROOT is a folder of runs or results, or one result file; by default the runs made here, and results/. There is
-    one table per dataset, task and protocol. The page that --html writes opens from disk.
+    ROOT is a folder of runs or results, or one result file; by default the runs made here, and results/.
+    There is one table per dataset, task and protocol. The page that --html writes opens from disk.
     """
     from zoo_eval.leaderboard.export import as_json
     from zoo_eval.leaderboard.facts import installed
@@ -240,8 +240,8 @@ def submit(folder: Path, out: Path | None) -> None:
 def verify(file: Path, folder: Path | None, json_: bool) -> None:
     """Check a result file; with --run, sample and score its run again.
 
-    The verdict is recorded in ZOO_HOME/verdicts under the file's sha256: reported, resampled or reproduced. The exit
-    status is 2 where a value in the file was found to be wrong.
+    The verdict is recorded in ZOO_HOME/verdicts under the file's sha256: reported, resampled or reproduced.
+    The exit status is 2 where a value in the file was found to be wrong.
     """
     from zoo_eval.leaderboard.text import printable
     from zoo_eval.submission import verify as repeat

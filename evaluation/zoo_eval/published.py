@@ -1,7 +1,7 @@
 """Scores that papers report, as reference rows with their source and protocol, never ranked.
 
-A published score corresponds to a column only where it is of the same data and the same quantity: `fid` to `FID`,
-which is the published Inception's alone, never to a distance in another network's features.
+A published score corresponds to a column only where it is of the same data and the same quantity: `fid` to
+`FID`, which is the published Inception's alone, never to a distance in another network's features.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo_eval.leaderboard.ranks import Ranked
-from zoo_eval.statistics.student import mean_interval
 from zoo_eval.leaderboard.table import Table
+from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import Bad, Conflict
 
 SCHEMA = 2

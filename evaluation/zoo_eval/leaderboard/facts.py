@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo_core.results.result import ProtocolRecord
 from zoo_core.registry.metrics import base_name
+from zoo_core.results.result import ProtocolRecord
 from zoo_eval.store.limits import limits
 
 Scale = Literal["log", "linear"]
@@ -71,7 +71,7 @@ def installed() -> Facts:
 
 
 def protocol_name(protocol: ProtocolRecord) -> str:
-    """Return "quick-1" for a protocol that follows a known plan, else "custom"; a file's own title is ignored."""
+    """Return "quick-1" for a protocol that follows a known plan, else "custom", whatever a file calls it."""
     from zoo_eval.protocol import PLANS
 
     fields = protocol.fields

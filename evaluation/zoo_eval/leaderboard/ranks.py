@@ -21,9 +21,9 @@ class Ranked:
 
     Attributes:
         rank: 1 for the best; None for a row that is not ranked.
-        mark: "" for a rank of its own, "=" for one that is shared, "?" for a place that could not be tested (one
-            seed, or a baseline), "floor" within twice the noise floor, "memorizes", "unranked" where the value is
-            shown only, "n/a" where it has none.
+        mark: "" for a rank of its own, "=" for one that is shared, "?" for a place that could not be tested
+            (one seed, or a baseline), "floor" within twice the noise floor, "memorizes", "unranked" where
+            the value is shown only, "n/a" where it has none.
         p: uncorrected p-value against the next tested row above.
     """
 
@@ -40,7 +40,8 @@ class Tier:
     Attributes:
         state: one of `STATES`.
         pairs: number of pairs tested.
-        separable: smallest ratio (or difference) of two scores that is significant; None for fewer than two rows.
+        separable: smallest ratio (or difference) of two scores that is significant; None for fewer than two
+            rows.
     """
 
     state: str
@@ -59,7 +60,8 @@ class Ranking:
 def noise_floor(rows: Sequence[Row], column: str) -> float | None:
     """Return the noise floor of a column: the median of the best verified rows; None where no row has one.
 
-    It depends on the data and the protocol only, so honest files agree; no single file can move the median far.
+    It depends on the data and the protocol only, so honest files agree; no single file can move the median
+    far.
     """
     name = noise_floor_of(column)
     for state in reversed(STATES):
@@ -72,7 +74,8 @@ def noise_floor(rows: Sequence[Row], column: str) -> float | None:
 def rank(rows: Sequence[Row], column: Column) -> Ranking:
     """Return the rows in order, each with its rank or the reason why it has none.
 
-    Rows are tested within their state only: unverified files change no rank of verified ones, and stand after them.
+    Rows are tested within their state only: unverified files change no rank of verified ones, and stand
+        after them.
     """
     floor = noise_floor(rows, column.name) if column.better == "lower" else None
     ranked: list[Ranked] = []

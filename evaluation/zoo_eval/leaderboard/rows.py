@@ -58,7 +58,7 @@ class Row:
 
 
 def make_row(entries: Sequence[Entry], facts: Facts) -> Row:
-    """Return the row of files that `store.separate` put together; columns that no metric declares are left out."""
+    """Return the row of files that `store.separate` put together, without columns that no metric declares."""
     first = entries[0]
     known = [
         name

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo_core.errors import UsageError, nearest
+from zoo_core.registry.metrics import base_name
 from zoo_core.results.result import DataRecord, ProtocolRecord, Scalar
 from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, kind_of, protocol_name, protocol_title
 from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
 from zoo_eval.published import Reference, references
 from zoo_eval.store import STATES, Conflict, Entry, separate
-from zoo_core.registry.metrics import base_name
 
 ANY_TASK = "all"
 """What `--task` takes for every task."""
@@ -150,8 +150,8 @@ class Choice:
     Attributes:
         data: name of a dataset; None for all.
         task: name of a task; "all" for every one; None for the largest of each dataset and protocol.
-        protocol: name, "name-version", or the beginning of a hash; None for all. Several with commas between them ask
-            for one table, which there is only where they are one protocol.
+        protocol: name, "name-version", or the beginning of a hash; None for all. Several with commas between
+            them ask for one table, which there is only where they are one protocol.
     """
 
     data: str | None = None
@@ -162,7 +162,8 @@ class Choice:
         """Return the groups that are asked for, and those of other tasks that None leaves out.
 
         Raises:
-            UsageError: where there are groups and none is asked for, or several protocols are to share a table.
+            UsageError: where there are groups and none is asked for, or several protocols are to share a
+                table.
         """
         chosen = [
             group

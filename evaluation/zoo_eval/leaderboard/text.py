@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from zoo_core.errors import UsageError
+from zoo_core.registry.metrics import base_name
 from zoo_core.resolution import deciding
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import is_likelihood, kind_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
-from zoo_eval.statistics.student import mean_interval
 from zoo_eval.leaderboard.table import Group, Table
 from zoo_eval.numbers import number, short_seconds
+from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Conflict
-from zoo_core.registry.metrics import base_name
 
 _MARKS = {"?": "?", "floor": "~"}
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
@@ -55,7 +55,7 @@ def rank_text(ranked: Ranked) -> str:
 
 
 def score_text(ranked: Ranked, column: str) -> str:
-    """Return a score: ± half of its interval over seeds or, of a single seed, the ends of its own interval."""
+    """Return a score: ± half of its interval over seeds, or the ends of a single run's own interval."""
     values = ranked.row.scores.get(column)
     if values is None:
         return "n/a"
@@ -68,7 +68,7 @@ def score_text(ranked: Ranked, column: str) -> str:
 
 
 def names(rows: Sequence[Ranked]) -> list[str]:
-    """Return a name per row: the plugin, with its config hash where it has several, with its source where needed."""
+    """Return a name per row: the plugin, its config hash where it has several, and a file's hash if needed."""
     plugins = Counter(ranked.row.plugin for ranked in rows)
     configs = Counter((ranked.row.plugin, ranked.row.config_hash) for ranked in rows)
     found = []
@@ -81,7 +81,7 @@ def names(rows: Sequence[Ranked]) -> list[str]:
 
 
 def variants(table: Table) -> list[str]:
-    """Return a line for each of the first rows of a plugin that has several: the options in which they differ."""
+    """Return a line for each of the first rows of a plugin that has several: the options that differ."""
     count = Counter(ranked.row.plugin for ranked in table.rows)
     labeled = zip(table.rows, names(table.rows), strict=True)
     several = [(r, name) for r, name in labeled if count[r.row.plugin] > 1][:VARIANTS]
@@ -202,7 +202,7 @@ def notes(table: Table) -> list[str]:
     marks = {ranked.mark for ranked in table.rows}
     floor = noise_floor(table.group.rows, table.column.name)
     said = {
-        "=": "= not significantly different from another row of the same rank (moderated t-test of all pairs, Holm)",
+        "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
         "?": "? not tested: one training seed, or a baseline without training",
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
         "memorizes": "- memorization detected: not ranked",

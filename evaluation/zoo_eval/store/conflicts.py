@@ -1,7 +1,8 @@
 """Files that claim the same configuration: which of them make a row, and which are left out and listed.
 
-A row takes files of one source and one state. Files that are verified better displace the others; of files that
-are verified equally well, each source makes a row of its own, so that nobody can displace a row or move its mean.
+A row takes files of one source and one state. Files that are verified better displace the others; of files
+that are verified equally well, each source makes a row of its own, so that nobody can displace a row or move
+its mean.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Result files under a folder, read in one pass: each is bounded, validated once and reduced to what tables need.
+"""Result files under a folder, read in one pass: each is bounded, validated once and reduced to what tables
+need.
 
 A file that is not a result is listed with its reason and never stops the others.
 """
@@ -27,8 +28,8 @@ from zoo_eval.store.states import STATES, recorded_states
 _RUN_FILE = re.compile(r"result(-[0-9a-f]{12})?\.json")
 _RUN_FOLDER = re.compile(r"[0-9a-f-]{12,}-s\d+")
 _COSTS = (
-    "train_seconds", "images_seen", "steps", "parameters", "train_flops", "train_peak_bytes", "sample_seconds",
-    "seconds_per_sample", "sample_flops", "sample_peak_bytes", "nfe",
+    "train_seconds", "images_seen", "steps", "parameters", "train_flops", "train_peak_bytes",
+    "sample_seconds", "seconds_per_sample", "sample_flops", "sample_peak_bytes", "nfe",
 )  # fmt: skip
 
 
@@ -93,8 +94,8 @@ class Collection(NamedTuple):
 def source_of(path: Path) -> Path:
     """Return the folder that a result belongs to: files of one folder come from one author.
 
-    A run's own folder (`<config hash>-s<seed>`, or one with a config.yaml) belongs to the folder that holds it, so
-    that the seeds of a configuration have one source.
+    A run's own folder (`<config hash>-s<seed>`, or one with a config.yaml) belongs to the folder that holds
+    it, so that the seeds of a configuration have one source.
     """
     folder = path.parent
     if _RUN_FILE.fullmatch(path.name) and (
@@ -191,7 +192,7 @@ def collect(roots: Iterable[Path]) -> Collection:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Within the block, the cyclic garbage collector is off: records have no cycles, and it would visit each."""
+    """Switch the garbage collector off in the block: records have no cycles, and it would visit each."""
     was = gc.isenabled()
     gc.disable()
     try:

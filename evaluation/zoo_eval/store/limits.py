@@ -25,7 +25,7 @@ LIMITS = {
     "IS": (1.0, math.inf),
     "memorization": (-1.0, 1.0),
 }
-"""Smallest and largest value by base name. KD, KID, MMD, FD-inf and nats may be negative and are not bounded here."""
+"""Smallest and largest value by base name; KD, KID, MMD, FD-inf and nats may be negative."""
 
 
 def limits(column: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The sample grid and the curves attached to a result: checked against its sha256, bounded, and well-formed."""
+"""The sample grid and the curves attached to a result: bounded, checked by sha256, and well-formed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def sample_grid(result: Result, folder: Path) -> bytes | None:
-    """Return the PNG of the sample grid; None where it is missing, not the recorded one, too large, or not a PNG.
+    """Return the PNG of the sample grid; None where it is missing, not the recorded one, too large, or not a
+    PNG.
 
     Args:
         folder: of the result's file.

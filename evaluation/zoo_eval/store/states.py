@@ -1,8 +1,9 @@
-"""How far a result is verified: recorded by the sha256 of its file, outside every folder that it can come from.
+"""How far a result is verified: recorded by the sha256 of its file, outside every folder that it can come
+from.
 
-A file beside a result proves nothing, because whoever wrote the result can write it too. `zoo verify` records in
-the user's own store, under ZOO_HOME/verdicts. The states of the results that are committed with the code are
-shipped in `verified.json`, which `ci/verified.py` checks.
+A file beside a result proves nothing, because whoever wrote the result can write it too. `zoo verify`
+records in the user's own store, under ZOO_HOME/verdicts. The states of the results that are committed with
+the code are shipped in `verified.json`, which `ci/verified.py` checks.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def shipped() -> Mapping[str, str]:
 
 
 def recorded_states() -> dict[str, str]:
-    """Return sha256 -> state of every file that was verified, here or in the results shipped with the code."""
+    """Return sha256 -> state of every file that was verified by the user, or is listed with the code."""
     found = dict(shipped())
     for sha256, state in _own():
         found[sha256] = max(state, found.get(sha256, state), key=STATES.index)

@@ -1,4 +1,4 @@
-"""A result as it is handed in: its file and the attachments beside it, without secrets and paths of the machine."""
+"""A result as it is handed in: its file and attachments, without secrets and paths of the machine."""
 
 from __future__ import annotations
 

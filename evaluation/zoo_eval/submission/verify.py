@@ -1,12 +1,13 @@
 """Verifying a result: sampling and scoring its run again.
 
-A result says what somebody reports. Who has the checkpoint draws the samples again from their seeds and scores them
-again; the verdict is recorded in the user's own store (`zoo_eval.store.states`) and holds for those very bytes only.
+A result says what somebody reports. Who has the checkpoint draws the samples again from their seeds and
+scores them again; the verdict is recorded in the user's own store (`zoo_eval.store.states`) and holds for
+those very bytes only.
 
 - reproduced: the samples are the same, bit for bit, and every value agrees to 1e-6 of it.
-- resampled: the samples are the same, and their protocol can't be repeated here (a network's weights are missing, or
-  the metrics have another version); or they differ by another machine's rounding, and every value lies within the
-  interval of the value computed here (within 1 % where it has none).
+- resampled: the samples are the same, and their protocol can't be repeated here (a network's weights are
+  missing, or the metrics have another version); or they differ by another machine's rounding, and every
+  value lies within the interval of the value computed here (within 1 % where it has none).
 - reported: all else.
 """
 
@@ -16,6 +17,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +48,8 @@ class Repeated(NamedTuple):
 
 
 def verify(path: Path, run: Path | None = None, *, say: Callable[[str], None] = print) -> Verdict:
-    """Check a result file and, given its run, sample and score it again; record the verdict in the user's store.
+    """Check a result file and, given its run, sample and score it again; record the verdict in the user's
+    store.
 
     Args:
         path: of a result or a submission.
@@ -86,7 +89,7 @@ def _repeat(result: Result, folder: Path, say: Callable[[str], None]) -> Repeate
     _same_run(result, folder)
     run = load(folder, say=say)
     run.config = _scored_as(result, folder)
-    source = source_of(run)._replace(folder=None)
+    source = replace(source_of(run), folder=None)
     claimed = result.protocol
     try:
         setup = prepare(source)
@@ -221,7 +224,7 @@ def disagreements(claimed: Result, again: Result, *, exactly: bool) -> list[str]
         lines.append(f"memorizes: {before} claimed, {after} computed again")
     for name in ("bound", "unranked"):
         lines += [
-            f"{column}: {name} is {getattr(cell, name)!r} in the file, {getattr(again.metrics[column], name)!r} here"
+            f"{column}: {name}={getattr(cell, name)!r} claimed, {getattr(again.metrics[column], name)!r} again"
             for column, cell in claimed.metrics.items()
             if column in again.metrics and getattr(cell, name) != getattr(again.metrics[column], name)
         ]

@@ -1,7 +1,7 @@
 """What the page shows, as plain data: ranks as the leaderboard computed them, and texts from result files.
 
-Texts of a file are data: control and direction characters become "?", long texts are cut, and numbers that the page
-can't show are left out.
+Texts of a file are data: control and direction characters become "?", long texts are cut, and numbers that
+the page can't show are left out.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ def group_data(group: Group, metric: str | None = None) -> tuple[Plain, list[Row
         "task": clean(group.task),
         "title": clean(protocol_title(group.protocol)),
         "said": clean(
-            f"{_counted(fields.get('n_generated'))} samples against {_counted(fields.get('n_reference'))} training"
-            f" examples, features of {fields.get('extractor')}"
+            f"{_counted(fields.get('n_generated'))} samples against {_counted(fields.get('n_reference'))}"
+            f" training examples, features of {fields.get('extractor')}"
         ),
         "protocol": {"hash": group.protocol.hash, "fields": lines(fields)},
         "metric": clean(table.column.name),
@@ -266,7 +266,7 @@ class Details:
 
 
 def _whole(entry: Entry) -> Result | None:
-    """Return the result in an entry's file; None where the file was changed or removed since it was ranked."""
+    """Return the result in an entry's file; None where the file was changed or removed meanwhile."""
     try:
         result = read_result(entry.path)
     except UsageError:

@@ -1,4 +1,4 @@
-"""Writing the page: style, script and data in one file, with a policy that names by hash the only code it may run."""
+"""Writing the page: style, script and data in one file; its policy names by hash the code that may run."""
 
 from __future__ import annotations
 
