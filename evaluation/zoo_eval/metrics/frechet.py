@@ -21,10 +21,13 @@ from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.features import check_features
 from zoo_eval.metrics.identity import LOCAL, Identity
+from zoo_eval.statistics.extrapolation import BLOCKS, Limit, extrapolate
 from zoo_eval.statistics.intervals import interval
 
-BLOCKS = 5
-"""Most parts that the samples are dealt into for the limit of infinitely many."""
+LEAST_RATIO = 4
+"""Samples per feature below which no limit for infinitely many samples is computed."""
+RANKED_RATIO = 30
+"""Samples per feature from which on the limit is ranked: below, higher terms of its bias remain."""
 _SVD = 1024
 _RANK = 1e-13
 
@@ -159,34 +162,25 @@ def check_pair(real: Tensor, fake: Tensor, need: int = 2, *, centre: bool = True
     return real - origin, fake - origin
 
 
-def at_infinity(real: Moments, fake: Tensor) -> float | None:
-    """Return the distance that infinitely many samples would have, to the same reference; None for too few.
-
-    The distance's bias is c/n. Chong and Forsyth 2020 (arXiv:1911.07023, section 4) fit a line in 1/n to
-    distances of random subsets. Here the samples are dealt into k parts for k = 1, 2, ... and the k distances
-    averaged: every point of the line has seen every sample, and the line's noise is the distance's own.
-    A part must hold twice as many samples as there are features: below that the bias is no longer c/n.
+def at_infinity(real: Moments, fake: Tensor) -> Limit | None:
+    """Return the distance of infinitely many samples to the same reference; None for too few.
 
     Args:
         real: moments of the reference.
-        fake: (n, d) float64.
+        fake: (n, d) float64; n at least `LEAST_RATIO` d, so that halves have a regular covariance.
     """
     n, d = fake.shape
-    parts = min(BLOCKS, n // (2 * d))
-    if parts < 2:
+    own = moments(fake)
+    moved = influence(real, own, fake)
+    if n < LEAST_RATIO * d or n < BLOCKS or moved is None:
         return None
     order = torch.randperm(n, generator=generator(0, "limit"))
-    counts = torch.arange(1, parts + 1, dtype=torch.float64)
-    heights = torch.tensor(
-        [
-            sum(distance(real, moments(fake[rows])) for rows in order.tensor_split(k)) / k
-            for k in range(1, parts + 1)
-        ],
-        dtype=torch.float64,
+    return extrapolate(
+        lambda rows: distance(real, moments(fake[rows])),
+        order,
+        float(moved.var()) / n,
+        quarters=n >= 2 * LEAST_RATIO * d,
     )
-    centred = counts - counts.mean()
-    slope = (centred * heights).sum() / centred.square().sum()
-    return float(heights.mean() - slope * counts.mean())
 
 
 # -- as registered metrics
