@@ -6,13 +6,19 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
 from zoo_core.resolution import parse_words
+
+if TYPE_CHECKING:
+    from zoo_eval.leaderboard.table import Table
+    from zoo_eval.store import Bad
 
 
 @click.command()
@@ -38,6 +44,7 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
 @click.command()
 @click.argument("roots", nargs=-1, metavar="[ROOT]...", type=click.Path(path_type=Path))
 @click.option("--data", help="Only this dataset.")
+@click.option("--task", help="Only this task; `all` for every one. Default: the one with the most entries.")
 @click.option(
     "--protocol", help="Only this protocol: name, name-version, or its hash; A,B asks for one table."
 )
@@ -47,37 +54,52 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
 def leaderboard(
     roots: tuple[Path, ...],
     data: str | None,
+    task: str | None,
     protocol: str | None,
     metric: str | None,
     json_: bool,
     html: Path | None,
 ) -> None:
-    """Rank results: mean and interval over seeds, ties, floor, cost.
+    """Rank results: mean and interval over seeds, ties, noise floor, cost.
 
     ROOT is a folder of runs or results, or one result file; by default the runs made here, and results/.
-    Figures of different protocols never share a table. The page that --html writes opens from disk.
+    There is one table per dataset, task and protocol. The page that --html writes opens from disk.
     """
-    from zoo_eval.board import as_json, plain, printable, show_rich
-    from zoo_eval.leaderboard import tables
-    from zoo_eval.results import collect
+    from zoo_eval.leaderboard.export import as_json
+    from zoo_eval.leaderboard.facts import installed
+    from zoo_eval.leaderboard.page import write_page
+    from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups, make_table
+    from zoo_eval.leaderboard.text import other_lines
+    from zoo_eval.store import collect
 
     for root in roots:
         if not root.exists():
             raise UsageError(f"no folder {str(root)!r}", "expected: a folder of runs, or a result file")
     here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
     found, bad = collect(here)
-    made = tables(found, data=data, protocol=protocol, metric=metric)
+    everything = json_ or html is not None
+    choice = Choice(data, task or (ANY_TASK if everything else None), protocol)
+    groups, others = choice.of(make_groups(found, installed()))
     if html is not None:
-        from zoo_eval.page import write_page
-
-        shown = [one for table in made for ranked in table.rows for one in ranked.row.results]
-        click.echo(f"page: {write_page(shown, html, bad, metric)}", err=json_)
-        made = made if json_ else []
+        click.echo(f"page: {write_page(groups, html, bad, metric)}", err=json_)
     if json_:
-        click.echo(json.dumps(as_json(made, bad), allow_nan=False))
+        click.echo(json.dumps(as_json([make_table(group, metric) for group in groups], bad), allow_nan=False))
+    if everything:
         return
+    _print_tables([make_table(group, metric) for group in groups])
+    for line in other_lines(others):
+        click.echo(line)
+    if not groups:
+        where = ", ".join(str(root) for root in here) or f"{runs_root()}, results"
+        click.echo(f"no results in {where}; next: zoo run plugin=NAME")
+    _tell_refused(bad)
+
+
+def _print_tables(tables: Sequence[Table]) -> None:
+    from zoo_eval.leaderboard.text import conflict_lines, plain, show_rich
+
     width = shutil.get_terminal_size().columns
-    for place, table in enumerate(made):
+    for place, table in enumerate(tables):
         if place:
             click.echo()
         if sys.stdout.isatty():
@@ -85,11 +107,20 @@ def leaderboard(
         else:
             for line in plain(table, width):
                 click.echo(line)
-    if not made and html is None:
-        where = ", ".join(str(root) for root in here) or f"{runs_root()}, results"
-        click.echo(f"no results in {where}; next: zoo run plugin=NAME")
+        for line in conflict_lines(table.group.conflicts):
+            _tell(line)
+
+
+def _tell_refused(bad: Sequence[Bad]) -> None:
+    """Say which files were refused: each reason once, with the first of its files."""
+    from zoo_eval.leaderboard.text import printable
+
+    by_reason: dict[str, list[Bad]] = {}
     for one in bad:
-        click.echo(printable(f"left out: {one.path}: {one.reason}"), err=True)
+        by_reason.setdefault(one.reason, []).append(one)
+    for reason, files in by_reason.items():
+        more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+        _tell(printable(f"left out: {files[0].path}{more}: {reason}"))
 
 
 @click.command()
@@ -184,21 +215,18 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="File; by default result-<what it is of>.json here."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File result*.json, or a folder; by default the current folder.",
 )
 def submit(folder: Path, out: Path | None) -> None:
-    """Write a run's result as one file to hand in: figures, hashes, config, curves, a picture of samples.
+    """Write a run's result and its attachments (sample grid, curves) to hand in.
 
     RUN is a run's folder, or one of the result files in it. No secret and no path of this machine is in it.
     """
-    from zoo_core.training.checkpoint import write_atomic
-    from zoo_eval.submission import file_name, submission, text_of
+    from zoo_eval.submission import submission, write_submission
 
-    made = submission(folder)
-    path = out or Path(file_name(made))
-    if path.is_dir():
-        path = path / file_name(made)
-    write_atomic(path, text_of(made).encode())
+    path = write_submission(submission(folder, _tell), out)
     click.echo(str(path))
     _tell(f"next: zoo verify {path} --run {folder if folder.is_dir() else folder.parent}")
 
@@ -210,15 +238,15 @@ def submit(folder: Path, out: Path | None) -> None:
 )
 @click.option("--json", "json_", is_flag=True, help="Print the verdict as JSON.")
 def verify(file: Path, folder: Path | None, json_: bool) -> None:
-    """Check a submitted result; with the run at hand draw its samples again, and score them again.
+    """Check a result file; with --run, sample and score its run again.
 
-    The verdict is recorded beside the file: reported, resampled or reproduced. Exit status 2 where what the
-    file says was found to be wrong.
+    The verdict is recorded in ZOO_HOME/verdicts under the file's sha256: reported, resampled or reproduced.
+    The exit status is 2 where a value in the file was found to be wrong.
     """
-    from zoo_eval.board import printable
-    from zoo_eval.verification import verify as judge
+    from zoo_eval.leaderboard.text import printable
+    from zoo_eval.submission import verify as repeat
 
-    verdict = judge(file, folder, say=_tell)
+    verdict = repeat(file, folder, say=_tell)
     if json_:
         click.echo(json.dumps(dataclasses.asdict(verdict), allow_nan=False))
     else:
@@ -226,7 +254,9 @@ def verify(file: Path, folder: Path | None, json_: bool) -> None:
             click.echo(printable(line))
         click.echo(f"state: {verdict.state}")
     if verdict.refuted:
-        raise UsageError(f"{file} says what could not be found again", "its state stays: reported")
+        raise UsageError(
+            f"{file} reports values that could not be computed again", "its state stays: reported"
+        )
 
 
 def _tell(line: str) -> None:

@@ -273,11 +273,9 @@ class Context:
         return self._extract(batches, what, channels)
 
     def column(self, base: str) -> str:
-        """Return a column's name: "FD" gives `FID` for Inception, else e.g. `FD[digits]`."""
+        """Return a column's name: "FD" gives `FID` for Inception, and e.g. `FD[digits]` for others."""
         if self.protocol.extractor == "inception":
-            named = base.replace("FD", "FID").replace("KD", "KID")
-            if named != base:
-                return named
+            return base.replace("FD", "FID").replace("KD", "KID")
         return f"{base}[{self.protocol.extractor}]"
 
     # -- the model

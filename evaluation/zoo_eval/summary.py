@@ -6,18 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from zoo_core.registry.metrics import base_name, declared, direction
 from zoo_core.results import NotApplicable, Result, Value
+from zoo_eval.numbers import number
 from zoo_eval.verdicts import memorization_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "": " "}
 SIGNS = {"exact": "", "upper": "<= ", "lower": ">= "}
 """Before a value that bounds the quantity."""
-
-
-def number(value: float) -> str:
-    """Return a value in at most 8 characters: three significant digits, two decimals from 10 on."""
-    if value == 0 or 1e-3 <= abs(value) < 10:
-        return f"{value:.3g}"
-    return f"{value:.2f}" if 10 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
 def value_text(value: Value) -> str:

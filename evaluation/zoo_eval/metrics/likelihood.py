@@ -240,7 +240,7 @@ def column_kind(found: Likelihood) -> str:
 
 
 def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value]:
-    """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it gives the KL."""
+    """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it has one."""
     kind = column_kind(found)
     base, value = value_of(found.log_prob, info, bound=found.is_bound, note=found.note)
     return {f"{base}[{kind}]": value, **latent_use(found.kl, kind)}
@@ -272,10 +272,9 @@ def latent_use(kl: Mapping[str, Tensor], kind: str) -> dict[str, Value]:
 
 def measured(ctx: EvalContext) -> list[Likelihood]:
     """Return every kind of likelihood of the model, computed once in an evaluation."""
-    settings, config = ctx.protocol, ctx.config.eval
 
     def compute() -> list[Likelihood]:
-        flow = None
+        settings, config, flow = ctx.protocol, ctx.config.eval, None
         if config.ode != "never":
             flow = Flow(settings.ode_probe, settings.ode_probes, settings.ode_tolerance)
         info = ctx.data.info

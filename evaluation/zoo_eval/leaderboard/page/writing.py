@@ -1,4 +1,4 @@
-"""Writes the page: its style, script and data in one file, which names by hash the only code it may run."""
+"""Writing the page: style, script and data in one file; its policy names by hash the code that may run."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import MachineError, UsageError
-from zoo_eval.page.plain_data import page_data
-from zoo_eval.results import Bad, Stored
+from zoo_eval.leaderboard.page.plain_data import page_data
+from zoo_eval.leaderboard.table import Group
+from zoo_eval.store import Bad
 
 NAME = "index.html"
 MARKER = b'<meta name="generator" content="zoo leaderboard">'
-"""Stands near the start of every page written here: what lacks it is someone else's file."""
+"""In the first bytes of every page written here; a file without it is not overwritten."""
 SCRIPTS = ("format", "board", "table", "plot", "entry", "main")
 """In the order in which they need each other."""
 
 
 def asset(name: str) -> str:
     """Return a file of this package as text."""
-    return files("zoo_eval.page").joinpath(name).read_text(encoding="utf-8")
+    return files("zoo_eval.leaderboard.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def embedded(value: Any) -> str:
@@ -35,7 +36,7 @@ def embedded(value: Any) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return a Content-Security-Policy: this style, this script, pictures in the page, and nothing else."""
+    """Return a Content-Security-Policy: this style, this script, images in the page, and nothing else."""
 
     def source(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -46,14 +47,12 @@ def policy(style: str, script: str) -> str:
     )
 
 
-def html(found: Sequence[Stored], bad: Sequence[Bad] = (), metric: str | None = None) -> str:
+def html(groups: Sequence[Group], bad: Sequence[Bad] = (), metric: str | None = None) -> str:
     """Return the page of these results; see `write_page`."""
     style = asset("page.css")
     script = '"use strict";\n' + "\n".join(asset(f"{name}.js") for name in SCRIPTS)
-    foot = (
-        f"zoo {version('genzoo')}. Ranks, intervals and ties are computed by zoo leaderboard, and shown here."
-    )
-    board, details = page_data(found, bad, metric, foot)
+    foot = f"zoo {version('genzoo')}. Ranks, intervals and ties as computed by zoo leaderboard."
+    board, details = page_data(groups, bad, metric, foot)
     parts = {
         "policy": policy(style, script),
         "style": style,
@@ -71,17 +70,17 @@ def html(found: Sequence[Stored], bad: Sequence[Bad] = (), metric: str | None = 
 
 
 def write_page(
-    found: Sequence[Stored], folder: Path, bad: Sequence[Bad] = (), metric: str | None = None
+    groups: Sequence[Group], folder: Path, bad: Sequence[Bad] = (), metric: str | None = None
 ) -> Path:
     """Write the page of these results as index.html into a folder and return its path.
 
     A page written here before is replaced in one step; nothing else in the folder is touched.
 
     Args:
-        found: results of any data and protocols.
+        groups: of any data, tasks and protocols.
         folder: made where there is none.
-        bad: files that are none, listed at the end with their reasons.
-        metric: what it is ranked by when it opens, where that can rank; None for the leaderboard's choice.
+        bad: files that are not results, listed at the end with their reasons.
+        metric: that ranks when the page opens, where it can; None for the leaderboard's default.
 
     Raises:
         UsageError: where the folder is a file, or its index.html is not a page of ours.
@@ -96,7 +95,7 @@ def write_page(
             "expected: a folder without an index.html of its own",
             f"next: zoo leaderboard --html {folder / 'leaderboard'}",
         )
-    data = html(found, bad, metric).encode()
+    data = html(groups, bad, metric).encode()
     temporary = folder / f".{NAME}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
