@@ -198,6 +198,10 @@ class EvalConfig(Config):
     """Which weights are sampled and scored."""
     extractor_path: str | None = None
     """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
+    metrics: list[str] | None = None
+    """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
+    memorization_n: int | None = Field(None, ge=0, le=1_000_000)
+    """Samples that the memorization check compares with the data; 0 skips it, none for at most 10,000."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"

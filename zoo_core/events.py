@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,7 +49,17 @@ class Events:
         Raises:
             PluginError: where one raises; it names the plugin and the hook. A ZooError passes as it is.
         """
-        answers = []
+        return list(self._answers(hook, facts))
+
+    def first(self, hook: str, **facts: Any) -> Any:
+        """Return the first answer that is not None; no implementation after it is called.
+
+        Raises:
+            PluginError: as `ask`.
+        """
+        return next(self._answers(hook, facts), None)
+
+    def _answers(self, hook: str, facts: Mapping[str, Any]) -> Iterator[Any]:
         for implementation in self.here.hooks(hook):
             try:
                 answer = implementation.function(*(facts[name] for name in implementation.argnames))
@@ -61,8 +71,7 @@ class Events:
                     "next: ZOO_DEBUG=1 shows the traceback",
                 ) from error
             if answer is not None:
-                answers.append(answer)
-        return answers
+                yield answer
 
     def tell(self, event: str, **facts: Any) -> None:
         """Call every implementation of an event's hook with the arguments it asks for."""

@@ -1,8 +1,8 @@
 """One job, end to end: train, sample, score, record, draw.
 
 import zoo_core
-result = zoo_core.run(plugin="wgan", seed=0)
-pictures = zoo_core.load(result["run_dir"]).sample(16)
+made = zoo_core.run(plugin="wgan", seed=0)
+images = zoo_core.load(made.run_dir).sample(16)
 
 Under torchrun all processes train and score; the first alone holds the folder, tells events and writes.
 """
@@ -15,7 +15,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,19 +24,18 @@ from typing import Any
 from zoo_core import privacy, strict_yaml
 from zoo_core.config import RunConfig, flatten
 from zoo_core.distributed import World, from_first, gather, joined
-from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
+from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.home import home
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import config_hash, plain, resolve
+from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
+from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
-
-SCHEMA = 1
-"""Of result.json; raised when a field changes its meaning."""
 
 
 @contextlib.contextmanager
@@ -105,14 +105,14 @@ class Signals:
             signal.signal(number, handler)
 
 
-def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> dict[str, Any]:
+def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> RunResult:
     """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
 
     Args:
         config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
 
     Returns:
-        The result as recorded in result.json, with `run_dir`.
+        Its folder, and its result as recorded in result.json.
 
     Raises:
         ZooError: with the exit status of the command line.
@@ -122,7 +122,7 @@ def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) ->
     return execute(resolved, folder)
 
 
-def resume(folder: str | Path) -> dict[str, Any]:
+def resume(folder: str | Path) -> RunResult:
     """Continue the run in a folder with its own config.
 
     Raises:
@@ -139,7 +139,7 @@ class Unheard(Events):
         pass
 
 
-def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
+def execute(config: RunConfig, folder: Path) -> RunResult:
     """Do the job of one config in one folder; under torchrun, this process's part of it."""
     with (
         Signals() as signals,
@@ -149,14 +149,14 @@ def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
         return _execute(config, folder, signals, place)
 
 
-def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> dict[str, Any]:
+def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> RunResult:
     here = manager()
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
-    done = from_first(finished(folder, config) if place.first else None)
+    done = from_first(finished(folder, config, warn) if place.first else None)
     if done is not None:
         say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
-        return done
+        return _with_baselines(done, config, Events(here, warn))
     events = Events(here, warn) if place.first else Unheard(here, warn)
     dataset = load_data(config)
     for line in dataset.report:
@@ -174,7 +174,8 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             _train(made, events, signals, place)
             result = _finish(made, events, place)
             if place.first:
-                state(folder, "finished")
+                cost = result.cost.model_dump(mode="json")
+                state(folder, "finished", cost=cost, images=dict(result.images))
             events.tell("zoo_run_finished", run=made, result=result)
             return result
         except BaseException as error:
@@ -198,15 +199,17 @@ def _state_of(error: BaseException) -> str:
     return "diverged" if isinstance(error, ZooError) and error.status == 3 else "failed"
 
 
-def state(folder: Path, name: str, **facts: str) -> None:
+def state(folder: Path, name: str, **facts: Any) -> None:
     """Record what has become of a run, in run.json."""
     record = {"state": name, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
     with contextlib.suppress(MachineError):  # the record of a full disk may not fit on it
         checkpoint.write_atomic(folder / "run.json", json.dumps(record, indent=1).encode())
 
 
-def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = print) -> RunResult | None:
     """Return the recorded result of a finished run of this very config, or None.
+
+    A result that can't be read is reported; the run is then scored again.
 
     Raises:
         UsageError: where the folder holds another config's run.
@@ -222,11 +225,51 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
         raise UsageError(
             f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
         )
-    result = folder / "result.json"
-    how = {"batch_size", "baselines"}  # no figure depends on these
-    if not result.exists() or saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
+    how = {"batch_size", "baselines"}  # no metric depends on these
+    if saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
         return None
-    return {**json.loads(result.read_text()), "run_dir": str(folder)}
+    record = _recorded_state(folder)
+    if record.get("state") != "finished":
+        return None
+    images = record.get("images") or {}
+    if config.eval.protocol == "none":
+        return _run_result(folder, config, None, Cost(**record.get("cost", {})), images)
+    path = folder / "result.json"
+    try:
+        result = read_result(path)
+    except ZooError as error:
+        warn(f"{error.what}; the run is scored again")
+        return None
+    return _run_result(folder, config, result, result.cost, images)
+
+
+def _recorded_state(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _run_result(
+    folder: Path, config: RunConfig, result: Result | None, cost: Cost, images: Mapping[str, str]
+) -> RunResult:
+    return RunResult(
+        run_dir=str(folder),
+        plugin=config.plugin,
+        data=config.data.name,
+        seed=config.seed,
+        config_hash=config_hash(config),
+        result=result,
+        cost=cost,
+        images=images,
+    )
+
+
+def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunResult:
+    """Return a run's result with those of the baselines that the evaluation compares it with."""
+    found = None if made.result is None else events.first("zoo_baselines", config=config)
+    return replace(made, baselines=tuple(found or ()))
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
@@ -294,30 +337,43 @@ def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
     made.cost = cost(made)
 
 
-def _finish(made: Run, events: Events, place: World) -> dict[str, Any]:
-    """Score, draw and record a trained run; scoring is shared by all processes, the rest is the first's."""
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "plugin": made.config.plugin,
-        "family": made.spec.family,
-        "data": made.config.data.name,
-        "seed": made.config.seed,
-        "config_hash": config_hash(made.config),
-        "cost": made.cost,
-    }
+def _finish(made: Run, events: Events, place: World) -> RunResult:
+    """Score, plot and record a trained run; all processes score, the first does the rest."""
+    result: Result | None = None
     if made.config.eval.protocol != "none":
         made.say("scoring")
-        for scored in events.ask("zoo_score", run=made)[:1]:
-            result |= scored
-    return from_first(_record(made, events, result) if place.first else result)
+        result = events.first("zoo_score", run=made)
+        if result is not None and not isinstance(result, Result):
+            raise PluginError(
+                f"zoo_score returned {type(result).__name__}", "expected: zoo_core.results.Result, or None"
+            )
+    recorded = from_first(_record(made, events, result) if place.first else None)
+    assert recorded is not None
+    return _with_baselines(recorded, made.config, events)
 
 
-def _record(made: Run, events: Events, result: dict[str, Any]) -> dict[str, Any]:
-    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-    result["weights_sha256"] = checkpoint.verify(weights)["weights.safetensors"]
-    result["provenance"] = made.provenance
-    if made.config.track.pictures:
-        result["pictures"] = pictures.final(made, events)
-    text = json.dumps(result, indent=1, allow_nan=False)
-    checkpoint.write_atomic(made.dir / "result.json", text.encode())
-    return {**result, "run_dir": str(made.dir)}
+def _record(made: Run, events: Events, result: Result | None) -> RunResult:
+    images = pictures.final(made, events) if made.config.track.pictures else {}
+    if result is not None:
+        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+        hash_ = checkpoint.verify(weights)["weights.safetensors"]
+        attached = {**result.attachments, **_attach(made)}
+        result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
+        write_result(result, made.dir / "result.json")
+    cost = Cost(**made.cost) if result is None else result.cost
+    return _run_result(made.dir, made.config, result, cost, images)
+
+
+def _attach(made: Run) -> dict[str, Attachment]:
+    """Write the sample grid and the curves beside the result; return their records."""
+    log = made.dir / "metrics.jsonl"
+    found = {
+        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
+        ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
+    }
+    attached = {}
+    for (what, suffix), content in found.items():
+        if content is not None:
+            attached[what] = attachment_of(what, content, suffix)
+            write_attachment(made.dir, attached[what], content)
+    return attached

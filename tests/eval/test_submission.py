@@ -15,8 +15,8 @@ import zoo_core
 from tests.eval.test_leaderboard import dump, result
 from tests.eval.test_store import whole
 from zoo_core.errors import MachineError, UsageError
-from zoo_eval.commands import leaderboard, submit
-from zoo_eval.commands import verify as verify_command
+from zoo_eval.cli import leaderboard, submit
+from zoo_eval.cli import verify as verify_command
 from zoo_eval.leaderboard import make_table
 from zoo_eval.results import Stored, read
 from zoo_eval.schema import LARGEST, POINTS, content_hash

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from zoo_core.results.result import SCHEMA, Result
 
 LARGEST_FILE = 20_000
 """Bytes of a result file; curves and sample grids are attachments."""
+LARGEST_READ = 1 << 20
+"""Bytes that are read of a file, so that a larger one of an old schema is recognized."""
 _SCHEMA_1 = re.compile(rb'"schema"\s*:\s*1\s*[,}]')
 
 
@@ -23,12 +26,12 @@ def parse_result(text: bytes) -> Result:
     Raises:
         ValueError: one line that says what is wrong.
     """
-    if len(text) > LARGEST_FILE:
-        raise ValueError(f"{len(text):,} bytes; a result has at most {LARGEST_FILE:,}")
     if _SCHEMA_1.search(text):
         raise ValueError(
             f"schema 1: made by version 0.1; this version reads schema {SCHEMA}. Run the model again"
         )
+    if len(text) > LARGEST_FILE:
+        raise ValueError(f"{len(text):,} bytes; a result has at most {LARGEST_FILE:,}")
     strict_json.check_keys(text)  # pydantic takes the last of two values under one key
     try:
         result = Result.model_validate_json(text)
@@ -49,7 +52,7 @@ def read_result(path: Path) -> Result:
         UsageError: where it is not a regular file, too large, or not a result.
     """
     try:
-        return parse_result(read_bounded(path, LARGEST_FILE))
+        return parse_result(read_bounded(path, LARGEST_READ))
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -62,5 +65,6 @@ def write_result(result: Result, path: Path) -> None:
     """
     from zoo_core.training.checkpoint import write_atomic
 
-    final = result.model_copy(update={"content_sha256": result.content_hash()})
-    write_atomic(path, final.model_dump_json(indent=1, by_alias=True, exclude_defaults=False).encode())
+    plain = result.model_dump(mode="json", by_alias=True, exclude_defaults=True)  # defaults say nothing
+    plain |= {"schema": SCHEMA, "content_sha256": result.content_hash()}
+    write_atomic(path, json.dumps(plain, indent=1, allow_nan=False).encode())
