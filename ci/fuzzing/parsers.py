@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,51 @@ def table(room: Path) -> list[Parser]:
         Parser("checkpoint, right sums", point_files, state | tensors, restored, weight=6, **signed),
         Parser("manifest of a bundle", bundle_files, {"manifest.json": js}, pulled, weight=2),
         Parser("bundle, right sums", bundle_files, shared, pulled, weight=4, **signed),
+        *_evaluation(),
     ]
+
+
+def _evaluation() -> list[Parser]:
+    """Return the parsers of zoo_eval: of samples from outside, and of what stands beside a result."""
+    import hashlib
+
+    from zoo_core.registry.manager import load_entry, manager
+    from zoo_core.resolution import resolve
+    from zoo_core.results import Attachment, Result
+    from zoo_eval.sample_files import read_samples
+    from zoo_eval.store import states
+    from zoo_eval.store.files import collect
+    from zoo_eval.store.media import curves, sample_grid
+
+    digits = load_entry("dataset", manager().find("dataset", "digits"))(resolve(["plugin=gaussian"]).data)
+    result = Result.model_validate_json(_result())
+
+    def attached(folder: Path) -> object:
+        found = {}
+        for path in sorted(folder.iterdir()):
+            if not path.is_file() or path.stat().st_size > 4 << 20:
+                continue
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            named = path.rename(path.with_name(f"{path.stem}-{sha256[:12]}{path.suffix}"))
+            size = max(1, named.stat().st_size)
+            found[path.stem] = Attachment(file=named.name, sha256=sha256, size=size)
+        whole = result.model_copy(update={"attachments": found})
+        return curves(whole, folder), sample_grid(whole, folder)
+
+    media = {"curves.json": [b'{"train/loss": [[0, 1.5], [10, 0.5]]}'], "samples.png": _images()["00.png"]}
+    verdict = json.dumps({"state": "reproduced", "file_sha256": "a" * 64, "findings": []}).encode()
+    file = io.BytesIO()
+    np.savez(file, samples=np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8))
+    how = {"curves.json": mutations.of_json, "samples.png": mutations.of_image}
+    return [
+        one("samples from outside", "x.npz", mutations.of_zip, lambda path: read_samples(path, digits, 8),
+            file.getvalue(), weight=6),
+        one("results of a leaderboard", "result.json", mutations.of_json, lambda path: collect([path.parent]),
+            _result()),
+        Parser("attachments of a result", media, how, attached),
+        one("verdict", "v.json", mutations.of_json, lambda path: states._state(path, "a" * 64), verdict,
+            weight=2),
+    ]  # fmt: skip
 
 
 def _trained(room: Path) -> tuple[Path, Path, object]:
@@ -140,17 +185,16 @@ def _trained(room: Path) -> tuple[Path, Path, object]:
     import zoo_core
     from zoo_core.sharing.exchange import push
 
-    for folder, steps in (("whole", 2), ("run", 2)):
-        zoo_core.run(
-            {"plugin": "wgan", "preset": "tiny", "run_dir": str(room / folder), "train.steps": steps} | QUIET,
-            **{"train.checkpoint_every": 1, "train.ema.decay": 0.9},
-        )
+    zoo_core.run(
+        {"plugin": "wgan", "preset": "tiny", "run_dir": str(room / "whole"), "train.steps": 2} | QUIET,
+        **{"train.checkpoint_every": 1, "train.ema.decay": 0.9},
+    )
     push(room / "whole", str(room / "bundle"), say=lambda line: None)
-    newest = sorted((room / "run" / "checkpoints").glob("step-*"))
-    for path in newest[1:]:  # the first has optimizers and moments; the last of a finished run has none
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
+    shutil.copytree(room / "whole", room / "run")
+    for path in sorted((room / "run" / "checkpoints").glob("step-*"))[1:]:
+        shutil.rmtree(
+            path
+        )  # the first checkpoint has optimizers and moments; that of a finished run has none
     made = zoo_core.load(room / "run", say=lambda line: None)
     return room / "run", room / "bundle", made.harness
 
