@@ -174,7 +174,7 @@ def parse(text: str, name: str) -> Any:
             loader.measure(node)
             return loader.construct_document(node)
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except _TooMuch as error:
         raise UsageError(f"{name} nests or repeats too much", str(error)) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
