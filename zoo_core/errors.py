@@ -9,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
+LONGEST = 1000
+"""Characters of one line of a message; a value that was given may be of any length."""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}... ({len(line):,} characters)"
+
+
 class ZooError(Exception):
     """An error with notes under it, one a line.
 
@@ -25,7 +33,7 @@ class ZooError(Exception):
         self.notes = tuple(note for note in notes if note)
 
     def __str__(self) -> str:
-        return "\n    ".join((self.what, *self.notes))
+        return "\n    ".join(_shortened(line) for line in (self.what, *self.notes))
 
 
 class UsageError(ZooError):
