@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-
 LONGEST = 1000
 """Characters of one line of a message; a value that was given may be of any length."""
 
