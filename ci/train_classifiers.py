@@ -1,7 +1,7 @@
 """Train the classifiers that ship with the zoo and write them into the package.
 
-    python ci/train_classifiers.py digits digits-judge
-    python ci/train_classifiers.py mnist mnist-judge --root FOLDER
+    python ci/train_classifiers.py digits digits-classifier
+    python ci/train_classifiers.py mnist mnist-classifier --root FOLDER
 
 Seeds are fixed and one thread is used. Every published figure is measured with these weights: training them
 again changes their sha256, so every protocol's hash, and asks for every result to be measured again.
@@ -24,7 +24,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.loading import Dataset, TrainData, to_unit
 from zoo_core.data.specs import DATASETS
 from zoo_core.registry.spec import load_target
-from zoo_eval.classifiers import ARCHITECTURES, WEIGHTS, FeatureNet, digest
+from zoo_eval.extractors.classifiers import ARCHITECTURES, WEIGHTS, FeatureNet, digest
 
 
 class Plan(NamedTuple):
@@ -58,9 +58,9 @@ PLANS = {
         lr=2e-3,
         shift=0.75,
     ),
-    "digits-judge": Plan(
+    "digits-classifier": Plan(
         data="digits",
-        architecture="JudgeNet",
+        architecture="ConvNet",
         options={"channels": 1, "size": 8, "widths": [32, 64], "hidden": 128, "classes": 10},
         seed=2,
         steps=2500,
@@ -85,9 +85,9 @@ PLANS = {
         lr=3e-3,
         shift=2.0,
     ),
-    "mnist-judge": Plan(
+    "mnist-classifier": Plan(
         data="mnist",
-        architecture="JudgeNet",
+        architecture="ConvNet",
         options={"channels": 1, "size": 28, "widths": [12, 24], "hidden": 96, "classes": 10},
         seed=2,
         steps=2400,

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -306,6 +307,10 @@ class EvalConfig(Config):
     """Which weights are sampled and scored."""
     extractor_path: str | None = None
     """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
+    metrics: list[str] | None = None
+    """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
+    memorization_n: int | None = Field(None, ge=0, le=1_000_000)
+    """Samples that the memorization check compares with the data; 0 skips it, none for at most 10,000."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"
@@ -435,6 +440,11 @@ def options(config: type[Config], prefix: str = "") -> Iterator[tuple[str, Field
             yield key, shown
 
 
+@lru_cache(maxsize=8)
+def _option_names(config: type[Config]) -> tuple[str, ...]:
+    return tuple(name for name, _ in options(config))
+
+
 def canonical(config: type[Config], key: str, value: Any) -> str:
     """Return the key that an assignment means: `data=mnist` names the section's `name`."""
     if "." not in key and key in config.model_fields and not isinstance(value, Mapping):
@@ -473,7 +483,7 @@ def _no_option(
 ) -> ZooError:
     here = ".".join(where)
     allowed = [f"{here}.{name}" if here else name for name in inner.model_fields]
-    keys = [name for name, _ in options(config)]
+    keys = _option_names(config)
     meant = option_meant(key, keys) or filter(None, [nearest(key, keys) or nearest(key, allowed)])
     return UsageError(
         f"unknown option {key!r} for {owner}",
@@ -535,11 +545,12 @@ def validate(
     Returns:
         (the config, []) or (None, every mistake there is).
     """
-    mistakes = [e for key, value in flat.items() if (e := unknown_key(config, key, value, owner))]
+    unknown = {key: unknown_key(config, key, value, owner) for key, value in flat.items()}
+    mistakes = [error for error in unknown.values() if error]
     known = {
         key: value
         for key, value in flat.items()
-        if not unknown_key(config, key, value, owner) and not _is_empty_section(config, key, value)
+        if not unknown[key] and not _is_empty_section(config, key, value)
     }
     defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
     try:

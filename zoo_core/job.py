@@ -1,8 +1,8 @@
 """One job, end to end: train, sample, score, record, draw.
 
 import zoo_core
-result = zoo_core.run(plugin="wgan", seed=0)
-pictures = zoo_core.load(result["run_dir"]).sample(16)
+made = zoo_core.run(plugin="wgan", seed=0)
+images = zoo_core.load(made.run_dir).sample(16)
 
 Under torchrun all processes train and score; the first alone holds the folder, tells events and writes.
 """
@@ -15,28 +15,29 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from zoo_core import strict_yaml, terminal
-from zoo_core.config import RunConfig
+from zoo_core import privacy, strict_yaml, terminal
+from zoo_core.config import RunConfig, flatten
 from zoo_core.distributed import World, from_first, gather, joined
-from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
+from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events
 from zoo_core.faults import machine_error
+from zoo_core.home import home
 from zoo_core.registry.manager import manager
 from zoo_core.rehearsal import rehearse
 from zoo_core.repeat import changed_options, changed_since
 from zoo_core.resolution import config_hash, plain, resolve
+from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
+from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
-
-SCHEMA = 1
-"""Of result.json; raised when a field changes its meaning."""
 
 
 @contextlib.contextmanager
@@ -114,14 +115,14 @@ class Signals:
             signal.signal(number, handler)
 
 
-def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> dict[str, Any]:
+def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> RunResult:
     """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
 
     Args:
         config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
 
     Returns:
-        The result as recorded in result.json, with `run_dir`.
+        Its folder, and its result as recorded in result.json.
 
     Raises:
         ZooError: with the exit status of the command line.
@@ -131,7 +132,7 @@ def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) ->
     return execute(resolved, folder)
 
 
-def resume(folder: str | Path) -> dict[str, Any]:
+def resume(folder: str | Path) -> RunResult:
     """Continue the run in a folder with its own config.
 
     Raises:
@@ -148,7 +149,7 @@ class Unheard(Events):
         pass
 
 
-def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
+def execute(config: RunConfig, folder: Path) -> RunResult:
     """Do the job of one config in one folder; under torchrun, this process's part of it.
 
     Nothing that is printed meanwhile, by whatever code, can raise into the run.
@@ -168,18 +169,18 @@ def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
             raise fault from error
 
 
-def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> dict[str, Any]:
+def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> RunResult:
     here = manager()
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
-    done = from_first(finished(folder, config) if place.first else None)
+    done = from_first(finished(folder, config, warn) if place.first else None)
     if done is not None:
         say(f"already done: {folder}; its result is shown (--rerun trains it again)")
         choose_device(config.device)
         entry = here.find("plugin", config.plugin, config.providers.plugin)
         for line in changed_since(folder, entry, config.device):
             warn(line)
-        return done
+        return _with_baselines(done, config, Events(here, warn))
     choose_device(config.device)  # one that is not there is refused before the data are read
     events = Events(here, warn) if place.first else Unheard(here, warn)
     dataset = load_data(config)
@@ -198,11 +199,12 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             _train(made, events, signals, place)
             result = _finish(made, events, place)
             if place.first:
-                state(folder, "finished")
+                taken = result.cost.model_dump(mode="json")
+                state(folder, "finished", cost=taken, images=dict(result.images))
         except BaseException as error:
             fault = machine_error(error) or error
             if place.first:
-                state(folder, _state_of(fault), reason=str(fault))
+                state(folder, _state_of(fault), reason=privacy.redacted_text(str(fault)))
             events.tell("zoo_run_failed", run=made, error=fault)
             if isinstance(fault, Interrupted) and not fault.notes:
                 raise Interrupted(
@@ -225,7 +227,7 @@ def _state_of(error: BaseException) -> str:
     return "diverged" if isinstance(error, ZooError) and error.status == 3 else "failed"
 
 
-def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: str) -> None:
+def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: Any) -> None:
     """Record what has become of a run, in run.json.
 
     Args:
@@ -235,10 +237,7 @@ def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: st
         facts: what else to record.
     """
     path = folder / "run.json"
-    before: Any = None
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        before = json.loads(path.read_bytes())
-    known = before.get("set_aside") if isinstance(before, dict) else None
+    known = _recorded_state(folder).get("set_aside")
     aside = [*(known if isinstance(known, list) else ()), *set_aside]
     record = {"state": name, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
     with contextlib.suppress(MachineError):  # the record of a full disk may not fit on it
@@ -246,10 +245,10 @@ def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: st
         checkpoint.write_atomic(path, text.encode())
 
 
-def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = print) -> RunResult | None:
     """Return the recorded result of a finished run of this very config, or None.
 
-    A damaged result.json counts as none: it is written anew.
+    A result that can't be read is reported; the run is then scored again.
 
     Raises:
         UsageError: where the folder holds another config's run.
@@ -262,24 +261,63 @@ def finished(folder: Path, config: RunConfig) -> dict[str, Any] | None:
         raise UsageError(
             f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
         )
-    result = folder / "result.json"
-    how = {"batch_size", "baselines"}  # no figure depends on these
-    if not result.exists() or saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
+    how = {"batch_size", "baselines"}  # no metric depends on these
+    if saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
         return None
+    record = _recorded_state(folder)
+    if record.get("state") != "finished":
+        return None
+    images = record.get("images") or {}
+    if config.eval.protocol == "none":
+        return _run_result(folder, config, None, Cost(**record.get("cost", {})), images)
+    path = folder / "result.json"
     try:
-        recorded = json.loads(result.read_bytes())
-    except (ValueError, RecursionError):
-        recorded = None
-    if not isinstance(recorded, dict):
-        terminal.tell(f"warning: {result} is damaged; the run is scored again from its last checkpoint")
+        result = read_result(path)
+    except ZooError as error:
+        warn(f"{error.what}; the run is scored again")
         return None
-    return {**recorded, "run_dir": str(folder)}
+    return _run_result(folder, config, result, result.cost, images)
+
+
+def _recorded_state(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _run_result(
+    folder: Path, config: RunConfig, result: Result | None, cost: Cost, images: Mapping[str, str]
+) -> RunResult:
+    return RunResult(
+        run_dir=str(folder),
+        plugin=config.plugin,
+        data=config.data.name,
+        seed=config.seed,
+        config_hash=config_hash(config),
+        result=result,
+        cost=cost,
+        images=images,
+    )
+
+
+def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunResult:
+    """Return a run's result with those of the baselines that the evaluation compares it with."""
+    found = None if made.result is None else events.first("zoo_baselines", config=config)
+    return replace(made, baselines=tuple(found or ()))
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
     """Write config.yaml into a run's folder; the folder is then one that `zoo run resume=` continues."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(plain(config))
+    try:
+        privacy.keep(folder, flatten(plain(config)))
+    except OSError as error:
+        raise checkpoint.cannot_write(home(), 0, error) from error
+    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(
+        privacy.redacted(plain(config))
+    )
     checkpoint.write_atomic(folder / "config.yaml", text.encode())
 
 
@@ -340,22 +378,21 @@ def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
     made.cost = cost(made)
 
 
-def _finish(made: Run, events: Events, place: World) -> dict[str, Any]:
-    """Score, draw and record a trained run; scoring is shared by all processes, the rest is the first's."""
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "plugin": made.config.plugin,
-        "family": made.spec.family,
-        "data": made.config.data.name,
-        "seed": made.config.seed,
-        "config_hash": config_hash(made.config),
-        "cost": made.cost,
-    }
+def _finish(made: Run, events: Events, place: World) -> RunResult:
+    """Score, plot and record a trained run; all processes score, the first does the rest."""
     try:
+        result: Result | None = None
         if made.config.eval.protocol != "none":
             made.say("scoring")
-            result |= events.first("zoo_score", run=made) or {}
-        return from_first(_record(made, events, result) if place.first else result)
+            result = events.first("zoo_score", run=made)
+            if result is not None and not isinstance(result, Result):
+                raise PluginError(
+                    f"zoo_score returned {type(result).__name__}",
+                    "expected: zoo_core.results.Result, or None",
+                )
+        recorded = from_first(_record(made, events, result) if place.first else None)
+        assert recorded is not None
+        return _with_baselines(recorded, made.config, events)
     except Exception as error:
         fault = machine_error(error) or error
         if isinstance(fault, ZooError) and not isinstance(fault, Interrupted):
@@ -367,12 +404,55 @@ def _finish(made: Run, events: Events, place: World) -> dict[str, Any]:
         raise
 
 
-def _record(made: Run, events: Events, result: dict[str, Any]) -> dict[str, Any]:
-    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-    result["weights_sha256"] = checkpoint.verify(weights)["weights.safetensors"]
-    result["provenance"] = made.provenance
-    if made.config.track.pictures:
-        result["pictures"] = pictures.final(made, events)
-    text = json.dumps(result, indent=1, allow_nan=False)
-    checkpoint.write_atomic(made.dir / "result.json", text.encode())
-    return {**result, "run_dir": str(made.dir)}
+def _record(made: Run, events: Events, result: Result | None) -> RunResult:
+    images = pictures.final(made, events) if made.config.track.pictures else {}
+    if result is not None:
+        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+        hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
+        attached = {**result.attachments, **_attach(made)}
+        result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
+        write_result(result, made.dir / "result.json")
+    cost = Cost(**made.cost) if result is None else result.cost
+    return _run_result(made.dir, made.config, result, cost, images)
+
+
+def _attach(made: Run) -> dict[str, Attachment]:
+    """Write the sample grid and the curves beside the result; return their records."""
+    log = made.dir / "metrics.jsonl"
+    found = {
+        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
+        ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
+    }
+    attached = {}
+    for (what, suffix), content in found.items():
+        if content is not None:
+            attached[what] = attachment_of(what, content, suffix)
+            write_attachment(made.dir, attached[what], content)
+    return attached
+
+
+def _record(made: Run, events: Events, result: Result | None) -> RunResult:
+    images = pictures.final(made, events) if made.config.track.pictures else {}
+    if result is not None:
+        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+        hash_ = checkpoint.verify(weights)["weights.safetensors"]
+        attached = {**result.attachments, **_attach(made)}
+        result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
+        write_result(result, made.dir / "result.json")
+    cost = Cost(**made.cost) if result is None else result.cost
+    return _run_result(made.dir, made.config, result, cost, images)
+
+
+def _attach(made: Run) -> dict[str, Attachment]:
+    """Write the sample grid and the curves beside the result; return their records."""
+    log = made.dir / "metrics.jsonl"
+    found = {
+        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
+        ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
+    }
+    attached = {}
+    for (what, suffix), content in found.items():
+        if content is not None:
+            attached[what] = attachment_of(what, content, suffix)
+            write_attachment(made.dir, attached[what], content)
+    return attached

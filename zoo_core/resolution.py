@@ -25,6 +25,7 @@ from zoo_core.config import (
     validate,
 )
 from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, ZooError, nearest
+from zoo_core.privacy import kept
 from zoo_core.registry.manager import Entry, load_entry, manager
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
@@ -33,6 +34,10 @@ NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every"
 
 MAX_RUNS = 10_000
 """Runs of one matrix."""
+
+
+MAX_OPTIONS = 400
+"""Options of one run, those of its saved config included."""
 
 
 def parse_words(words: Iterable[str]) -> dict[str, str]:
@@ -195,11 +200,13 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(saved, Mapping):
         raise UsageError(f"{path} contains no config", "expected: a mapping such as a run's config.yaml")
     # What was resolved for that run is repeated; the folder and the preset it came from are not.
-    flat = _flattened(saved, str(path))
+    flat = kept(path.parent, _flattened(saved, str(path)))
     return {key: value for key, value in flat.items() if key not in ("run_dir", "preset")}
 
 
 def _resolve_one(flat: dict[str, Any]) -> RunConfig:
+    if len(flat) > MAX_OPTIONS:
+        raise Mistakes([UsageError(f"{len(flat):,} options", f"expected: at most {MAX_OPTIONS}")])
     here = manager()
     mistakes: list[ZooError] = []
     plugin = str(flat.pop("plugin", "") or "")

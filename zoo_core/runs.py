@@ -329,11 +329,17 @@ def saved_config(folder: Path) -> RunConfig:
 def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
+    Args:
+        folder: of a run or a bundle, or `hf://user/name[@revision]`, which is pulled first.
+        say: receives lines for the user.
+
     Raises:
         NotFoundError: where the folder holds no run.
         MachineError: where it has no checkpoint, or a corrupt one.
     """
-    folder = Path(folder)
+    from zoo_core.sharing.exchange import run_folder  # which reads saved runs itself
+
+    folder = run_folder(str(folder))
     config = saved_config(folder)
     made = build(config, load_data(config), folder, manager(), say=say, warn=say)
     found = checkpoint.latest(folder / "checkpoints", say)

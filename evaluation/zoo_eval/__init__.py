@@ -1,18 +1,20 @@
-"""Evaluation: protocols, extractors, metrics, likelihoods, and the leaderboard that their results make.
+"""Evaluation: protocols, extractors, metrics, likelihoods, and the leaderboard of their results.
 
-It reaches the zoo through the hooks that any plugin has; importing it costs no torch.
+Everything is registered through the hooks that any plugin has; importing this package does not import torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pluggy
 
 from zoo_core.registry.spec import CommandSpec, ExtractorSpec, MetricSpec
 
 if TYPE_CHECKING:
+    from zoo_core.config import RunConfig
+    from zoo_core.results import Result, RunResult
     from zoo_core.runs import Run
 
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -20,74 +22,165 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookimpl
 def zoo_extractors() -> list[ExtractorSpec]:
+    here = "zoo_eval.extractors"
     return [
-        ExtractorSpec("digits", "zoo_eval.classifiers:digits", "a classifier of the 8x8 digits, shipped"),
-        ExtractorSpec("mnist", "zoo_eval.classifiers:mnist", "a classifier of MNIST, shipped"),
-        ExtractorSpec("raw", "zoo_eval.raw:raw", "values as they are: points, or small pictures"),
-        ExtractorSpec("inception", "zoo_eval.inception:inception", "InceptionV3 of the literature's FID"),
+        ExtractorSpec("digits", f"{here}.classifiers:digits", "classifier of the 8x8 digits, shipped"),
+        ExtractorSpec("mnist", f"{here}.classifiers:mnist", "classifier of MNIST, shipped"),
+        ExtractorSpec("raw", f"{here}.raw:raw", "values as they are: points, or small images"),
+        ExtractorSpec("inception", f"{here}.inception:inception", "InceptionV3 of the literature's FID"),
         ExtractorSpec(
-            "timm", "zoo_eval.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME", parts=True
+            "timm", f"{here}.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME", parts=True
         ),
     ]
+
+
+def _with_inception(columns: Mapping[str, str]) -> dict[str, str]:
+    """Return columns with the names that they have with Inception features: FID and KID."""
+    return {
+        name: better
+        for base, better in columns.items()
+        for name in dict.fromkeys((base, base.replace("FD", "FID").replace("KD", "KID")))
+    }
 
 
 @hookimpl
 def zoo_metrics() -> list[MetricSpec]:
+    here = "zoo_eval.metrics"
+    both, features = _with_inception, ("features", "reference")
+    likelihoods = {"bits_per_dim": "lower", "nats": "higher", "KL": "", "active": ""}
+    prdc = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher")
+    pairs = {"L1": "lower", "PSNR": "higher", "SSIM": "higher", "LPIPS": "lower"}
+    modes = dict.fromkeys(("modes", "balance", "on-modes"), "higher")
     return [
         MetricSpec(
-            "frechet", "zoo_eval.frechet:frechet", "lower", "Frechet distance: FD, FID, and its limit"
-        ),
-        MetricSpec("kernel", "zoo_eval.distances:kernel", "lower", "kernel distance of features: KD, KID"),
-        MetricSpec(
-            "inception-score", "zoo_eval.distances:inception", "", "Inception Score, shown, never ranked"
+            "frechet", f"{here}.frechet:frechet", features, columns=both({"FD": "lower", "FD-inf": "lower"}),
+            summary="Frechet distance: FD, FID, and its limit for infinitely many samples",
         ),
         MetricSpec(
-            "neighbourhoods",
-            "zoo_eval.neighbours:neighbourhoods",
-            "higher",
-            "precision, recall, density, coverage of features",
+            "frechet-test", f"{here}.frechet:to_test", features, columns=both({"FD to test": ""}),
+            summary="Frechet distance to the test split",
         ),
-        MetricSpec("spatial", "zoo_eval.frechet:spatial", "lower", "Frechet distance of spatial features"),
-        MetricSpec("modes", "zoo_eval.modes:modes", "higher", "classes or modes drawn, and their balance"),
-        MetricSpec("planar", "zoo_eval.planar:planar", "lower", "sliced Wasserstein and MMD of points"),
-    ]
+        MetricSpec(
+            "spatial", f"{here}.frechet:spatial", features, columns=both({"sFD": "lower"}),
+            summary="Frechet distance of spatial features",
+        ),
+        MetricSpec(
+            "kernel", f"{here}.kernel:kernel", features, columns=both({"KD": "lower"}),
+            summary="kernel distance of features: KD, KID",
+        ),
+        MetricSpec(
+            "inception-score", f"{here}.inception_score:inception", ("features",), columns={"IS": ""},
+            summary="Inception Score",
+        ),
+        MetricSpec(
+            "prdc", f"{here}.prdc:neighborhoods", features, columns=prdc,
+            summary="precision, recall, density, coverage of features",
+        ),
+        MetricSpec(
+            "modes", f"{here}.modes:modes", features, columns=modes,
+            summary="number of classes or modes in the samples, and their balance",
+        ),
+        MetricSpec(
+            "class-accuracy", f"{here}.modes:class_accuracy", ("features", "labels"),
+            columns={"accuracy": "higher"}, summary="samples of the class that was asked for",
+        ),
+        MetricSpec(
+            "by-class", f"{here}.by_class:by_class", (*features, "labels"), columns=both({"FD by class": ""}),
+            summary="Frechet distance of each class",
+        ),
+        MetricSpec(
+            "points", f"{here}.points:points", features, columns={"SW": "lower", "MMD": "lower"},
+            summary="sliced Wasserstein distance and MMD of points",
+        ),
+        MetricSpec(
+            "memorization", f"{here}.memorization:memorization", (*features, "samples"),
+            columns={"memorization": "", "authenticity": ""},
+            summary="samples closer to the training split than new examples are",
+        ),
+        MetricSpec(
+            "likelihood", f"{here}.likelihood:likelihood", ("model",), columns=likelihoods,
+            summary="likelihoods of the test split, exact and bounds",
+        ),
+        MetricSpec(
+            "truth", f"{here}.likelihood:truth", ("density",), columns={"true density": ""},
+            summary="likelihood of the test split under the known density",
+        ),
+        MetricSpec(
+            "log-likelihood-error", f"{here}.likelihood:log_likelihood_error", ("model", "density"),
+            columns={"log-likelihood error": "lower"}, summary="distance to the true log-likelihood",
+        ),
+        MetricSpec(
+            "score-error", f"{here}.density:score_error_columns", ("model", "density"),
+            columns={"score error": "lower"}, summary="error of the score against the known density",
+        ),
+        MetricSpec(
+            "translation", f"{here}.translation:pairs", ("samples", "source"), columns=pairs,
+            summary="translations against their targets",
+        ),
+        MetricSpec(
+            "cycle", f"{here}.translation:cycle", (*features, "model", "source"),
+            columns=both({"cycle": "", "FD to source": "lower"}), summary="translation there and back",
+        ),
+        MetricSpec(
+            "reconstruction", f"{here}.reconstruction:reconstruction", (*features, "model"),
+            columns=both({"reconstruction FD": ""}), summary="test split to its own reconstructions",
+        ),
+        MetricSpec(
+            "noise-floor", f"{here}.frechet:noise_floor", ("reference",), columns={"noise floor": ""},
+            summary="expected Frechet distance of as many new real examples",
+        ),
+        MetricSpec(
+            "operations", f"{here}.cost:operations", ("model",),
+            columns={"train_flops": "", "sample_flops": ""}, summary="floating-point operations",
+        ),
+    ]  # fmt: skip
 
 
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
     return [
-        CommandSpec("eval", "zoo_eval.commands:evaluate", "score a run again"),
-        CommandSpec("score", "zoo_eval.commands:score", "score samples that any program made"),
-        CommandSpec("stats", "zoo_eval.commands:stats", "compute and keep a dataset's reference"),
+        CommandSpec("eval", "zoo_eval.cli:evaluate", "score a run again"),
+        CommandSpec("score", "zoo_eval.cli:score", "score samples of any program"),
+        CommandSpec("stats", "zoo_eval.cli:stats", "compute and cache a dataset's reference"),
         CommandSpec(
-            "audit", "zoo_eval.commands:audit", "measure the measure: floor, known damage, agreement"
+            "audit", "zoo_eval.cli:audit", "sanity-check the metrics: noise floor, known damage, agreement"
         ),
-        CommandSpec("leaderboard", "zoo_eval.commands:leaderboard", "rank results, with intervals and cost"),
-        CommandSpec("submit", "zoo_eval.commands:submit", "write a run's result as one file to hand in"),
-        CommandSpec("verify", "zoo_eval.commands:verify", "check a submitted result, and repeat it"),
-        CommandSpec("fetch", "zoo_eval.commands:fetch", "download the weights of a feature network"),
+        CommandSpec("leaderboard", "zoo_eval.cli:leaderboard", "rank results, with intervals and cost"),
+        CommandSpec("submit", "zoo_eval.cli:submit", "write a run's result as one file to hand in"),
+        CommandSpec("verify", "zoo_eval.cli:verify", "check a submitted result, and repeat it"),
+        CommandSpec("fetch", "zoo_eval.cli:fetch", "download the weights of a feature network"),
     ]
 
 
 @hookimpl
-def zoo_score(run: Run) -> Mapping[str, Any] | None:
-    from zoo_eval.baselines import baselines
-    from zoo_eval.scoring import score
+def zoo_score(run: Run) -> Result | None:
+    from zoo_eval.rescoring import score
 
-    result = score(run)
-    return {**result, "baselines": baselines(run)} if run.config.eval.baselines else result
+    return score(run)
+
+
+@hookimpl
+def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
+    if config.eval.protocol == "none" or not config.eval.baselines:
+        return None
+    from zoo_eval.baselines import baselines
+
+    return baselines(config)
 
 
 @hookimpl
 def zoo_preflight(run: Run) -> None:
     if run.config.eval.protocol != "none":
-        from zoo_eval.scoring import examine
+        from zoo_eval.context import source_of
+        from zoo_eval.pipeline import examine
 
-        examine(run)
+        examine(source_of(run))
 
 
 @hookimpl
-def zoo_summary(result: Mapping[str, Any]) -> list[str] | None:
+def zoo_summary(result: RunResult) -> list[str] | None:
+    if result.result is None:
+        return None
     from zoo_eval.summary import summary_lines
 
-    return summary_lines(result, result.get("baselines") or ())
+    return summary_lines(result.result, result.baselines)

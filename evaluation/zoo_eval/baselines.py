@@ -1,22 +1,21 @@
-"""The four baselines of a dataset, run once under the run's own protocol: a figure means nothing alone."""
+"""The baselines of a dataset, run once under a run's own protocol, to compare its metrics with."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import zoo_core
 from zoo_core.config import RunConfig
 from zoo_core.errors import Interrupted, ZooError
 from zoo_core.resolution import plain
-from zoo_eval.scoring import Scorable
+from zoo_core.results import Result
 
 BASELINES = ("noise", "histogram", "gaussian", "copycat")
-SHOWN = ("plugin", "protocol", "metrics", "likelihood", "memorisation")
-"""What of a baseline's result is kept beside another's."""
 
 
 def baseline_config(name: str, config: RunConfig) -> dict[str, Any]:
-    """Return the options of a baseline's run beside a run with `config`."""
+    """Return the options of a baseline's run under the protocol and on the data of `config`."""
     return {
         "plugin": name,
         "device": config.device,
@@ -26,21 +25,21 @@ def baseline_config(name: str, config: RunConfig) -> dict[str, Any]:
     }
 
 
-def baselines(run: Scorable) -> list[dict[str, Any]]:
-    """Return the results of the other baselines on the run's data; those done before are read.
+def baselines(config: RunConfig) -> list[Result]:
+    """Return the results of the other baselines on the data of a run; those done before are read.
 
-    A baseline that can't be had, for data too large for it, is told and left out.
+    A baseline that does not fit, for example for data too large for it, is reported and left out.
     """
     found = []
     for name in BASELINES:
-        if name == run.config.plugin:
+        if name == config.plugin:
             continue
         try:
-            result = zoo_core.run(baseline_config(name, run.config))
+            made = zoo_core.run(baseline_config(name, config))
         except Interrupted:
             raise
         except ZooError as error:
-            run.say(f"baseline {name}: n/a: {error.what}")
+            print(f"baseline {name}: n/a: {error.what}", file=sys.stderr)
             continue
-        found.append({key: result[key] for key in SHOWN})
+        found.append(made.scored)
     return found

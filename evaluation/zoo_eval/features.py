@@ -19,7 +19,6 @@ from zoo_core.distributed import gather, gather_rows, share, world
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Extractor
 from zoo_core.types import DataInfo
-from zoo_eval.protocol import Protocol
 
 LARGEST = 1e30
 """Of a feature's magnitude: beyond it a product of two covariances may overflow float64."""
@@ -50,12 +49,12 @@ class Extracted(NamedTuple):
 
 @dataclass(frozen=True)
 class Modes:
-    """Which class or mode each example of a set belongs to.
+    """The class or mode of each example of a set.
 
     Attributes:
-        name: who says so: "digits-judge", or "density".
+        name: what assigns them: "digits-classifier", or "density".
         index: (n,) int64 in [0, count), -1 for none.
-        count: how many there are.
+        count: number of classes or modes.
     """
 
     name: str
@@ -65,32 +64,24 @@ class Modes:
 
 @dataclass(frozen=True)
 class Features:
-    """A set of pictures as the metrics see it.
+    """A set of examples as metrics see it: an `interfaces.FeatureSet`.
 
     Attributes:
         values: (n, d) float64, finite, on the CPU.
-        logits: (n, K) float64, or None where the extractor is no classifier.
-        protocol: the settings that metrics read.
-        spatial: (n, s) float64 features that keep their place; None where the extractor has none.
-        modes: classes or modes; None where nobody can tell them.
-        points: (n, D) float64, the examples themselves where they are points; None for pictures.
+        logits: (n, K) float64; None where the extractor is not a classifier.
+        spatial: (n, s) float64 features that keep their position; None where the extractor has none.
+        modes: classes or modes; None where nothing can assign them.
+        points: (n, D) float64, the examples themselves where they are points; None for images.
     """
 
     values: Tensor
-    logits: Tensor | None
-    protocol: Protocol
+    logits: Tensor | None = None
     spatial: Tensor | None = None
     modes: Modes | None = None
     points: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
-
-    def column(self, short: str) -> str:
-        """Return the column's name: "FD" is printed `FID` for Inception only, else e.g. `FD[digits]`."""
-        if self.protocol.extractor == "inception":
-            return short.replace("FD", "FID").replace("KD", "KID")
-        return f"{short}[{self.protocol.extractor}]"
 
 
 def check_examples(rows: Tensor, info: DataInfo) -> Tensor:

@@ -1,13 +1,11 @@
-"""A protocol: everything that moves a figure besides the model, in one object with one hash.
+"""A protocol: everything besides the model that changes a metric, in one object with one hash.
 
 Two results share a ranked column only where their protocols' hashes agree. What belongs to the entry
-(sampler, steps, guidance, precision, seeds) stands beside its figures instead.
+(sampler, steps, guidance, precision, seeds) is recorded in `Result.sampling`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -16,12 +14,14 @@ from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, nearest
 from zoo_core.interfaces import Extractor
+from zoo_core.results import ProtocolRecord
+from zoo_core.results.result import fields_hash
 from zoo_core.types import DataInfo
 
 Probe = Literal["rademacher", "gaussian", "exact"]
 
-METRICS_VERSION = 2
-"""Of this package's own arithmetic; raised when a figure would change on the same pictures."""
+METRICS_VERSION = 3
+"""Version of the built-in metrics' arithmetic; raised when a metric would change on the same samples."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,19 @@ class Protocol:
         n_reference: examples in that split.
         extractor, extractor_sha256: the feature network and its weights.
         spatial: the features of the spatial distance, "none" where the network has none.
-        judge: who tells classes or modes apart, with its weights' sha256: "none" where nobody can.
-        resize: how pictures are brought to the network's size, and whether antialiased.
-        quantiser: how floats become pixel levels.
+        classifier: what assigns classes or modes to samples, with its weights' sha256; "none" where nothing
+            does.
+        resize: how images are brought to the network's size, and whether antialiased.
+        quantizer: how floats become pixel levels.
         weights: "ema" or "raw".
         checkpoint: whose weights.
         labels: of conditional samples: drawn from the training split's frequencies.
-        precision_k: neighbours of precision and recall.
-        density_k: neighbours of density and coverage.
-        neighbours_n: pictures on each side of precision, recall, density and coverage.
+        precision_k: neighbors of precision and recall.
+        density_k: neighbors of density and coverage.
+        neighbors_n: examples on each side of precision, recall, density and coverage.
         is_splits: parts that the Inception Score is averaged over.
         kid_subsets, kid_subset_size: random subsets that the kernel distance is averaged over.
-        memorisation_n: samples held against their nearest neighbours.
+        memorization_n: samples that are compared with their nearest neighbors; 0 for none.
         likelihood_split, likelihood_n, iwae_k: examples of the likelihood, and importance samples.
         ode_probe, ode_probes, ode_tolerance: of the likelihood by a probability flow, where there is one.
         metrics_version: METRICS_VERSION.
@@ -65,19 +66,19 @@ class Protocol:
     weights: str
     precision_k: int
     density_k: int
-    neighbours_n: int
+    neighbors_n: int
     is_splits: int
     kid_subsets: int
     kid_subset_size: int
     likelihood_n: int
     iwae_k: int
     reference: str = "train"
-    quantiser: str = "clamp, then round"
+    quantizer: str = "clamp, then round"
     labels: str = "training frequencies"
     spatial: str = "none"
-    judge: str = "none"
+    classifier: str = "none"
     checkpoint: str = "last"
-    memorisation_n: int = 10_000
+    memorization_n: int = 10_000
     likelihood_split: str = "test"
     ode_probe: Probe = "rademacher"
     ode_probes: int = 1
@@ -86,7 +87,7 @@ class Protocol:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """All fields as plain data."""
         return asdict(self)
 
     @property
@@ -94,19 +95,10 @@ class Protocol:
         """12 hexadecimal digits of the sha256 of all fields."""
         return fields_hash(self.fields)
 
-
-LATER = {"ode_probe": "rademacher", "ode_probes": 1, "ode_tolerance": 1e-3}
-"""Fields that came after the first results, with their defaults: left out there, so that no hash moves.
-
-They say how a figure is had that the results before them do not have.
-"""
-
-
-def fields_hash(fields: Mapping[str, Any]) -> str:
-    """Return the hash of a protocol's fields: 12 hexadecimal digits of their canonical JSON's sha256."""
-    kept = {key: value for key, value in fields.items() if key not in LATER or value != LATER[key]}
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    @property
+    def record(self) -> ProtocolRecord:
+        """The protocol as a result holds it."""
+        return ProtocolRecord(name=self.name, version=self.version, hash=self.hash, fields=self.fields)
 
 
 @dataclass(frozen=True)
@@ -115,13 +107,13 @@ class Plan:
 
     Attributes:
         version: raised when a number below changes.
-        n_generated, neighbours_n, kid_subsets, kid_subset_size, likelihood_n: as in `Protocol`.
+        n_generated, neighbors_n, kid_subsets, kid_subset_size, likelihood_n: as in `Protocol`.
         extractor: the one it stands for; "" for the dataset's own.
     """
 
     version: int
     n_generated: int
-    neighbours_n: int
+    neighbors_n: int
     kid_subsets: int
     kid_subset_size: int
     likelihood_n: int
@@ -172,9 +164,7 @@ def check_plan(config: EvalConfig, info: DataInfo) -> None:
             f"{what}, through {wanted}; eval.extractor={config.extractor} was asked for", instead
         )
     if config.weights != "ema":
-        raise UsageError(
-            f"{what}, with averaged weights; eval.weights={config.weights} was asked for", instead
-        )
+        raise UsageError(f"{what}, with EMA weights; eval.weights={config.weights} was asked for", instead)
 
 
 def probe_of(config: EvalConfig, info: DataInfo) -> Probe:
@@ -185,12 +175,12 @@ def probe_of(config: EvalConfig, info: DataInfo) -> Probe:
 
 
 def make_protocol(
-    config: EvalConfig, dataset: Dataset, extractor: Extractor, judge: str = "none"
+    config: EvalConfig, dataset: Dataset, extractor: Extractor, classifier: str = "none"
 ) -> Protocol:
     """Return the protocol that a config asks for on a dataset.
 
     Args:
-        judge: as in `Protocol`.
+        classifier: as in `Protocol`.
 
     Raises:
         UsageError: for an unknown name, data with too few examples, or a plan asked to be another.
@@ -218,7 +208,7 @@ def make_protocol(
         weights=config.weights,
         precision_k=3,
         density_k=5,
-        neighbours_n=min(chosen.neighbours_n, chosen.n_generated, n_reference),
+        neighbors_n=min(chosen.neighbors_n, chosen.n_generated, n_reference),
         is_splits=10,
         kid_subsets=chosen.kid_subsets,
         kid_subset_size=min(chosen.kid_subset_size, chosen.n_generated, n_reference),
@@ -228,8 +218,10 @@ def make_protocol(
         ode_probes=config.ode_probes,
         ode_tolerance=config.ode_tolerance,
         spatial=getattr(extractor, "spatial", "none"),
-        judge=judge,
-        memorisation_n=min(10_000, chosen.n_generated),
+        classifier=classifier,
+        memorization_n=min(
+            10_000 if config.memorization_n is None else config.memorization_n, chosen.n_generated
+        ),
     )
 
 
@@ -241,14 +233,14 @@ def doubts(protocol: Protocol, features: int, info: DataInfo) -> list[str]:
         info: of the data.
     """
     lines = []
-    for n, what, mend in (
+    for n, what, fix in (
         (protocol.n_generated, "samples", "eval.protocol=standard, or an extractor of fewer features"),
         (protocol.n_reference, "training examples", "an extractor of fewer features"),
     ):
         if n <= features:
             lines.append(
                 f"{n:,} {what} for {features:,} features: the Frechet distance is shown and never ranked; "
-                f"next: {mend}"
+                f"next: {fix}"
             )
     wanted = plan(protocol.name).kid_subset_size
     if protocol.kid_subset_size < wanted:

@@ -1,6 +1,6 @@
-"""Figures that others published, beside ours: reference rows with their source and protocol, never ranked.
+"""Scores that papers report, as reference rows with their source and protocol, never ranked.
 
-A published figure corresponds to a column only where it is of the same data and the same quantity: `fid` to
+A published score corresponds to a column only where it is of the same data and the same quantity: `fid` to
 `FID`, which is the published Inception's alone, never to a distance in another network's features.
 """
 
@@ -10,21 +10,22 @@ from functools import cache
 from typing import NamedTuple
 
 from zoo_core.registry.index import Index, load_index
+from zoo_core.registry.metrics import base_name
 
 COLUMNS = {"fid": "FID", "kid": "KID", "is": "IS"}
-"""registry.yaml's name of a metric -> our column; its bits_per_dim and nats are units of a likelihood."""
+"""Name of a metric in registry.yaml -> our column; bits_per_dim and nats are base names of likelihoods."""
 
 
 class Reference(NamedTuple):
-    """A published figure.
+    """A published score.
 
     Attributes:
-        plugin: registered name of the model it is of.
+        plugin: registered name of the model.
         metric: as registry.yaml calls it: "fid", "is", "bits_per_dim", "nats".
-        value: the figure.
-        protocol: how it was measured, in words.
-        source: where it stands.
-        read: whether the source itself was read; a figure passed on is unverified.
+        value: the score.
+        protocol: how it was computed, in words.
+        source: where it is published.
+        read: whether the source itself was read; otherwise the value is unverified.
     """
 
     plugin: str
@@ -40,18 +41,18 @@ def _index() -> Index:
     return load_index()
 
 
-def references(data: str, column: str, unit: str = "", index: Index | None = None) -> list[Reference]:
+def references(data: str, column: str, index: Index | None = None) -> list[Reference]:
     """Return what was published of the quantity in a column on a dataset, in the index's order.
 
     Args:
         data: name of the dataset.
-        column: of a leaderboard: "FID", or a likelihood's name.
-        unit: "bits_per_dim" or "nats" where the column is a likelihood.
+        column: of a leaderboard: "FID", "bits_per_dim[elbo]".
         index: registry.yaml; None for the one that is installed.
     """
+    base = base_name(column)
     return [
         Reference(entry.name, one.metric, one.value, one.protocol, one.source, one.read)
         for entry in (index or _index()).plugins
         for one in entry.published
-        if one.data == data and (one.metric == unit or (not unit and COLUMNS.get(one.metric) == column))
+        if one.data == data and (COLUMNS.get(one.metric) == column or one.metric == base)
     ]

@@ -1,26 +1,22 @@
-"""The reference side of a score without a run: which data, which network, under which protocol; its floor."""
+"""The reference of a score without a run: data, feature network, protocol, noise floor."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from pydantic import create_model
-from torch import Tensor
 
 from zoo_core.config import Config, RunConfig, canonical, validate
-from zoo_core.data.loading import Dataset
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.runs import Drawn, choose_device, load_data
-from zoo_core.types import Cond
+from zoo_core.runs import choose_device, load_data
+from zoo_eval.context import Context, Sampled, source_of_rows
+from zoo_eval.metrics.frechet import expected_floor
+from zoo_eval.pipeline import prepare
 from zoo_eval.protocol import PLANS
-from zoo_eval.scoring import floor, preflight, real_features
 
 FREE = ("data", "eval", "device")
 """Sections of a run's options that concern its scoring."""
@@ -67,62 +63,25 @@ def _registered(name: str) -> bool:
     return any(entry.spec.name == name for entry in manager().entries("dataset"))
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Samples that no model of the zoo drew, as what the evaluator scores (`scoring.Scorable`).
-
-    Attributes:
-        config: data, protocol, device.
-        data: what they are compared with.
-        rows: uint8 levels (n, C, H, W), or float32 points (n, D), on the CPU.
-        device: of the feature network.
-        say: told what is done.
-        dir: folder that pictures of the check for copies are drawn into; None for none.
-    """
-
-    config: RunConfig
-    data: Dataset
-    rows: Tensor
-    device: torch.device
-    say: Callable[[str], None]
-    dir: Path | None = None
-    recipe: Any = None
-    harness: Any = field(default_factory=SimpleNamespace)
-    cost: Mapping[str, Any] = field(default_factory=dict)
-
-    def draw(
-        self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
-    ) -> Iterator[Drawn]:
-        """Yield samples `start` to `start + n` in batches."""
-        for part in self.rows[start : start + n].split(self.config.eval.batch_size):
-            yield Drawn(part, 0, 0.0)
-
-
-def samples_of(
-    config: RunConfig, rows: Tensor, data: Dataset, say: Callable[[str], None], folder: Path | None = None
-) -> Samples:
-    """Return rows beside their data, ready to be scored."""
-    return Samples(config, data, rows, choose_device(config.device), say, folder)
-
-
 def statistics(words: Mapping[str, str], say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Compute and keep the reference features of a dataset under ZOO_HOME/stats; return what they are.
+    """Compute the reference features of a dataset and cache them under ZOO_HOME/stats; return a description.
 
     Args:
         words: see `scoring_config`.
-        say: told what is done.
+        say: tells the user how things go.
 
     Returns:
-        data, sha256, n_train, n_test, extractor, extractor_sha256, dim, and floors: protocol -> what as many
-        new real examples would be expected to score.
+        data, sha256, n_train, n_test, extractor, extractor_sha256, dim, and floors: protocol -> expected
+        Frechet distance of as many new real examples.
     """
     config = scoring_config(words, "reference")
     data = load_data(config)
     for line in data.report:
         say(line)
-    run = samples_of(config, torch.empty(0), data, say)
-    protocol, extractor = preflight(run)
-    train, test = (real_features(run, split, extractor, protocol) for split in ("train", "test"))
+    source = source_of_rows(torch.empty(0), config, data, choose_device(config.device), say)
+    protocol, extractor = prepare(source)
+    ctx = Context(source, protocol, extractor, Sampled(torch.empty(0), None, 0, 0.0, 0.0))
+    train, test = ctx.train.values, ctx.test.values
     return {
         "data": data.info.name,
         "sha256": data.sha256,
@@ -130,6 +89,6 @@ def statistics(words: Mapping[str, str], say: Callable[[str], None] = print) -> 
         "n_test": len(data.test),
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
-        "dim": train.values.shape[1],
-        "floors": {name: floor(train, test, plan.n_generated)["value"] for name, plan in PLANS.items()},
+        "dim": train.shape[1],
+        "floors": {name: expected_floor(train, test, plan.n_generated).value for name, plan in PLANS.items()},
     }

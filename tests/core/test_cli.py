@@ -215,7 +215,7 @@ def test_python_says_what_the_command_line_says(home: Path) -> None:
     result = zoo_core.run(
         plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "pictures": False}
     )
-    run = zoo_core.load(result["run_dir"])
+    run = zoo_core.load(result.run_dir)
     drawn = run.sample(16)
     assert drawn.shape == (16, 1, 8, 8)
     assert float(drawn.min()) >= -1

@@ -14,14 +14,14 @@ from tests.eval.test_extractors import random_inception  # noqa: F401 - a fixtur
 from zoo_core.config import DataConfig, EvalConfig, RunConfig
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.types import DataInfo
-from zoo_eval import damage
-from zoo_eval.agreement import Agreement, end_to_end, on_features
-from zoo_eval.audit import bench, ladder
-from zoo_eval.audit_table import audit_lines, faults
-from zoo_eval.commands import audit
+from zoo_eval.audit import damage
+from zoo_eval.audit.agreement import Agreement, end_to_end, on_features
+from zoo_eval.audit.checks import bench, ladder
+from zoo_eval.audit.table import audit_lines, faults
+from zoo_eval.cli import audit
+from zoo_eval.extractors.inception import inception
 from zoo_eval.features import Features
-from zoo_eval.frechet import frechet_distance
-from zoo_eval.inception import inception
+from zoo_eval.metrics.frechet import frechet_distance
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_failed_audit_ends_with_a_status(monkeypatch):
         "ladders": [ladder("noise", (0, 1), [rung(2), rung(1)], ("FD",))],
         "agreement": [Agreement("FD", 1.0, 1.1, 1e-6).record()],
     }
-    monkeypatch.setattr("zoo_eval.audit.audit", lambda *args, **kwargs: record)
+    monkeypatch.setattr("zoo_eval.audit.checks.audit", lambda *args, **kwargs: record)
     done = CliRunner().invoke(audit, [])
     assert isinstance(done.exception, PluginError)
     assert "failed its audit in 2 places" in str(done.exception)
@@ -134,7 +134,7 @@ def test_a_wrong_distance_is_noticed(rng, monkeypatch):
     real, fake = (torch.randn(300, 8, generator=rng, dtype=torch.float64) for _ in range(2))
     both = [Features(x, x[:, :4], protocol()) for x in (real, fake + 0.3)]
     assert all(one.agrees for one in on_features(*both))
-    from zoo_eval import agreement
+    from zoo_eval.audit import agreement
 
     right = agreement.frechet_distance
     monkeypatch.setattr(agreement, "frechet_distance", lambda a, b: right(a, b) * (1 + 1e-5))

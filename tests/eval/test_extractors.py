@@ -18,15 +18,16 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import Extractor
 from zoo_core.registry.spec import load_target
 from zoo_core.types import DataInfo
-from zoo_eval import classifiers, fetching, timm_models, zoo_extractors
-from zoo_eval.classifiers import Judge, ShippedExtractor, card, shipped
+from zoo_eval import zoo_extractors
+from zoo_eval.extractors import classifiers, fetching, timm_models
+from zoo_eval.extractors.classifiers import Classifier, ShippedExtractor, card, shipped
+from zoo_eval.extractors.inception import Inception, inception, to_rgb_bytes
+from zoo_eval.extractors.raw import raw
 from zoo_eval.features import extract, in_batches
-from zoo_eval.inception import Inception, inception, to_rgb_bytes
-from zoo_eval.raw import raw
 
 GREY = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
 COLOUR = DataInfo("cifar10", (3, 32, 32), levels=256, classes=10)
-SHIPPED = ("digits", "digits-judge", "mnist", "mnist-judge")
+SHIPPED = ("digits", "digits-classifier", "mnist", "mnist-classifier")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -41,7 +42,7 @@ def test_a_shipped_classifier_is_small_frozen_and_known_by_its_sha256(name):
     assert about["test_accuracy"] >= 0.97
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-judge"])
+@pytest.mark.parametrize("name", ["digits", "digits-classifier"])
 def test_the_digits_classifiers_do_what_their_cards_say(name, digits):
     # catches a card of other weights, another split, or pixels mapped otherwise than in training
     net, about = shipped(name)
@@ -52,7 +53,7 @@ def test_the_digits_classifiers_do_what_their_cards_say(name, digits):
     assert accuracy == pytest.approx(about["test_accuracy"], abs=0.003)
 
 
-@pytest.mark.parametrize("name", ["mnist", "mnist-judge"])
+@pytest.mark.parametrize("name", ["mnist", "mnist-classifier"])
 def test_the_mnist_classifiers_do_what_their_cards_say(name, shared_data):
     # catches the same for MNIST
     from zoo_core.data.benchmarks import load
@@ -67,8 +68,8 @@ def test_the_mnist_classifiers_do_what_their_cards_say(name, shared_data):
 
 def test_a_judge_is_another_network_than_the_extractor(digits):
     # catches models judged by the very network that their distance is measured in
-    assert card("digits")["architecture"] != card("digits-judge")["architecture"]
-    judge = Judge("digits-judge", "cpu")
+    assert card("digits")["architecture"] != card("digits-classifier")["architecture"]
+    judge = Classifier("digits-classifier", "cpu")
     assert float((judge(digits.test.x, digits.info) == digits.test.label).double().mean()) > 0.97
 
 

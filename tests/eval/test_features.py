@@ -9,7 +9,7 @@ from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
-from zoo_eval.classifiers import digits as digits_extractor
+from zoo_eval.extractors.classifiers import digits as digits_extractor
 from zoo_eval.features import check_examples, extract, full_precision, in_batches
 
 INFO = DataInfo("digits", (1, 8, 8), levels=17, classes=10)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from zoo_eval.board import as_json, fitting, plain, printable, show_rich, variants
+from zoo_eval.results import Bad, Stored, collect, parse, read
 
 from tests.eval.fakes import protocol
 from zoo_core.errors import UsageError
 from zoo_core.registry.index import Index
-from zoo_eval.board import as_json, fitting, plain, printable, show_rich, variants
-from zoo_eval.commands import leaderboard
+from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard import protocol_differences, rank, tables
 from zoo_eval.published import references
-from zoo_eval.results import Bad, Stored, collect, parse, read
-from zoo_eval.student import mean_interval, t_quantile, t_two_sided, welch
+from zoo_eval.statistics.student import mean_interval, welch
 
 
 def result(plugin="wgan", fd=5.0, seed=0, *, memorises=False, floor=0.05, likelihood=(), **changes):
@@ -57,16 +57,6 @@ def seeds(plugin, values, **changes):
 
 
 # -- Student
-
-
-@pytest.mark.parametrize("df", [1, 2, 3.7, 10, 200])
-@pytest.mark.parametrize("t", [0.0, 0.3, 1.5, 4.0, 60.0])
-def test_students_t_agrees_with_scipy(df, t):
-    # catches a tail counted once, a wrong power of the cosine
-    from scipy import stats
-
-    assert t_two_sided(t, df) == pytest.approx(2 * stats.t.sf(t, df), abs=1e-9)
-    assert t_quantile(df) == pytest.approx(stats.t.ppf(0.975, df), rel=1e-6)
 
 
 def test_welch_and_the_interval_agree_with_scipy():

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from zoo_eval.page import plain_data, write_page, writing
+from zoo_eval.results import Bad, Stored
 
 from tests.eval.test_leaderboard import result, seeds
 from zoo_core.errors import MachineError, UsageError
-from zoo_eval.commands import leaderboard
+from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard import tables
-from zoo_eval.page import plain_data, write_page, writing
-from zoo_eval.results import Bad, Stored
 
 HOSTILE = (
     "<script>window.owned = 1</script>",

@@ -10,8 +10,8 @@ from tests.eval.fakes import protocol
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import UsageError
+from zoo_eval.extractors.raw import Raw
 from zoo_eval.protocol import PLANS, Protocol, check_plan, doubts, fields_hash, make_protocol
-from zoo_eval.raw import Raw
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Protocol)])

@@ -6,7 +6,7 @@ import torch
 
 from zoo_core.config import DataConfig
 from zoo_core.data.digits import load, load_stacked
-from zoo_eval.modes import judge_card, modes, modes_of_pictures
+from zoo_eval.metrics.modes import judge_card, modes, modes_of_pictures
 
 
 def test_channels_are_digits_of_their_own_split_and_the_label_reads_from_the_left() -> None:
@@ -27,7 +27,7 @@ def test_the_digits_judge_reads_each_channel() -> None:
     stack = load_stacked(DataConfig(name="stacked-digits"))
     card = judge_card(stack)
     assert card is not None
-    assert card["name"] == "digits-judge"
+    assert card["name"] == "digits-classifier"
     seen = modes_of_pictures(stack.test.x.split(500), stack, torch.device("cpu"))
     assert seen.count == 1000
     right = (seen.index == stack.test.label).double().mean()
@@ -45,11 +45,11 @@ def test_a_collapsed_model_is_seen_by_its_modes() -> None:
     stack = load_stacked(DataConfig(name="stacked-digits"))
 
     def features(index: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(modes=SimpleNamespace(name="digits-judge", index=index, count=1000))
+        return SimpleNamespace(modes=SimpleNamespace(name="digits-classifier", index=index, count=1000))
 
     real = features(stack.train.label)
     few = features(torch.arange(2000) % 10)
-    assert modes(real, few)["modes[digits-judge]"]["value"] == 10  # type: ignore[arg-type]
+    assert modes(real, few)["modes[digits-classifier]"]["value"] == 10  # type: ignore[arg-type]
     drawn = torch.randint(1000, (2000,), generator=torch.Generator().manual_seed(0))
-    many = modes(real, features(drawn))["modes[digits-judge]"]["value"]  # type: ignore[arg-type]
+    many = modes(real, features(drawn))["modes[digits-classifier]"]["value"]  # type: ignore[arg-type]
     assert 830 < many < 900  # its standard deviation is 9

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from zoo_eval.results import Stored, read
+from zoo_eval.schema import LARGEST, POINTS, content_hash
+from zoo_eval.verification import disagreements, state, verdict_path, verify
 
 import zoo_core
 from tests.eval.test_leaderboard import dump, result
 from tests.eval.test_store import whole
 from zoo_core.errors import MachineError, UsageError
-from zoo_eval.commands import leaderboard, submit
-from zoo_eval.commands import verify as verify_command
+from zoo_eval.cli import leaderboard, submit
+from zoo_eval.cli import verify as verify_command
 from zoo_eval.leaderboard import make_table
-from zoo_eval.results import Stored, read
-from zoo_eval.schema import LARGEST, POINTS, content_hash
 from zoo_eval.submission import enrich, file_name, submission, text_of, thinned
-from zoo_eval.verification import disagreements, state, verdict_path, verify
 
 QUIET = {"track.wandb": "off", "track.progress": False, "eval.baselines": False}
 

@@ -127,7 +127,7 @@ def test_the_decoder_mirrors_vgg() -> None:
     """The paper's decoder for relu4_1: nine convolutions, from 512 channels to 3, doubling three times."""
     timm: Any = pytest.importorskip("timm")
     net = timm.create_model("vgg19", pretrained=False, num_classes=0)
-    from zoo_eval.timm_models import TimmModel
+    from zoo_eval.extractors.timm_models import TimmModel
 
     model = TimmModel.__new__(TimmModel)
     model.net, model.name = net, "timm:vgg19"
@@ -147,7 +147,7 @@ def test_the_decoder_mirrors_vgg() -> None:
 
 
 def test_a_missing_vgg_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo_eval.timm_models.cached_weights", lambda name: None)
+    monkeypatch.setattr("zoo_eval.extractors.timm_models.cached_weights", lambda name: None)
     with pytest.raises(UsageError) as caught:
         built("model.encoder=timm:vgg19")
     assert "model.encoder_path" in str(caught.value)

@@ -164,10 +164,10 @@ def captioned() -> tuple[Any, Harness]:
 
 def test_a_caption_draws_what_it_says(captioned: tuple[Any, Harness]) -> None:
     # catches captions that reach the loss and not the sampler; chance is a tenth
-    from zoo_eval.classifiers import Judge
+    from zoo_eval.extractors.classifiers import Classifier
 
     digits, runner = captioned
-    judge = Judge("digits-judge", "cpu")
+    judge = Classifier("digits-classifier", "cpu")
     cond = conditions(digits, 500)
     assert cond is not None
 

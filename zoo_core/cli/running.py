@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,6 +19,7 @@ from zoo_core.distributed import launched
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import parse_words, plain, resolve_matrix
+from zoo_core.results import RunResult
 
 
 @click.command(
@@ -108,30 +108,32 @@ def _launch(
     json_: bool,
 ) -> None:
     from zoo_core.cli.launching import run_jobs
+    from zoo_core.job import finished
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
+    from zoo_core.runs import saved_config
 
     outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
     for outcome in outcomes:
         if outcome.status == 0:
-            result = json.loads((outcome.job.folder / "result.json").read_text())
-            _show_result({**result, "run_dir": str(outcome.job.folder)}, json_)
+            made = finished(outcome.job.folder, saved_config(outcome.job.folder))
+            if made is not None:
+                _show_result(made, json_)
     raise click.exceptions.Exit(first_status(outcomes))
 
 
-def _show_result(result: dict[str, Any], json_: bool) -> None:
+def _show_result(result: RunResult, json_: bool) -> None:
     if not launched().first:  # of several processes the first tells it
         return
     if json_:
-        click.echo(json.dumps(result))
+        click.echo(json.dumps(result.as_json()))
         return
     for entry in manager().hooks("zoo_summary"):
         for line in entry.function(result) or ():
             click.echo(line)
-    pictures = result.get("pictures")
-    if pictures:
-        click.echo(f"pictures: {Path(result['run_dir']) / next(iter(pictures.values()))}")
-    click.echo(f"run: {result['run_dir']}")
+    if result.images:
+        click.echo(f"images: {Path(result.run_dir) / next(iter(result.images.values()))}")
+    click.echo(f"run: {result.run_dir}")
 
 
 DRAWN = 64
@@ -189,8 +191,15 @@ def sample(
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))
-    path = out or made.dir / "pictures" / f"drawn-{n}.png"
+    used = made.config.sample.seed if seed is None else seed
+    path = out or made.dir / "pictures" / f"samples-{n}-seed{used}.png"
     if not path.suffix:
+        if path.is_dir() and any(path.iterdir()):
+            raise UsageError(
+                f"{path} is not empty: new files would mix with those there",
+                "expected: a folder that is empty or new",
+                f"next: --out {path}-seed{used}",
+            )
         save_folder(x, data.info, path, _names(said) if translates and said else ())
     elif translates and path.suffix == ".png":
         if source is None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from zoo_core.config import RunConfig
 from zoo_core.distributed import launched
 from zoo_core.errors import Interrupted, ZooError
 from zoo_core.job import run
+from zoo_core.results import RunResult
 
 
-def run_matrix(
-    configs: Sequence[RunConfig], told: Callable[[dict[str, Any]], None] = lambda result: None
-) -> int:
+def run_matrix(configs: Sequence[RunConfig], told: Callable[[RunResult], None] = lambda result: None) -> int:
     """Do every run in turn and return the first status that is not 0; what is done already is only told.
 
     Args:

@@ -7,7 +7,7 @@ events are called by a run, in the order in which they are declared here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -23,6 +23,8 @@ from zoo_core.registry.spec import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from zoo_core.config import RunConfig
+    from zoo_core.results import Result, RunResult
     from zoo_core.runs import Run
 
 hookspec = pluggy.HookspecMarker("zoo")
@@ -53,7 +55,7 @@ def zoo_extractors() -> list[ExtractorSpec]:
 
 @hookspec
 def zoo_metrics() -> list[MetricSpec]:
-    """Return the metrics this distribution computes from features: columns of every result."""
+    """Return the metrics of this distribution: columns of every result that they apply to."""
 
 
 @hookspec
@@ -62,14 +64,23 @@ def zoo_commands() -> list[CommandSpec]:
 
 
 @hookspec(firstresult=True)
-def zoo_score(run: Run) -> Mapping[str, Any] | None:
-    """Score a trained run and return its result; the first one that is not None is recorded.
+def zoo_score(run: Run) -> Result | None:
+    """Score a trained run. The first result that is not None is recorded, and later hooks are not called.
 
     Args:
         run: trained; `run.draw` samples from it, `run.config.eval` says how it is to be scored.
 
     Returns:
-        What is added to result.json: plain data with finite numbers. None leaves it to another plugin.
+        The result. None leaves the run to another plugin.
+    """
+
+
+@hookspec(firstresult=True)
+def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
+    """Return results to compare a run with, under its protocol; the first answer that is not None counts.
+
+    Args:
+        config: of the run.
     """
 
 
@@ -83,11 +94,11 @@ def zoo_preflight(run: Run) -> None:
 
 
 @hookspec
-def zoo_summary(result: Mapping[str, Any]) -> list[str] | None:
-    """Return the lines that tell a user what a result means; None for nothing to say.
+def zoo_summary(result: RunResult) -> list[str] | None:
+    """Return the lines that explain a result to a user; None for nothing to say.
 
     Args:
-        result: as recorded in result.json, with `run_dir`.
+        result: the finished run, with its result and those of the baselines.
     """
 
 
@@ -125,12 +136,12 @@ def zoo_images(run: Run, step: int, name: str, path: str) -> None:
 
 
 @hookspec
-def zoo_run_finished(run: Run, result: Mapping[str, Any]) -> None:
+def zoo_run_finished(run: Run, result: RunResult) -> None:
     """Called after the run was scored and recorded.
 
     Args:
         run: trained.
-        result: as recorded in result.json, with `run_dir`.
+        result: the finished run, with its result and those of the baselines.
     """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 API_VERSION = 1
@@ -106,20 +107,38 @@ class ExtractorSpec(NamedTuple):
     parts: bool = False
 
 
+NEEDS = ("features", "labels", "reference", "samples", "model", "density", "source")
+"""What a metric may need: features of the samples; classes that the samples were asked for; features of the
+real splits; the samples themselves; the model; the known density of the data; source images of a translation.
+"""
+
+
 class MetricSpec(NamedTuple):
-    """A metric computed from features of real and generated images.
+    """A metric: one or more columns of every result that it applies to.
+
+    A column is named `BASE` or `BASE[extractor-or-kind]`, e.g. `FD[digits]`.
 
     Attributes:
-        name: the column's name.
-        target: "module:function", called as `function(real, fake)` with two `Features`, returning a dict.
+        name: what `eval.metrics=` takes.
+        target: "module:function", called as `function(ctx)` with an `interfaces.EvalContext`; it returns a
+            mapping from column to `zoo_core.results.Value` or `NotApplicable`.
+        needs: subset of `NEEDS`; where one is missing, the metric is not run and the result says why.
         better: "lower", "higher", or "" for a metric that is shown and never ranked.
+        columns: base name -> "lower", "higher" or "", where they differ from `name` and `better`.
         summary: one line.
     """
 
     name: str
     target: str
-    better: str = "lower"
+    needs: tuple[str, ...] = ("features", "reference")
+    better: str = ""
+    columns: Mapping[str, str] | None = None
     summary: str = ""
+
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """Base name of each of its columns -> "lower", "higher" or ""."""
+        return self.columns or {self.name: self.better}
 
 
 class CommandSpec(NamedTuple):
@@ -148,13 +167,28 @@ def problem_of(spec: Any, kind: type[Any]) -> str | None:
         if field in TARGETS and not (isinstance(value, str) and TARGET.fullmatch(value)):
             return f"{spec.name}: {field}={value!r}; expected 'module:attribute'"
         if not _is_plain(value):
-            return f"{spec.name}: {field}={value!r}; expected a text, a number, or a tuple of them"[:500]
+            return f"{spec.name}: {field}={value!r}; expected a text, a number, a tuple of them, or a mapping of texts"[
+                :500
+            ]
         if field in ("summary", "family", "paper") and not isinstance(value, str):
             return f"{spec.name}: {field}={value!r}; expected a text"
+    return _metric_problem(spec) if isinstance(spec, MetricSpec) else None
+
+
+def _metric_problem(spec: MetricSpec) -> str | None:
+    if isinstance(spec.needs, str) or not set(spec.needs) <= set(NEEDS):
+        return f"{spec.name}: needs={spec.needs!r}; expected a tuple of names among {', '.join(NEEDS)}"
+    if spec.columns is not None and not isinstance(spec.columns, Mapping):
+        return f"{spec.name}: columns={spec.columns!r}; expected a mapping of base name to better"
+    for base, better in spec.directions.items():
+        if better not in ("lower", "higher", ""):
+            return f"{spec.name}: better={better!r} of {base!r}; expected 'lower', 'higher' or ''"
     return None
 
 
 def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(item, str) for pair in value.items() for item in pair)
     if isinstance(value, tuple | list):
         return all(_is_plain(item) and not isinstance(item, tuple | list) for item in value)
     return value is None or type(value) in (str, int, float, bool)

@@ -15,6 +15,7 @@ from zoo_core.results.result import (
     SamplingRecord,
     Value,
 )
+from zoo_core.results.run import RunResult
 
 __all__ = [
     "SCHEMA",
@@ -27,6 +28,7 @@ __all__ = [
     "ProtocolRecord",
     "Provenance",
     "Result",
+    "RunResult",
     "SamplingRecord",
     "Value",
     "read_result",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import json
+import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from zoo_core import strict_json
 from zoo_core.errors import UsageError
+from zoo_core.files import read_bounded
 from zoo_core.results.result import SCHEMA, Result
 
 LARGEST_FILE = 20_000
 """Bytes of a result file; curves and sample grids are attachments."""
+LARGEST_READ = 1 << 20
+"""Bytes that are read of a file, so that a larger one of an old schema is recognized."""
+_SCHEMA_1 = re.compile(rb'"schema"\s*:\s*1\s*[,}]')
 
 
 def parse_result(text: bytes) -> Result:
@@ -21,15 +26,18 @@ def parse_result(text: bytes) -> Result:
     Raises:
         ValueError: one line that says what is wrong.
     """
-    if b'"schema": 1' in text[-200_000:] or b'"schema":1' in text[-200_000:]:
+    if _SCHEMA_1.search(text):
         raise ValueError(
             f"schema 1: made by version 0.1; this version reads schema {SCHEMA}. Run the model again"
         )
+    if len(text) > LARGEST_FILE:
+        raise ValueError(f"{len(text):,} bytes; a result has at most {LARGEST_FILE:,}")
+    strict_json.check_keys(text)  # pydantic takes the last of two values under one key
     try:
         result = Result.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part)[:80] for part in first["loc"])
         raise ValueError(" ".join(f"{where}: {first['msg']}".split())[:300]) from None
     if result.content_sha256 is not None and result.content_sha256 != result.content_hash():
         raise ValueError("content_sha256 is of other content: the file was changed after it was written")
@@ -40,21 +48,11 @@ def read_result(path: Path) -> Result:
     """Return the result in a regular file.
 
     Raises:
+        NotFoundError: where there is no such file.
         UsageError: where it is not a regular file, too large, or not a result.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not block
-    except OSError as error:
-        raise UsageError(f"can't read {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is not a regular file")
-        if status.st_size > LARGEST_FILE:
-            raise UsageError(f"{path} has {status.st_size:,} bytes; a result has at most {LARGEST_FILE:,}")
-        text = file.read(LARGEST_FILE + 1)
-    try:
-        return parse_result(text)
+        return parse_result(read_bounded(path, LARGEST_READ))
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -67,5 +65,6 @@ def write_result(result: Result, path: Path) -> None:
     """
     from zoo_core.training.checkpoint import write_atomic
 
-    final = result.model_copy(update={"content_sha256": result.content_hash()})
-    write_atomic(path, final.model_dump_json(indent=1, by_alias=True, exclude_defaults=False).encode())
+    plain = result.model_dump(mode="json", by_alias=True, exclude_defaults=True)  # defaults say nothing
+    plain |= {"schema": SCHEMA, "content_sha256": result.content_hash()}
+    write_atomic(path, json.dumps(plain, indent=1, allow_nan=False).encode())

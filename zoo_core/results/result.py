@@ -180,7 +180,7 @@ class Result(Record):
             the protocol's hash is not that of its fields; where it is a protocol of other data.
     """
 
-    schema_version: Literal[2] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[2] = Field(2, alias="schema")
     plugin: Name
     family: Name
     seed: Count
@@ -223,9 +223,9 @@ class Result(Record):
         return self
 
     def content_hash(self) -> str:
-        """Return the sha256, in hex, of everything in the result but `content_sha256`."""
-        plain = self.model_dump(mode="json", exclude={"content_sha256"})
-        return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+        """Return the sha256, in hex, of everything in the result but `content_sha256`, in its file's order."""
+        text = self.model_dump_json(exclude={"content_sha256"}, by_alias=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def canonical_json(plain: Any) -> str:

@@ -19,15 +19,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
+from zoo_core import strict_json
 from zoo_core.config import Config
 from zoo_core.errors import MachineError, NotFoundError, UsageError
+from zoo_core.files import open_regular
 
 FORMAT = "zoo-bundle-1"
 MANIFEST = "manifest.json"
@@ -122,16 +122,16 @@ def read_manifest(folder: Path) -> Manifest:
         UsageError: where it is not one, or names a file that no bundle holds.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise NotFoundError(
             f"no bundle in {str(folder)!r}: it has no {MANIFEST}", "a bundle is made by: zoo push RUN FOLDER"
         )
-    data = _read_regular(path, TEXT_BYTES)
+    document = strict_json.read(path, TEXT_BYTES, follow_links=False)
     try:
-        manifest = Manifest.model_validate(json.loads(data))
-    except (ValueError, RecursionError) as error:  # JSON's, UTF-8's and pydantic's errors are of this kind
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise UsageError(f"{path} is no manifest of a bundle: {' '.join(reason.split())}"[:300]) from error
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        reason = " ".join(error.errors()[0]["msg"].split())
+        raise UsageError(f"{path} is not the manifest of a bundle: {reason}"[:300]) from error
     if manifest.format != FORMAT:
         raise UsageError(f"{path} has format {manifest.format!r:.80}", f"this zoo reads {FORMAT}")
     for name in manifest.files:
@@ -181,31 +181,11 @@ def take(source: Path, into: Path) -> Manifest:
     return manifest
 
 
-def _open_regular(path: Path) -> int:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError as error:
-        raise MachineError(f"{path} is missing", "next: pull again, or ask its author") from error
-    except OSError as error:
-        reason = "is a link" if path.is_symlink() else error.strerror
-        raise UsageError(f"{path} {reason}", "expected: a regular file; nothing was taken") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise UsageError(f"{path} is no regular file", "nothing was taken")
-    return fd
-
-
-def _read_regular(path: Path, limit: int) -> bytes:
-    with open(_open_regular(path), "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise UsageError(f"{path} is too large", f"expected: at most {limit:,} bytes")
-    return data
-
-
 def _copy_checked(source: Path, target: Path, expected: File) -> None:
+    if not os.path.lexists(source):
+        raise MachineError(f"{source} is missing", "next: pull again, or ask its author")
     whole = hashlib.sha256()
-    with open(_open_regular(source), "rb") as file, open(target, "xb") as copy:
+    with open_regular(source, follow_links=False) as file, open(target, "xb") as copy:
         head, received = b"", 0
         while received <= expected.bytes and (block := file.read(1 << 20)):
             head = head or block[:16]
@@ -225,20 +205,3 @@ def _copy_checked(source: Path, target: Path, expected: File) -> None:
         )
     if kind != wanted:
         raise UsageError(f"{source} holds no {source.suffix.lstrip('.')}", "nothing was taken")
-
-
-def strict_json(path: Path) -> Any:
-    """Return the JSON in a file of a bundle; NaN and infinities are no JSON.
-
-    Raises:
-        UsageError: where it is not readable.
-    """
-
-    def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is no JSON number")
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path.name} of the bundle is not readable JSON: {reason}"[:300]) from error

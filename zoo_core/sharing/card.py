@@ -10,18 +10,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo_core import strict_yaml
+from zoo_core.registry.metrics import direction
+from zoo_core.results import Result, Value
 
 PICTURES = "unconditional-image-generation"
+SIGNS = {"exact": "", "upper": "<= ", "lower": ">= "}
+"""Before a value that bounds the metric."""
 
 
 def metadata(
-    config: Mapping[str, Any], result: Mapping[str, Any], *, family: str, is_image: bool, license_: str
+    config: Mapping[str, Any], result: Result | None, *, family: str, is_image: bool, license_: str
 ) -> dict[str, Any]:
     """Return the card's front matter as plain data.
 
     Args:
         config: the run's, plain.
-        result: as in result.json; {} for a run without scores.
+        result: as in result.json; None for a run without scores.
         family: of the plugin.
         is_image: whether the data are pictures.
         license_: SPDX name, or "" where none is stated.
@@ -34,8 +38,8 @@ def metadata(
         made["pipeline_tag"] = PICTURES
     made["tags"] = list(dict.fromkeys(("zoo", "generative-model", family, plugin, data)))
     figures = [
-        {"type": slug(name), "name": f"{name}, {protocol}", "value": value}
-        for name, value, _, protocol in rows(result)
+        {"type": slug(name), "name": f"{name}, {protocol}", "value": one.value}
+        for name, one, _, protocol in rows(result)
     ]
     if figures:
         task = PICTURES if is_image else "density-estimation"
@@ -49,24 +53,17 @@ def slug(name: str) -> str:
     return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
-def rows(result: Mapping[str, Any]) -> list[tuple[str, float, str, str]]:
-    """Return (name, value, which way is better, protocol) of every figure of a result."""
-    if "protocol" not in result:
+def rows(result: Result | None) -> list[tuple[str, Value, str, str]]:
+    """Return (column, value, direction, protocol) of every metric of a result."""
+    if result is None:
         return []
-    protocol = f"protocol {result['protocol']['name']} ({result['protocol']['hash']})"
-    found = [
-        (name, cell["value"], cell.get("better", ""), protocol) for name, cell in result["metrics"].items()
-    ]
-    for record in result.get("likelihood", []):
-        unit = "bits_per_dim" if "bits_per_dim" in record else "nats"
-        label = f"{'bits/dim' if unit == 'bits_per_dim' else unit} ({record['name']})"
-        found.append((label, record[unit], "lower" if unit == "bits_per_dim" else "higher", protocol))
-    return found
+    protocol = f"protocol {result.protocol.name} ({result.protocol.hash})"
+    return [(name, value, direction(name), protocol) for name, value in result.metrics.items()]
 
 
 def card(
     config: Mapping[str, Any],
-    result: Mapping[str, Any],
+    result: Result | None,
     *,
     spec: Any,
     package: str,
@@ -98,39 +95,40 @@ def card(
         "ADDRESS is this repository, `hf://user/name`, or the folder that this file lies in. Every file is "
         "checked\nagainst the sha256 in `manifest.json`; the weights are safetensors.\n"
     )
-    parts.append("## Figures\n\n" + _figures(result))
+    parts.append("## Metrics\n\n" + _metrics(result))
     parts.append("## Made of\n\n" + _making(config, result, package, license_, files))
     return "\n".join(parts)
 
 
-def _figures(result: Mapping[str, Any]) -> str:
+def _metrics(result: Result | None) -> str:
     found = rows(result)
-    if not found:
+    if result is None or not found:
         return "This run was not scored.\n"
     arrows = {"lower": "lower is better", "higher": "higher is better"}
-    lines = ["| figure | value | |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {value:.4g} | {arrows.get(better, '')} |" for name, value, better, _ in found]
-    fields = result["protocol"]["fields"]
+    lines = ["| metric | value | |", "| --- | --- | --- |"]
+    lines += [
+        f"| {name} | {SIGNS[one.bound]}{one.value:.4g} | {arrows.get(better, '')} |"
+        for name, one, better, _ in found
+    ]
+    fields = result.protocol.fields
     measured = (
-        f"Measured by whoever made this bundle: {found[0][3]}, {fields.get('n_generated')} samples, "
-        f"reference {fields.get('reference')}, features {fields.get('extractor')}. Figures of two protocols "
-        "do not compare.\n`zoo eval RUN` measures them again."
+        f"Measured by the author of this bundle: {found[0][3]}, {fields.get('n_generated')} samples, "
+        f"reference {fields.get('reference')}, features {fields.get('extractor')}. Values of two protocols "
+        "are not comparable.\n`zoo eval RUN` measures them again."
     )
-    verdict = result.get("memorisation", {}).get("verdict", "")
-    return "\n".join([*lines, "", measured, *([f"\nMemorisation check: {verdict}."] if verdict else []), ""])
+    return "\n".join([*lines, "", measured, ""])
 
 
 def _making(
     config: Mapping[str, Any],
-    result: Mapping[str, Any],
+    result: Result | None,
     package: str,
     license_: str,
     files: Sequence[str],
 ) -> str:
-    cost = result.get("cost", {})
     lines = [f"- plugin `{config['plugin']}` of `{package}`; `config.yaml` repeats the run"]
-    if cost:
-        seen, parameters = cost.get("images_seen", 0), cost.get("parameters", 0)
+    if result is not None:
+        seen, parameters = result.cost.images_seen or 0, result.cost.parameters or 0
         lines.append(f"- {seen:,} training examples seen, {parameters:,} parameters")
     lines.append("- `weights.safetensors`: the weights that are sampled and scored")
     if "raw.safetensors" in files:

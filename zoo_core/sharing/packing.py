@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import strict_yaml
+from zoo_core import strict_json, strict_yaml
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.privacy import leak, scrubbed
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import plain
+from zoo_core.results import Result, read_result, write_result
 from zoo_core.runs import saved_config
-from zoo_core.sharing.bundle import CARD, WEIGHTS_BYTES, Manifest, strict_json, write_manifest
+from zoo_core.sharing.bundle import CARD, WEIGHTS_BYTES, Manifest, write_manifest
 from zoo_core.sharing.card import card
-from zoo_core.sharing.privacy import leak, portable, scrubbed
+from zoo_core.sharing.privacy import portable
 from zoo_core.training import checkpoint
 
 
@@ -69,10 +71,11 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
             say("no pictures/samples.png in the run: the bundle has no samples")
         (into / "config.yaml").write_text(strict_yaml.dump(shared), encoding="utf-8")
         (into / "state.json").write_text(json.dumps(_encoded(kept.state)), encoding="utf-8")
-        for name, document in (("result.json", result), ("provenance.json", provenance)):
-            if document:
-                text = json.dumps(document, indent=1, allow_nan=False)
-                (into / name).write_text(text, encoding="utf-8")
+        if result is not None:
+            write_result(result, into / "result.json")
+        if provenance:
+            text = json.dumps(provenance, indent=1, allow_nan=False)
+            (into / "provenance.json").write_text(text, encoding="utf-8")
         manifest = write_manifest(into, config.plugin, entry.distribution, kept.state["counts"]["total"])
         text = card(
             shared,
@@ -99,15 +102,16 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def _json_or_empty(path: Path) -> Any:
-    return strict_json(path) if path.exists() else {}
+    return strict_json.read(path) if path.exists() else {}
 
 
-def _shared_result(path: Path) -> dict[str, Any]:
-    result = _json_or_empty(path)
-    if "provenance" in result:
-        result["provenance"] = _without_command(result["provenance"])
-    kept: dict[str, Any] = scrubbed({k: v for k, v in result.items() if k not in ("pictures", "run_dir")})
-    return kept
+def _shared_result(path: Path) -> Result | None:
+    """Return a run's result as it is shared: without the command that was typed, and without attachments."""
+    if not path.exists():
+        return None
+    result = read_result(path)
+    provenance = result.provenance.model_copy(update={"command": []})
+    return result.model_copy(update={"provenance": provenance, "attachments": {}})
 
 
 def _without_command(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo_core import strict_yaml
+from zoo_core import strict_json, strict_yaml
 from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError
+from zoo_core.files import open_regular
 from zoo_core.home import runs_root
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import config_hash, plain, resolve
-from zoo_core.sharing.bundle import Manifest, strict_json, take
+from zoo_core.sharing.bundle import Manifest, take
 from zoo_core.sharing.privacy import portable
 from zoo_core.training import checkpoint
 
@@ -74,8 +75,8 @@ def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> P
 
 def _there_already(final: Path, name: str) -> Path:
     try:
-        same = json.loads((final / "origin.json").read_text())["manifest_sha256"] == name
-    except (OSError, ValueError, KeyError, TypeError):
+        same = strict_json.read(final / "origin.json")["manifest_sha256"] == name
+    except (ZooError, LookupError, TypeError):
         same = False
     if not same:
         raise UsageError(f"{final} is not empty", "next: choose another folder with --to")
@@ -95,7 +96,9 @@ def _config(taken: Path, manifest: Manifest) -> dict[str, Any]:
     try:
         return portable(plain(resolve(portable(document))))
     except Mistakes as error:
-        made_with = strict_json(taken / "provenance.json") if (taken / "provenance.json").exists() else {}
+        made_with = (
+            strict_json.read(taken / "provenance.json") if (taken / "provenance.json").exists() else {}
+        )
         versions = made_with.get("versions", {}) if isinstance(made_with, dict) else {}
         theirs = versions.get(manifest.package, "an unknown version") if isinstance(versions, dict) else ""
         raise UsageError(
@@ -137,7 +140,8 @@ def _arrange(
     (made / "pictures").mkdir(parents=True)
     point = made / "checkpoints" / f"step-{manifest.step:08d}"
     point.mkdir(parents=True)
-    _check_weights(taken)
+    for path in sorted(taken.glob("*.safetensors")):
+        check_weights(path)
     if (taken / "raw.safetensors").exists():
         with safe_open(taken / "weights.safetensors", framework="pt") as file:
             header = file.metadata()
@@ -152,9 +156,9 @@ def _arrange(
         os.replace(taken / "weights.safetensors", point / "weights.safetensors")
         save_file({}, point / "ema.safetensors")
     try:
-        state = decoded(strict_json(taken / "state.json"))
+        state = decoded(strict_json.read(taken / "state.json"))
         torch.save(state, point / "state.pt")  # written here, of plain numbers: nothing of it is executed
-    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         if isinstance(error, ZooError):
             raise
         raise UsageError(f"state.json of the bundle is not readable: {error}"[:200]) from error
@@ -165,22 +169,34 @@ def _arrange(
         os.replace(taken / "samples.png", made / "pictures" / "samples.png")
     for name, kept in (("result.json", REPORTED), ("provenance.json", "provenance.json")):
         if (taken / name).exists():
-            strict_json(taken / name)
+            strict_json.read(taken / name)
             os.replace(taken / name, made / kept)
     (made / "origin.json").write_text(json.dumps(origin, indent=1))
 
 
-def _check_weights(taken: Path) -> None:
+def check_weights(path: Path) -> None:
+    """Refuse a safetensors file that is damaged, or holds a weight that is not finite.
+
+    Raises:
+        UsageError: which weight, or what is wrong with the file.
+    """
     from safetensors import SafetensorError, safe_open
 
-    for path in sorted(taken.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - not a mapping
-                    tensor = file.get_tensor(key)
-                    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                        raise UsageError(f"{path.name} of the bundle: {key!r:.80} is not finite")
-        except (SafetensorError, ValueError, RuntimeError) as error:
-            if isinstance(error, ZooError):
-                raise
-            raise UsageError(f"{path.name} of the bundle is no safetensors file: {error}"[:200]) from error
+    try:
+        with open_regular(path):  # safe_open maps whatever it is given
+            pass
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                tensor = file.get_tensor(key)
+                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                    raise UsageError(f"{path.name}: {key!r:.80} is not finite")
+    except (
+        SafetensorError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+    ) as error:
+        raise UsageError(f"{path.name} is not a safetensors file: {error}"[:200]) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from typing import TYPE_CHECKING, get_args
 
@@ -16,6 +15,7 @@ from zoo_core.errors import ZooError
 from zoo_core.interfaces import HasEncoder, HasLikelihood, Translator
 from zoo_core.job import run
 from zoo_core.registry.manager import manager
+from zoo_core.results import read_result
 from zoo_core.seeds import Seeds, generator
 from zoo_core.testing.results import Failed, NotApplicable
 from zoo_core.types import DataInfo, Likelihood, LikelihoodKind
@@ -202,18 +202,15 @@ def a_run_is_scored_and_recorded(model: Model) -> None:
         raise NotApplicable("nothing that is installed scores runs")
     folder = model.room / "run"
     config = model.config(f"run_dir={folder}", "eval.baselines=false", "track.pictures=true")
-    result = run(config)
-    text = (folder / "result.json").read_text()
-
-    def refuse(word: str) -> None:
-        raise Failed(f"result.json holds {word}", "return finite figures only")
-
-    recorded = json.loads(text, parse_constant=refuse)
-    if recorded != {key: value for key, value in result.items() if key != "run_dir"}:
-        raise Failed("result.json is not what run() returned", "put JSON's own types into results")
-    missing = [p for p in recorded.get("pictures", {}).values() if not (folder / p).exists()]
-    if not recorded.get("metrics") or missing:
-        raise Failed(f"no figures, or no picture {missing}", "look at the warnings of `zoo run`")
+    made = run(config)
+    if (
+        made.result is None
+        or read_result(folder / "result.json").content_hash() != made.scored.content_hash()
+    ):
+        raise Failed("result.json is not what run() returned", "look at the warnings of `zoo run`")
+    missing = [path for path in made.images.values() if not (folder / path).exists()]
+    if not made.metrics or missing:
+        raise Failed(f"no metrics, or no image {missing}", "look at the warnings of `zoo run`")
 
 
 CHECKS = (

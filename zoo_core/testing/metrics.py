@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -16,29 +14,34 @@ from torch import Tensor
 from zoo_core.errors import ZooError
 from zoo_core.job import run
 from zoo_core.registry.manager import Entry, load_entry, manager
+from zoo_core.registry.metrics import base_name
 from zoo_core.registry.spec import MetricSpec
 from zoo_core.resolution import resolve
+from zoo_core.results import NotApplicable as NoValue
+from zoo_core.results import Value
 from zoo_core.seeds import generator
 from zoo_core.testing.results import Failed, NotApplicable
 
-_caught: list[tuple[Any, Any]] = []
+_caught: list[Any] = []
 
 
-def catch(real: Any, fake: Any) -> dict[str, Any]:
-    """A metric without columns that keeps what it is given."""
-    _caught.append((real, fake))
+def catch(ctx: Any) -> dict[str, Any]:
+    """A metric without columns that keeps its context."""
+    _caught.append(ctx)
     return {}
 
 
 @cache
-def scored_features() -> tuple[Any, Any]:
-    """Return the (real, fake) that a metric is called with when `gaussian` is scored on the digits.
+def scored_context() -> Any:
+    """Return the context that metrics get when `gaussian` is scored on the digits.
 
     Raises:
         NotApplicable: where nothing that is installed scores runs.
     """
     here = manager()
-    spec = MetricSpec("kit-catch", "zoo_core.testing.metrics:catch", "", "for the kit alone")
+    spec = MetricSpec(
+        "kit-catch", "zoo_core.testing.metrics:catch", ("samples",), summary="for the kit alone"
+    )
     with here.brought("metric", Entry(spec, "genzoo")), tempfile.TemporaryDirectory() as folder:
         fixed = ["device=cpu", "track.wandb=off", "track.pictures=false", "track.progress=false"]
         config = resolve(
@@ -48,6 +51,17 @@ def scored_features() -> tuple[Any, Any]:
     if not _caught:
         raise NotApplicable("nothing that is installed scores runs")
     return _caught.pop()
+
+
+class Changed:
+    """A context with other features."""
+
+    def __init__(self, ctx: Any, **features: Any) -> None:
+        self._ctx = ctx
+        vars(self).update(features)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ctx, name)
 
 
 class MetricSubject:
@@ -63,11 +77,14 @@ class MetricSubject:
     def function(self) -> Any:
         return load_entry("metric", self.entry)
 
-    def columns(self, real: Any, fake: Any) -> Mapping[str, Any]:
-        """Return its columns, or raise where they are no mapping."""
-        found = self.function(real, fake)
+    def columns(self, ctx: Any) -> Mapping[str, Any]:
+        """Return its columns; raise where its needs are not met here, or where it returns no mapping."""
+        why = ctx.missing(self.entry.spec.needs)
+        if why:
+            raise NotApplicable(f"the metric does not apply to gaussian on the digits: {why}")
+        found = self.function(ctx)
         if not isinstance(found, Mapping):
-            raise Failed(f"it returned {type(found).__name__}", "return {column: {'value': number}}")
+            raise Failed(f"it returned {type(found).__name__}", "return {column: Value(value=number)}")
         return found
 
 
@@ -89,49 +106,47 @@ def _rows(features: Any, change: Any) -> Any:
     return replace(features, **made)
 
 
-def columns_are_numbers(subject: MetricSubject) -> None:
-    """Each column is a mapping with a finite `value`, ready for JSON, or says why there is none."""
-    for column, cell in subject.columns(*scored_features()).items():
-        if isinstance(cell, str):  # why there is no figure
-            continue
-        if not isinstance(cell, Mapping) or not isinstance(cell.get("value"), int | float):
-            raise Failed(f"column {column!r} is {cell!r}"[:150], "return {column: {'value': float}}")
-        if not math.isfinite(cell["value"]):
-            raise Failed(f"{column} is {cell['value']}", "leave the column out where there is no figure")
-        try:
-            json.dumps(cell, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise Failed(f"column {column!r} is not JSON: {error}", "return Python's own numbers") from error
+def columns_are_values(subject: MetricSubject) -> None:
+    """Each column is declared, and is a `Value`, or a `NotApplicable` that says why there is none."""
+    for column, one in subject.columns(scored_context()).items():
+        if not isinstance(one, Value | NoValue):
+            raise Failed(f"column {column!r} is {one!r}"[:150], "return {column: Value(value=number)}")
+        if base_name(column) not in subject.entry.spec.directions:
+            raise Failed(f"column {column!r} is not declared", "add its base name to MetricSpec.columns")
 
 
 def it_says_which_way_is_better(subject: MetricSubject) -> None:
-    """`better` is lower, higher, or empty for a figure that is shown and never ranked."""
-    if subject.entry.spec.better not in ("lower", "higher", ""):
-        raise Failed(f"better={subject.entry.spec.better!r}", "expected: 'lower', 'higher' or ''")
+    """Each direction is lower, higher, or empty for a metric that is shown and never ranked."""
+    for base, better in subject.entry.spec.directions.items():
+        if better not in ("lower", "higher", ""):
+            raise Failed(f"better={better!r} of {base!r}", "expected: 'lower', 'higher' or ''")
 
 
 def it_is_repeatable_and_touches_nothing(subject: MetricSubject) -> None:
-    """The same features give the same figures; features and torch's generator are left as they were."""
-    real, fake = scored_features()
-    kept = real.values.clone(), fake.values.clone()
+    """The same context gives the same values; features and torch's generator are left as they were."""
+    ctx = scored_context()
+    kept = ctx.train.values.clone(), ctx.generated.values.clone()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         before = torch.get_rng_state()
-        first = subject.columns(real, fake)
+        first = subject.columns(ctx)
         moved = not torch.equal(before, torch.get_rng_state())
         torch.manual_seed(2)
-        second = subject.columns(real, fake)
-    if not (torch.equal(kept[0], real.values) and torch.equal(kept[1], fake.values)):
+        second = subject.columns(ctx)
+    if not (torch.equal(kept[0], ctx.train.values) and torch.equal(kept[1], ctx.generated.values)):
         raise Failed("it changed the features that it was given", "copy before you change")
     if first != second:
-        raise Failed("the same features gave other figures", "draw from zoo_core.seeds.generator(0, name)")
+        raise Failed("the same features gave other values", "draw from zoo_core.seeds.generator(0, name)")
     if moved:
         raise Failed("it drew from torch's own generator", "draw from zoo_core.seeds.generator(0, name)")
 
 
-def real_pictures_beat_noise(subject: MetricSubject) -> None:
+def real_examples_beat_noise(subject: MetricSubject) -> None:
     """Held-out real features are better than noise that lies some standard deviations away from them."""
-    real, _ = scored_features()
+    ctx = scored_context()
+    if not {"features", "reference"} <= set(subject.entry.spec.needs):
+        raise NotApplicable("it does not compare features")
+    real = ctx.train
     half, held = _rows(real, lambda t: t[::2]), _rows(real, lambda t: t[1::2])
     std, mean = torch.std_mean(real.values, 0)
 
@@ -141,29 +156,29 @@ def real_pictures_beat_noise(subject: MetricSubject) -> None:
 
     noise = _rows(held, noisy)
     try:
-        good, bad = subject.columns(half, held), subject.columns(half, noise)
+        good, bad = (subject.columns(Changed(ctx, train=half, generated=fake)) for fake in (held, noise))
     except ZooError as error:
-        raise NotApplicable(f"it needs more than {len(held.values)} pictures a side: {error.what}") from error
-    told = False
+        raise NotApplicable(f"it needs more than {len(held.values)} examples a side: {error.what}") from error
+    differs = False
     for column in good.keys() & bad.keys():
-        if isinstance(good[column], str) or isinstance(bad[column], str):
+        one, other = good[column], bad[column]
+        if not isinstance(one, Value) or not isinstance(other, Value):
             continue
-        better = good[column].get("better", subject.entry.spec.better)
-        gain = good[column]["value"] - bad[column]["value"]
-        told |= bool(better) and gain != 0
+        better = subject.entry.spec.directions.get(base_name(column), "")
+        gain = one.value - other.value
+        differs |= bool(better) and gain != 0
         if (gain > 0 and better == "lower") or (gain < 0 and better == "higher"):
             raise Failed(
-                f"{column}: real pictures {good[column]['value']:.4g}, noise {bad[column]['value']:.4g}, "
-                f"and {better} is better",
-                "look at the direction in MetricSpec.better, and at which argument is real",
+                f"{column}: real examples {one.value:.4g}, noise {other.value:.4g}, and {better} is better",
+                "look at the direction in MetricSpec, and at which features are real",
             )
-    if not told:
+    if not differs:
         raise NotApplicable("it ranks nothing here, or does not tell the two apart")
 
 
 CHECKS = (
     it_says_which_way_is_better,
-    columns_are_numbers,
+    columns_are_values,
     it_is_repeatable_and_touches_nothing,
-    real_pictures_beat_noise,
+    real_examples_beat_noise,
 )

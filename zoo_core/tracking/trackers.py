@@ -15,6 +15,8 @@ from typing import Any
 from zoo_core import terminal
 from zoo_core.errors import MachineError
 from zoo_core.events import hookimpl
+from zoo_core.registry.metrics import direction
+from zoo_core.results import Result, RunResult, Value
 from zoo_core.training.checkpoint import write_atomic
 
 PLAIN_SECONDS = 5.0
@@ -192,9 +194,9 @@ QUIET = {
 class WandB:
     """Weights & Biases: online with a key, offline without; never a prompt, never a long wait.
 
-    What arrives has the names of result.json: summary and table `figures` have its columns, likelihoods and
-    costs, and table `leaderboard` holds the run as a row, the baselines recorded beside it below. The config
-    goes without secrets and paths (`zoo_core.privacy`).
+    Names are those of result.json: the summary and the table `metrics` have its columns and costs, and the
+    table `leaderboard` holds the run as a row, with the baselines below. The config is sent without secrets
+    and paths (`zoo_core.privacy`).
     """
 
     def __init__(self) -> None:
@@ -205,7 +207,7 @@ class WandB:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        from zoo_core.privacy import public
+        from zoo_core.privacy import public, public_text
         from zoo_core.resolution import plain
 
         mode: Any = os.environ.get("WANDB_MODE") or run.config.track.wandb
@@ -214,7 +216,7 @@ class WandB:
         known = wandb.Settings.model_fields  # they come and go between its releases
         settings = wandb.Settings(**{name: value for name, value in QUIET.items() if name in known})
         facts: dict[str, Any] = {
-            "project": run.config.track.project,
+            "project": public_text(run.config.track.project),
             "name": f"{run.config.data.name}-{run.config.plugin}-s{run.config.seed}",
             "group": f"{run.config.data.name}-{run.config.plugin}",
             "config": public(plain(run.config)),
@@ -245,18 +247,19 @@ class WandB:
             self._run.log({name: wandb.Image(path)}, step=step)
 
     @hookimpl
-    def zoo_run_finished(self, run: Any, result: Mapping[str, Any]) -> None:
+    def zoo_run_finished(self, run: Any, result: RunResult) -> None:
         if self._run is not None:
             import wandb
 
-            self._run.summary.update(figures(result))
-            if "metrics" in result:
-                names = ("value", "better", "low", "high")
-                cells = [[name, *(cell.get(n) for n in names)] for name, cell in result["metrics"].items()]
-                rows = [leaderboard_row(one) for one in (result, *(result.get("baselines") or ()))]
+            self._run.summary.update(_known("cost", result.cost.model_dump(mode="json")))
+            if result.result is not None:
+                self._run.summary.update(summary(result.result))
+                rows = [leaderboard_row(one) for one in (result.result, *result.baselines)]
                 columns = list(dict.fromkeys(name for row in rows for name in row))
                 board = [[row.get(name) for name in columns] for row in rows]
-                self._run.log({"figures": wandb.Table(columns=["column", *names], data=cells)})
+                cells = [[name, *_cell(name, value)] for name, value in result.metrics.items()]
+                names = ["column", "value", "better", "low", "high"]
+                self._run.log({"metrics": wandb.Table(columns=names, data=cells)})
                 self._run.log({"leaderboard": wandb.Table(columns=columns, data=board)})
             offline = getattr(self._run, "offline", False)
             folder = Path(self._run.dir).parent
@@ -288,28 +291,31 @@ def _wandb_id(path: Path) -> str:
     return made
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result's figures by name: columns and likelihoods as they stand there, the rest by its path.
+def _cell(name: str, value: Value) -> tuple[float, str, float | None, float | None]:
+    low, high = (value.interval.low, value.interval.high) if value.interval else (None, None)
+    return value.value, direction(name), low, high
 
-    `FD[digits]` is the value of result["metrics"]["FD[digits]"], `cost.nfe` that of result["cost"]["nfe"].
+
+def _known(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{section}.{name}": one for name, one in values.items() if isinstance(one, str | int | float)}
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """Return a result's values by name: columns as they are named there, the rest by its path.
+
+    `FD[digits]` is the value of that column, `cost.nfe` is `result.cost.nfe`.
     """
-    found: dict[str, Any] = {name: cell["value"] for name, cell in result.get("metrics", {}).items()}
-    for record in result.get("likelihood", []):
-        unit = "bits_per_dim" if "bits_per_dim" in record else "nats"
-        found[f"{record['name']} {unit}"] = record[unit]
-    for section in ("cost", "floor", "memorisation"):
-        found |= {f"{section}.{name}": value for name, value in result.get(section, {}).items()}
-    if "protocol" in result:
-        found |= {f"protocol.{name}": result["protocol"][name] for name in ("name", "version", "hash")}
-    kept = ("samples_sha256", "weights_sha256")
-    found |= {name: result[name] for name in kept if name in result}
-    return {name: value for name, value in found.items() if isinstance(value, str | int | float)}
+    found: dict[str, Any] = {name: value.value for name, value in result.metrics.items()}
+    found |= _known("cost", result.cost.model_dump(mode="json"))
+    found |= _known("protocol", result.protocol.model_dump(include={"name", "version", "hash"}))
+    found["samples_sha256"] = result.samples_sha256
+    return found | ({"weights_sha256": result.weights_sha256} if result.weights_sha256 else {})
 
 
-def leaderboard_row(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result as the leaderboard's row: who it is, then its `figures`."""
-    who = ("plugin", "family", "data", "config_hash", "seed")
-    return {name: result[name] for name in who if name in result} | figures(result)
+def leaderboard_row(result: Result) -> dict[str, Any]:
+    """Return a result as a row of a leaderboard: who it is, then its `summary`."""
+    who = {name: getattr(result, name) for name in ("plugin", "family", "config_hash", "seed")}
+    return {**who, "data": result.data.name} | summary(result)
 
 
 def _has_key(wandb: Any) -> bool:

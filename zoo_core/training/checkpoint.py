@@ -22,11 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.errors import MachineError
+from zoo_core import strict_json
+from zoo_core.errors import MachineError, ZooError
+from zoo_core.files import open_regular
 
 KEEP = 2
 MANIFEST = "manifest.json"
-WEIGHTS, EMA, STATE = "weights.safetensors", "ema.safetensors", "state.pt"
+WEIGHTS, EMA, STATE = FILES = ("weights.safetensors", "ema.safetensors", "state.pt")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Checkpoint:
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -206,13 +208,17 @@ def verify(path: Path) -> dict[str, str]:
         MachineError: where a file is missing or differs.
     """
     try:
-        sums = json.loads((path / MANIFEST).read_text())["sha256"]
-        for name in (WEIGHTS, EMA, STATE):
+        sums = strict_json.read(path / MANIFEST)["sha256"]
+        if set(sums) != set(FILES):
+            raise MachineError(f"checkpoint {path} is incomplete: its manifest lists other files")
+        for name in FILES:
             if sha256_of(path / name) != sums[name]:
                 raise MachineError(
                     f"checkpoint file {path / name} is corrupt: its SHA-256 differs from the manifest's"
                 )
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except MachineError:
+        raise
+    except (OSError, ZooError, KeyError, TypeError) as error:
         raise MachineError(f"checkpoint {path} is incomplete: {error}") from error
     return dict(sums)
 
@@ -221,7 +227,8 @@ def load(path: Path) -> Checkpoint:
     """Verify a checkpoint, then read it on the CPU.
 
     Raises:
-        MachineError: where it is incomplete or corrupt; nothing is parsed before its sum is checked.
+        MachineError: where it is incomplete, corrupt or of other content; nothing is parsed before its sum
+            is checked.
     """
     from safetensors.torch import load_file
 
@@ -233,12 +240,42 @@ def load(path: Path) -> Checkpoint:
             name, _, parameter = key.partition("/")
             ema.setdefault(name, {})[parameter] = tensor
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except Exception as error:  # each library raises its own kind
-        reason = str(error).partition("\n")[0]
-        raise MachineError(f"checkpoint {path} cannot be read: {type(error).__name__}: {reason}") from error
-    if not isinstance(state, dict):
-        raise MachineError(f"checkpoint {path} cannot be read: its state is a {type(state).__name__}")
+        if not isinstance(state, dict):
+            raise TypeError(f"state.pt holds a {type(state).__name__}, not a dict")
+    except Exception as error:  # the sums may be right and the content anything: a reader may raise anything
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise MachineError(
+            f"checkpoint {path} is not readable: {reason}",
+            "next: was it written by zoo? see its manifest.json",
+        ) from error
     return Checkpoint(weights, ema, state)
+
+
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights whose names, shapes or types differ: torch converts another type without a word.
+
+    Args:
+        expected: of the model.
+        given: of the checkpoint.
+        what: name of the model, for the message.
+
+    Raises:
+        MachineError: with the first differences.
+    """
+    wrong = [f"{name} is missing" for name in expected if name not in given]
+    wrong += [f"{name} is not part of the model" for name in given if name not in expected]
+    for name in expected.keys() & given.keys():
+        want, found = expected[name], given[name]
+        if (want.shape, want.dtype) != (found.shape, found.dtype):
+            wrong.append(
+                f"{name} is {found.dtype} {tuple(found.shape)}, expected {want.dtype} {tuple(want.shape)}"
+            )
+    if wrong:
+        raise MachineError(
+            f"the checkpoint and {what} do not fit together: {len(wrong)} of the weights differ",
+            *(line[:200] for line in sorted(wrong)[:4]),
+            "next: was the run made with another version of the plugin? see its provenance.json",
+        )
 
 
 def latest(root: Path, say: Callable[[str], None]) -> tuple[Path, Checkpoint] | None:

@@ -23,7 +23,7 @@ from zoo_core.distributed import any_, from_first_, gather, share, world
 from zoo_core.errors import DivergedError, MachineError, UsageError, ZooError
 from zoo_core.faults import attributed
 from zoo_core.seeds import derive
-from zoo_core.training.checkpoint import Checkpoint
+from zoo_core.training.checkpoint import Checkpoint, check_fit
 from zoo_core.training.ema import Averages
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import check_shares, over_all
@@ -470,16 +470,31 @@ class Harness:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of the same config; to the bit where as many processes made it."""
+        """Continue from a checkpoint of the same config; to the bit where as many processes made it.
+
+        Raises:
+            MachineError: where its weights or its state are not those of this model.
+        """
+        try:
+            self._restore(checkpoint)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise MachineError(
+                f"the checkpoint and the model {self.plugin!r} do not fit together",
+                *str(error).splitlines()[:4],
+                "next: was the run made with another version of the plugin? see its provenance.json",
+            ) from error
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
-        _check_dtypes(checkpoint.weights, self.recipe.state_dict())
+        check_fit(self.recipe.state_dict(), checkpoint.weights, f"the model {self.plugin!r}")
         self.recipe.load_state_dict(checkpoint.weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
         if self.counts.stage < len(self.stages):
             self._begin(self.stages[self.counts.stage], fresh=False)
         for name, (updates, in_place) in state["ema"].items():
+            check_fit(self.averages.of[name].state(), checkpoint.ema[name], f"the EMA weights of {name!r}")
             self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -494,13 +509,6 @@ class Harness:
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-
-
-def _check_dtypes(saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise ValueError where a saved tensor has another dtype: load_state_dict would convert it silently."""
-    for name, tensor in expected.items():
-        if name in saved and saved[name].dtype != tensor.dtype:
-            raise ValueError(f"{name} is {saved[name].dtype}, expected {tensor.dtype}")
 
 
 def _joined(losses: list[tuple[float, Loss]]) -> Loss:

@@ -1,0 +1,283 @@
+"""The commands of evaluation: eval, score, stats, audit, leaderboard, submit, verify, fetch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo_core.errors import UsageError
+from zoo_core.home import runs_root
+from zoo_core.resolution import parse_words
+
+if TYPE_CHECKING:
+    from zoo_eval.leaderboard.table import Table
+    from zoo_eval.store import Bad
+
+
+@click.command()
+@click.argument("folder", metavar="RUN")
+@click.argument("words", nargs=-1, metavar="[eval.KEY=VALUE]...")
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
+    """Score a trained run again, perhaps under another protocol or extractor.
+
+    zoo eval runs/digits/vae/0123456789ab-s0 eval.protocol=standard
+
+    What is asked for is recorded beside the run's own result, by its protocol's hash.
+    """
+    from zoo_eval.rescoring import rescore
+    from zoo_eval.summary import summary_lines
+
+    result = rescore(Path(folder), parse_words(words), say=_tell)
+    lines = [result.model_dump_json()] if json_ else summary_lines(result)
+    for line in lines:
+        click.echo(line)
+
+
+@click.command()
+@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=click.Path(path_type=Path))
+@click.option("--data", help="Only this dataset.")
+@click.option("--task", help="Only this task; `all` for every one. Default: the one with the most entries.")
+@click.option(
+    "--protocol", help="Only this protocol: name, name-version, or its hash; A,B asks for one table."
+)
+@click.option("--metric", help="Column, or kind of likelihood, to rank by.")
+@click.option("--json", "json_", is_flag=True, help="Print everything as JSON.")
+@click.option("--html", metavar="DIR", type=click.Path(path_type=Path), help="Write a page: DIR/index.html.")
+def leaderboard(
+    roots: tuple[Path, ...],
+    data: str | None,
+    task: str | None,
+    protocol: str | None,
+    metric: str | None,
+    json_: bool,
+    html: Path | None,
+) -> None:
+    """Rank results: mean and interval over seeds, ties, noise floor, cost.
+
+    ROOT is a folder of runs or results, or one result file; by default the runs made here, and results/.
+    There is one table per dataset, task and protocol. The page that --html writes opens from disk.
+    """
+    from zoo_eval.leaderboard.export import as_json
+    from zoo_eval.leaderboard.facts import installed
+    from zoo_eval.leaderboard.page import write_page
+    from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups, make_table
+    from zoo_eval.leaderboard.text import other_lines
+    from zoo_eval.store import collect
+
+    for root in roots:
+        if not root.exists():
+            raise UsageError(f"no folder {str(root)!r}", "expected: a folder of runs, or a result file")
+    here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
+    found, bad = collect(here)
+    everything = json_ or html is not None
+    choice = Choice(data, task or (ANY_TASK if everything else None), protocol)
+    groups, others = choice.of(make_groups(found, installed()))
+    if html is not None:
+        click.echo(f"page: {write_page(groups, html, bad, metric)}", err=json_)
+    if json_:
+        click.echo(json.dumps(as_json([make_table(group, metric) for group in groups], bad), allow_nan=False))
+    if everything:
+        return
+    _print_tables([make_table(group, metric) for group in groups])
+    for line in other_lines(others):
+        click.echo(line)
+    if not groups:
+        where = ", ".join(str(root) for root in here) or f"{runs_root()}, results"
+        click.echo(f"no results in {where}; next: zoo run plugin=NAME")
+    _tell_refused(bad)
+
+
+def _print_tables(tables: Sequence[Table]) -> None:
+    from zoo_eval.leaderboard.text import conflict_lines, plain, show_rich
+
+    width = shutil.get_terminal_size().columns
+    for place, table in enumerate(tables):
+        if place:
+            click.echo()
+        if sys.stdout.isatty():
+            show_rich(table, width)
+        else:
+            for line in plain(table, width):
+                click.echo(line)
+        for line in conflict_lines(table.group.conflicts):
+            _tell(line)
+
+
+def _tell_refused(bad: Sequence[Bad]) -> None:
+    """Say which files were refused: each reason once, with the first of its files."""
+    from zoo_eval.leaderboard.text import printable
+
+    by_reason: dict[str, list[Bad]] = {}
+    for one in bad:
+        by_reason.setdefault(one.reason, []).append(one)
+    for reason, files in by_reason.items():
+        more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+        _tell(printable(f"left out: {files[0].path}{more}: {reason}"))
+
+
+@click.command()
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="data=NAME [protocol=NAME] [levels=K] [eval.KEY=VALUE]...")
+@click.option("--name", help="Name of the entry; by default the manifest's model, or the file's name.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="JSON or YAML: model, paper, nfe, seconds..."
+)
+@click.option("--replace", is_flag=True, help="Replace the result of other samples under the same name.")
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+def score(
+    samples: Path,
+    words: tuple[str, ...],
+    name: str | None,
+    manifest: Path | None,
+    replace: bool,
+    json_: bool,
+) -> None:
+    """Score samples of any program: an .npz of uint8 images (n, H, W, C), or a folder of images.
+
+    zoo score samples.npz data=mnist protocol=standard
+
+    Of more samples than the protocol needs, a random subset is scored. The result appears in the leaderboard,
+    family "outside". Format: docs/submitting.md.
+    """
+    from zoo_eval.samples import score_samples
+    from zoo_eval.summary import summary_lines
+
+    made = score_samples(
+        samples, parse_words(words), name=name, manifest=manifest, replace=replace, say=_tell
+    )
+    for line in [made.scored.model_dump_json()] if json_ else summary_lines(made.scored, made.baselines):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="data=NAME|FOLDER [data.KEY=VALUE] [eval.KEY=VALUE]...")
+@click.option("--json", "json_", is_flag=True, help="Print it as JSON.")
+def stats(words: tuple[str, ...], json_: bool) -> None:
+    """Compute and cache the reference that samples of a dataset are scored against.
+
+    zoo stats data=FOLDER data.size=32
+    """
+    from zoo_eval.reference import statistics
+    from zoo_eval.summary import number
+
+    found = statistics(parse_words(words), say=_tell)
+    if json_:
+        click.echo(json.dumps(found, allow_nan=False))
+        return
+    click.echo(f"{found['data']}: {found['n_train']:,} training, {found['n_test']:,} test examples")
+    click.echo(f"data       sha256 {found['sha256']}")
+    click.echo(
+        f"extractor  {found['extractor']}, {found['dim']} features, sha256 {found['extractor_sha256']}"
+    )
+    floors = ", ".join(f"{name} {number(value)}" for name, value in found["floors"].items())
+    click.echo(f"noise floor {floors} (expected Frechet distance of as many new real examples)")
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[data=NAME] [eval.KEY=VALUE]...")
+@click.option("-n", "most", type=click.IntRange(min=1), help="Pictures a side; by default up to 5,000.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON.")
+@click.option("--json", "json_", is_flag=True, help="Print the record as JSON.")
+def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: bool) -> None:
+    """Sanity-check the metrics: real against real, graded damage, and agreement with torch-fidelity.
+
+    zoo audit data=digits --out results/audit/digits.json
+
+    It fails where a column that should see the damage does not order it, or the other tool disagrees.
+    """
+    from zoo_core.errors import PluginError
+    from zoo_core.training.checkpoint import write_atomic
+    from zoo_eval.audit.checks import audit as measure
+    from zoo_eval.audit.table import audit_lines, faults
+
+    given = {"data": "digits"} | parse_words(words)
+    record = measure(given, most, say=_tell)
+    text = json.dumps(record, indent=1, allow_nan=False)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out, f"{text}\n".encode())
+        _tell(f"recorded: {out}")
+    for line in [text] if json_ else audit_lines(record):
+        click.echo(line)
+    wrong = faults(record)
+    if wrong:
+        raise PluginError(f"the metrics failed {len(wrong)} checks", *wrong)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File result*.json, or a folder; by default the current folder.",
+)
+def submit(folder: Path, out: Path | None) -> None:
+    """Write a run's result and its attachments (sample grid, curves) to hand in.
+
+    RUN is a run's folder, or one of the result files in it. No secret and no path of this machine is in it.
+    """
+    from zoo_eval.submission import submission, write_submission
+
+    path = write_submission(submission(folder, _tell), out)
+    click.echo(str(path))
+    _tell(f"next: zoo verify {path} --run {folder if folder.is_dir() else folder.parent}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), help="The run with its checkpoint: repeat it."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the verdict as JSON.")
+def verify(file: Path, folder: Path | None, json_: bool) -> None:
+    """Check a result file; with --run, sample and score its run again.
+
+    The verdict is recorded in ZOO_HOME/verdicts under the file's sha256: reported, resampled or reproduced.
+    The exit status is 2 where a value in the file was found to be wrong.
+    """
+    from zoo_eval.leaderboard.text import printable
+    from zoo_eval.submission import verify as repeat
+
+    verdict = repeat(file, folder, say=_tell)
+    if json_:
+        click.echo(json.dumps(dataclasses.asdict(verdict), allow_nan=False))
+    else:
+        for line in verdict.findings:
+            click.echo(printable(line))
+        click.echo(f"state: {verdict.state}")
+    if verdict.refuted:
+        raise UsageError(
+            f"{file} reports values that could not be computed again", "its state stays: reported"
+        )
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@click.command()
+@click.argument("what", metavar="NAME")
+def fetch(what: str) -> None:
+    """Download the weights of a feature network: `inception`, or `timm:NAME`.
+
+    They are checked by sha256 and kept, so that scoring needs no network.
+    """
+    from zoo_eval.extractors import fetching
+
+    if what == "inception":
+        path = fetching.download(fetching.INCEPTION, "inception")
+    elif what.startswith("timm:"):
+        from zoo_eval.extractors import timm_models
+
+        path = timm_models.fetch(what.removeprefix("timm:"))
+    else:
+        raise UsageError(f"nothing to fetch is called {what!r}", "expected: inception, or timm:NAME")
+    click.echo(f"{what}: {path}")

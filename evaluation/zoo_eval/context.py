@@ -1,0 +1,331 @@
+"""EvalContext: what a metric may ask for, built from a run, or from samples alone.
+
+Samples, features and the model are the same objects for every metric; features are extracted at the first
+request. Under several processes each one samples and extracts its share, and every process has all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from zoo_core.config import RunConfig
+from zoo_core.data.conditioning import conditions
+from zoo_core.data.loading import Dataset, Split, quantise, to_unit
+from zoo_core.distributed import gather, share, world
+from zoo_core.interfaces import Extractor
+from zoo_core.memory import peak_bytes, reset_peak
+from zoo_core.results import Attachment
+from zoo_core.results.attachments import attachment_of
+from zoo_core.runs import Drawn, Run
+from zoo_core.types import Cond, Samples
+from zoo_eval.cache import cached
+from zoo_eval.features import Features, extract, gathered, in_batches
+from zoo_eval.metrics.modes import modes_of_samples, modes_of_split
+from zoo_eval.protocol import Protocol
+
+T = TypeVar("T")
+Draw = Callable[[int, int, Cond | None], Iterator[Drawn]]
+"""(n, start, conditions) -> batches of samples `start` to `start + n`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is scored: samples, and the model that they come from where there is one.
+
+    Attributes:
+        config: options of the run, or of the score.
+        data: the dataset.
+        device: of the model and of the feature network.
+        draw: gives the samples.
+        say: tells the user how things go.
+        run: the trained run; None for samples from outside.
+        folder: receives the attachments; None for none.
+    """
+
+    config: RunConfig
+    data: Dataset
+    device: torch.device
+    draw: Draw
+    say: Callable[[str], None]
+    run: Run | None = None
+    folder: Path | None = None
+
+
+def source_of(run: Run) -> Source:
+    """Return a trained run as a source."""
+
+    def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:
+        return run.draw(n, start=start, cond=cond)
+
+    return Source(run.config, run.data, run.device, draw, run.say, run, run.dir)
+
+
+def source_of_rows(
+    rows: Tensor,
+    config: RunConfig,
+    data: Dataset,
+    device: torch.device,
+    say: Callable[[str], None],
+    folder: Path | None = None,
+) -> Source:
+    """Return samples from outside as a source.
+
+    Args:
+        rows: uint8 levels (n, C, H, W), or float32 points (n, D).
+    """
+
+    def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:
+        for part in rows[start : start + n].split(config.eval.batch_size):
+            yield Drawn(part, 0, 0.0)
+
+    return Source(config, data, device, draw, say, None, folder)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """All samples, as they are scored.
+
+    Attributes:
+        rows: uint8 levels (n, C, H, W), or float32 points (n, D).
+        label: classes that were asked for; None where none were.
+        nfe: network evaluations per sample.
+        clipped: fraction of values outside [-1, 1] before quantization.
+        seconds: wall-clock time of sampling, of the slowest process.
+        peak: most bytes of memory of any process; None where it is unknown.
+    """
+
+    rows: Tensor
+    label: Tensor | None
+    nfe: int
+    clipped: float
+    seconds: float
+    peak: int | None = None
+
+
+def sample(source: Source, n: int) -> Sampled:
+    """Return samples 0 to n - 1; each process draws its share."""
+    asked = None if source.run is None else conditions(source.data, n)
+    own = share(n, world())
+    mine = None if asked is None else asked[slice(own.start, own.stop)].to(source.device)
+    reset_peak(source.device)
+    start = time.monotonic()
+    parts = list(source.draw(len(own), own.start, mine)) if own else []
+    seconds = time.monotonic() - start
+    rows = gathered(torch.cat([part.rows for part in parts]).cpu() if parts else None)
+    clipped = math.fsum(part.clipped * len(part.rows) for part in parts)
+    nfe = max((part.calls for part in parts), default=0)
+    every = gather((nfe, clipped, seconds, peak_bytes(source.device)))
+    peaks = [peak for *_, peak in every if peak is not None]
+    assert rows is not None
+    return Sampled(
+        rows=rows,
+        label=None if asked is None else asked.label,
+        nfe=max(nfe for nfe, *_ in every),
+        clipped=math.fsum(clipped for _, clipped, *_ in every) / n,
+        seconds=max(seconds for _, _, seconds, _ in every),
+        peak=max(peaks, default=None),
+    )
+
+
+def samples_hash(rows: Tensor) -> str:
+    """Return the sha256, in hex, of samples in order: of their uint8 levels, or float32 points."""
+    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
+
+
+@dataclass
+class Context:
+    """An `interfaces.EvalContext` of one evaluation.
+
+    Attributes:
+        source: what is scored.
+        protocol: how.
+        extractor: the feature network.
+        sampled: the samples.
+        attachments: files that metrics attached, by what they are, with their content.
+    """
+
+    source: Source
+    protocol: Protocol
+    extractor: Extractor
+    sampled: Sampled
+    attachments: dict[str, tuple[Attachment, bytes]] = field(default_factory=dict)
+    _once: dict[str, Any] = field(default_factory=dict)
+
+    # -- what there is
+
+    def missing(self, needs: Iterable[str]) -> str:
+        """Return why a metric with these needs can't be computed; "" where it can."""
+        reasons = {
+            "labels": "the samples were not asked for by class"
+            if self.label is None
+            else "the training data have no labels"
+            if self.data.train.label is None
+            else "",
+            "model": "" if self.source.run is not None else "needs the model; these are samples alone",
+            "density": "" if self.data.density is not None else "the density of the data is unknown",
+            "source": "" if self.data.origin is not None else "the task is not a translation",
+        }
+        return next((reasons[need] for need in needs if reasons.get(need)), "")
+
+    @property
+    def config(self) -> RunConfig:
+        return self.source.config
+
+    @property
+    def data(self) -> Dataset:
+        return self.source.data
+
+    @property
+    def device(self) -> torch.device:
+        return self.source.device
+
+    @property
+    def rows(self) -> Tensor:
+        return self.sampled.rows
+
+    @property
+    def label(self) -> Tensor | None:
+        return self.sampled.label
+
+    @property
+    def nfe(self) -> int:
+        return self.sampled.nfe
+
+    @property
+    def run(self) -> Any:
+        return self.source.run
+
+    @property
+    def recipe(self) -> Any:
+        return self.run.recipe
+
+    # -- features
+
+    @cached_property
+    def generated(self) -> Features:
+        """Features of the samples."""
+        own = share(len(self.rows), world())
+        size = self.config.eval.batch_size
+        mine = self.rows[own.start : own.stop] if own else self.rows[:0]
+        found = self._extract(mine.split(size) if len(mine) else (), "generated")
+        return replace(
+            found,
+            modes=modes_of_samples(self.rows, self.data, self.device, size),
+            points=self.rows.double() if self.data.info.levels is None else None,
+        )
+
+    @cached_property
+    def train(self) -> Features:
+        """Features of the training split."""
+        return self._real("train")
+
+    @cached_property
+    def test(self) -> Features:
+        """Features of the test split."""
+        return self._real("test")
+
+    def _real(self, name: str) -> Features:
+        split: Split = getattr(self.data, name)
+
+        def compute() -> dict[str, Tensor]:
+            self.say(f"features of the {name} split ({len(split):,}), once for {self.extractor.name}")
+            found = extract(self.batches(split), self.extractor, self.data.info, name)
+            kept = {"values": found.values, "spatial": found.spatial}
+            return {key: value for key, value in kept.items() if value is not None}
+
+        settings = (self.extractor.name, self.extractor.sha256, self.protocol.resize, self.protocol.spatial)
+        kept = self.cached("features", (name, *settings), compute)
+        spatial = kept.get("spatial")
+        points = None
+        if self.data.info.levels is None:
+            points = split.rows(torch.arange(len(split))).double().cpu()
+        return Features(
+            kept["values"].double(),
+            spatial=None if spatial is None else spatial.double(),
+            modes=modes_of_split(split, self.data),
+            points=points,
+        )
+
+    def _extract(self, batches: Iterable[Tensor], what: str, channels: int | None = None) -> Features:
+        info = self.data.info
+        if channels is not None:
+            info = replace(info, shape=(channels, *info.shape[1:]))
+        found = extract(batches, self.extractor, info, what)
+        return Features(
+            found.values.double(),
+            None if found.logits is None else found.logits.double(),
+            spatial=None if found.spatial is None else found.spatial.double(),
+        )
+
+    def features(self, batches: Iterable[Tensor], what: str, *, channels: int | None = None) -> Features:
+        """Return the features of levels or points; each process gives its share and gets all."""
+        return self._extract(batches, what, channels)
+
+    def column(self, base: str) -> str:
+        """Return a column's name: "FD" gives `FID` for Inception, and e.g. `FD[digits]` for others."""
+        if self.protocol.extractor == "inception":
+            return base.replace("FD", "FID").replace("KD", "KID")
+        return f"{base}[{self.protocol.extractor}]"
+
+    # -- the model
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
+        found: AbstractContextManager[None] = self.run.harness.quiet(self.protocol.weights)
+        return found
+
+    def draw(self, indices: Sequence[int], *, steps: int | None = None) -> Samples:
+        """Return samples with these indices, before quantization."""
+        request = self.run.request(indices)
+        if steps is not None:
+            request = replace(request, steps=steps)
+        drawn: Samples = self.run.samples(request)
+        return drawn
+
+    def to_model(self, rows: Tensor) -> Tensor:
+        """Return stored rows as a model sees them: floats on `device`, images in [-1, 1]."""
+        rows, levels = rows.to(self.device), self.data.info.levels
+        return rows if levels is None else to_unit(rows, levels)
+
+    def from_model(self, x: Tensor) -> Tensor:
+        """Return a model's output as samples are scored, on the CPU."""
+        levels = self.data.info.levels
+        return (x.float() if levels is None else quantise(x, levels)).cpu()
+
+    # -- shared work
+
+    def batches(self, split: Split) -> Iterator[Tensor]:
+        """Yield this process's share of a split in order."""
+        return in_batches(split, self.config.eval.batch_size)
+
+    def cached(
+        self, name: str, key: Sequence[str], compute: Callable[[], dict[str, Tensor]]
+    ) -> Mapping[str, Tensor]:
+        """Return what was computed before from the same data and key, on this machine, or compute it."""
+        return cached(name, (self.data.sha256, *key), compute, self.say)
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """Return what was computed under this name in this evaluation, or compute it."""
+        if name not in self._once:
+            self._once[name] = compute()
+        found: T = self._once[name]
+        return found
+
+    def attach(self, what: str, content: bytes, suffix: str) -> None:
+        """Keep a file beside result.json."""
+        self.attachments[what] = (attachment_of(what, content, suffix), content)
+
+    def say(self, line: str) -> None:
+        """Tell the user how things go."""
+        self.source.say(line)

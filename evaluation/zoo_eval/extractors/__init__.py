@@ -1,0 +1,1 @@
+"""Registered feature extractors, and the fetching of their weights."""

@@ -1,0 +1,101 @@
+"""What decides a ranking and is known to the code: directions of columns, families, names of protocols.
+
+Nothing here is read from a result file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo_core.registry.metrics import base_name
+from zoo_core.results.result import ProtocolRecord
+from zoo_eval.store.limits import limits
+
+Scale = Literal["log", "linear"]
+BASELINE = "baseline"
+"""Family of models that do not train: their rows are not tested."""
+OUTSIDE = "outside"
+"""Family of samples that another program made."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: e.g. `FD[digits]`.
+        better: "lower", "higher", or "" for a column that is shown and never ranked.
+        scale: on which its scores are compared: ratios ("log"), or differences where they may be negative.
+    """
+
+    name: str
+    better: str
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the installed metrics and plugins declare.
+
+    Attributes:
+        directions: base name of each column -> "lower", "higher" or "", in the order of registration.
+        families: name of each plugin -> its family.
+    """
+
+    directions: Mapping[str, str]
+    families: Mapping[str, str]
+
+    def column(self, name: str) -> Column | None:
+        """Return a column by its name in a file; None where no installed metric declares it."""
+        better = self.directions.get(base_name(name))
+        if better is None:
+            return None
+        return Column(name, better, "log" if limits(name)[0] >= 0 else "linear")
+
+    def family(self, plugin: str, claimed: str) -> str:
+        """Return a plugin's family; what a file claims counts only for a plugin that is not installed."""
+        return claimed if claimed == OUTSIDE else self.families.get(plugin, claimed)
+
+
+def installed() -> Facts:
+    """Return the facts of the metrics and plugins that are installed."""
+    from zoo_core.registry.manager import manager
+
+    directions: dict[str, str] = {}
+    for entry in manager().entries("metric"):
+        for base, better in entry.spec.directions.items():
+            directions.setdefault(base, better)
+    return Facts(directions, {entry.spec.name: entry.spec.family for entry in manager().entries("plugin")})
+
+
+def protocol_name(protocol: ProtocolRecord) -> str:
+    """Return "quick-1" for a protocol that follows a known plan, else "custom", whatever a file calls it."""
+    from zoo_eval.protocol import PLANS
+
+    fields = protocol.fields
+    plan = PLANS.get(str(fields.get("name")))
+    if plan is None or (fields.get("version"), fields.get("n_generated")) != (plan.version, plan.n_generated):
+        return "custom"
+    return f"{fields['name']}-{plan.version}"
+
+
+def protocol_title(protocol: ProtocolRecord) -> str:
+    """Return the name of a protocol with its hash: "quick-1 (0123456789ab)"."""
+    return f"{protocol_name(protocol)} ({protocol.hash})"
+
+
+def noise_floor_of(column: str) -> str:
+    """Return the column that holds the noise floor of a distance."""
+    return f"noise floor[{column}]"
+
+
+def is_likelihood(column: str) -> bool:
+    """Return whether a column is a likelihood."""
+    return base_name(column) in ("bits_per_dim", "nats")
+
+
+def kind_of(column: str) -> str:
+    """Return what stands in a column's brackets: "elbo" of `bits_per_dim[elbo]`; "" where it has none."""
+    return column.partition("[")[2].removesuffix("]")

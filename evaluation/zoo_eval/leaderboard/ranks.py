@@ -1,0 +1,134 @@
+"""Ranks of rows by one column: as fine as the differences are significant, better verified rows first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from zoo_eval.leaderboard.facts import Column, noise_floor_of
+from zoo_eval.leaderboard.rows import Row
+from zoo_eval.statistics import ranking
+from zoo_eval.store import STATES
+
+MARKS = ("", "=", "?", "floor", "memorizes", "unranked", "n/a")
+"""See `Ranked.mark`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A row with its place.
+
+    Attributes:
+        rank: 1 for the best; None for a row that is not ranked.
+        mark: "" for a rank of its own, "=" for one that is shared, "?" for a place that could not be tested
+            (one seed, or a baseline), "floor" within twice the noise floor, "memorizes", "unranked" where
+            the value is shown only, "n/a" where it has none.
+        p: uncorrected p-value against the next tested row above.
+    """
+
+    row: Row
+    rank: int | None
+    mark: str
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The rows of one state, which are tested against each other.
+
+    Attributes:
+        state: one of `STATES`.
+        pairs: number of pairs tested.
+        separable: smallest ratio (or difference) of two scores that is significant; None for fewer than two
+            rows.
+    """
+
+    state: str
+    pairs: int
+    separable: float | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All rows in order, and what the tests of each state can separate."""
+
+    rows: tuple[Ranked, ...]
+    tiers: tuple[Tier, ...]
+
+
+def noise_floor(rows: Sequence[Row], column: str) -> float | None:
+    """Return the noise floor of a column: the median of the best verified rows; None where no row has one.
+
+    It depends on the data and the protocol only, so honest files agree; no single file can move the median
+    far.
+    """
+    name = noise_floor_of(column)
+    for state in reversed(STATES):
+        found = [row.scores[name][0] for row in rows if row.state == state and name in row.scores]
+        if found:
+            return median(found)
+    return None
+
+
+def rank(rows: Sequence[Row], column: Column) -> Ranking:
+    """Return the rows in order, each with its rank or the reason why it has none.
+
+    Rows are tested within their state only: unverified files change no rank of verified ones, and stand
+        after them.
+    """
+    floor = noise_floor(rows, column.name) if column.better == "lower" else None
+    ranked: list[Ranked] = []
+    rest: list[Ranked] = []
+    tiers: list[Tier] = []
+    by_state: Mapping[str, list[Row]] = {state: [] for state in reversed(STATES)}
+    for row in sorted(rows, key=lambda one: (one.plugin, one.config_hash, one.source, one.key)):
+        mark = _not_ranked(row, column.name)
+        if mark:
+            rest.append(Ranked(row, None, mark, None))
+        else:
+            by_state[row.state].append(row)
+    for state, members in by_state.items():
+        if members:
+            places, tier = _tier(members, column, floor, len(ranked))
+            ranked += places
+            tiers.append(Tier(state, tier.pairs, tier.separable))
+    rest.sort(key=lambda one: MARKS.index(one.mark))
+    return Ranking((*ranked, *rest), tuple(tiers))
+
+
+def _not_ranked(row: Row, column: str) -> str:
+    if column not in row.scores:
+        return "n/a"
+    if row.memorizes:
+        return "memorizes"
+    return "unranked" if column in row.unranked else ""
+
+
+def _tier(
+    rows: Sequence[Row], column: Column, floor: float | None, above: int
+) -> tuple[list[Ranked], ranking.Ranking]:
+    """Return the rows of one state in order.
+
+    Args:
+        above: number of ranked rows that are better verified.
+    """
+    found = ranking.rank(
+        [row.scores[column.name] for row in rows],
+        better="lower" if column.better == "lower" else "higher",
+        testable=[not row.deterministic for row in rows],
+        scale=column.scale,
+    )
+    first_of: dict[int, int] = {}
+    ranked: list[Ranked] = []
+    for position, k in enumerate(found.order):
+        place = found.places[k]
+        if floor is not None and place.center < 2 * floor:
+            first_of.setdefault(place.rank or 0, 0)
+            ranked.append(Ranked(rows[k], above + 1, "floor", place.p_above))
+        elif place.rank is None:
+            ranked.append(Ranked(rows[k], above + position + 1, "?", None))
+        else:
+            first = first_of.setdefault(place.rank, position)
+            ranked.append(Ranked(rows[k], above + first + 1, "=" if place.tied else "", place.p_above))
+    return ranked, found

@@ -1,0 +1,303 @@
+"""A table as lines of text that fit a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from zoo_core.errors import UsageError
+from zoo_core.registry.metrics import base_name
+from zoo_core.resolution import deciding
+from zoo_core.results import read_result
+from zoo_eval.leaderboard.facts import is_likelihood, kind_of
+from zoo_eval.leaderboard.ranks import Ranked, noise_floor
+from zoo_eval.leaderboard.table import Group, Table
+from zoo_eval.numbers import number, short_seconds
+from zoo_eval.statistics.student import mean_interval
+from zoo_eval.store import STATES, Conflict
+
+_MARKS = {"?": "?", "floor": "~"}
+_SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
+_FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
+"""Which columns are kept where not all of them fit, most important first; the others come after them."""
+_BACKGROUND = ("noise floor", "memorization", "authenticity", "KL", "active")
+"""Base names that the text leaves out: they qualify other columns."""
+
+VARIANTS, LONGEST = 8, 240
+"""Most configurations of one plugin whose options are listed under a table, and characters of such a line."""
+MOST_CONFLICTS = 10
+"""Conflicts that are printed one by one."""
+
+
+class TextColumn(NamedTuple):
+    """A column as text: its heading and a cell per row."""
+
+    heading: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        return max(len(text) for text in (self.heading, *self.cells))
+
+
+def printable(text: str) -> str:
+    """Return a third party's text without control characters, so that a file can't control a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def rank_text(ranked: Ranked) -> str:
+    """Return the rank with its mark: "=4" for every row of a tie group, "-" for a row that is not ranked."""
+    if ranked.rank is None:
+        return "-"
+    return f"={ranked.rank}" if ranked.mark == "=" else f"{ranked.rank}{_MARKS.get(ranked.mark, '')}"
+
+
+def score_text(ranked: Ranked, column: str) -> str:
+    """Return a score: ± half of its interval over seeds, or the ends of a single run's own interval."""
+    values = ranked.row.scores.get(column)
+    if values is None:
+        return "n/a"
+    mean, width = mean_interval(values)
+    sign = {"upper": "<=", "lower": ">="}.get(ranked.row.bounds[column], "")
+    if width is not None:
+        return f"{sign}{number(mean)} ±{number(width)}"
+    ends = ranked.row.within.get(column)
+    return f"{sign}{number(mean)}" + (f" [{number(ends[0])}, {number(ends[1])}]" if ends else "")
+
+
+def names(rows: Sequence[Ranked]) -> list[str]:
+    """Return a name per row: the plugin, its config hash where it has several, and a file's hash if needed."""
+    plugins = Counter(ranked.row.plugin for ranked in rows)
+    configs = Counter((ranked.row.plugin, ranked.row.config_hash) for ranked in rows)
+    found = []
+    for ranked in rows:
+        row = ranked.row
+        name = row.plugin if plugins[row.plugin] == 1 else f"{row.plugin}/{row.config_hash[:6]}"
+        several = configs[row.plugin, row.config_hash] > 1
+        found.append(printable(f"{name[:24]}@{row.key[:6]}" if several else name[:24]))
+    return found
+
+
+def variants(table: Table) -> list[str]:
+    """Return a line for each of the first rows of a plugin that has several: the options that differ."""
+    count = Counter(ranked.row.plugin for ranked in table.rows)
+    labeled = zip(table.rows, names(table.rows), strict=True)
+    several = [(r, name) for r, name in labeled if count[r.row.plugin] > 1][:VARIANTS]
+    options = [(r.row.plugin, name, deciding(_config(r))) for r, name in several]
+    lines = []
+    for plugin, name, own in options:
+        others = [other for beside, _, other in options if beside == plugin]
+        words = [
+            f"{key}={value}"
+            for key, value in sorted(own.items())
+            if value != "" and any(other.get(key) != value for other in others)
+        ]
+        if words:
+            lines.append(printable(f"{name}: {' '.join(words)}")[:LONGEST])
+    return lines
+
+
+def _config(ranked: Ranked) -> Mapping[str, object]:
+    try:
+        return dict(read_result(ranked.row.entries[0].path).config)
+    except UsageError:  # the file was changed or removed since it was ranked
+        return {}
+
+
+def _likelihood(ranked: Ranked, unit: str) -> str:
+    """Return the tightest likelihood of a row with its kind; <= or >= where it is a bound."""
+    found = [name for name in ranked.row.scores if base_name(name) == unit]
+    if not found:
+        return "n/a"
+    best = (min if unit == "bits_per_dim" else max)(
+        found, key=lambda n: mean_interval(ranked.row.scores[n])[0]
+    )
+    sign = {"upper": "<=", "lower": ">="}.get(ranked.row.bounds[best], "")
+    return f"{sign}{mean_interval(ranked.row.scores[best])[0]:.3f} {printable(kind_of(best))[:12]}"
+
+
+def _mean_text(ranked: Ranked, column: str) -> str:
+    values = ranked.row.scores.get(column)
+    return "n/a" if values is None else number(mean_interval(values)[0])
+
+
+_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("nfe", "NFE", lambda value: f"{value:.0f}"),
+    ("train_seconds", "train", short_seconds),
+    ("images_seen", "images", lambda value: f"{value:.2g}"),
+    ("parameters", "params", lambda value: f"{value:.2g}"),
+)
+
+
+def text_columns(table: Table) -> tuple[list[TextColumn], list[TextColumn]]:
+    """Return the columns that are always shown, and those that are shown where they fit."""
+    rows, ranked_by = table.rows, table.column.name
+    fixed = [
+        TextColumn("#", [rank_text(r) for r in rows]),
+        TextColumn("model", names(rows)),
+        TextColumn(printable(ranked_by), [score_text(r, ranked_by) for r in rows]),
+        TextColumn("seeds", [str(len(r.row.seeds)) for r in rows]),
+    ]
+    more = [TextColumn("state", [r.row.state for r in rows])]
+    shown = [
+        c.name for c in table.group.columns if c.name != ranked_by and base_name(c.name) not in _BACKGROUND
+    ]
+    for name in shown:
+        if not is_likelihood(name):
+            base = printable(base_name(name))
+            more.append(TextColumn(_SHORT.get(base, base), [_mean_text(r, name) for r in rows]))
+    for unit, heading in (("bits_per_dim", "bits/dim"), ("nats", "nats")):
+        if any(base_name(name) == unit for name in shown):
+            more.append(TextColumn(heading, [_likelihood(r, unit) for r in rows]))
+    for name, heading, show in _COSTS:
+        costs = [r.row.cost.get(name) for r in rows]
+        more.append(TextColumn(heading, ["n/a" if cost is None else show(cost) for cost in costs]))
+    return fixed, more
+
+
+def fitting(table: Table, width: int) -> list[TextColumn]:
+    """Return the columns that fit a terminal, in their own order, the most important kept."""
+    fixed, more = text_columns(table)
+    left = width - sum(column.width + 2 for column in fixed)
+    order = {heading: place for place, heading in enumerate(_FIRST)}
+    kept: set[int] = set()
+    for k in sorted(range(len(more)), key=lambda k: (order.get(more[k].heading, len(_FIRST)), k)):
+        if more[k].width + 2 <= left:
+            kept.add(k)
+            left -= more[k].width + 2
+    return fixed + [column for k, column in enumerate(more) if k in kept]
+
+
+def heading(table: Table) -> list[str]:
+    """Return the lines above a table: data, task, protocol, numbers of images, and what ranks."""
+    fields = table.group.protocol.fields
+    generated, reference = fields.get("n_generated"), fields.get("n_reference")
+    return [
+        printable(table.group.title),
+        printable(f"{generated} samples against {reference} training examples"),
+        printable(f"ranked by {table.column.name}, {table.column.better} is better"),
+    ]
+
+
+def separable_lines(table: Table) -> list[str]:
+    """Return the smallest difference of two scores that the tests can separate, for each state."""
+    lines = []
+    for tier in table.tiers:
+        if tier.separable is None:
+            continue
+        where = f" among {tier.state} rows" if len(table.tiers) > 1 else ""
+        by = (
+            f"ratio {number(tier.separable)}"
+            if table.column.scale == "log"
+            else f"difference {number(tier.separable)}"
+        )
+        lines.append(f"smallest {by} of two scores is significant{where} (5 % over {tier.pairs} pairs)")
+    return lines
+
+
+def notes(table: Table) -> list[str]:
+    """Return what the marks in a table mean, those that occur, and what the tests can separate."""
+    marks = {ranked.mark for ranked in table.rows}
+    floor = noise_floor(table.group.rows, table.column.name)
+    said = {
+        "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
+        "?": "? not tested: one training seed, or a baseline without training",
+        "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
+        "memorizes": "- memorization detected: not ranked",
+        "unranked": "- this value is shown and not ranked",
+        "n/a": "- lacks this value: not ranked",
+    }
+    lines = [text for mark, text in said.items() if mark in marks]
+    lines += separable_lines(table)
+    lines += variants(table)
+    scores = [score_text(ranked, table.column.name) for ranked in table.rows]
+    if any("±" in text for text in scores):
+        lines.append("± half of a 95 % interval over training seeds")
+    if any("[" in text for text in scores):
+        lines.append("[ ] 95 % interval over the samples of one run; other training seeds differ by more")
+    states = {ranked.row.state for ranked in table.rows}
+    if states - {STATES[0]}:
+        lines.append(
+            "reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)"
+        )
+    if len(states) > 1:
+        lines.append("rows of a better verified state come first, and are tested among themselves")
+    return lines
+
+
+def conflict_lines(conflicts: Sequence[Conflict]) -> list[str]:
+    """Return a line for each of the first conflicts, and how many more there are."""
+    lines = [
+        printable(
+            f"conflict: {one.plugin}{'/' if one.config_hash else ''}{one.config_hash[:6]}: {one.reason}"
+        )
+        for one in conflicts[:MOST_CONFLICTS]
+    ]
+    more = len(conflicts) - MOST_CONFLICTS
+    return [*lines, f"conflict: {more} more; zoo leaderboard --json lists them"] if more > 0 else lines
+
+
+def reference_lines(table: Table) -> list[str]:
+    """Return the published scores of the same quantity, under a heading of their own."""
+    if not table.references:
+        return []
+    metric, data = table.references[0].metric, table.group.data.name
+    lines = [f"published {metric} on {data}, other protocols, not ranked:"]
+    for one in table.references:
+        unread = "" if one.read else "; unverified"
+        lines.append(f"  {one.plugin} {number(one.value)}: {one.protocol} ({one.source}{unread})")
+    return [printable(line) for line in lines]
+
+
+def other_lines(groups: Sequence[Group]) -> list[str]:
+    """Return a line that names the tasks whose tables are not shown, and how to see them."""
+    if not groups:
+        return []
+    tasks = sorted({group.task for group in groups})
+    count = "1 more table" if len(groups) == 1 else f"{len(groups)} more tables"
+    return [printable(f"{count} of other tasks ({', '.join(tasks)}); next: zoo leaderboard --task all")]
+
+
+def plain(table: Table, width: int = 80) -> list[str]:
+    """Return a table as lines of text, none wider than `width` where the fixed columns allow."""
+    columns = fitting(table, width)
+    lines = [
+        "  ".join(
+            text.ljust(column.width) if column.heading == "model" else text.rjust(column.width)
+            for column, text in zip(columns, cells, strict=True)
+        ).rstrip()
+        for cells in zip(*((c.heading, *c.cells) for c in columns), strict=True)
+    ]
+    around = [
+        wrapped
+        for line in (*notes(table), *reference_lines(table))
+        for wrapped in textwrap.wrap(line, width, subsequent_indent="    ")
+    ]
+    return [*heading(table), *lines, *around]
+
+
+def show_rich(table: Table, width: int) -> None:
+    """Print a table on a terminal."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    columns = fitting(table, width - 2)
+    made = RichTable(box=None, pad_edge=False, padding=(0, 1))
+    for column in columns:
+        made.add_column(
+            Text(column.heading), justify="left" if column.heading == "model" else "right", no_wrap=True
+        )
+    for place, ranked in enumerate(table.rows):
+        style = "dim" if ranked.rank is None else ""
+        made.add_row(*(Text(column.cells[place], style=style) for column in columns))
+    console = Console(width=width)
+    first, *rest = heading(table)
+    console.print(Text(first, style="bold"))
+    for line in rest:
+        console.print(Text(line))
+    console.print(made)
+    for line in (*notes(table), *reference_lines(table)):
+        console.print(Text(line, style="dim"))

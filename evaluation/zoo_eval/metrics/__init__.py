@@ -1,0 +1,1 @@
+"""Registered metrics, one module each; what several share stands in `zoo_eval.statistics`."""

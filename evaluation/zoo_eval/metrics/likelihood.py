@@ -1,0 +1,332 @@
+"""Likelihoods of test examples: every kind a model has, in bits/dim for images and nats for points.
+
+All kinds estimate or bound one quantity, the code length of the test set's levels. Each kind is a column of
+its own: a bound is never ranked with exact values, nor a dequantized density with probabilities of levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.loading import Dataset, to_unit
+from zoo_core.distributed import gather, share, world
+from zoo_core.errors import PluginError
+from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood
+from zoo_core.likelihood import COLLAPSED, bits_per_dim, dequantised
+from zoo_core.results import NotApplicable, Value
+from zoo_core.seeds import Seeds, derive, generator
+from zoo_core.types import DataInfo, Likelihood, LikelihoodKind
+
+Measure = Callable[[Tensor, Seeds], Sequence[Likelihood]]
+"""(x, noise) -> likelihoods of a batch."""
+Probe = Literal["rademacher", "gaussian", "exact"]
+"""Divergence estimator of the probability flow."""
+KINDS: tuple[str, ...] = get_args(LikelihoodKind)
+ROUNDING = 1e-6
+"""Nats per value of an example by which float32 rounding may lift a log-probability above 0."""
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    """Return the mean and its standard error; None for the error of a single value."""
+    values = values.double()
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+    return float(values.mean()), error
+
+
+def in_bits(info: DataInfo) -> bool:
+    """Return whether a log-likelihood is reported in bits/dim: of images with more than two levels.
+
+    Points, and images of two levels, as the literature has them, are reported in nats.
+    """
+    return info.levels is not None and info.levels > 2
+
+
+def value_of(log_prob: Tensor, info: DataInfo, *, bound: bool = False, note: str = "") -> tuple[str, Value]:
+    """Return (base name, value) of per-example log-likelihoods, (n,) nats.
+
+    `bits_per_dim` (lower is better) for images, with the nats in its note; `nats` (higher is better)
+    otherwise. A lower bound on the log-likelihood is an upper bound on bits.
+    """
+    nats, error = mean_and_error(log_prob)
+    if not in_bits(info):
+        ends: Any = "lower" if bound else "exact"
+        return "nats", Value(value=nats, standard_error=error, n=len(log_prob), bound=ends, note=note)
+    bits, error = mean_and_error(bits_per_dim(log_prob, info.dims))
+    text = ", ".join(filter(None, (note, f"{nats:.1f} nats")))
+    ends = "upper" if bound else "exact"
+    return "bits_per_dim", Value(value=bits, standard_error=error, n=len(log_prob), bound=ends, note=text)
+
+
+def chosen_rows(dataset: Dataset, n: int) -> Tensor:
+    """Return the n rows of the test split that are used: a fixed permutation's first, in ascending order."""
+    order = torch.randperm(len(dataset.test), generator=generator(0, "likelihood rows"))
+    return order[:n].sort().values
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Settings of the likelihood by the probability flow.
+
+    Attributes:
+        probe: exact divergence, or Hutchinson's probes.
+        probes: number that Hutchinson's estimate averages over.
+        tolerance: of a step of the solver, relative and absolute.
+    """
+
+    probe: Probe
+    probes: int = 1
+    tolerance: float = 1e-3
+
+    @property
+    def note(self) -> str:
+        """The settings as text."""
+        probes = "" if self.probe == "exact" else f", {self.probes} probe{'s' * (self.probes > 1)}"
+        return f"{self.probe} divergence{probes}, tolerance {self.tolerance:g}"
+
+
+def flow_denoiser(recipe: Any, info: DataInfo) -> Denoiser | None:
+    """Return the denoiser whose probability flow has a likelihood of data; None where there is none.
+
+    It takes one of data, at continuous levels, that needs no source image.
+    """
+    if not isinstance(recipe, HasDenoiser) or info.task not in ("unconditional", "class", "text"):
+        return None
+    denoise = recipe.denoiser()
+    return denoise if denoise.space == "data" and denoise.levels is None else None
+
+
+def flow_likelihood(denoise: Denoiser, info: DataInfo, flow: Flow) -> Measure:
+    """Return the likelihood by a denoiser's probability flow.
+
+    Images are dequantized uniformly over their levels' bins, with one draw. Data are taken as x0 + sigma_min
+    eps, the model's lowest noise level; a conditional model's likelihood is its unconditional one. Source:
+    Song et al. 2021, arXiv:2011.13456, section 4.3.
+    """
+    from zoo_core.diffusion.ode import flow_log_prob
+
+    def measure(x: Tensor, noise: Seeds) -> Sequence[Likelihood]:
+        calls = 0
+
+        def log_density(at: Tensor) -> Tensor:
+            nonlocal calls
+            found = flow_log_prob(
+                denoise,
+                at.float(),
+                noise=noise,
+                probe=flow.probe,
+                probes=flow.probes,
+                tolerance=flow.tolerance,
+            )
+            calls = found.calls
+            return found.log_prob
+
+        if info.levels is None:
+            return [Likelihood(log_density(x), "ode", calls=calls, note=flow.note)]
+        log_prob = dequantised(log_density, x, info.levels, noise=noise)
+        return [Likelihood(log_prob, "ode", dequantisation="uniform", calls=calls, note=flow.note)]
+
+    return measure
+
+
+def measures(recipe: Any, info: DataInfo, *, k: int, flow: Flow | None) -> list[Measure]:
+    """Return every likelihood estimator that a recipe has.
+
+    Args:
+        k: importance samples, for the kinds that use them.
+        flow: of the probability flow's; None to leave it out.
+    """
+    found: list[Measure] = []
+    if isinstance(recipe, HasLikelihood):
+        found.append(lambda x, noise: recipe.likelihoods(x, noise=noise, k=k))
+    denoise = flow_denoiser(recipe, info) if flow is not None else None
+    if flow is not None and denoise is not None:
+        found.append(flow_likelihood(denoise, info, flow))
+    return found
+
+
+def check(found: Likelihood, n: int, info: DataInfo, model: str) -> None:
+    """Refuse a batch of likelihoods that is not one.
+
+    Raises:
+        PluginError: for an unknown kind or dequantization, not one finite number per example, or a
+            probability of levels above 1.
+    """
+    if found.kind not in KINDS or found.dequantisation not in ("none", "uniform"):
+        raise PluginError(
+            f"{model}: a likelihood of kind {found.kind!r}, dequantization {found.dequantisation!r}",
+            f"expected: kind {', '.join(KINDS)}; dequantization none or uniform",
+        )
+    if tuple(found.log_prob.shape) != (n,) or not bool(torch.isfinite(found.log_prob).all()):
+        raise PluginError(
+            f"{model}: likelihood {found.name!r} is not one finite number per example",
+            f"got: shape {tuple(found.log_prob.shape)} for {n} examples",
+        )
+    if info.levels is None:
+        return  # a density may exceed 1
+    # A stochastic estimate of a bound may exceed 0 for one example; its mean may not.
+    exact = found.kind == "exact" and found.dequantisation == "none"
+    largest = float(found.log_prob.max() if exact else found.log_prob.double().mean())
+    if largest > ROUNDING * info.dims:
+        raise PluginError(
+            f"{model}: likelihood {found.name!r} is a probability of levels above 1: log P = {largest:.4g}",
+            "expected: log P <= 0 nats for data with levels",
+            "next: a density needs dequantization: zoo_core.likelihood.dequantised, dequantisation='uniform'",
+        )
+
+
+@torch.no_grad()
+def likelihoods(
+    recipe: Any,
+    dataset: Dataset,
+    *,
+    n: int,
+    k: int,
+    batch_size: int,
+    device: torch.device | str,
+    flow: Flow | None = None,
+) -> list[Likelihood]:
+    """Return the likelihoods of n test examples, one `Likelihood` per kind with log_prob of shape (n,).
+
+    Several processes each compute their share of the examples.
+
+    Args:
+        recipe: in evaluation mode, on `device`; [] for one without a likelihood.
+        n: test examples; their noise depends on their place among the n, not on the batch.
+        k: importance samples, for the kinds that use them.
+        flow: settings of the likelihood by the probability flow; None to leave it out.
+
+    Raises:
+        PluginError: as `check`.
+    """
+    estimators = measures(recipe, dataset.info, k=k, flow=flow)
+    parts: dict[str, list[Likelihood]] = {}
+    rows, own = chosen_rows(dataset, n), share(n, world())
+    for first in range(own.start, own.stop, batch_size):
+        index = rows[first : min(first + batch_size, own.stop)]
+        x = dataset.test.rows(index)
+        x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
+        seeds = [Seeds(derive(0, "likelihood"), range(first, first + len(index)), device) for _ in estimators]
+        pairs = zip(estimators, seeds, strict=True)
+        for found in (one for estimate, noise in pairs for one in estimate(x, noise)):
+            check(found, len(index), dataset.info, type(recipe).__name__)
+            kl = {name: part.detach().double().cpu() for name, part in found.kl.items()}
+            kept = replace(found, log_prob=found.log_prob.detach().double().cpu(), kl=kl)
+            parts.setdefault(column_kind(found), []).append(kept)
+    every: dict[str, list[Likelihood]] = {}
+    for theirs in gather(parts):
+        for name, some in theirs.items():
+            every.setdefault(name, []).extend(some)
+    return [_joined(found) for found in every.values()]
+
+
+def _joined(parts: list[Likelihood]) -> Likelihood:
+    first = parts[0]
+    return replace(
+        first,
+        log_prob=torch.cat([part.log_prob for part in parts]),
+        calls=max(part.calls for part in parts),
+        kl={name: torch.cat([part.kl[name] for part in parts]) for name in first.kl},
+    )
+
+
+def column_kind(found: Likelihood) -> str:
+    """Return what stands in the brackets of its column: "iwae-64", "exact", "ode, dequantized"."""
+    return f"{found.name}, dequantized" if found.dequantisation == "uniform" else found.name
+
+
+def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value]:
+    """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it has one."""
+    kind = column_kind(found)
+    base, value = value_of(found.log_prob, info, bound=found.is_bound, note=found.note)
+    return {f"{base}[{kind}]": value, **latent_use(found.kl, kind)}
+
+
+def latent_use(kl: Mapping[str, Tensor], kind: str) -> dict[str, Value]:
+    """Return `KL[kind]`, nats over all parts of the latent, and `active[kind]`, parts with at least COLLAPSED
+    nats.
+
+    Args:
+        kl: by part of the latent, (n,) nats; {} for a model without a latent gives no columns.
+    """
+    if not kl:
+        return {}
+    means = {name: float(part.mean()) for name, part in kl.items()}
+    collapsed = [name for name, nats in means.items() if nats < COLLAPSED]
+    note = f"of {len(means)} parts of the latent"
+    if 0 < len(collapsed) <= 4:
+        note += f"; collapsed: {', '.join(collapsed)}"
+    n = len(next(iter(kl.values())))
+    return {
+        f"KL[{kind}]": Value(value=sum(means.values()), n=n),
+        f"active[{kind}]": Value(value=len(means) - len(collapsed), n=n, note=note[:400]),
+    }
+
+
+# -- as registered metrics
+
+
+def measured(ctx: EvalContext) -> list[Likelihood]:
+    """Return every kind of likelihood of the model, computed once in an evaluation."""
+
+    def compute() -> list[Likelihood]:
+        settings, config, flow = ctx.protocol, ctx.config.eval, None
+        if config.ode != "never":
+            flow = Flow(settings.ode_probe, settings.ode_probes, settings.ode_tolerance)
+        info = ctx.data.info
+        if not isinstance(ctx.recipe, HasLikelihood) and flow_denoiser(ctx.recipe, info) is None:
+            return []
+        ctx.say(f"likelihood of {settings.likelihood_n:,} test examples")
+        with ctx.inference():
+            return likelihoods(
+                ctx.recipe,
+                ctx.data,
+                n=settings.likelihood_n,
+                k=settings.iwae_k,
+                batch_size=config.batch_size,
+                device=ctx.device,
+                flow=flow,
+            )
+
+    return ctx.once("likelihoods", compute)
+
+
+def true_log_prob(ctx: EvalContext) -> Tensor:
+    """Return log p of the test examples under the known density, (n,) nats."""
+    x = ctx.data.test.rows(chosen_rows(ctx.data, ctx.protocol.likelihood_n))
+    log_prob: Tensor = ctx.data.density.log_prob(x.double())
+    return log_prob
+
+
+def likelihood(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the columns of every kind of likelihood the model has."""
+    found = measured(ctx)
+    if not found:
+        base = "bits_per_dim" if in_bits(ctx.data.info) else "nats"
+        return {base: NotApplicable(reason="the model has no likelihood")}
+    return {column: value for one in found for column, value in columns_of(one, ctx.data.info).items()}
+
+
+def truth(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the test examples' value under their own density, the best there is: `true density[nats]`."""
+    base, value = value_of(true_log_prob(ctx), ctx.data.info)
+    return {f"true density[{base}]": value}
+
+
+def log_likelihood_error(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return `log-likelihood error[kind]`: the absolute difference to the known density's, in nats.
+
+    Both are means over the same test examples, so that the difference estimates KL(truth || model); a lower
+    bound's includes the gap of the bound.
+    """
+    best = float(true_log_prob(ctx).double().mean())
+    return {
+        f"log-likelihood error[{column_kind(one)}]": Value(
+            value=abs(best - float(one.log_prob.double().mean())), n=len(one.log_prob)
+        )
+        for one in measured(ctx)
+    }

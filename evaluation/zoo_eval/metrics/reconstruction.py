@@ -1,0 +1,32 @@
+"""Reconstruction error of an autoencoder: distance of held-out examples to their own reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from zoo_core.interfaces import EvalContext, HasEncoder
+from zoo_core.results import NotApplicable, Value
+from zoo_eval.metrics.frechet import frechet_distance
+
+
+def reconstructions(ctx: EvalContext) -> Iterator[Tensor]:
+    """Yield decode(encode(x)) of this process's share of the test split, as samples are scored."""
+    for rows in ctx.batches(ctx.data.test):
+        yield ctx.from_model(ctx.recipe.decode(ctx.recipe.encode(ctx.to_model(rows))))
+
+
+def reconstruction(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return `reconstruction FD[extractor]` of the test split; it applies to models with an encoder.
+
+    Both sets are of the same examples, so chance adds nothing: a perfect autoencoder has 0. It bounds a model
+    of codes from below: detail that the decoder lacks is missing in its samples too. It is shown and never
+    ranked.
+    """
+    column = ctx.column("reconstruction FD")
+    if not isinstance(ctx.recipe, HasEncoder):
+        return {column: NotApplicable(reason="the model has no encoder")}
+    with ctx.inference():
+        found = ctx.features(reconstructions(ctx), "reconstructed")
+    return {column: Value(value=frechet_distance(ctx.test.values, found.values), n=len(found))}

@@ -1,0 +1,192 @@
+"""Metrics of image translation: pair by pair where pairs are known, and the translation back.
+
+Samples of such a run are translations of held-out images. Differences are in units of the whole range of
+levels, for one translation of each held-out image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.conditioning import dealt
+from zoo_core.data.loading import Domain, Paired, Split
+from zoo_core.distributed import gather, share, world
+from zoo_core.errors import ZooError
+from zoo_core.interfaces import EvalContext, TwoWay
+from zoo_core.results import NotApplicable, Value
+from zoo_core.seeds import Seeds
+from zoo_eval.metrics.frechet import cell, check_pair
+from zoo_eval.statistics.intervals import interval
+
+WINDOW_SIDE = 6
+"""Least side for the structural similarity, whose window of 11x11 is continued by reflection at the
+border."""
+ALEXNET = "alexnet-owt-7be5be79.pth"
+"""File of the ImageNet weights that LPIPS stands on; torchmetrics brings the rest."""
+ALEXNET_SIDE = 32
+"""Least side of an image that AlexNet takes."""
+
+Columns = dict[str, Value | NotApplicable]
+
+
+def unit(rows: Tensor, levels: int) -> Tensor:
+    """Return levels as floats in [0, 1]."""
+    return rows.float() / (levels - 1)
+
+
+def pair_scores(made: Tensor, target: Tensor, source: str) -> Columns:
+    """Return L1, PSNR, SSIM and LPIPS of images against their targets.
+
+    Args:
+        made, target: (n, C, H, W) in [0, 1], row by row.
+        source: what they were made from, for the columns' names.
+    """
+    l1 = (made - target).abs().double().flatten(1).mean(1)
+    columns: Columns = {f"L1[{source}]": interval(float(l1.mean()), l1, least=0.0)}
+    squared = (made - target).double().square().flatten(1).mean(1)
+    mse = float(squared.mean())
+    if mse:
+        moved = -10 / math.log(10) * squared / mse
+        columns[f"PSNR[{source}]"] = interval(-10 * math.log10(mse), moved)
+    else:
+        columns[f"PSNR[{source}]"] = NotApplicable(reason="every image equals its target exactly")
+    similar = structural_similarity(made, target)
+    if similar is None:
+        size = f"{made.shape[2]}x{made.shape[3]}"
+        why = f"images of {size}: its window needs a side of {WINDOW_SIDE} or more"
+        columns[f"SSIM[{source}]"] = NotApplicable(reason=why)
+    else:
+        columns[f"SSIM[{source}]"] = interval(float(similar.mean()), similar, least=-1.0, most=1.0)
+    perceived = perceptual_distance(made, target)
+    if isinstance(perceived, str):
+        columns[f"LPIPS[{source}]"] = NotApplicable(reason=perceived[:400])
+    else:
+        columns[f"LPIPS[{source}]"] = interval(float(perceived.mean()), perceived)
+    return columns
+
+
+def structural_similarity(made: Tensor, target: Tensor) -> Tensor | None:
+    """Return the structural similarity of each pair, (n,), by torchmetrics; None for sides below 6.
+
+    Wang et al. 2004: a Gaussian window of 11x11 pixels (standard deviation 1.5), constants 0.01 and 0.03; the
+    mean over all places of the picture, which is reflected at its border.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+    if min(made.shape[2:]) < WINDOW_SIDE:
+        return None
+    pairs = zip(made.split(500), target.split(500), strict=True)
+    return torch.cat([_each(ssim(a, b, data_range=1.0, reduction="none")) for a, b in pairs])
+
+
+def _each(scores: object) -> Tensor:
+    assert isinstance(scores, Tensor)
+    return scores
+
+
+def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
+    """Return LPIPS of each pair (Zhang et al. 2018, arXiv:1801.03924, AlexNet), (n,), or why there is none.
+
+    Weights are looked for where torch keeps its own, and never downloaded.
+    """
+    if min(made.shape[2:]) < ALEXNET_SIDE:
+        return f"images of {made.shape[2]}x{made.shape[3]}: AlexNet needs a side of {ALEXNET_SIDE} or more"
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not (folder / ALEXNET).exists():
+        return f"no weights: {ALEXNET} is not in {folder}"
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as lpips
+
+    color = [x.expand(-1, 3, -1, -1) for x in (made, target)]
+    parts = []
+    for a, b in zip(*(x.split(1) for x in color), strict=True):  # it returns a mean over what it is given
+        parts.append(lpips(a, b, net_type="alex", normalize=True).detach())
+    return torch.stack(parts)
+
+
+def translated(ctx: EvalContext, split: Split, index: Tensor, back: bool) -> Iterator[Tensor]:
+    """Yield translations of rows of a split in batches, floats; number k is made with stream k.
+
+    Args:
+        split: of the images to be translated.
+        index: rows; each process translates its share.
+        back: to the domain that samples are made from.
+    """
+    way = ctx.recipe.translate_back if back else ctx.recipe.translate
+    own = share(len(index), world())
+    for k in torch.arange(own.start, own.stop).split(ctx.config.sample.batch_size):
+        x = ctx.to_model(split.rows(index[k]))
+        yield way(x, noise=Seeds(ctx.config.sample.seed, k.tolist(), ctx.device)).float()
+
+
+def way_back(ctx: EvalContext, origin: Domain) -> Value:
+    """Return the Frechet distance of held-out images, translated back, to the source domain.
+
+    There are as many as samples, in the same order; the reference is the training split of that domain.
+    """
+    channels = ctx.data.info.image_channels
+
+    def compute() -> dict[str, Tensor]:
+        ctx.say(f"features of the source images ({len(origin.train):,})")
+        found = ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
+        return {"values": found.values}
+
+    settings = ctx.protocol
+    key = (f"train {origin.name}", settings.extractor, settings.extractor_sha256, settings.resize)
+    real = ctx.cached("features", key, compute)["values"].double()
+    index = torch.arange(settings.n_generated) % len(ctx.data.test)
+    with ctx.inference():
+        made = (ctx.from_model(x) for x in translated(ctx, ctx.data.test, index, back=True))
+        fake = ctx.features(made, "translated back", channels=channels).values
+    return cell(*check_pair(real, fake))
+
+
+def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
+    """Return the mean absolute difference of held-out images after a translation there and back, in [0, 1].
+
+    It is shown and never ranked: a translator can hide an image in its translation (Chu et al. 2017,
+    arXiv:1712.02950).
+    """
+    index = torch.arange(len(origin.test))
+    parts, start = [], share(len(index), world()).start
+    with ctx.inference():
+        for made in translated(ctx, origin.test, index, back=False):
+            rows = index[start : start + len(made)]
+            start += len(made)
+            x = ctx.to_model(origin.test.rows(rows))
+            noise = Seeds(ctx.config.sample.seed, rows.tolist(), ctx.device)
+            again = ctx.recipe.translate_back(made.clamp(-1, 1), noise=noise)
+            parts.append((again.float() - x).abs().flatten(1).mean(1).cpu() / 2)
+    off = torch.cat([part for every in gather(parts) for part in every])
+    return interval(float(off.double().mean()), off, least=0.0, most=1.0)
+
+
+# -- as registered metrics
+
+
+def pairs(ctx: EvalContext) -> Columns:
+    """Return L1, PSNR, SSIM and LPIPS of translations against their known targets."""
+    data, levels = ctx.data, ctx.data.info.levels
+    test: Split = data.test
+    if levels is None or not isinstance(test, Paired):
+        return {"L1": NotApplicable(reason="the data have no pairs")}
+    n = min(len(ctx.rows), len(data.test))
+    target = data.test.rows(dealt(data, n)).cpu()
+    return pair_scores(unit(ctx.rows[:n], levels), unit(target, levels), data.origin.name)
+
+
+def cycle(ctx: EvalContext) -> Columns:
+    """Return `cycle[source]` and `FD to source[extractor]` of a model that translates both ways."""
+    if not isinstance(ctx.recipe, TwoWay) or ctx.data.info.levels is None:
+        return {"cycle": NotApplicable(reason="the model does not translate back")}
+    origin = ctx.data.origin
+    back: Value | NotApplicable
+    try:
+        back = way_back(ctx, origin)
+    except ZooError as error:  # a feature network of color images may refuse gray ones
+        back = NotApplicable(reason=error.what[:400])
+    return {f"cycle[{origin.name}]": cycle_error(ctx, origin), ctx.column("FD to source"): back}

@@ -1,0 +1,286 @@
+"""Evaluation: sample, extract features, run the registered metrics, return the result.
+
+No metric is named here. Each registered metric runs where the context can meet its needs; for the others the
+result says why not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from zoo_core.config import EvalConfig
+from zoo_core.data.loading import Resident
+from zoo_core.distributed import world
+from zoo_core.errors import PluginError, UsageError, ZooError, not_found
+from zoo_core.interfaces import Extractor
+from zoo_core.registry.manager import Entry, load_entry, manager
+from zoo_core.registry.metrics import base_name
+from zoo_core.registry.spec import DatasetSpec
+from zoo_core.results import Cost, DataRecord, NotApplicable, Provenance, Result, SamplingRecord, Value
+from zoo_core.results.attachments import write_attachment
+from zoo_core.results.result import Column
+from zoo_eval.context import Context, Source, sample, samples_hash
+from zoo_eval.features import check_examples, extract
+from zoo_eval.metrics.likelihood import flow_denoiser
+from zoo_eval.metrics.modes import mode_classifier
+from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
+
+_COLUMN: TypeAdapter[str] = TypeAdapter(Column)
+COSTS = frozenset(Cost.model_fields)
+"""A column with the name of a field of `Cost` is recorded there."""
+
+
+class Identity(NamedTuple):
+    """Whose result it is.
+
+    Attributes:
+        plugin, family: of the model.
+        seed: of training.
+        config_hash: of the options.
+        cost: of training.
+        provenance: code, machine, seeds.
+        sampling: how the samples were drawn.
+        config: the options by dotted name, without secrets.
+        weights_sha256: of the scored checkpoint, where it is known.
+    """
+
+    plugin: str
+    family: str
+    seed: int
+    config_hash: str
+    cost: Cost
+    provenance: Provenance
+    sampling: SamplingRecord
+    config: Mapping[str, Any] = {}
+    weights_sha256: str | None = None
+
+
+class Setup(NamedTuple):
+    """How a source is scored."""
+
+    protocol: Protocol
+    extractor: Extractor
+
+
+def choose_extractor(config: EvalConfig, data: str, device: torch.device | str) -> Extractor:
+    """Return the feature network that a config asks for, its protocol's, or the dataset's own.
+
+    Raises:
+        NotFoundError: for a name that nothing is registered under.
+        UsageError, MachineError: where its weights are missing or damaged.
+    """
+    here = manager()
+    spec: DatasetSpec = here.find("dataset", data).spec
+    name = config.extractor or plan(config.protocol).extractor or spec.extractor
+    entry = here.find("extractor", name)
+    made = load_entry("extractor", entry)(config.model_copy(update={"extractor": name}), device)
+    if not isinstance(made, Extractor):
+        raise PluginError(
+            f"extractor {name!r} of {entry.distribution} returned {type(made).__name__}",
+            "expected: a zoo_core.interfaces.Extractor",
+        )
+    return made
+
+
+def chosen_metrics(names: Sequence[str] | None) -> list[Entry]:
+    """Return the registered metrics that `eval.metrics` asks for, all where it is none.
+
+    Raises:
+        NotFoundError: for a name that nothing is registered under.
+    """
+    entries = {entry.spec.name: entry for entry in manager().entries("metric")}
+    for name in names or ():
+        if name not in entries:
+            raise not_found("metric", name, list(entries), say="eval.metrics=[{}]")
+    return [entry for name, entry in entries.items() if names is None or name in names]
+
+
+def prepare(source: Source) -> Setup:
+    """Return the protocol and the extractor, after one batch of training examples went through it.
+
+    Raises:
+        ZooError: where the source can't be scored.
+    """
+    config, data = source.config.eval, source.data
+    check_plan(config, data.info)
+    chosen_metrics(config.metrics)
+    if config.ode == "always" and (source.run is None or flow_denoiser(source.run.recipe, data.info) is None):
+        raise UsageError(
+            f"eval.ode=always and {source.config.plugin!r} has no likelihood by a probability flow",
+            "expected: a denoiser of data, not of a latent, at continuous levels",
+            "next: eval.ode=auto",
+        )
+    extractor = choose_extractor(config, data.info.name, source.device)
+    protocol = make_protocol(config, data, extractor, mode_classifier(data))
+    first = data.train.rows(torch.arange(min(2, len(data.train))))
+    extract([first], extractor, data.info, "training")
+    return Setup(protocol, extractor)
+
+
+def examine(source: Source) -> None:
+    """Say before training what a protocol can't show on its data; refuse data that can't be scored.
+
+    Raises:
+        ZooError: as `prepare`, and for examples in memory that are not finite or out of range.
+    """
+    protocol, extractor = prepare(source)
+    info = source.data.info
+    for split in (source.data.train, source.data.test):
+        if isinstance(split, Resident):
+            for rows in split.x.split(10_000):
+                check_examples(rows.cpu(), info)
+    for line in doubts(protocol, extractor.dim or info.dims, info):
+        source.say(f"warning: {line}")
+
+
+def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> Result:
+    """Return the result of a source: its samples scored by every metric that applies.
+
+    Attachments are written to the source's folder.
+
+    Args:
+        source: what is scored.
+        identity: whose result it is.
+        setup: how; None for what the source's config asks for.
+
+    Raises:
+        ZooError: where samples, features or likelihoods are unfit to be scored.
+        PluginError: where a metric fails, or returns a column that it does not declare.
+    """
+    protocol, extractor = setup or prepare(source)
+    source.say(f"sampling {protocol.n_generated:,}")
+    sampled = sample(source, protocol.n_generated)
+    ctx = Context(source, protocol, extractor, sampled)
+    measured = run_metrics(ctx, chosen_metrics(source.config.eval.metrics))
+    drawn: dict[str, Any] = {}
+    if source.run is not None:
+        drawn = {
+            "sample_seconds": round(sampled.seconds, 3),
+            "seconds_per_sample": sampled.seconds / protocol.n_generated,
+            "nfe": sampled.nfe,
+            "sample_peak_bytes": sampled.peak,
+        }
+    if source.folder is not None and world().first:
+        for attachment, content in ctx.attachments.values():
+            write_attachment(source.folder, attachment, content)
+    data = source.data
+    return Result(
+        plugin=identity.plugin,
+        family=identity.family,
+        seed=identity.seed,
+        config_hash=identity.config_hash,
+        config=dict(identity.config),
+        weights_sha256=identity.weights_sha256,
+        data=DataRecord(
+            name=data.info.name,
+            sha256=data.sha256,
+            task=data.info.task,
+            source=data.origin.name if data.origin else "",
+        ),
+        protocol=protocol.record,
+        sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),
+        metrics={name: value for name, value in measured.values.items() if name not in COSTS},
+        not_applicable={n: why for n, why in measured.not_applicable.items() if n not in COSTS},
+        cost=identity.cost.model_copy(
+            update={
+                **drawn,
+                **{name: v.value for name, v in measured.values.items() if name in COSTS},
+                "metric_seconds": measured.seconds,
+                "metric_device": dict.fromkeys(measured.seconds, str(source.device)),
+            }
+        ),
+        provenance=identity.provenance,
+        samples_sha256=samples_hash(sampled.rows),
+        attachments={what: attachment for what, (attachment, _) in ctx.attachments.items()},
+    )
+
+
+class Measured(NamedTuple):
+    """What metrics returned.
+
+    Attributes:
+        values: by column.
+        not_applicable: by column, or by metric where it was not run.
+        seconds: wall-clock time by metric.
+    """
+
+    values: dict[str, Value]
+    not_applicable: dict[str, NotApplicable]
+    seconds: dict[str, float]
+
+
+def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
+    """Run each metric whose needs the context meets.
+
+    Raises:
+        PluginError: where a metric fails, or returns what it may not.
+    """
+    measured = Measured({}, {}, {})
+    for entry in entries:
+        why = ctx.missing(entry.spec.needs)
+        if why:
+            measured.not_applicable[entry.spec.name] = NotApplicable(reason=why)
+            continue
+        start = time.monotonic()
+        found = _columns(entry, ctx)
+        measured.seconds[entry.spec.name] = round(time.monotonic() - start, 3)
+        for column, one in found.items():
+            if isinstance(one, Value):
+                measured.values[column] = one
+            else:
+                measured.not_applicable[column] = one
+    return measured
+
+
+def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable]:
+    """Return a metric's columns, once they are what it declares.
+
+    Raises:
+        PluginError: naming the metric.
+    """
+    who = f"metric {entry.spec.name!r} of {entry.distribution}"
+    try:
+        found = load_entry("metric", entry)(ctx)
+    except (ZooError, torch.OutOfMemoryError):
+        raise
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise PluginError(f"{who} returned a value that is not one: {first['msg']}") from error
+    except Exception as error:
+        raise PluginError(
+            f"{who} failed: {type(error).__name__}: {error}", "next: ZOO_DEBUG=1 shows the traceback"
+        ) from error
+    if not isinstance(found, Mapping):
+        raise PluginError(
+            f"{who} returned {type(found).__name__}", "expected: {column: zoo_core.results.Value(...)}"
+        )
+    for column, one in found.items():
+        try:
+            _COLUMN.validate_python(column)
+        except ValidationError:
+            raise PluginError(
+                f"{who} returned a column named {column!r:.100}", f"expected: {Column}"
+            ) from None
+        if not isinstance(one, Value | NotApplicable):
+            raise PluginError(
+                f"{who} returned {type(one).__name__} as {column!r}",
+                "expected: zoo_core.results.Value or NotApplicable",
+            )
+        if base_name(column) not in entry.spec.directions:
+            raise PluginError(
+                f"{who} returned the column {column!r}, which it does not declare",
+                f"declared: {', '.join(entry.spec.directions)}",
+                "next: add it to MetricSpec.columns",
+            )
+    return found
+
+
+def with_protocol(setup: Setup, **changes: Any) -> Setup:
+    """Return a setup whose protocol has other values in some fields."""
+    return setup._replace(protocol=replace(setup.protocol, **changes))

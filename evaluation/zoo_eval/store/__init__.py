@@ -1,0 +1,19 @@
+"""Result files on disk: reading them with bounds, verification states, conflicts, attachments."""
+
+from zoo_eval.store.conflicts import Conflict, separate
+from zoo_eval.store.files import Bad, Collection, Entry, Score, collect, read_entry, result_files
+from zoo_eval.store.states import STATES, Verdict
+
+__all__ = [
+    "STATES",
+    "Bad",
+    "Collection",
+    "Conflict",
+    "Entry",
+    "Score",
+    "Verdict",
+    "collect",
+    "read_entry",
+    "result_files",
+    "separate",
+]

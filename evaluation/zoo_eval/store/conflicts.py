@@ -1,0 +1,109 @@
+"""Files that claim the same configuration: which of them make a row, and which are left out and listed.
+
+A row takes files of one source and one state. Files that are verified better displace the others; of files
+that are verified equally well, each source makes a row of its own, so that nobody can displace a row or move
+its mean.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from zoo_eval.store.files import Entry
+from zoo_eval.store.states import STATES
+
+
+class Conflict(NamedTuple):
+    """Files that claim the same configuration and can't share a row.
+
+    Attributes:
+        plugin, config_hash: of the configuration; config_hash is "" where names are too alike.
+        reason: one line.
+        left_out: files that no table shows because of it.
+    """
+
+    plugin: str
+    config_hash: str
+    reason: str
+    left_out: tuple[Entry, ...] = ()
+
+
+def separate(entries: Sequence[Entry]) -> tuple[list[list[Entry]], list[Conflict]]:
+    """Return the files of each row, ascending by seed, and the conflicts.
+
+    Args:
+        entries: of one table.
+    """
+    by_config: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_config[entry.plugin, entry.config_hash].append(entry)
+    rows: list[list[Entry]] = []
+    conflicts = _alike(sorted({entry.plugin for entry in entries}))
+    for _, claims in sorted(by_config.items()):
+        made, found = _rows_of(claims)
+        rows += made
+        conflicts += found
+    return rows, conflicts
+
+
+def _rows_of(claims: Sequence[Entry]) -> tuple[list[list[Entry]], list[Conflict]]:
+    """Return the rows of one configuration, and what conflicts."""
+    best = max((entry.state for entry in claims), key=STATES.index)
+    kept = [entry for entry in claims if entry.state == best]
+    rest = tuple(entry for entry in claims if entry.state != best)
+    first = claims[0]
+    conflicts = []
+    if rest:
+        reason = (
+            f"{len(rest)} less verified {_files(len(rest))} (seeds {_seeds(rest)}) left out: "
+            f"{len(kept)} {_files(len(kept))} {'are' if len(kept) > 1 else 'is'} {best}"
+        )
+        conflicts.append(Conflict(first.plugin, first.config_hash, reason, rest))
+    rows = [row for source in _by_source(kept).values() for row in _once(source)]
+    if len(rows) > 1:
+        sources = sorted({entry.source for entry in kept})
+        where = f"{len(sources)} folders" if len(sources) > 1 else sources[0]
+        reason = f"claimed {len(rows)} times, {best}, in {where}: each claim is a row of its own"
+        conflicts.append(Conflict(first.plugin, first.config_hash, reason))
+    return rows, conflicts
+
+
+def _by_source(entries: Sequence[Entry]) -> Mapping[str, list[Entry]]:
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for entry in sorted(entries, key=lambda one: (one.source, one.seed, str(one.path))):
+        found[entry.source].append(entry)
+    return found
+
+
+def _once(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return rows in which each seed occurs once: a second file of a seed is in the second row."""
+    rows: list[list[Entry]] = []
+    for _, same in groupby(entries, key=lambda entry: entry.seed):
+        for place, entry in enumerate(same):
+            if place == len(rows):
+                rows.append([])
+            rows[place].append(entry)
+    return rows
+
+
+def _alike(names: Sequence[str]) -> list[Conflict]:
+    """Return a conflict for each group of names that differ in case or separators only."""
+    folded: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        folded[name.casefold().translate(str.maketrans("_.", "--"))].append(name)
+    return [
+        Conflict(same[0], "", f"names that differ in separators only: {', '.join(same)}")
+        for same in folded.values()
+        if len(same) > 1
+    ]
+
+
+def _files(count: int) -> str:
+    return "file" if count == 1 else "files"
+
+
+def _seeds(entries: Sequence[Entry]) -> str:
+    return ", ".join(str(seed) for seed in sorted({entry.seed for entry in entries})[:10])

@@ -1,0 +1,202 @@
+"""Result files under a folder, read in one pass: each is bounded, validated once and reduced to what tables
+need.
+
+A file that is not a result is listed with its reason and never stops the others.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from sys import intern
+from typing import NamedTuple
+
+from zoo_core.errors import UsageError
+from zoo_core.files import read_bounded
+from zoo_core.results import Result
+from zoo_core.results.files import LARGEST_READ, parse_result
+from zoo_core.results.result import DataRecord, ProtocolRecord
+from zoo_eval.store.limits import problem
+from zoo_eval.store.states import STATES, recorded_states
+
+_RUN_FILE = re.compile(r"result(-[0-9a-f]{12})?\.json")
+_RUN_FOLDER = re.compile(r"[0-9a-f-]{12,}-s\d+")
+_COSTS = (
+    "train_seconds", "images_seen", "steps", "parameters", "train_flops", "train_peak_bytes",
+    "sample_seconds", "seconds_per_sample", "sample_flops", "sample_peak_bytes", "nfe",
+)  # fmt: skip
+
+
+class Score(NamedTuple):
+    """A value of one column in one file.
+
+    Attributes:
+        value: the value.
+        ends: 95 % interval over the samples of the run; None where the metric has none.
+        bound: "exact", "upper" or "lower".
+        unranked: why it is shown and not ranked; "" where it may be ranked.
+    """
+
+    value: float
+    ends: tuple[float, float] | None
+    bound: str
+    unranked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What tables need of one result file; `read_result(entry.path)` gives the rest.
+
+    Attributes:
+        path: of the file.
+        sha256: of its bytes.
+        source: the folder that vouches for it; see `source_of`.
+        state: one of `STATES`, as recorded outside the file.
+        plugin, family, config_hash, seed, data, protocol: as in `Result`.
+        scores: by column.
+        cost: what is known of it, by name.
+    """
+
+    path: Path
+    sha256: str
+    source: str
+    state: str
+    plugin: str
+    family: str
+    config_hash: str
+    seed: int
+    data: DataRecord
+    protocol: ProtocolRecord
+    scores: Mapping[str, Score]
+    cost: Mapping[str, float]
+
+
+class Bad(NamedTuple):
+    """A file that is not a result, and why, in one line."""
+
+    path: Path
+    reason: str
+
+
+class Collection(NamedTuple):
+    """What was found: results, and files that are none."""
+
+    entries: list[Entry]
+    bad: list[Bad]
+
+
+def source_of(path: Path) -> Path:
+    """Return the folder that a result belongs to: files of one folder come from one author.
+
+    A run's own folder (`<config hash>-s<seed>`, or one with a config.yaml) belongs to the folder that holds
+    it, so that the seeds of a configuration have one source.
+    """
+    folder = path.parent
+    if _RUN_FILE.fullmatch(path.name) and (
+        _RUN_FOLDER.fullmatch(folder.name) or (folder / "config.yaml").is_file()
+    ):
+        return folder.parent
+    return folder
+
+
+def entry_of(result: Result, path: Path, sha256: str, state: str) -> Entry:
+    """Return what tables need of a result; equal names share their memory."""
+    scores = {
+        intern(column): Score(
+            cell.value,
+            None if cell.interval is None else (cell.interval.low, cell.interval.high),
+            cell.bound,
+            intern(cell.unranked),
+        )
+        for column, cell in result.metrics.items()
+    }
+    cost = {name: float(value) for name in _COSTS if (value := getattr(result.cost, name)) is not None}
+    return Entry(
+        path=path,
+        sha256=sha256,
+        source=intern(str(source_of(path))),
+        state=state,
+        plugin=intern(result.plugin),
+        family=intern(result.family),
+        config_hash=intern(result.config_hash),
+        seed=result.seed,
+        data=result.data,
+        protocol=result.protocol,
+        scores=scores,
+        cost=cost,
+    )
+
+
+def read_entry(path: Path, states: Mapping[str, str]) -> Entry | Bad:
+    """Return what tables need of the result in a file, or why it is not a result.
+
+    Args:
+        states: sha256 of a file -> its state, as `recorded_states` gives them.
+    """
+    try:
+        text = read_bounded(path, LARGEST_READ)
+        result = parse_result(text)
+    except UsageError as error:
+        return Bad(path, error.what)
+    except ValueError as error:
+        return Bad(path, str(error))
+    reason = problem(result)
+    if reason is not None:
+        return Bad(path, reason)
+    sha256 = hashlib.sha256(text).hexdigest()
+    return entry_of(result, path, sha256, states.get(sha256, STATES[0]))
+
+
+def result_files(root: Path) -> list[Path]:
+    """Return every result*.json under a folder, in order; links to folders are not followed."""
+    if not root.is_dir():
+        return [root]
+    found: list[str] = []
+    for folder, _, names in os.walk(root):
+        found += (
+            os.path.join(folder, name)
+            for name in names
+            if name.startswith("result") and name.endswith(".json")
+        )
+    return [Path(name) for name in sorted(found)]
+
+
+def collect(roots: Iterable[Path]) -> Collection:
+    """Return the results in every result*.json under the roots; a file with the same bytes counts once."""
+    states = recorded_states()
+    entries: list[Entry] = []
+    bad: list[Bad] = []
+    seen: set[str] = set()
+    protocols: dict[str, ProtocolRecord] = {}
+    data: dict[DataRecord, DataRecord] = {}
+    with _without_collector():
+        for path in (path for root in roots for path in result_files(root)):
+            one = read_entry(path, states)
+            if isinstance(one, Bad):
+                bad.append(one)
+            elif one.sha256 not in seen:
+                seen.add(one.sha256)
+                protocol = protocols.setdefault(one.protocol.hash, one.protocol)
+                if protocol.fields != one.protocol.fields:
+                    bad.append(Bad(path, f"protocol {protocol.hash} has other fields than in {path}"))
+                    continue
+                entries.append(replace(one, protocol=protocol, data=data.setdefault(one.data, one.data)))
+    return Collection(entries, bad)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Switch the garbage collector off in the block: records have no cycles, and it would visit each."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -1,0 +1,46 @@
+"""Ranges outside which a metric has no meaning: a file that reports such a value is refused."""
+
+from __future__ import annotations
+
+import math
+
+from zoo_core.registry.metrics import base_name
+from zoo_core.results import Result
+
+ROUNDING = 1e-6
+"""Absolute, by which a computed value may lie outside its range."""
+
+_POSITIVE = (0.0, math.inf)
+_FRACTION = (0.0, 1.0)
+_DISTANCES = (
+    "FD", "FID", "sFD", "sFID", "FD to test", "FID to test", "FD by class", "FID by class", "FD to source",
+    "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1", "LPIPS", "noise floor",
+)  # fmt: skip
+LIMITS = {
+    **dict.fromkeys(_DISTANCES, _POSITIVE),
+    **dict.fromkeys(("bits_per_dim", "density", "modes", "log-likelihood error", "score error"), _POSITIVE),
+    **dict.fromkeys(("precision", "recall", "coverage", "accuracy", "authenticity", "balance"), _FRACTION),
+    "on-modes": _FRACTION,
+    "SSIM": (-1.0, 1.0),
+    "IS": (1.0, math.inf),
+    "memorization": (-1.0, 1.0),
+}
+"""Smallest and largest value by base name; KD, KID, MMD, FD-inf and nats may be negative."""
+
+
+def limits(column: str) -> tuple[float, float]:
+    """Return the smallest and the largest value that a column can have."""
+    return LIMITS.get(base_name(column), (-math.inf, math.inf))
+
+
+def problem(result: Result) -> str | None:
+    """Return which value of a result is impossible, in one sentence; None where none is."""
+    for column, cell in result.metrics.items():
+        least, most = limits(column)
+        if not least - ROUNDING <= cell.value <= most + ROUNDING:
+            return f"{column}: {cell.value:g} is impossible; expected {_range(least, most)}"
+    return None
+
+
+def _range(least: float, most: float) -> str:
+    return f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"

@@ -1,0 +1,109 @@
+"""How far a result is verified: recorded by the sha256 of its file, outside every folder that it can come
+from.
+
+A file beside a result proves nothing, because whoever wrote the result can write it too. `zoo verify`
+records in the user's own store, under ZOO_HOME/verdicts. The states of the results that are committed with
+the code are shipped in `verified.json`, which `ci/verified.py` checks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from zoo_core import strict_json
+from zoo_core.errors import ZooError
+from zoo_core.home import home
+
+STATES = ("reported", "resampled", "reproduced")
+"""From the least to the most verified."""
+SHIPPED = "verified.json"
+LARGEST = 1 << 16
+"""Bytes of a recorded verdict."""
+
+_NAME = re.compile(r"([0-9a-f]{64})\.json")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What verifying one result file found.
+
+    Attributes:
+        state: one of `STATES`.
+        findings: what agrees and what does not, one line each.
+        refuted: whether something that the file says was found to be wrong.
+        file_sha256: of the file that was verified.
+        time: in UTC.
+    """
+
+    state: str
+    findings: tuple[str, ...]
+    refuted: bool
+    file_sha256: str
+    time: str
+
+
+def verdicts_folder() -> Path:
+    """Return the folder of the user's own verdicts; it may not exist."""
+    return home() / "verdicts"
+
+
+def record(verdict: Verdict) -> Path:
+    """Record a verdict in the user's own store and return its file.
+
+    Raises:
+        MachineError: where it can't be written.
+    """
+    from zoo_core.errors import MachineError
+    from zoo_core.training.checkpoint import write_atomic
+
+    path = verdicts_folder() / f"{verdict.file_sha256}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"can't write {path.parent}: {error.strerror}") from error
+    write_atomic(path, json.dumps(asdict(verdict), indent=1).encode())
+    return path
+
+
+@cache
+def shipped() -> Mapping[str, str]:
+    """Return sha256 -> state of the results that are committed with the code."""
+    listed = json.loads(files("zoo_eval.store").joinpath(SHIPPED).read_text(encoding="utf-8"))
+    return {sha256: state for state in STATES[1:] for sha256 in listed[state]}
+
+
+def recorded_states() -> dict[str, str]:
+    """Return sha256 -> state of every file that was verified by the user, or is listed with the code."""
+    found = dict(shipped())
+    for sha256, state in _own():
+        found[sha256] = max(state, found.get(sha256, state), key=STATES.index)
+    return found
+
+
+def _own() -> Iterator[tuple[str, str]]:
+    try:
+        names = os.listdir(verdicts_folder())
+    except OSError:
+        return
+    for name in names:
+        match = _NAME.fullmatch(name)
+        state = _state(verdicts_folder() / name, match[1]) if match else None
+        if match and state is not None:
+            yield match[1], state
+
+
+def _state(path: Path, sha256: str) -> str | None:
+    """Return the state in a recorded verdict; None for a damaged file or a verdict on another one."""
+    try:
+        verdict = strict_json.read(path, LARGEST)
+        state = verdict["state"] if verdict["file_sha256"] == sha256 else None
+    except (ZooError, KeyError, TypeError):
+        return None
+    return state if state in STATES else None

@@ -1,0 +1,84 @@
+"""Precision, recall, density and coverage against the reference package, and by what they are for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from prdc import compute_prdc
+
+from tests.eval.fakes import context, protocol
+from zoo_core.errors import UsageError
+from zoo_eval.features import Features
+from zoo_eval.metrics import prdc as neighbours
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_all_four_agree_with_the_reference_package(rng, k):
+    # catches a k-th neighbour counted with the point itself, and real and generated exchanged
+    real = torch.randn(300, 12, generator=rng).double()
+    fake = 0.8 * torch.randn(230, 12, generator=rng).double() + 0.2
+    theirs = compute_prdc(real.numpy(), fake.numpy(), k)
+    ours = neighbours.prdc(real, fake, precision_k=k, density_k=k)
+    for name, value in ours.items():
+        assert value == pytest.approx(float(theirs[name]), abs=1e-12), name
+
+
+def test_each_k_goes_to_its_own_pair(rng):
+    # catches precision measured with density's k
+    real, fake = torch.randn(2, 200, 6, generator=rng).double()
+    three, five = (compute_prdc(real.numpy(), fake.numpy(), k) for k in (3, 5))
+    ours = neighbours.prdc(real, fake, precision_k=3, density_k=5)
+    assert [ours["precision"], ours["recall"]] == pytest.approx([three["precision"], three["recall"]])
+    assert [ours["density"], ours["coverage"]] == pytest.approx([five["density"], five["coverage"]])
+
+
+def test_a_generator_of_one_mode_has_high_precision_and_low_recall(rng):
+    # catches the two exchanged, the commonest mistake in published code
+    centres = 20 * torch.eye(8).repeat_interleave(50, 0)
+    real = centres + torch.randn(400, 8, generator=rng)
+    fake = centres[:50].repeat(8, 1) + 0.5 * torch.randn(400, 8, generator=rng)
+    figures = neighbours.prdc(real, fake)
+    assert figures["precision"] > 0.9
+    assert figures["recall"] < 0.2
+    assert figures["coverage"] < 0.2
+
+
+def test_noise_far_from_the_data_has_none_of_the_four(rng):
+    # catches a neighbourhood without a limit
+    real = torch.randn(200, 4, generator=rng)
+    figures = neighbours.prdc(real, torch.randn(200, 4, generator=rng) + 100)
+    assert list(figures.values()) == [0, 0, 0, 0]
+
+
+def test_copies_are_as_precise_and_cover_as_much_as_can_be(rng):
+    # catches copies pushed out of a neighbourhood by rounding, also far from the origin
+    real = torch.randn(150, 4, generator=rng).double() + 1e4
+    figures = neighbours.prdc(real, real)
+    assert figures["precision"] == figures["recall"] == figures["coverage"] == 1
+
+
+def test_blocks_do_not_change_the_figures(rng, monkeypatch):
+    # catches a row lost or counted twice at a block's edge
+    real, fake = torch.randn(2, 130, 5, generator=rng).double()
+    whole = neighbours.prdc(real, fake)
+    monkeypatch.setattr(neighbours, "_BLOCK", 17)
+    assert neighbours.prdc(real, fake) == pytest.approx(whole, abs=1e-12)
+
+
+def test_too_few_pictures_are_refused():
+    # catches a k-th neighbour that is not there
+    with pytest.raises(UsageError, match="neighbours among 5"):
+        neighbours.prdc(torch.randn(5, 2), torch.randn(50, 2))
+    with pytest.raises(UsageError, match="3 rows of generated"):
+        neighbours.prdc(torch.randn(50, 2), torch.randn(3, 2))
+
+
+def test_as_a_metric_both_sides_count_equally_many(rng):
+    # catches figures that move with the size of the training split
+    real, fake = torch.randn(500, 3, generator=rng).double(), torch.randn(300, 3, generator=rng).double()
+    settings = protocol(neighbors_n=300)
+    found = neighbours.neighborhoods(context(Features(real), Features(fake), settings))
+    assert set(found) == {f"{name}[digits]" for name in ("precision", "recall", "density", "coverage")}
+    assert found["coverage[digits]"].value * 300 == pytest.approx(
+        round(found["coverage[digits]"].value * 300)
+    )

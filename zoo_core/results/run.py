@@ -1,0 +1,58 @@
+"""What `zoo_core.run()` returns: a finished run, with its result where it was scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo_core.results.result import Cost, Result, Value
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        run_dir: its folder.
+        plugin, data, seed, config_hash: which run it is.
+        result: as recorded in result.json; None with `eval.protocol=none`.
+        cost: of training, and of sampling where it was scored.
+        baselines: results of the dataset's baselines under the same protocol, to compare with.
+        images: name of a series -> file in the run's folder.
+    """
+
+    run_dir: str
+    plugin: str
+    data: str
+    seed: int
+    config_hash: str
+    result: Result | None = None
+    cost: Cost = field(default_factory=Cost)
+    baselines: tuple[Result, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> Mapping[str, Value]:
+        """Values by column; {} for a run that was not scored."""
+        return {} if self.result is None else self.result.metrics
+
+    @property
+    def scored(self) -> Result:
+        """The result of a run that was scored.
+
+        Raises:
+            ValueError: where it was not.
+        """
+        if self.result is None:
+            raise ValueError(f"{self.run_dir} was not scored: eval.protocol=none")
+        return self.result
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data: the result's fields where there is one, with `run_dir` and `images`."""
+        if self.result is not None:
+            plain = self.result.model_dump(mode="json")
+        else:
+            plain = {name: getattr(self, name) for name in ("plugin", "data", "seed", "config_hash")}
+            plain["cost"] = self.cost.model_dump(mode="json")
+        return {**plain, "run_dir": self.run_dir, "images": dict(self.images)}
