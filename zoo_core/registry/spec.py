@@ -167,9 +167,8 @@ def problem_of(spec: Any, kind: type[Any]) -> str | None:
         if field in TARGETS and not (isinstance(value, str) and TARGET.fullmatch(value)):
             return f"{spec.name}: {field}={value!r}; expected 'module:attribute'"
         if not _is_plain(value):
-            return f"{spec.name}: {field}={value!r}; expected a text, a number, a tuple of them, or a mapping of texts"[
-                :500
-            ]
+            expected = "a text, a number, a tuple of them, or a mapping of texts"
+            return f"{spec.name}: {field}={value!r}; expected {expected}"[:500]
         if field in ("summary", "family", "paper") and not isinstance(value, str):
             return f"{spec.name}: {field}={value!r}; expected a text"
     return _metric_problem(spec) if isinstance(spec, MetricSpec) else None
