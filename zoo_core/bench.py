@@ -201,9 +201,9 @@ class Bench:
         """Copy the results of finished runs, with their attachments, into `out`; return how many."""
         count = 0
         for outcome in outcomes:
-            if outcome.status:
-                continue
             source = outcome.job.folder / "result.json"
+            if outcome.status or not source.exists():  # a run with eval.protocol=none has no result
+                continue
             data, plugin, run = outcome.job.folder.parts[-3:]
             target = self.out / data / plugin / run / "result.json"
             target.parent.mkdir(parents=True, exist_ok=True)
