@@ -53,8 +53,8 @@ def test_every_sampler_of_one_run(tmp_path):
     )
     out = tmp_path / "study"
     words = ["--n", 200, "--steps", 2, "--tolerances", 0.5, "--out", out]
-    run("studies/samplers_nfe.py", result["run_dir"], *words)
+    run("studies/samplers_nfe.py", result.run_dir, *words)
     record = json.loads((out / "samplers.json").read_text())
     assert len(record["rows"]) == 12
-    assert record["config_hash"] == result["config_hash"]
+    assert record["config_hash"] == result.config_hash
     assert (out / "samplers.png").stat().st_size > 5000

@@ -261,7 +261,7 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         quiet = ["eval.baselines=false", "track.wandb=off", "track.progress=false"]
         assert manager.manager().failures == []
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "run_dir=mean", *quiet]) == 0
-        assert "brightness -0." in capsys.readouterr().out
+        assert "the mean of the features is off by " in capsys.readouterr().out
         tiny = ["run", "plugin=ddpm", "preset=tiny", "data=page-stripes", "sampler=page-jump", "run_dir=jump"]
         assert invoke([*tiny, *quiet]) == 0
         shown = capsys.readouterr().out
@@ -271,7 +271,7 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         assert heard.startswith("started at step 0\n")
         assert re.search(r"^step \d+: .*net/loss", heard, re.MULTILINE)
         assert re.search(r"^samples at step \d+: \S+\.png$", heard, re.MULTILINE)
-        assert re.search(r"^finished: .*protocol", heard, re.MULTILINE)
+        assert re.search(r"^finished: .*FD\[page-rows\]", heard, re.MULTILINE)
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "seed=13", "run_dir=no", *quiet]) == 2
         assert "seed 13 on stripes" in capsys.readouterr().err
         assert Path("no/heard.txt").read_text().startswith("failed: seed 13")

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -28,13 +29,16 @@ from zoo_core.types import DataInfo
 from zoo_eval.extractors.classifiers import digest
 from zoo_eval.extractors.inception import Inception
 from zoo_eval.features import Features, extract
+from zoo_eval.pipeline import chosen_metrics, run_metrics
 from zoo_eval.protocol import Protocol
-from zoo_eval.scoring import figures
 
 BATCH, SUBSETS = 32, 100
 INFO = DataInfo("bench", (3, 32, 32), 256)
 MOST = {"torch-fidelity": 0.65, "torchmetrics": 0.4}
 """What zoo's share of each may be."""
+
+METRICS = ("frechet", "spatial", "kernel", "inception-score", "prdc")
+"""Metrics that the zoo computes here."""
 
 Contestant = Callable[[], Any]
 
@@ -76,7 +80,7 @@ def settings(n: int) -> Protocol:
         weights="ema",
         precision_k=3,
         density_k=5,
-        neighbours_n=n,
+        neighbors_n=n,
         is_splits=10,
         kid_subsets=SUBSETS,
         kid_subset_size=n // 2,
@@ -94,8 +98,16 @@ def zoo(real: Tensor, fake: Tensor, weights: Path) -> Contestant:
         for rows in (real, fake):
             found = extract(rows.split(BATCH), extractor, INFO, "bench")
             doubles = [None if one is None else one.double() for one in found]
-            sides.append(Features(doubles[0], doubles[1], protocol, spatial=doubles[2]))  # type: ignore[arg-type]
-        return figures(*sides)[0]
+            sides.append(Features(doubles[0], doubles[1], spatial=doubles[2]))  # type: ignore[arg-type]
+        context: Any = SimpleNamespace(
+            train=sides[0],
+            generated=sides[1],
+            protocol=protocol,
+            device="cpu",
+            column=lambda base: f"{base}[{protocol.extractor}]",
+            missing=lambda needs: "",
+        )
+        return run_metrics(context, chosen_metrics(METRICS)).values
 
     return run
 

@@ -49,14 +49,12 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in given.words)
     fixed = {"plugin": "vae", "data": "mnist-binarised", "eval.protocol": "none"}
     result = zoo_core.run({**fixed, "track.wandb": "off", **options})
-    cost = result["cost"]
-    print(
-        f"trained: {cost['steps']:,} steps, {cost['images_seen']:,} pictures, {cost['train_seconds']:.0f} s"
-    )
+    cost = result.cost
+    print(f"trained: {cost.steps:,} steps, {cost.images_seen:,} images, {cost.train_seconds:.0f} s")
     start = time.monotonic()
-    for name, (mean, error) in measure(result["run_dir"], given.n, given.k).items():
+    for name, (mean, error) in measure(result.run_dir, given.n, given.k).items():
         print(f"{name}: {mean:.2f} +- {error:.2f} nats a picture, {given.n:,} test pictures")
-    print(f"measured in {time.monotonic() - start:.0f} s; run: {result['run_dir']}")
+    print(f"measured in {time.monotonic() - start:.0f} s; run: {result.run_dir}")
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ def measure(plugin: str, seed: int, n: int, options: dict[str, str]) -> tuple[Co
     """Train a model on the ring, unless that run is there, and return its cover and its cost."""
     fixed = {"plugin": plugin, "data": "ring", "seed": seed, "eval.protocol": "none", "track.wandb": "off"}
     result = zoo_core.run({**fixed, **options})
-    run = zoo_core.load(result["run_dir"])
+    run = zoo_core.load(result.run_dir)
     density: Any = run.data.density
-    return cover(run.sample(n), density.means, density.std), result["cost"]
+    return cover(run.sample(n), density.means, density.std), result.cost.model_dump()
 
 
 def main() -> None:

@@ -30,8 +30,9 @@ from zoo_core.resolution import config_hash
 from zoo_core.runs import Run
 from zoo_core.tracking.drawing import make_figure
 from zoo_core.training.checkpoint import write_atomic
-from zoo_eval.metrics.frechet import cell, check_pair
-from zoo_eval.scoring import draw, floor, generated_features, preflight, real_features
+from zoo_eval.context import Context, Sampled, sample, source_of
+from zoo_eval.metrics.frechet import cell, check_pair, expected_floor
+from zoo_eval.pipeline import Setup, prepare
 
 STEPS = (4, 8, 16, 32, 64)
 TOLERANCES = (1e-1, 1e-2, 1e-3)
@@ -51,19 +52,20 @@ def settings(steps: Sequence[int], tolerances: Sequence[float]) -> Iterator[tupl
             yield from ((f"{count} steps", count, sampler) for count in steps)
 
 
-def measure(run: Run, steps: int, sampler: BoundSampler, n: int) -> dict[str, Any]:
-    """Return the figures of n samples that one sampler draws from a run's weights."""
+def measure(run: Run, setup: Setup, steps: int, sampler: BoundSampler, n: int) -> dict[str, Any]:
+    """Return the scores of n samples by one sampler from a run's weights."""
     config = run.config.model_copy(update={"sample": run.config.sample.model_copy(update={"steps": steps})})
-    drawn = draw(replace(run, sampler=sampler, config=config), n)
-    protocol, extractor = preflight(run)
-    fake = generated_features(run, drawn.rows, extractor, protocol)
-    real = real_features(run, "train", extractor, protocol)
-    found = cell(*check_pair(real.values, fake.values))
+    source = source_of(replace(run, sampler=sampler, config=config))
+    drawn = sample(source, n)
+    ctx = Context(source, setup.protocol, setup.extractor, drawn)
+    found = cell(*check_pair(ctx.train.values, ctx.generated.values))
     return {
-        "calls": drawn.calls,
+        "calls": drawn.nfe,
         "seconds": round(drawn.seconds, 3),
-        "column": fake.column("FD"),
-        **{key: found.get(key) for key in ("value", "low", "high")},
+        "column": ctx.column("FD"),
+        "value": found.value,
+        "low": found.interval and found.interval.low,
+        "high": found.interval and found.interval.high,
     }
 
 
@@ -73,25 +75,26 @@ def study(
     """Measure what is not measured yet, write all of it down after each figure, and return it."""
     path = folder / "samplers.json"
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    protocol, extractor = preflight(run)
+    setup = prepare(source_of(run))
     about = {
         "plugin": run.config.plugin,
         "config_hash": config_hash(run.config),
         "seed": run.config.seed,
         "data": run.config.data.name,
         "n": n,
-        "protocol": protocol.hash,
+        "protocol": setup.protocol.hash,
     }
     if record and {key: record.get(key) for key in about} != about:
         raise UsageError(f"{path} is of another study", "next: remove it, or --out another folder")
-    train, test = (real_features(run, name, extractor, protocol) for name in ("train", "test"))
-    record = {**about, "floor": floor(train, test, n)["value"], "rows": record.get("rows", [])}
+    ctx = Context(source_of(run), setup.protocol, setup.extractor, Sampled(torch.empty(0), None, 0, 0.0, 0.0))
+    floor = expected_floor(ctx.train.values, ctx.test.values, n)
+    record = {**about, "floor": floor.value, "rows": record.get("rows", [])}
     done = {(row["sampler"], row["setting"]) for row in record["rows"]}
     for setting, count, sampler in settings(steps, tolerances):
         if (sampler.name, setting) in done:
             continue
         try:
-            found = measure(run, count, sampler, n)
+            found = measure(run, setup, count, sampler, n)
         except (UsageError, MachineError) as error:
             found = {"absent": error.what}
         record["rows"].append({"sampler": sampler.name, "setting": setting, **found})

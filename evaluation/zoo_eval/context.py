@@ -31,7 +31,7 @@ from zoo_core.runs import Drawn, Run
 from zoo_core.types import Cond, Samples
 from zoo_eval.cache import cached
 from zoo_eval.features import Features, extract, gathered, in_batches
-from zoo_eval.metrics.modes import modes_of_samples, modes_of_split
+from zoo_eval.modes import modes_of_samples, modes_of_split
 from zoo_eval.protocol import Protocol
 
 T = TypeVar("T")
@@ -273,11 +273,9 @@ class Context:
         return self._extract(batches, what, channels)
 
     def column(self, base: str) -> str:
-        """Return a column's name: "FD" gives `FID` for Inception, else e.g. `FD[digits]`."""
+        """Return a column's name: "FD" gives `FID` for Inception, and e.g. `FD[digits]` for others."""
         if self.protocol.extractor == "inception":
-            named = base.replace("FD", "FID").replace("KD", "KID")
-            if named != base:
-                return named
+            return base.replace("FD", "FID").replace("KD", "KID")
         return f"{base}[{self.protocol.extractor}]"
 
     # -- the model

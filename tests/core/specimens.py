@@ -18,6 +18,7 @@ from zoo_core.data.pairs import Pairs
 from zoo_core.data.splits import resident
 from zoo_core.diffusion.samplers import euler
 from zoo_core.likelihood import dequantised
+from zoo_core.results import Value
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
@@ -458,18 +459,22 @@ def _gap(real: Any, fake: Any) -> float:
     return float((real.values.mean(0) - fake.values.mean(0)).norm())
 
 
-def sound_metric(real: Any, fake: Any) -> dict[str, Any]:
-    return {"gap": {"value": _gap(real, fake)}}
+def sound_metric(ctx: Any) -> dict[str, Any]:
+    return {"gap": Value(value=_gap(ctx.train, ctx.generated))}
 
 
-def not_a_number(real: Any, fake: Any) -> dict[str, Any]:
-    return {"gap": {"value": math.nan}}
+def plain_number(ctx: Any) -> dict[str, Any]:
+    return {"gap": 1.0}
 
 
-def random_metric(real: Any, fake: Any) -> dict[str, Any]:
-    return {"gap": {"value": _gap(real, fake) + float(torch.rand(()))}}
+def undeclared(ctx: Any) -> dict[str, Any]:
+    return {"other[x]": Value(value=1.0)}
 
 
-def changes_features(real: Any, fake: Any) -> dict[str, Any]:
-    fake.values.mul_(1.01)
-    return sound_metric(real, fake)
+def random_metric(ctx: Any) -> dict[str, Any]:
+    return {"gap": Value(value=_gap(ctx.train, ctx.generated) + float(torch.rand(())))}
+
+
+def changes_features(ctx: Any) -> dict[str, Any]:
+    ctx.generated.values.mul_(1.01)
+    return sound_metric(ctx)

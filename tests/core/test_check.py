@@ -193,17 +193,19 @@ def test_a_broken_extractor_fails_the_check_that_names_it(function: str, check: 
 @pytest.mark.parametrize(
     ("function", "better", "check", "what"),
     [
-        ("sound_metric", "higher", "real pictures beat noise", "MetricSpec.better"),
+        ("sound_metric", "higher", "real examples beat noise", "MetricSpec"),
         ("sound_metric", "smaller", "it says which way is better", "'smaller'"),
-        ("not_a_number", "lower", "columns are numbers", "gap is nan"),
-        ("random_metric", "lower", "it is repeatable and touches nothing", "other figures"),
+        ("plain_number", "lower", "columns are values", "'gap' is 1.0"),
+        ("undeclared", "lower", "columns are values", "not declared"),
+        ("random_metric", "lower", "it is repeatable and touches nothing", "other values"),
         ("changes_features", "", "it is repeatable and touches nothing", "copy"),
     ],
 )
 def test_a_broken_metric_fails_the_check_that_names_it(
     function: str, better: str, check: str, what: str, home: Path
 ) -> None:
-    refused(outcome("metric", MetricSpec("specimen", HERE(function), better), check), what)
+    spec = MetricSpec("specimen", HERE(function), columns={"gap": better})
+    refused(outcome("metric", spec, check), what)
 
 
 def test_hooks_that_import_torch_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,8 @@ def test_a_matrix_does_every_run_and_tells_the_first_bad_status(
     assert invoke(["run", "plugin=wgan,noise", "seed=0,1", "preset=tiny,default", "--dry-run"]) == 2
     capsys.readouterr()
     assert invoke(["run", "plugin=noise,histogram", "seed=0,1", *FAST[1:]]) == 0
-    assert len(list((home / "runs" / "digits").glob("*/*/result.json"))) == 4
+    states = [json.loads(path.read_text()) for path in (home / "runs" / "digits").glob("*/*/run.json")]
+    assert [record["state"] for record in states] == ["finished"] * 4
     assert invoke(["run", "plugin=noise,histogram", "seed=9", "device=cuda:99", *FAST[1:]]) == 5
 
 
@@ -127,7 +128,7 @@ def test_python_says_what_the_command_line_says(home: Path) -> None:
     result = zoo_core.run(
         plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "pictures": False}
     )
-    run = zoo_core.load(result["run_dir"])
+    run = zoo_core.load(result.run_dir)
     drawn = run.sample(16)
     assert drawn.shape == (16, 1, 8, 8)
     assert float(drawn.min()) >= -1

@@ -196,6 +196,30 @@ def test_a_hook_that_must_answer_and_raises_is_named(hook: str, error: BaseExcep
     assert json.loads((Path("here") / "run.json").read_text())["state"] == "failed"
 
 
+def test_the_first_result_is_taken_and_no_other_scorer_runs(home: Path) -> None:
+    """Catches every scorer run, and all but one thrown away: an evaluation takes minutes."""
+    called: list[str] = []
+    events = Events(manager(), print)
+
+    def scorer(name: str, answer: Any) -> Any:
+        def zoo_score(run: Any) -> Any:
+            called.append(name)
+            return answer
+
+        return type(name, (), {"zoo_score": staticmethod(hookimpl(zoo_score))})()
+
+    names = [
+        manager().pm.register(scorer(name, answer))
+        for name, answer in (("late", "late"), ("early", "early"), ("abstains", None))
+    ]
+    try:
+        assert events.first("zoo_score", run=None) == "early"
+    finally:
+        for name in names:
+            manager().pm.unregister(name=name)
+    assert called == ["abstains", "early"]
+
+
 def test_a_diverged_run_is_recorded_and_keeps_its_last_good_checkpoint(home: Path) -> None:
     with pytest.raises(DivergedError):
         run(

@@ -133,7 +133,7 @@ def duel() -> dict[str, Tensor]:
 
     WGAN.latents = latents  # type: ignore[method-assign]
     with joined("cpu", 30):
-        folder = Path(run(resolve([*GAN, "run_dir=gan"]))["run_dir"])
+        folder = Path(run(resolve([*GAN, "run_dir=gan"])).run_dir)
     found = latest(folder / "checkpoints", print)
     assert found is not None
     weights = dict(found[1].weights)

@@ -23,6 +23,7 @@ from zoo_core.cli import invoke
 from zoo_core.errors import MachineError, NotFoundError, UsageError, ZooError
 from zoo_core.registry import index
 from zoo_core.registry.manager import manager
+from zoo_core.results import read_result, write_result
 from zoo_core.runs import saved_config
 from zoo_core.sharing import hub
 from zoo_core.sharing.address import Hub, parse
@@ -191,11 +192,11 @@ def test_a_secret_stops_the_push_unshown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     copy = Path(shutil.copytree(trained, tmp_path / "run"))
-    record = json.loads((copy / "result.json").read_text())
+    result = read_result(copy / "result.json")
     for text in ("correct-horse-battery", "hf_" + "A" * 34, "https://me:pw@host/x"):
         monkeypatch.setenv("MY_API_KEY", "correct-horse-battery")
-        record["note"] = f"made with {text}"
-        (copy / "result.json").write_text(json.dumps(record))
+        provenance = result.provenance.model_copy(update={"notes": {"how": f"made with {text}"}})
+        write_result(result.model_copy(update={"provenance": provenance}), copy / "result.json")
         assert invoke(["push", str(copy), str(tmp_path / "b")]) == 2
         told = capsys.readouterr()
         assert "result.json" in told.err
@@ -450,15 +451,15 @@ def test_the_card_is_read_back_by_the_hubs_own_library(trained: Path, shared: Pa
     from huggingface_hub import ModelCard
 
     data = ModelCard.load(shared / "README.md").data
-    result = json.loads((trained / "result.json").read_text())
+    result = read_result(trained / "result.json")
     assert data.license == "cc-by-4.0"
     assert data.model_name == "wgan-digits-s0"
     found = {(r.dataset_name, r.metric_type): (r.metric_value, r.metric_name) for r in data.eval_results}
-    for name, cell in result["metrics"].items():
+    for name, one in result.metrics.items():
         value, label = found["digits", slug(name)]
-        assert value == cell["value"]
-        assert result["protocol"]["hash"] in label  # a number without its protocol is not printed
-    assert len(found) == len(result["metrics"])
+        assert value == one.value
+        assert result.protocol.hash in label  # a number without its protocol is not printed
+    assert len(found) == len(result.metrics)
 
 
 def test_the_cards_texts_keep_their_types() -> None:
@@ -466,7 +467,7 @@ def test_the_cards_texts_keep_their_types() -> None:
     from zoo_core.sharing.card import metadata
 
     config = {"plugin": "wgan", "seed": 0, "data": {"name": "digits"}}
-    front = metadata(config, {}, family="gan", is_image=True, license_="")
+    front = metadata(config, None, family="gan", is_image=True, license_="")
     assert "license" not in front
     assert "model-index" not in front
     assert yaml.safe_load(yaml.safe_dump(front)) == front

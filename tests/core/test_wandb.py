@@ -12,6 +12,8 @@ import pytest
 
 from zoo_core.cli import invoke
 from zoo_core.privacy import public
+from zoo_core.registry.metrics import direction
+from zoo_core.results import read_result
 from zoo_core.tracking.trackers import figures, leaderboard_row
 
 HEADER, BLOCK = 7, 32 * 1024
@@ -87,19 +89,21 @@ def test_wandb_gets_config_losses_pictures_tables_and_scores(
     losses = {row["_step"]: row["critic/loss"] for row in history if "critic/loss" in row}
     lines = [json.loads(line) for line in (here / "metrics.jsonl").read_text().splitlines()]
     assert losses == {line["step"]: line["critic/loss"] for line in lines}
-    result = json.loads((here / "result.json").read_text())
+    result = read_result(here / "result.json")
     logged = {key.partition("/")[0].partition(".")[0] for row in history for key in row}
-    assert {*result["pictures"], "figures", "leaderboard"} <= logged
-    for name, cell in result["metrics"].items():
-        assert summary[name] == pytest.approx(cell["value"]), name
-    assert summary["cost.parameters"] == result["cost"]["parameters"]
-    assert summary["protocol.hash"] == result["protocol"]["hash"]
-    assert summary["samples_sha256"] == result["samples_sha256"]
-    cells = {row["column"]: row["value"] for row in table(here, "figures")}
-    assert cells == pytest.approx({name: cell["value"] for name, cell in result["metrics"].items()})
+    assert {"samples", "metrics", "leaderboard"} <= logged
+    for name, value in result.metrics.items():
+        assert summary[name] == pytest.approx(value.value), name
+    assert summary["cost.parameters"] == result.cost.parameters
+    assert summary["protocol.hash"] == result.protocol.hash
+    assert summary["samples_sha256"] == result.samples_sha256
+    cells = {row["column"]: (row["value"], row["better"]) for row in table(here, "metrics")}
+    assert cells == {
+        name: (pytest.approx(one.value), direction(name)) for name, one in result.metrics.items()
+    }
     (row,) = table(here, "leaderboard")
-    assert (row["plugin"], row["seed"], row["config_hash"]) == ("wgan", 0, result["config_hash"])
-    assert row["FD[digits]"] == pytest.approx(result["metrics"]["FD[digits]"]["value"])
+    assert (row["plugin"], row["seed"], row["config_hash"]) == ("wgan", 0, result.config_hash)
+    assert row["FD[digits]"] == pytest.approx(result.metrics["FD[digits]"].value)
     assert row["cost.nfe"] == 1
     said = capsys.readouterr().err
     assert "wandb sync" in said

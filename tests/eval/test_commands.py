@@ -32,22 +32,24 @@ def test_importing_costs_what_it_must():
     # catches a listing that imports torch, and torchmetrics or timm imported where nothing is scored
     heavy = ["torchmetrics", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "PIL", "torch_fidelity"]
     assert imported("import zoo_eval", ["torch", *heavy]).strip() == "[]"
-    modules = ("scoring", "distances", "inception", "timm_models", "board", "commands", "rescoring")
+    modules = ("pipeline", "context", "metrics.kernel", "extractors.inception", "extractors.timm_models")
+    modules += ("cli", "rescoring", "samples")
     every = ", ".join(f"zoo_eval.{module}" for module in modules)
     assert imported(f"import {every}", heavy).strip() == "[]"
 
 
 def test_a_run_is_scored_ranked_and_scored_again(run, home):
     # catches a result that the leaderboard does not read, and a second score that replaces the first
-    folder = run["run_dir"]
-    assert "FD[digits]" in run["metrics"]
+    folder = run.run_dir
+    assert "FD[digits]" in run.metrics
     again = CliRunner().invoke(evaluate, [folder, "eval.extractor=raw"], catch_exceptions=False)
     assert "FD[raw]" in again.stdout
     same = rescore(home / folder, {}, say=lambda line: None)
-    assert same["protocol"]["hash"] == run["protocol"]["hash"]
-    assert same["samples_sha256"] == run["samples_sha256"]
-    assert same["metrics"] == run["metrics"]
-    assert same["likelihood"] == run["likelihood"]
+    assert same.protocol.hash == run.scored.protocol.hash
+    assert same.samples_sha256 == run.scored.samples_sha256
+    assert same.metrics == run.metrics
+    assert same.weights_sha256 == run.scored.weights_sha256
+    assert len(list((home / folder).glob("result-*.json"))) == 1
     board = json.loads(CliRunner().invoke(leaderboard, ["--json", folder]).stdout)
     assert sorted(table["metric"] for table in board["tables"]) == ["FD[digits]", "FD[raw]"]
     assert board["bad"] == []
@@ -57,10 +59,10 @@ def test_a_run_is_scored_ranked_and_scored_again(run, home):
 def test_scoring_again_may_not_change_the_samples(run, home):
     # catches another sampler's figures recorded under this run's config
     with pytest.raises(UsageError, match=r"sample\.steps.*changes the run") as error:
-        rescore(home / run["run_dir"], {"sample.steps": "3"})
+        rescore(home / run.run_dir, {"sample.steps": "3"})
     assert "zoo run config=" in str(error.value)
     with pytest.raises(UsageError, match=r"eval\.protocol=none"):
-        rescore(home / run["run_dir"], {"eval.protocol": "none"})
+        rescore(home / run.run_dir, {"eval.protocol": "none"})
 
 
 def test_fetch_knows_what_there_is():

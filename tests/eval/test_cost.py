@@ -52,13 +52,19 @@ def made(recipe, updates, batch_size=100):
     )
 
 
+def flops(run):
+    return training_flops(
+        run.recipe, run.harness.data, run.harness.counts.updates, run.config.train.batch_size
+    )
+
+
 def test_training_is_counted_by_phase_forward_and_backward():
     # catches a phase counted for another's updates, a backward pass left out, frozen weights given gradients
     product = 2 * 64 * 32
     both = 2 * product + 3 * product  # forward; gradients of both weights and of what lies between
     last = 2 * product + product
     run = made(Two(), {"train/both": 7, "train/last": 3})
-    assert training_flops(run) == 100 * (7 * both + 3 * last)
+    assert flops(run) == 100 * (7 * both + 3 * last)
 
 
 def test_counting_leaves_the_model_as_it_was():
@@ -66,7 +72,7 @@ def test_counting_leaves_the_model_as_it_was():
     run = made(Two(), {"train/both": 1})
     before = {name: value.clone() for name, value in run.recipe.state_dict().items()}
     state, drawn = torch.get_rng_state(), run.harness.data.drawn
-    training_flops(run)
+    flops(run)
     assert all(torch.equal(before[name], value) for name, value in run.recipe.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in run.recipe.parameters())
     assert torch.equal(torch.get_rng_state(), state)
@@ -89,8 +95,7 @@ def sampled(least=1, honours=True):
         return Samples(x @ decoder, calls=steps)
 
     run = made(Two(), {})
-    run.request = lambda indices: SampleRequest(Seeds(0, indices))
-    run.samples = samples
+    run.draw = lambda indices, steps=None: samples(SampleRequest(Seeds(0, indices), steps=steps))
     return run, seen
 
 
@@ -98,7 +103,7 @@ def sampled(least=1, honours=True):
 def test_a_long_sampling_is_told_from_short_ones(options):
     # catches a decoder counted at every step, and a sampler that can't be short
     run, seen = sampled(**options)
-    assert sampling_flops(run, 50) == 2 * 16 * (50 * 16 + 64)
+    assert sampling_flops(run.draw, 50) == 2 * 16 * (50 * 16 + 64)
     assert options or max(seen) < 10
 
 
@@ -110,7 +115,14 @@ def test_a_loss_that_can_not_be_counted_costs_no_result():
 
     run, _ = sampled()
     run.recipe, run.harness.counts.updates = Picky(), {"train/both": 1}
-    assert set(operations(run, 50)) == {"sample_flops"}
+    said = []
+    ctx = SimpleNamespace(
+        run=run, recipe=run.recipe, config=run.config, draw=run.draw, nfe=50, say=said.append
+    )
+    found = operations(ctx)
+    assert found["sample_flops"].value == 2 * 16 * (50 * 16 + 64)
+    assert "a batch of 100 or nothing" in found["train_flops"].reason
+    assert "operations of training: not counted" in said[0]
 
 
 def test_the_peak_is_of_what_follows_the_reset():
@@ -145,4 +157,4 @@ class Sloped(Two):
 
 def test_a_loss_that_takes_a_gradient_of_its_own_is_counted():
     # torch's tracker of modules raises inside such a loss: a WGAN-GP's operations were once not counted
-    assert training_flops(made(Sloped(), {"train/both": 1})) > 0
+    assert flops(made(Sloped(), {"train/both": 1})) > 0

@@ -10,18 +10,15 @@ import pytest
 import torch
 
 from tests.diffusion.analytic import Exact
+from tests.eval.fakes import context, protocol, reasons
 from zoo_core.config import DataConfig
 from zoo_core.data.toy import TOYS, Mixture, load
 from zoo_core.interfaces import Smoothable
-from zoo_core.types import DataInfo
-from zoo_eval.metrics.density import (
-    SIGMAS,
-    density_errors,
-    level_of,
-    log_likelihood_errors,
-    score_error,
-    score_errors,
-)
+from zoo_core.registry.metrics import direction
+from zoo_core.types import DataInfo, Likelihood
+from zoo_eval.features import Features
+from zoo_eval.metrics.density import SIGMAS, level_of, score_error, score_error_columns, score_errors
+from zoo_eval.metrics.likelihood import chosen_rows, log_likelihood_error
 
 N = 300
 
@@ -76,17 +73,17 @@ def test_the_exact_denoiser_has_no_error(moons):
     """Catches Tweedie's formula with a sign, a sigma for its square, or a truth at another level."""
     found = score_errors(denoiser(moons.density), moons, N, "cpu")
     assert list(found) == ["score error[0.05]", "score error[0.2]", "score error[1]"]
-    for cell in found.values():
-        assert cell["value"] < 1e-9
-        assert cell["better"] == "lower"
+    for column, value in found.items():
+        assert value.value < 1e-9
+        assert direction(column) == "lower"
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.1, 0.0])
 def test_a_score_that_is_wrong_by_a_share_has_its_square(moons, gain):
     """Catches an error that is not relative, or that is the root: 10 % too long is 0.01; none at all is 1."""
     for cell in score_errors(denoiser(moons.density, gain), moons, N, "cpu").values():
-        assert cell["value"] == pytest.approx((1 - gain) ** 2, rel=1e-4)
-        assert cell["low"] <= cell["value"] <= cell["high"]
+        assert cell.value == pytest.approx((1 - gain) ** 2, rel=1e-4)
+        assert cell.interval.low <= cell.value <= cell.interval.high
 
 
 def test_the_interval_covers_other_noisy_data(moons):
@@ -103,8 +100,8 @@ def test_the_interval_covers_other_noisy_data(moons):
         clean = moons.test.rows(rows).double()
         x = clean + level * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
         cell = score_error(model, truth, x, level)
-        values.append(cell["value"])
-        widths.append(cell["high"] - cell["low"])
+        values.append(cell.value)
+        widths.append(cell.interval.high - cell.interval.low)
     spread = float(torch.tensor(values).std())
     assert float(torch.tensor(widths).mean()) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.35)
 
@@ -118,8 +115,8 @@ def test_a_ladder_is_held_to_the_truth_on_its_own_rung(moons):
     assert level_of(made, 1.0) is None
     found = score_errors(made, moons, N, "cpu")
     assert list(found) == ["score error[0.05]", "score error[0.2]"]
-    assert [cell["sigma"] for cell in found.values()] == pytest.approx([0.04, 0.3])
-    assert all(cell["value"] < 1e-9 for cell in found.values())
+    assert [float(one.note.removeprefix("sigma ")) for one in found.values()] == pytest.approx([0.04, 0.3])
+    assert all(one.value < 1e-9 for one in found.values())
 
 
 def test_what_has_no_truth_has_no_error(moons):
@@ -135,26 +132,43 @@ def test_what_has_no_truth_has_no_error(moons):
 # -- the log-likelihood's
 
 
-def test_log_likelihood_errors_are_told_by_kind():
+def asked(moons, recipe, found=()):
+    """Return the context of a model on a known density; `found` are its likelihoods."""
+    return context(
+        Features(torch.zeros(2, 2)),
+        settings=protocol(likelihood_n=N),
+        recipe=recipe,
+        data=moons,
+        device="cpu",
+        once=lambda name, compute: list(found),
+    )
+
+
+def test_log_likelihood_errors_are_told_by_kind(moons):
     """Catches bits for nats, a signed error that would rank a lucky test split first, and kinds that mix."""
-    records = [{"name": "ode", "nats": 0.25}, {"name": "vlb-20", "nats": -1.0}]
-    found = log_likelihood_errors(records, {"name": "true density", "nats": 0.5})
-    assert {name: cell["value"] for name, cell in found.items()} == {
-        "log-likelihood error[ode]": 0.25,
-        "log-likelihood error[vlb-20]": 1.5,
-    }
-    assert log_likelihood_errors([{"name": "ode", "nats": 0.75}], {"nats": 0.5})[
-        "log-likelihood error[ode]"
-    ] == {"value": 0.25, "better": "lower"}
-    assert log_likelihood_errors(records, None) == {}
+    x = moons.test.rows(chosen_rows(moons, N)).double()
+    best = moons.density.log_prob(x)
+    found = [
+        Likelihood(best - 0.25, "ode"),
+        Likelihood(best - 1.5, "vlb", k=20),
+        Likelihood(best + 0.25, "exact"),
+    ]
+    errors = log_likelihood_error(asked(moons, None, found))
+    assert {name: value.value for name, value in errors.items()} == pytest.approx(
+        {
+            "log-likelihood error[ode]": 0.25,
+            "log-likelihood error[vlb-20]": 1.5,
+            "log-likelihood error[exact]": 0.25,
+        }
+    )
+    assert all(direction(column) == "lower" for column in errors)
+    assert log_likelihood_error(asked(moons, None)) == {}
 
 
 def test_capabilities_are_asked_for(moons):
     """Catches a recipe without a denoiser that is asked for one, and an order that depends on the family."""
-    best, one = {"nats": 0.5}, [{"name": "elbo", "nats": 0.0}]
-    asked = {"n": N, "device": "cpu", "likelihood": one, "best": best}
-    assert list(density_errors(object(), moons, **asked)) == ["log-likelihood error[elbo]"]
+    assert reasons(score_error_columns(asked(moons, object()))) == ["the model has no denoiser"]
     recipe = SimpleNamespace(denoiser=lambda: denoiser(moons.density))
-    assert len(density_errors(recipe, moons, **asked)) == len(SIGMAS) + 1
-    pictures = replace(moons, info=DataInfo("digits", (1, 8, 8), levels=17), density=None)
-    assert density_errors(recipe, pictures, **(asked | {"best": None, "likelihood": []})) == {}
+    assert len(score_error_columns(asked(moons, recipe))) == len(SIGMAS)
+    images = replace(moons, info=DataInfo("digits", (1, 8, 8), levels=17), density=None)
+    assert len(reasons(score_error_columns(asked(images, recipe)))) == 1

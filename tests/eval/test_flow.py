@@ -19,10 +19,18 @@ from zoo_core.diffusion.sdes import VE, VP
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood
+from zoo_eval.context import Context, Sampled
 from zoo_eval.extractors.raw import Raw
-from zoo_eval.metrics.likelihood import Flow, chosen_rows, flow_denoiser, likelihoods
-from zoo_eval.protocol import make_protocol
-from zoo_eval.scoring import measured_likelihoods, preflight
+from zoo_eval.metrics.likelihood import (
+    Flow,
+    check_ode,
+    chosen_rows,
+    columns_of,
+    flow_denoiser,
+    likelihoods,
+    measured,
+)
+from zoo_eval.protocol import Protocol, make_protocol
 
 MEAN, ROOT = torch.tensor([0.3, -0.4]), torch.tensor([[0.5, 0.0], [0.3, 0.4]])
 COV = ROOT @ ROOT.T
@@ -57,20 +65,23 @@ def pictures() -> Dataset:
     return digits.load(DataConfig())
 
 
-def measured(recipe: Any, data: Dataset, n: int, flow: Flow | None, batch_size: int = 500) -> list[Any]:
+def found_of(
+    recipe: Any, data: Dataset, n: int, flow: Flow | None, batch_size: int = 500
+) -> list[Likelihood]:
     return likelihoods(recipe, data, n=n, k=1, batch_size=batch_size, device="cpu", flow=flow)
 
 
 def test_nats_of_points_are_the_densitys(plane):
     """Catches points that are spread or scaled: the mean log-density of the test split, in closed form."""
-    (record,) = measured(Holds(Exact(gaussian(MEAN, COV), VE(0.001, 80.0))), plane, 100, FINE)
+    (found,) = found_of(Holds(Exact(gaussian(MEAN, COV), VE(0.001, 80.0))), plane, 100, FINE)
     rows = plane.test.rows(chosen_rows(plane, 100))
     expected = torch.distributions.MultivariateNormal(MEAN, COV).log_prob(rows).mean()
-    assert record["nats"] == pytest.approx(float(expected), abs=2e-3)
-    assert (record["name"], record["kind"], record["dequantisation"]) == ("ode", "ode", "none")
-    assert record["bound"] is False
-    assert record["calls"] > 6
-    assert record["note"] == "exact divergence, tolerance 1e-05"
+    value = columns_of(found, plane.info)["nats[ode]"]
+    assert value.value == pytest.approx(float(expected), abs=2e-3)
+    assert (found.name, found.kind, found.dequantisation) == ("ode", "ode", "none")
+    assert value.bound == "exact"
+    assert found.calls > 6
+    assert value.note == "exact divergence, tolerance 1e-05"
 
 
 def normal_pixels(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -82,15 +93,16 @@ def normal_pixels(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 def test_bits_of_pictures_are_those_of_the_spread_density(pictures, sde):
     """Catches a lost log(2 / (L - 1)), a picture spread twice, another u: the same u, in closed form."""
     flow = Flow("rademacher", tolerance=1e-4)  # exact for independent pixels, whatever the probe
-    (record,) = measured(Holds(Exact(normal_pixels, sde)), pictures, 30, flow)
+    (found,) = found_of(Holds(Exact(normal_pixels, sde)), pictures, 30, flow)
     levels = pictures.test.rows(chosen_rows(pictures, 30))
     u = Seeds(derive(0, "likelihood"), range(30)).rand((1, 8, 8))
     x = dequantise(levels / 8 - 1.0, 17, u).double()
     nats = torch.distributions.Normal(-0.2, 0.7).log_prob(x).flatten(1).sum(1) + 64 * math.log(2 / 16)
-    assert record["bits_per_dim"] == pytest.approx(float(-nats.mean() / (64 * math.log(2))), abs=2e-3)
-    assert record["dequantisation"] == "uniform"
-    assert record["bound"] is True
-    assert record["note"] == "rademacher divergence, 1 probe, tolerance 0.0001"
+    value = columns_of(found, pictures.info)["bits_per_dim[ode, dequantized]"]
+    assert value.value == pytest.approx(float(-nats.mean() / (64 * math.log(2))), abs=2e-3)
+    assert found.dequantisation == "uniform"
+    assert value.bound == "upper"
+    assert value.note.startswith("rademacher divergence, 1 probe, tolerance 0.0001, ")
 
 
 def test_x0_is_not_clipped(pictures):
@@ -102,11 +114,11 @@ def test_x0_is_not_clipped(pictures):
             alpha, sigma = (c.to(x)[:, None, None, None] for c in (sde.alpha(t), sde.sigma(t)))
             return normal_pixels(x / alpha, sigma / alpha)
 
-    figures = [
-        measured(Holds(SigmaDenoiser(Net(), sde, "x0", clip_x0=clip)), pictures, 8, Flow("rademacher"))
+    one, other = (
+        found_of(Holds(SigmaDenoiser(Net(), sde, "x0", clip_x0=clip)), pictures, 8, Flow("rademacher"))[0]
         for clip in (True, False)
-    ]
-    assert figures[0] == figures[1]
+    )
+    assert torch.equal(one.log_prob, other.log_prob)
     clipping = SigmaDenoiser(Net(), sde, "x0", clip_x0=True)
     assert clipping.unclipped().clip_x0 is False
     assert clipping.clip_x0 is True
@@ -115,8 +127,12 @@ def test_x0_is_not_clipped(pictures):
 def test_figures_do_not_depend_on_the_batch(pictures):
     """Catches noise of the batch's place: another batch size moves figures by the solver's tolerance only."""
     recipe = Holds(Exact(normal_pixels, VP()))
-    whole, split = (measured(recipe, pictures, 12, Flow("rademacher"), size)[0] for size in (12, 5))
-    assert whole["bits_per_dim"] == pytest.approx(split["bits_per_dim"], abs=1e-3)
+    bits = [
+        columns_of(found_of(recipe, pictures, 12, Flow("rademacher"), size)[0], pictures.info)
+        for size in (12, 5)
+    ]
+    whole, split = (one["bits_per_dim[ode, dequantized]"].value for one in bits)
+    assert whole == pytest.approx(split, abs=1e-3)
 
 
 def test_more_probes_have_a_smaller_error():
@@ -125,16 +141,21 @@ def test_more_probes_have_a_smaller_error():
     x = torch.zeros(40, 2)
     data = Dataset(DataInfo("origin", (2,), levels=None), Resident(x), Resident(x), "x")
     recipe = Holds(Exact(gaussian(torch.zeros(2), cov), VE(0.01, 20.0)))
-    one, many = (measured(recipe, data, 40, Flow("gaussian", k, 1e-3))[0] for k in (1, 16))
-    assert many["se"] < one["se"] / 2
-    assert many["note"] == "gaussian divergence, 16 probes, tolerance 0.001"
+    one, many = (
+        columns_of(found_of(recipe, data, 40, Flow("gaussian", k, 1e-3))[0], data.info)["nats[ode]"]
+        for k in (1, 16)
+    )
+    assert one.standard_error is not None
+    assert many.standard_error is not None
+    assert many.standard_error < one.standard_error / 2
+    assert many.note == "gaussian divergence, 16 probes, tolerance 0.001"
 
 
 def test_a_model_may_have_both_kinds(plane):
     """Catches a flow that stands in for a model's own bound, or takes its noise."""
     recipe = Own(Exact(gaussian(MEAN, COV), VE(0.001, 80.0)))
-    assert [record["name"] for record in measured(recipe, plane, 20, FINE)] == ["vlb-9", "ode"]
-    assert [record["name"] for record in measured(recipe, plane, 20, None)] == ["vlb-9"]
+    assert [one.name for one in found_of(recipe, plane, 20, FINE)] == ["vlb-9", "ode"]
+    assert [one.name for one in found_of(recipe, plane, 20, None)] == ["vlb-9"]
 
 
 def latent() -> Exact:
@@ -143,16 +164,24 @@ def latent() -> Exact:
     return made
 
 
+def asked(run: FakeRun, settings: Protocol) -> Any:
+    """Return the context of a run, as the likelihood reads it."""
+    sampled = Sampled(run.rows, None, 1, 0.0, 0.0)
+    return Context(run.source, settings, Raw(), sampled)
+
+
 @pytest.mark.parametrize("denoise", [latent(), Exact(normal_pixels, vp(100))], ids=["latent", "levels"])
 def test_no_flow_no_cell_and_a_demand_is_refused_before_training(pictures, denoise):
     """Catches a figure of a latent's density or between levels that no net has seen, sold as the data's."""
     recipe = Holds(denoise)
     assert flow_denoiser(recipe, pictures.info) is None
     run = FakeRun(pictures, pictures.train.x, recipe, extractor="raw")
-    assert measured_likelihoods(run, make_protocol(run.config.eval, pictures, Raw())) == []
+    assert measured(asked(run, make_protocol(run.config.eval, pictures, Raw()))) == []
     demanding = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode="always")
     with pytest.raises(UsageError, match="no likelihood by a probability flow"):
-        preflight(demanding)
+        check_ode(demanding.config.eval, recipe, pictures.info, "fake")
+    with pytest.raises(UsageError, match="no likelihood by a probability flow"):
+        measured(asked(demanding, make_protocol(demanding.config.eval, pictures, Raw())))
 
 
 def test_a_model_of_pairs_has_no_density_without_its_source(pictures):
@@ -168,7 +197,7 @@ def test_it_can_be_left_out(pictures):
     for ode, names in (("auto", ["ode"]), ("always", ["ode"]), ("never", [])):
         run = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode=ode)
         protocol = replace(make_protocol(run.config.eval, pictures, Raw()), likelihood_n=4)
-        assert [record["name"] for record in measured_likelihoods(run, protocol)] == names
+        assert [one.name for one in measured(asked(run, protocol))] == names
 
 
 def test_what_moves_the_figure_is_in_the_protocol(pictures, plane):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.eval.fakes import protocol
+from tests.eval.fakes import context, protocol
 from zoo_eval.features import Features
 from zoo_eval.metrics import frechet
 from zoo_eval.metrics.kernel import kernel
@@ -17,17 +17,18 @@ def test_of_a_mean_it_is_the_normal_one(rng):
     x = torch.randn(4000, generator=rng).double() + 5
     found = interval(float(x.mean()), x)
     half = 1.96 * float(x.std()) / 4000**0.5
-    assert found["low"] == pytest.approx(float(x.mean()) - half, abs=half / 8)
-    assert found["high"] == pytest.approx(float(x.mean()) + half, abs=half / 8)
+    assert found.interval.low == pytest.approx(float(x.mean()) - half, abs=half / 8)
+    assert found.interval.high == pytest.approx(float(x.mean()) + half, abs=half / 8)
     wider = interval(5.0, x, n=1000)
-    assert wider["high"] - wider["low"] == pytest.approx(4 * half, rel=0.1)
+    assert wider.interval.high - wider.interval.low == pytest.approx(4 * half, rel=0.1)
 
 
 def test_a_share_stays_a_share():
     # catches precision above 1
     found = share(torch.tensor([True] * 99 + [False]))
-    assert 0 <= found["low"] < found["value"] < found["high"] <= 1
-    assert share(torch.ones(50, dtype=torch.bool)) == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert 0 <= found.interval.low < found.value < found.interval.high <= 1
+    every = share(torch.ones(50, dtype=torch.bool))
+    assert (every.value, every.interval.low, every.interval.high) == (1.0, 1.0, 1.0)
 
 
 def test_resampling_is_the_same_at_every_call(rng):
@@ -68,8 +69,8 @@ def test_nineteen_of_twenty_intervals_hold_the_mean_of_many_figures(metric, rng)
     cells = []
     for _ in range(200):
         fake = 1.3 * torch.randn(250, 4, generator=rng).double() + 0.3
-        (cell, *_) = metric(Features(real, None, settings), Features(fake, None, settings)).values()
+        (cell, *_) = metric(context(Features(real), Features(fake), settings)).values()
         cells.append(cell)
-    mean = sum(cell["value"] for cell in cells) / 200
-    held = sum(cell["low"] <= mean <= cell["high"] for cell in cells) / 200
+    mean = sum(cell.value for cell in cells) / 200
+    held = sum(cell.interval.low <= mean <= cell.interval.high for cell in cells) / 200
     assert abs(held - 0.95) < 4.5 * (0.95 * 0.05 / 200) ** 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.eval.fakes import protocol
+from tests.eval.fakes import context, protocol, reasons
 from zoo_core.errors import UsageError
 from zoo_eval.features import Features
 from zoo_eval.metrics.frechet import frechet, frechet_distance
@@ -223,17 +223,16 @@ def test_columns_are_named_by_their_extractor(rng):
             },
         ),
     ):
-        sets = [Features(x, x, protocol(extractor=name)) for x in (real, fake)]
-        assert set(frechet(*sets) | kernel(*sets) | inception(*sets)) == columns
+        ctx = context(*(Features(x, x) for x in (real, fake)), protocol(extractor=name))
+        assert set(frechet(ctx) | kernel(ctx) | inception(ctx)) == columns
 
 
 def test_fewer_samples_than_features_are_shown_and_never_ranked(rng):
     # catches a ranking by a singular covariance
     real, fake = torch.randn(2, 30, 40, generator=rng).double()
     settings = protocol()
-    cell = frechet(Features(real, None, settings), Features(fake, None, settings))["FD[digits]"]
-    assert cell["better"] == ""
-    assert "30 pictures for 40 features" in cell["note"]
-    assert "low" not in cell
-    found = inception(Features(real, None, settings), Features(fake, None, settings))
-    assert found == {"IS[digits]": "digits is no classifier"}
+    cell = frechet(context(Features(real), Features(fake), settings))["FD[digits]"]
+    assert "30 examples for 40 features" in cell.unranked
+    assert cell.interval is None
+    found = inception(context(Features(real), Features(fake), settings))
+    assert reasons(found) == ["digits is not a classifier"]

@@ -1,4 +1,4 @@
-"""The line that says how much of a latent is in use, and the record that it reads."""
+"""The columns that say how much of a latent is in use."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.digits import load
 from zoo_core.seeds import Seeds
 from zoo_core.types import Likelihood
-from zoo_eval.metrics.likelihood import likelihoods
-from zoo_eval.summary import latent_use
+from zoo_eval.metrics.likelihood import columns_of, latent_use, likelihoods
 
 
 class Told:
@@ -28,14 +27,15 @@ class Told:
 def test_the_kl_of_each_part_is_recorded_over_all_examples() -> None:
     """Catches the mean of one batch taken for that of the split."""
     model: Any = Told()
-    (record,) = likelihoods(model, load(DataConfig()), n=15, k=1, batch_size=10, device="cpu")
-    assert record["kl"]["level 1"] == pytest.approx((sum(range(10)) + sum(range(5))) / 15)
-    assert record["nats"] == pytest.approx(-64)
-    line = latent_use([record])
-    assert line is not None
-    assert "3.68 nats of KL in 1 of 2 parts of the latent" in line
-    assert line.endswith("collapsed: level 2")
+    data = load(DataConfig())
+    (found,) = likelihoods(model, data, n=15, k=1, batch_size=10, device="cpu")
+    assert float(found.kl["level 1"].mean()) == pytest.approx((sum(range(10)) + sum(range(5))) / 15)
+    columns = columns_of(found, data.info)
+    assert "-64.0 nats" in columns["bits_per_dim[elbo]"].note
+    assert columns["KL[elbo]"].value == pytest.approx(55 / 15 + 0.01)
+    assert columns["active[elbo]"].value == 1
+    assert columns["active[elbo]"].note == "of 2 parts of the latent; collapsed: level 2"
 
 
 def test_a_model_without_a_latent_has_no_such_line() -> None:
-    assert latent_use([{"kind": "exact"}, {"kind": "ode", "kl": {}}]) is None
+    assert latent_use({}, "exact") == {}

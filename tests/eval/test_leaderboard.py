@@ -160,7 +160,9 @@ def test_rows_that_do_not_differ_significantly_share_a_rank(table):
 
 def test_baselines_are_not_tested(table):
     # catches a deterministic row with a spread of zero that differs from everything
-    made = table(*seeds("gaussian", [6.0, 6.0, 6.0]), *seeds("vae", [6.1, 6.6, 5.5]), *seeds("gan", [9, 8, 7]))
+    made = table(
+        *seeds("gaussian", [6.0, 6.0, 6.0]), *seeds("vae", [6.1, 6.6, 5.5]), *seeds("gan", [9, 8, 7])
+    )
     assert ("gaussian", 2, "?") in ranks(made) or ("gaussian", 1, "?") in ranks(made)
     assert made.tiers[0].pairs == 1
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from zoo_eval.sheet import neighbour_sheet
 
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
+from zoo_core.results import Value
 from zoo_eval.metrics.memorization import (
     Reference,
     authentic,
+    compare_ratios,
     held_out_ratios,
-    judge_ratios,
-    look,
     nearest,
+    neighbor_grid,
+    neighbors,
     ratios,
-    record,
 )
+from zoo_eval.verdicts import EXCESS, memorization_text, memorizes
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +58,19 @@ def test_an_example_is_not_its_own_neighbour(rng):
 
 def test_a_copycat_is_caught(digits, pixels):
     # catches distances to the wrong split, and a verdict upside down
-    found = look(digits.train.x[:300], pixels)
-    assert found.closeness.too_close
+    found = neighbors(digits.train.x[:300], pixels)
+    assert found.closeness.excess > EXCESS
     assert found.closeness.median_ratio == 0
-    assert found.closeness.close_share == 1
-    assert "MEMORISES: 100.0% of samples" in record(found)["verdict"]
+    assert found.closeness.close == 1
+    assert found.closeness.excess == 1 - found.closeness.expected
 
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_noisy_copies_are_caught(digits, pixels, rng, size):
     # catches a check for equality; with two levels on every pixel a copy lies as far as new digits do
-    assert look(noisy(digits.train.x, size, rng), pixels).closeness.too_close
-    assert not look(
-        noisy(digits.test.x[::2], size, rng), without(digits, slice(0, None, 2))
-    ).closeness.too_close
+    assert neighbors(noisy(digits.train.x, size, rng), pixels).closeness.excess > EXCESS
+    new = neighbors(noisy(digits.test.x[::2], size, rng), without(digits, slice(0, None, 2)))
+    assert new.closeness.excess <= EXCESS
 
 
 def without(digits, rows):
@@ -83,14 +85,14 @@ def test_a_model_that_copies_a_fifth_of_the_time_is_caught(digits):
     # catches a verdict from the median alone
     reference = without(digits, slice(0, 160))
     mixed = torch.cat((digits.test.x[:160], digits.train.x[:40]))
-    assert look(mixed, reference).closeness.too_close
+    assert neighbors(mixed, reference).closeness.excess > EXCESS
 
 
 def test_real_pictures_that_were_held_out_are_not_flagged(digits):
     # catches a limit so wide that an honest model of the data is accused
     for rows in (slice(0, 180), slice(180, 360)):
-        found = look(digits.test.x[rows], without(digits, rows)).closeness
-        assert not found.too_close
+        found = neighbors(digits.test.x[rows], without(digits, rows)).closeness
+        assert found.excess <= EXCESS
         assert found.median_ratio == pytest.approx(1, abs=0.15)
 
 
@@ -98,9 +100,9 @@ def test_real_pictures_that_were_held_out_are_not_flagged(digits):
 def test_flat_pictures_are_not_flagged(digits, pixels, rng, level):
     # catches closeness to everything mistaken for closeness to one: an untrained model's grey
     grey = level + torch.randint(-1, 2, (300, 1, 8, 8), generator=rng)
-    found = look(grey.clamp(0, 16).to(torch.uint8), pixels).closeness
-    assert found.close_share < 0.05
-    assert not found.too_close
+    found = neighbors(grey.clamp(0, 16).to(torch.uint8), pixels).closeness
+    assert found.close < 0.05
+    assert found.excess <= EXCESS
 
 
 @pytest.mark.parametrize("kept", [2, 8, 16, 24])
@@ -110,17 +112,23 @@ def test_blurred_pictures_are_not_flagged(digits, kept):
     axes = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
     blurred = (test - train.mean(0)) @ axes[:kept].T @ axes[:kept] + train.mean(0)
     levels = blurred.round().clamp(0, 16).to(torch.uint8).reshape(-1, 1, 8, 8)
-    assert not look(levels, without(digits, slice(0, 180))).closeness.too_close
+    assert neighbors(levels, without(digits, slice(0, 180))).closeness.excess <= EXCESS
 
 
-def test_features_catch_what_pixels_do_not(digits, pixels, rng):
-    # catches a verdict that forgets the second space, or names the first
-    close = look(digits.train.x[:300], pixels)
-    far = look(torch.randint(0, 17, (300, 1, 8, 8), generator=rng).to(torch.uint8), pixels)
-    assert record(far, close)["memorises"]
-    assert "nearly in features" in record(far, close)["verdict"]
-    assert not record(far, far)["memorises"]
-    assert "in features" not in record(close, close)["verdict"]
+def result(**excess):
+    """Return what the verdict reads of a result."""
+    metrics = {f"memorization[{space}]": Value(value=value) for space, value in excess.items()}
+    return SimpleNamespace(metrics=metrics, not_applicable={})
+
+
+def test_features_catch_what_pixels_do_not():
+    # catches a verdict that forgets the second space, or takes it from anything but the numbers
+    assert memorizes(result(pixels=0.0, digits=0.3))
+    assert memorizes(result(pixels=0.3, digits=0.0))
+    assert not memorizes(result(pixels=0.1, digits=-0.05))
+    assert memorizes(result()) is None
+    assert memorization_text(result(pixels=0.0, digits=0.3)).startswith("DETECTED: +30.0%")
+    assert memorization_text(result(pixels=0.0)).startswith("not detected")
 
 
 def test_points_of_the_plane(rng):
@@ -129,8 +137,8 @@ def test_points_of_the_plane(rng):
     test = Resident(torch.randn(500, 2, generator=rng))
     new = torch.randn(500, 2, generator=rng)
     reference = Reference(train, test, held_out_ratios(train, test, 500))
-    assert look(train.x[:500], reference).closeness.too_close
-    assert not look(new, reference).closeness.too_close
+    assert neighbors(train.x[:500], reference).closeness.excess > EXCESS
+    assert neighbors(new, reference).closeness.excess <= EXCESS
 
 
 def test_data_that_repeat_themselves_accuse_nobody(rng):
@@ -139,15 +147,15 @@ def test_data_that_repeat_themselves_accuse_nobody(rng):
         Resident(torch.randint(0, 2, (200, 1, 2, 2), generator=rng, dtype=torch.uint8)) for _ in range(2)
     )
     reference = Reference(train, test, held_out_ratios(train, test, 200))
-    assert not look(train.x, reference).closeness.too_close
+    assert neighbors(train.x, reference).closeness.excess <= EXCESS
     assert torch.equal(ratios(torch.zeros(1).double(), torch.zeros(1).double()), torch.ones(1).double())
 
 
 def test_a_copycat_is_caught_where_a_few_test_pictures_are_copies_too():
     # catches a strict comparison with a limit of zero: then no copy is ever close
     test = torch.cat((torch.zeros(6), torch.rand(94) + 1)).double()
-    assert judge_ratios(torch.zeros(50).double(), test).too_close
-    assert not judge_ratios(test, test).too_close
+    assert compare_ratios(torch.zeros(50).double(), test).excess > EXCESS
+    assert compare_ratios(test, test).excess == 0
 
 
 def test_authenticity_is_its_definition(rng):
@@ -162,14 +170,14 @@ def test_authenticity_is_its_definition(rng):
 def test_nothing_to_judge_is_refused():
     # catches a quantile of an empty set
     with pytest.raises(UsageError, match="no distances"):
-        judge_ratios(torch.empty(0), torch.rand(3))
+        compare_ratios(torch.empty(0), torch.rand(3))
 
 
 def test_the_picture_shows_the_closest_first_with_their_neighbours(digits, pixels):
     # catches rows exchanged, and neighbours of other samples
     x = digits.test.x[:40].clone()
     x[33] = digits.train.x[700]
-    sheet = neighbour_sheet(x, look(x, pixels), digits)
+    sheet = neighbor_grid(x, neighbors(x, pixels), digits)
     assert sheet.shape == (1, 3 * 9 + 1, 12 * 9 + 1)
     shown = digits.train.x[700, 0].double() / 16 * 255
     for top in (1, 10):

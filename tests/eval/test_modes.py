@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.eval.fakes import protocol
+from tests.eval.fakes import context
 from zoo_core.data.toy import TOYS
 from zoo_eval.features import Features, Modes
-from zoo_eval.metrics.modes import components, modes, modes_of_points
+from zoo_eval.metrics.modes import modes
+from zoo_eval.modes import components, modes_of_points
 
 
 def features(index, count=10, name="digits-classifier"):
-    return Features(torch.zeros(len(index), 2), None, protocol(), modes=Modes(name, index, count))
+    return Features(torch.zeros(len(index), 2), modes=Modes(name, index, count))
 
 
 REAL = features(torch.arange(10).repeat(100), name="labels")
@@ -20,37 +21,39 @@ REAL = features(torch.arange(10).repeat(100), name="labels")
 
 def test_every_class_evenly_is_all_modes_in_balance():
     # catches counts of the real side, and a balance that is best at 0
-    found = modes(REAL, features(torch.arange(10).repeat(50)))
-    assert (found["modes[digits-classifier]"]["value"], found["modes[digits-classifier]"]["of"]) == (10, 10)
-    assert found["balance[digits-classifier]"]["value"] == pytest.approx(1)
+    found = modes(context(REAL, features(torch.arange(10).repeat(50))))
+    assert (found["modes[digits-classifier]"].value, found["modes[digits-classifier]"].note) == (10, "of 10")
+    assert found["balance[digits-classifier]"].value == pytest.approx(1)
     assert set(found) == {"modes[digits-classifier]", "balance[digits-classifier]"}
 
 
 @pytest.mark.parametrize("kept", [1, 3, 7])
 def test_dropped_classes_are_counted_and_unbalance(kept):
     # catches a total variation without its half: with k of 10 classes left it is 1 - k/10
-    found = modes(REAL, features(torch.arange(kept).repeat(100)))
-    assert found["modes[digits-classifier]"] == {"value": kept, "of": 10, "low": kept, "high": kept}
-    assert found["balance[digits-classifier]"]["value"] == pytest.approx(kept / 10)
+    found = modes(context(REAL, features(torch.arange(kept).repeat(100))))
+    counted = found["modes[digits-classifier]"]
+    assert (counted.value, counted.note) == (kept, "of 10")
+    assert (counted.interval.low, counted.interval.high) == (kept, kept)
+    assert found["balance[digits-classifier]"].value == pytest.approx(kept / 10)
 
 
 def test_a_stray_picture_is_no_mode():
     # catches one lucky sample counted as a class that the model has
     index = torch.cat((torch.zeros(999, dtype=torch.int64), torch.tensor([4])))
-    assert modes(REAL, features(index))["modes[digits-classifier]"]["value"] == 1
+    assert modes(context(REAL, features(index)))["modes[digits-classifier]"].value == 1
     doubtful = torch.cat((torch.zeros(490, dtype=torch.int64), torch.full((5,), 4)))
-    cell = modes(REAL, features(doubtful))["modes[digits-classifier]"]
-    assert (cell["low"], cell["high"]) == (1, 2)
+    cell = modes(context(REAL, features(doubtful)))["modes[digits-classifier]"]
+    assert (cell.interval.low, cell.interval.high) == (1, 2)
 
 
 def test_the_interval_of_balance_is_that_of_a_share(rng):
     # catches an influence of the wrong sign or scale: with two classes balance is a share's distance from 1/2
     real = features(torch.arange(2).repeat(500), 2, "labels")
     index = (torch.rand(1000, generator=rng) < 0.2).long()
-    cell = modes(real, features(index, 2))["balance[digits-classifier]"]
+    cell = modes(context(real, features(index, 2)))["balance[digits-classifier]"]
     half = 1.96 * (0.2 * 0.8 / 1000) ** 0.5
-    assert cell["high"] - cell["value"] == pytest.approx(half, rel=0.15)
-    assert cell["value"] - cell["low"] == pytest.approx(half, rel=0.15)
+    assert cell.interval.high - cell.value == pytest.approx(half, rel=0.15)
+    assert cell.value - cell.interval.low == pytest.approx(half, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -81,16 +84,16 @@ def test_points_on_no_mode_are_told_and_are_out_of_balance(rng):
     density = TOYS["ring"].density()
 
     def of(points):
-        return Features(points, None, protocol(), modes=modes_of_points(points, density))
+        return Features(points, None, modes=modes_of_points(points, density))
 
     real, _ = TOYS["ring"].draw(4000, rng)
     noise = torch.rand(4000, 2, generator=rng) * 2 - 1
-    good, bad = modes(of(real), of(real)), modes(of(real), of(noise))
-    assert good["on-modes[density]"]["value"] > 0.98 > 0.3 > bad["on-modes[density]"]["value"]
-    assert bad["balance[density]"]["value"] < 0.4
+    good, bad = modes(context(of(real), of(real))), modes(context(of(real), of(noise)))
+    assert good["on-modes[density]"].value > 0.98 > 0.3 > bad["on-modes[density]"].value
+    assert bad["balance[density]"].value < 0.4
 
 
-def test_data_without_a_judge_say_so():
+def test_data_without_a_classifier_say_so():
     # catches a column that silently is not there
-    bare = Features(torch.zeros(5, 2), None, protocol())
-    assert "no judge" in modes(bare, bare)["modes"]
+    bare = Features(torch.zeros(5, 2), None)
+    assert "no classifier" in modes(context(bare, bare))["modes"].reason

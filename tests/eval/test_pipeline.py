@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from zoo_eval.scoring import examine, floor, preflight, refuse_non_finite, score
 
-from tests.eval.fakes import FakeRun, protocol
+from tests.eval.fakes import FakeRun, identity, score, values
 from zoo_core.config import DataConfig
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.data.toy import load as load_points
-from zoo_core.errors import PluginError, UsageError
+from zoo_core.errors import NotFoundError, PluginError, UsageError
+from zoo_core.registry.manager import Entry, manager
+from zoo_core.registry.metrics import direction
+from zoo_core.registry.spec import MetricSpec
+from zoo_core.results import NotApplicable, Value, read_result, write_result
 from zoo_core.types import DataInfo, Likelihood
-from zoo_eval import zoo_summary
-from zoo_eval.features import Features
-from zoo_eval.results import fault
-from zoo_eval.summary import posterior_gap
-
-FACTS = {
-    "schema": 1,
-    "plugin": "fake",
-    "family": "test",
-    "data": "digits",
-    "seed": 0,
-    "config_hash": "0" * 12,
-}
+from zoo_eval import zoo_metrics
+from zoo_eval.metrics.frechet import expected_floor
+from zoo_eval.metrics.likelihood import check
+from zoo_eval.pipeline import COSTS, evaluate, examine, prepare
+from zoo_eval.summary import posterior_gap, summary_lines
+from zoo_eval.verdicts import memorizes
 
 
 class Uniform:
@@ -56,22 +53,29 @@ def scored(digits, tmp_path_factory):
     return results
 
 
-def test_a_result_is_strict_json_that_the_store_accepts(scored):
-    # catches a tensor, a NaN or a tuple on its way into result.json
+def test_a_result_is_written_and_read_back_the_same(scored, tmp_path):
+    # catches a tensor, a NaN or a tuple on its way into result.json, and a field that is lost in the file
     for result in scored.values():
-        read = json.loads(json.dumps(FACTS | result, allow_nan=False))
-        assert fault(read) is None
-        assert read["cost"]["nfe"] == 7
-        assert read["cost"]["train_seconds"] == 1.0
-        assert read["entry"]["clipped"] == pytest.approx(0.25)
+        write_result(result, tmp_path / "result.json")
+        assert (tmp_path / "result.json").stat().st_size < 12_000
+        read = read_result(tmp_path / "result.json")
+        assert read.model_copy(update={"content_sha256": None}) == result
+        assert read.cost.nfe == 7
+        assert read.cost.train_seconds == 1.0
+        assert read.sampling.clipped == pytest.approx(0.25)
 
 
 def test_columns_carry_their_extractor(scored):
     # catches a number without its feature network
-    names = set(scored["copycat"]["metrics"])
+    names = set(scored["copycat"].metrics)
     assert names == {
         "FD[digits]",
-        "FD[digits] to test",
+        "FD to test[digits]",
+        "noise floor[FD[digits]]",
+        "memorization[pixels]",
+        "memorization[digits]",
+        "bits_per_dim[exact]",
+        "bits_per_dim[iwae-64]",
         "KD[digits]",
         "IS[digits]",
         "FD-inf[digits]",
@@ -86,12 +90,12 @@ def test_columns_carry_their_extractor(scored):
 def test_better_samples_score_better(scored):
     # catches real and generated exchanged, or a metric fed with the wrong set
     def value(name, column):
-        return scored[name]["metrics"][column]["value"]
+        return scored[name].metrics[column].value
 
     assert (
         value("copycat", "FD[digits]") < value("held out", "FD[digits]") < value("noise", "FD[digits]") / 50
     )
-    assert value("held out", "FD[digits] to test") < value("copycat", "FD[digits] to test")
+    assert value("held out", "FD to test[digits]") < value("copycat", "FD to test[digits]")
     assert value("held out", "KD[digits]") < value("noise", "KD[digits]") / 20
     assert value("held out", "IS[digits]") > 8 > value("noise", "IS[digits]")
     assert value("held out", "precision[digits]") > 0.8 > 0.2 > value("noise", "precision[digits]")
@@ -104,95 +108,104 @@ def test_noise_loses_to_a_gaussian_on_every_column(scored, digits):
     rng = torch.Generator().manual_seed(0)
     drawn = torch.randn(2000, 64, generator=rng).double() @ root.T + flat.mean(0)
     gaussian = score(FakeRun(digits, drawn.round().clamp(0, 16).to(torch.uint8).view(-1, 1, 8, 8)))
-    for column, cell in scored["noise"]["metrics"].items():
-        other = gaussian["metrics"][column]["value"]
-        if cell["better"]:
-            assert (other < cell["value"]) == (cell["better"] == "lower"), column
-    assert not gaussian["memorisation"]["memorises"]
+    ranked = [column for column in gaussian.metrics if direction(column)]
+    assert len(ranked) > 8
+    for column in ranked:
+        other, noise = gaussian.metrics[column].value, scored["noise"].metrics[column].value
+        assert (other < noise) == (direction(column) == "lower"), column
+    assert not memorizes(gaussian)
 
 
 def test_one_digit_has_precision_and_neither_recall_nor_modes(digits):
     # catches precision and recall exchanged, and modes counted on the real side
-    of_one = score(FakeRun(digits, digits.test.x[digits.test.label == 3]))["metrics"]
-    assert of_one["precision[digits]"]["value"] > 0.8 > 0.2 > of_one["recall[digits]"]["value"]
-    assert of_one["modes[digits-classifier]"]["value"] == 1
-    assert of_one["balance[digits-classifier]"]["value"] < 0.15
+    of_one = values(score(FakeRun(digits, digits.test.x[digits.test.label == 3])))
+    assert of_one["precision[digits]"] > 0.8 > 0.2 > of_one["recall[digits]"]
+    assert of_one["modes[digits-classifier]"] == 1
+    assert of_one["balance[digits-classifier]"] < 0.15
 
 
 def test_every_ranked_figure_has_its_interval(scored):
     # catches a figure without one, an end on the wrong side, an interval of nothing
     for result in scored.values():
-        for column, cell in result["metrics"].items():
-            assert cell["low"] <= cell["value"] <= cell["high"], column
-    cell = scored["noise"]["metrics"]["FD[digits]"]
-    assert 0 < cell["high"] - cell["low"] < cell["value"] / 5
+        for column, cell in result.metrics.items():
+            if direction(column) and "bits_per_dim" not in column:
+                assert cell.interval.low <= cell.value <= cell.interval.high, column
+    cell = scored["noise"].metrics["FD[digits]"]
+    assert 0 < cell.interval.high - cell.interval.low < cell.value / 5
+    assert scored["noise"].metrics["bits_per_dim[iwae-64]"].standard_error > 0
 
 
 def test_what_can_not_be_had_says_why(digits):
     # catches a column that silently is not there
     result = score(FakeRun(digits, digits.test.x, extractor="raw"))
-    assert result["absent"] == {
-        "IS[raw]": "raw is no classifier",
-        "sFD[raw]": "raw has no spatial features",
-    }
-    assert "n/a         sFD[raw]: raw has no spatial features" in zoo_summary(FACTS | result)
+    reasons = {name: why.reason for name, why in result.not_applicable.items()}
+    assert (
+        reasons.items()
+        >= {
+            "IS[raw]": "raw is not a classifier",
+            "sFD[raw]": "raw has no spatial features",
+            "bits_per_dim": "the model has no likelihood",
+            "by-class": "the samples were not asked for by class",
+            "truth": "the density of the data is unknown",
+            "translation": "the task is not a translation",
+        }.items()
+    )
+    lines = summary_lines(result)
+    assert "n/a         sFD[raw]: raw has no spatial features" in lines
+    assert not any("translation" in line for line in lines)
 
 
 def test_the_floor_is_what_new_real_pictures_would_score(scored, digits):
     # catches a floor of another number of samples: c (1/n + 1/m), with c from 360 test pictures
-    floor = scored["noise"]["floor"]
-    assert floor["test_vs_train"] * (1 / 2000 + 1 / 1437) / (1 / 360 + 1 / 1437) == pytest.approx(
-        floor["value"]
-    )
-    assert scored["held out"]["metrics"]["FD[digits]"]["value"] == pytest.approx(
-        floor["test_vs_train"], rel=0.05
-    )
+    floor = scored["noise"].metrics["noise floor[FD[digits]]"]
+    measured = float(floor.note.rpartition(" ")[2])
+    assert measured * (1 / 2000 + 1 / 1437) / (1 / 360 + 1 / 1437) == pytest.approx(floor.value, rel=1e-5)
+    assert scored["held out"].metrics["FD[digits]"].value == pytest.approx(measured, rel=0.05)
 
 
 def test_the_floor_does_not_scale_a_shift_of_the_test_split(rng):
     # catches a true difference between the splits multiplied by 1/n: it is no bias of few samples
     train, test = torch.randn(2, 4000, 4, generator=rng).double()
-    settings = protocol()
-    found = floor(Features(train, None, settings), Features(test + 0.5, None, settings), 400)
-    assert found["value"] == pytest.approx(4 * 0.5**2, rel=0.25)
+    found = expected_floor(train, test + 0.5, 400)
+    assert found.value == pytest.approx(4 * 0.5**2, rel=0.25)
 
 
 def test_memorisation_is_part_of_it(scored):
     # catches distances to the test split
-    assert scored["copycat"]["memorisation"]["memorises"]
-    assert not scored["held out"]["memorisation"]["memorises"]
-    assert not scored["noise"]["memorisation"]["memorises"]
+    assert memorizes(scored["copycat"])
+    assert not memorizes(scored["held out"])
+    assert not memorizes(scored["noise"])
 
 
 def test_likelihood_is_of_the_test_split_in_bits(scored):
     # catches another constant or another base: uniform over 17 levels is log2 17
-    exact, bound = scored["copycat"]["likelihood"]
-    assert exact["bits_per_dim"] == pytest.approx(math.log2(17), abs=1e-12)
-    assert (exact["name"], exact["bound"], exact["n"]) == ("exact", False, 360)
-    assert (bound["name"], bound["bound"]) == ("iwae-64", True)
-    assert bound["se"] > 0
-    assert scored["held out"]["likelihood"] == []
+    exact, bound = (scored["copycat"].metrics[f"bits_per_dim[{kind}]"] for kind in ("exact", "iwae-64"))
+    assert exact.value == pytest.approx(math.log2(17), abs=1e-12)
+    assert (exact.bound, exact.n) == ("exact", 360)
+    assert bound.bound == "upper"
+    assert bound.standard_error > 0
+    assert not any("bits_per_dim" in column for column in scored["held out"].metrics)
 
 
 def test_likelihood_noise_does_not_depend_on_the_batch(scored):
     # catches a test example's noise that moves with the batch it is in
-    one, other = (scored[name]["likelihood"][1]["bits_per_dim"] for name in ("copycat", "noise"))
+    one, other = (scored[name].metrics["bits_per_dim[iwae-64]"].value for name in ("copycat", "noise"))
     assert one == pytest.approx(other, abs=1e-12)
 
 
 def test_samples_are_known_by_their_hash(scored, digits):
     # catches a hash of something else than what was scored
     rows = digits.train.x[torch.arange(2000) % 1437]
-    assert scored["copycat"]["samples_sha256"] == hashlib.sha256(rows.numpy().tobytes()).hexdigest()
+    assert scored["copycat"].samples_sha256 == hashlib.sha256(rows.numpy().tobytes()).hexdigest()
 
 
 def test_batch_sizes_do_not_move_a_figure(digits, scored):
     # catches figures that depend on how the pictures were dealt out
     run = FakeRun(digits, digits.train.x, Uniform(), batch_size=33)
     again = score(run)
-    assert again["protocol"]["hash"] == scored["copycat"]["protocol"]["hash"]
-    for column, cell in scored["copycat"]["metrics"].items():
-        assert again["metrics"][column]["value"] == pytest.approx(cell["value"], rel=1e-4, abs=1e-5), column
+    assert again.protocol.hash == scored["copycat"].protocol.hash
+    for column, cell in scored["copycat"].metrics.items():
+        assert again.metrics[column].value == pytest.approx(cell.value, rel=1e-4, abs=1e-5), column
 
 
 def test_real_features_are_computed_once(digits):
@@ -213,13 +226,14 @@ def test_points_of_the_plane_are_scored_on_their_values():
             return [Likelihood(data.density.log_prob(x.double()), "exact")]
 
     result = score(FakeRun(data, data.test.rows(torch.arange(2000)), True_()))
-    assert "FD[raw]" in result["metrics"]
-    assert not any(name.startswith("IS") for name in result["metrics"])
-    assert result["likelihood"][0]["nats"] == pytest.approx(result["truth"]["nats"], rel=1e-6)
-    assert not result["memorisation"]["memorises"]
-    assert result["metrics"]["FD[raw]"]["value"] < 3 * result["floor"]["value"]
-    assert {"SW", "MMD", "modes[density]", "balance[density]", "on-modes[density]"} <= set(result["metrics"])
-    assert result["metrics"]["modes[density]"]["value"] == 2
+    found = values(result)
+    assert not any(name.startswith("IS") for name in found)
+    assert found["nats[exact]"] == pytest.approx(found["true density[nats]"], rel=1e-6)
+    assert found["log-likelihood error[exact]"] == pytest.approx(0, abs=1e-6)
+    assert not memorizes(result)
+    assert found["FD[raw]"] < 3 * found["noise floor[FD[raw]]"]
+    assert {"SW", "MMD", "modes[density]", "balance[density]", "on-modes[density]"} <= set(found)
+    assert found["modes[density]"] == 2
 
 
 def test_conditional_samples_are_judged_by_their_class(digits):
@@ -234,11 +248,11 @@ def test_conditional_samples_are_judged_by_their_class(digits):
             yield from super().draw(n, cond=cond)
 
     result = score(Obedient(data, digits.train.x))
-    assert result["metrics"]["accuracy[digits-classifier]"]["value"] > 0.95
+    assert values(result)["accuracy[digits-classifier]"] > 0.95
     frequencies = torch.bincount(digits.train.label).double() / len(digits.train)
     run = FakeRun(data, digits.train.x)
     wrong = score(run)
-    assert wrong["metrics"]["accuracy[digits-classifier]"]["value"] < 0.2
+    assert values(wrong)["accuracy[digits-classifier]"] < 0.2
     asked = torch.bincount(run.asked.label, minlength=10).double() / 2000
     assert torch.allclose(asked, frequencies, atol=4.5 * (0.1 * 0.9 / 2000) ** 0.5)
 
@@ -257,7 +271,7 @@ def test_likelihoods_that_are_not_finite_are_the_plugins_fault(digits):
     ("options", "message"),
     [
         ({"protocol": "quik"}, "no protocol"),
-        ({"extractor": "mnist"}, "can't see"),
+        ({"extractor": "mnist"}, "can't take"),
         ({"extractor": "inception"}, "zoo fetch inception"),
         ({"extractor": "timm:nosuch"}, "timm has no model"),
         ({"extractor": "incepton"}, "eval.extractor=inception"),
@@ -269,7 +283,7 @@ def test_likelihoods_that_are_not_finite_are_the_plugins_fault(digits):
 def test_what_can_not_be_scored_is_said_before_training(digits, options, message):
     # catches an hour of training that ends in a usage error
     with pytest.raises(UsageError) as error:
-        preflight(FakeRun(digits, digits.test.x, **options))
+        prepare(FakeRun(digits, digits.test.x, **options).source)
     assert message in str(error.value)
 
 
@@ -277,7 +291,7 @@ def test_too_little_data_are_refused_before_training(digits):
     # catches three pictures where neighbours are counted
     tiny = Dataset(digits.info, Resident(digits.train.x[:3]), digits.test, "x")
     with pytest.raises(UsageError, match="too few"):
-        preflight(FakeRun(tiny, digits.test.x))
+        prepare(FakeRun(tiny, digits.test.x).source)
 
 
 def test_data_out_of_range_are_refused_before_training(digits):
@@ -285,59 +299,201 @@ def test_data_out_of_range_are_refused_before_training(digits):
     x = digits.train.x.clone()
     x[1000, 0, 3, 3] = 17
     with pytest.raises(UsageError, match="number 1000"):
-        examine(FakeRun(Dataset(digits.info, Resident(x), digits.test, "x"), digits.test.x))
+        examine(FakeRun(Dataset(digits.info, Resident(x), digits.test, "x"), digits.test.x).source)
 
 
 def test_a_protocol_that_can_not_mean_much_says_so_before_training(digits):
     # catches FD of fewer pictures than features, told only in a note after training
     few = FakeRun(Dataset(digits.info, Resident(digits.train.x[:50]), digits.test, "x"), digits.test.x)
-    examine(few)
+    examine(few.source)
     said = "\n".join(few.said)
     assert "50 training examples for 64 features: the Frechet distance is shown and never ranked" in said
     assert "subsets are cut from 500 to 50" in said
     plain = FakeRun(digits, digits.test.x)
-    examine(plain)
+    examine(plain.source)
     assert plain.said == []
 
 
 def test_the_gap_between_two_bounds_is_told():
     # catches ELBO minus IWAE in bits, which is the other way round in nats
-    elbo, iwae = (
-        {"name": name, "kind": kind, "k": k, "bits_per_dim": bits}
-        for name, kind, k, bits in (("elbo", "elbo", 1, 2.5), ("iwae-64", "iwae", 64, 2.2))
-    )
-    assert posterior_gap([elbo, iwae]).startswith("0.300 bits/dim between iwae-64 and elbo")
-    points = [
-        {"name": r["name"], "kind": r["kind"], "k": r["k"], "nats": -r["bits_per_dim"]} for r in (elbo, iwae)
-    ]
-    assert posterior_gap(points).startswith("0.300 nats")
-    assert posterior_gap([elbo]) is None
+    def of(**kinds):
+        return SimpleNamespace(metrics={name: Value(value=value) for name, value in kinds.items()})
 
-
-def test_a_figure_that_is_not_finite_is_named():
-    # catches a NaN in result.json
-    with pytest.raises(UsageError, match=r"result.metrics.FD.value is nan"):
-        refuse_non_finite({"metrics": {"FD": {"value": math.nan}}, "list": [1.0, "x"]})
-    with pytest.raises(UsageError, match=r"list\[1\] is inf"):
-        refuse_non_finite({"list": [1.0, math.inf]})
+    bits = of(**{"bits_per_dim[elbo]": 2.5, "bits_per_dim[iwae-64]": 2.2, "bits_per_dim[iwae-8]": 2.4})
+    assert posterior_gap(bits).startswith("0.300 bits/dim between iwae-64 and elbo")
+    nats = of(**{"nats[elbo]": -2.5, "nats[iwae-64]": -2.2})
+    assert posterior_gap(nats).startswith("0.300 nats")
+    assert posterior_gap(of(**{"nats[elbo]": -2.5, "nats[iwae-64]": -2.6})).startswith("-0.100 nats")
+    assert posterior_gap(of(**{"bits_per_dim[elbo]": 2.5})) is None
 
 
 def test_the_summary_shows_scores_beside_the_baselines(scored):
-    # catches a figure without its protocol, a bound without its <=, a baseline of another protocol
+    # catches a value without its protocol, a bound without its <=, a baseline of another protocol
     def result(name, plugin):
-        return FACTS | scored[name] | {"plugin": plugin}
+        return scored[name].model_copy(update={"plugin": plugin})
 
     other = result("noise", "gaussian")
-    mismatched = result("noise", "histogram") | {"protocol": other["protocol"] | {"hash": "another"}}
-    lines = zoo_summary(result("copycat", "wgan") | {"baselines": [other, mismatched]})
+    hashed = other.protocol.model_copy(update={"hash": "0" * 12})
+    mismatched = result("noise", "histogram").model_copy(update={"protocol": hashed})
+    lines = summary_lines(result("copycat", "wgan"), [other, mismatched])
     text = "\n".join(lines)
     assert "2,000 samples" in lines[0]
-    assert scored["copycat"]["protocol"]["hash"] in lines[0]
+    assert scored["copycat"].protocol.hash in lines[0]
     assert "FD[digits] ↓" in text
     assert "times the gaussian's FD[digits]" in text
     assert "<= 4.0" in text
-    assert "MEMORISES" in text
+    assert "memorization DETECTED" in text
+    assert "25.00% of values were outside [-1, 1]" in text
     assert "histogram" not in text
-    plain = "\n".join(zoo_summary(result("held out", "wgan")))
-    assert "n/a: this model has none" in plain
-    assert zoo_summary(dict(FACTS)) == []
+    assert "bits_per_dim: the model has no likelihood" in "\n".join(summary_lines(result("held out", "wgan")))
+
+
+# -- the contract of metrics
+
+
+@pytest.fixture
+def with_metric(digits):
+    """Return a function that scores held-out digits with one more metric."""
+
+    def run(function, needs=("samples",), columns=None, metrics=("extra",)):
+        globals()["extra"] = function
+        spec = MetricSpec("extra", f"{__name__}:extra", needs, "lower", columns)
+        with manager().brought("metric", Entry(spec, "somebody")):
+            return score(FakeRun(digits, digits.test.x, metrics=list(metrics)))
+
+    return run
+
+
+def test_a_metric_sees_the_samples_and_is_timed(with_metric, digits):
+    # catches metrics that run although they were not asked for, and one that is not recorded
+    result = with_metric(lambda ctx: {"extra[mean]": Value(value=float(ctx.rows.double().mean()))})
+    rows = digits.test.x[torch.arange(2000) % 360].double()
+    assert values(result) == {"extra[mean]": pytest.approx(float(rows.mean()))}
+    assert set(result.cost.metric_seconds) == {"extra"}
+    assert result.cost.metric_device == {"extra": "cpu"}
+
+
+def test_a_need_that_is_not_met_is_recorded_and_the_metric_not_called(with_metric):
+    # catches a metric that is called without what it needs
+    def fails(ctx):
+        raise AssertionError
+
+    result = with_metric(fails, needs=("samples", "density"))
+    assert result.metrics == {}
+    assert result.not_applicable["extra"].reason == "the density of the data is unknown"
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([1.0], "returned list"),
+        ({"extra": 1.0}, "returned float as 'extra'"),
+        ({"other[x]": Value(value=1.0)}, "does not declare"),
+        ({"extra[\N{CYRILLIC SMALL LETTER A}]": Value(value=1.0)}, "returned a column named"),
+    ],
+)
+def test_what_a_metric_may_not_return_names_it(with_metric, returned, message):
+    # catches a float, a tensor or an undeclared column on its way into the result
+    with pytest.raises(PluginError, match=message) as error:
+        with_metric(lambda ctx: returned)
+    assert "metric 'extra' of somebody" in str(error.value)
+
+
+def test_a_metric_that_fails_or_is_not_finite_names_it(with_metric):
+    # catches a NaN in result.json, and a traceback that blames the pipeline
+    with pytest.raises(PluginError, match="metric 'extra' of somebody returned a value that is not one"):
+        with_metric(lambda ctx: {"extra": Value(value=math.nan)})
+    with pytest.raises(PluginError, match="metric 'extra' of somebody failed: ZeroDivisionError"):
+        with_metric(lambda ctx: {"extra": Value(value=1 / 0)})
+
+
+def test_a_column_of_cost_is_recorded_as_cost(with_metric):
+    # catches operations ranked as a metric
+    result = with_metric(lambda ctx: {"train_flops": Value(value=5.0)}, columns={"train_flops": ""})
+    assert (result.metrics, result.cost.train_flops) == ({}, 5.0)
+
+
+def test_an_unknown_metric_is_refused_before_training(digits):
+    # catches a misspelled name that selects nothing
+    with pytest.raises(NotFoundError, match="frechet"):
+        examine(FakeRun(digits, digits.test.x, metrics=["frechett"]).source)
+
+
+def test_the_pipeline_names_no_metric():
+    # catches a metric wired into the pipeline instead of registered
+    import inspect
+
+    from zoo_eval import pipeline
+
+    source = inspect.getsource(pipeline)
+    specs = zoo_metrics()
+    bases = {base for spec in specs for base in spec.directions} - COSTS - {"modes", "active"}
+    for name in {spec.name for spec in specs if spec.name not in ("modes", "likelihood")} | bases:
+        assert f'"{name}"' not in source
+        assert f"'{name}'" not in source
+
+
+def test_memorization_can_be_bounded_and_switched_off(digits):
+    # catches an option that is not read, and a bound that leaves the protocol's hash as it was
+    runs = [
+        FakeRun(digits, digits.train.x, metrics=["memorization"], memorization_n=n) for n in (None, 50, 0)
+    ]
+    whole, some, none = (score(run) for run in runs)
+    assert [r.metrics["memorization[pixels]"].n for r in (whole, some)] == [2000, 50]
+    assert none.metrics == {}
+    assert none.not_applicable["memorization"].reason == "eval.memorization_n=0"
+    assert len({r.protocol.hash for r in (whole, some, none)}) == 3
+
+
+def test_samples_alone_have_no_model(digits):
+    # catches a likelihood asked of samples from outside
+    run = FakeRun(digits, digits.test.x, metrics=["likelihood", "prdc"])
+    alone = evaluate(replace(run.source, run=None), identity())
+    assert alone.not_applicable == {
+        "likelihood": NotApplicable(reason="needs the model; these are samples alone")
+    }
+    assert (alone.cost.nfe, "precision[digits]" in alone.metrics) == (None, True)
+
+
+# -- likelihoods that are not
+
+
+def found(nats, kind="exact", dequantisation="none"):
+    return Likelihood(torch.tensor(nats, dtype=torch.float64), kind, dequantisation=dequantisation)
+
+
+IMAGES, POINTS = DataInfo("digits", (1, 8, 8), 17), DataInfo("moons", (2,), None)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        (found([-1.0, 0.5]), "probability of levels above 1"),
+        (found([3.0, 1.0], "elbo"), "probability of levels above 1"),
+        (found([3.0, 1.0], "ode", "uniform"), "probability of levels above 1"),
+        (found([-1.0, -1.0], "guess"), "kind 'guess'"),
+        (found([-1.0, -1.0], "exact", "variational"), "dequantization 'variational'"),
+        (found([-1.0]), "not one finite number per example"),
+    ],
+)
+def test_a_likelihood_that_can_not_be_one_is_the_plugins_fault(likelihood, message):
+    # catches a density passed off as probabilities of levels, which would rank first
+    with pytest.raises(PluginError, match=message):
+        check(likelihood, 2, IMAGES, "Model")
+
+
+def test_estimates_and_densities_may_exceed_what_probabilities_may_not():
+    # catches a refusal of one lucky draw of a bound, of float32 rounding, and of densities of points
+    check(found([-3.0, 0.5], "elbo"), 2, IMAGES, "Model")
+    check(found([1e-7, -1.0]), 2, IMAGES, "Model")
+    check(found([5.0, 3.0]), 2, POINTS, "Model")
+
+
+def test_a_dequantized_bound_has_a_column_of_its_own():
+    # catches a bound ranked with exact probabilities
+    from zoo_eval.metrics.likelihood import columns_of
+
+    (exact,) = columns_of(found([-9.0, -8.0]), IMAGES)
+    (column,) = (columns := columns_of(found([-9.0, -8.0], "exact", "uniform"), IMAGES))
+    assert (exact, column) == ("bits_per_dim[exact]", "bits_per_dim[exact, dequantized]")
+    assert columns[column].bound == "upper"

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from tests.eval.fakes import protocol
+from tests.eval.fakes import context, protocol
 from zoo_eval.features import Features
-from zoo_eval.metrics.points import bandwidth, planar, sliced_wasserstein, squared_mmd, transport
+from zoo_eval.metrics.points import bandwidth, points, sliced_wasserstein, squared_mmd, transport
 
 
 def test_transport_on_the_line_agrees_with_an_assignment(rng):
@@ -85,18 +85,18 @@ def test_nineteen_of_twenty_intervals_hold_the_mean_of_many_figures(rng):
     cells = {"SW": [], "MMD": []}
     for _ in range(60):
         fake = 1.4 * torch.randn(200, 2, generator=rng).double() + 0.5
-        settings = protocol(neighbours_n=200)
-        one, two = (Features(x, None, settings, points=x) for x in (real, fake))
-        for name, cell in planar(one, two).items():
+        settings = protocol(neighbors_n=200)
+        one, two = (Features(x, None, points=x) for x in (real, fake))
+        for name, cell in points(context(one, two, settings)).items():
             cells[name].append(cell)
     for name, found in cells.items():
-        mean = sum(cell["value"] for cell in found) / 60
-        held = sum(cell["low"] <= mean <= cell["high"] for cell in found) / 60
+        mean = sum(cell.value for cell in found) / 60
+        held = sum(cell.interval.low <= mean <= cell.interval.high for cell in found) / 60
         assert abs(held - 0.95) < 4.5 * (0.95 * 0.05 / 60) ** 0.5, name
 
 
 def test_pictures_have_neither(rng):
     # catches pixels taken for points
     x = torch.randn(30, 2, generator=rng).double()
-    assert planar(Features(x, None, protocol()), Features(x, None, protocol())) == {}
+    assert points(context(Features(x), Features(x))) == {}
     assert bandwidth(torch.tensor([[0.0], [1.0], [3.0]])) == 2

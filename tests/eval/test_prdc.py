@@ -6,7 +6,7 @@ import pytest
 import torch
 from prdc import compute_prdc
 
-from tests.eval.fakes import protocol
+from tests.eval.fakes import context, protocol
 from zoo_core.errors import UsageError
 from zoo_eval.features import Features
 from zoo_eval.metrics import prdc as neighbours
@@ -76,9 +76,9 @@ def test_too_few_pictures_are_refused():
 def test_as_a_metric_both_sides_count_equally_many(rng):
     # catches figures that move with the size of the training split
     real, fake = torch.randn(500, 3, generator=rng).double(), torch.randn(300, 3, generator=rng).double()
-    settings = protocol(neighbours_n=300)
-    found = neighbours.neighbourhoods(Features(real, None, settings), Features(fake, None, settings))
+    settings = protocol(neighbors_n=300)
+    found = neighbours.neighborhoods(context(Features(real), Features(fake), settings))
     assert set(found) == {f"{name}[digits]" for name in ("precision", "recall", "density", "coverage")}
-    assert found["coverage[digits]"]["value"] * 300 == pytest.approx(
-        round(found["coverage[digits]"]["value"] * 300)
+    assert found["coverage[digits]"].value * 300 == pytest.approx(
+        round(found["coverage[digits]"].value * 300)
     )

@@ -10,20 +10,29 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from zoo_eval.outside import Manifest, entry_name, read_manifest
-from zoo_eval.pictures import read_samples
 
 import zoo_core
+from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
+from zoo_core.results import Result
 from zoo_core.tracking.pictures import save_samples
 from zoo_core.types import DataInfo
-from zoo_eval.cli import leaderboard, score, stats
+from zoo_eval.cli import score, stats
 from zoo_eval.reference import scoring_config
-from zoo_eval.results import fault
+from zoo_eval.sample_files import SampleSet, read_samples, subset
+from zoo_eval.samples import Manifest, entry_name, read_manifest
 
-GREY = DataInfo("digits", (1, 8, 8), 17)
-COLOUR = DataInfo("cifar10", (3, 4, 4), 256)
-PLANE = DataInfo("moons", (2,), None)
+
+def dataset(name, shape, levels, most=255):
+    """Return a dataset whose training split reaches a value."""
+    kind = torch.float32 if levels is None else torch.uint8
+    train = Resident(torch.full((30, *shape), most, dtype=kind))
+    return Dataset(DataInfo(name, shape, levels), train, train, "x")
+
+
+GRAY = dataset("digits", (1, 8, 8), 17, 16)
+COLOR = dataset("cifar10", (3, 4, 4), 256)
+PLANE = dataset("moons", (2,), None, 1.0)
 
 
 @pytest.fixture
@@ -31,7 +40,7 @@ def numbers():
     return np.random.default_rng(0)
 
 
-def colour(numbers, n=6):
+def colored(numbers, n=6):
     return numbers.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
 
 
@@ -41,7 +50,7 @@ def colour(numbers, n=6):
 @pytest.mark.parametrize("how", ["npz", "npz-default-name", "npy", "one-array"])
 def test_arrays_are_read_with_channels_last(tmp_path, numbers, how):
     # catches height taken for channels, and samples read from the end
-    x = colour(numbers)
+    x = colored(numbers)
     path = tmp_path / ("x.npy" if how == "npy" else "x.npz")
     if how == "npz":
         np.savez_compressed(path, labels=np.arange(6), samples=x)
@@ -51,40 +60,135 @@ def test_arrays_are_read_with_channels_last(tmp_path, numbers, how):
         np.savez(path, images=x)
     else:
         np.save(path, x)
-    rows = read_samples(path, COLOUR, 5)
-    assert rows.dtype == torch.uint8
-    assert torch.equal(rows, torch.from_numpy(x[:5]).permute(0, 3, 1, 2))
+    found = read_samples(path, COLOR, 6)
+    assert found.rows.dtype == torch.uint8
+    assert torch.equal(found.rows, torch.from_numpy(x).permute(0, 3, 1, 2))
+    assert found.notes == (("not read: 'labels' of x.npz",) if how == "npz" else ())
 
 
 def test_what_the_zoo_writes_it_reads(tmp_path, digits):
     # catches levels lost between 17 and 256, for every level there is
     levels = digits.test.rows(torch.arange(40))
     assert set(levels.unique().tolist()) == set(range(17))
-    save_samples(levels.float() / 8 - 1, GREY, tmp_path / "x.npz")
-    assert torch.equal(read_samples(tmp_path / "x.npz", GREY, 40), levels)
+    save_samples(levels.float() / 8 - 1, GRAY.info, tmp_path / "x.npz")
+    assert torch.equal(read_samples(tmp_path / "x.npz", GRAY, 40).rows, levels)
     with np.load(tmp_path / "x.npz") as file:
-        np.save(tmp_path / "grey.npy", file["samples"][..., 0])
-    assert torch.equal(read_samples(tmp_path / "grey.npy", GREY, 40), levels)
+        np.save(tmp_path / "gray.npy", file["samples"][..., 0])
+    assert torch.equal(read_samples(tmp_path / "gray.npy", GRAY, 40).rows, levels)
 
 
 def test_a_folder_of_pictures_is_read_by_name(tmp_path, numbers):
     # catches the order of the disk, and a picture that is not a picture's own pixels
-    x = colour(numbers)
+    x = colored(numbers)
     for k in (3, 1, 0, 2):
         Image.fromarray(x[k]).save(tmp_path / f"{k:03d}.png")
     (tmp_path / "manifest.json").write_text("{}")
-    assert torch.equal(read_samples(tmp_path, COLOUR, 3), torch.from_numpy(x[:3]).permute(0, 3, 1, 2))
+    found = read_samples(tmp_path, COLOR, 3)
+    rows = torch.from_numpy(x[:4]).permute(0, 3, 1, 2)
+    assert torch.equal(found.rows, rows[subset(4, 3)])
+    assert found.notes == (
+        "scoring a random subset of 3 of 4 samples",
+        "1 files without an image's extension left out",
+    )
 
 
 def test_points_are_read_as_they_are(tmp_path, numbers):
     # catches points quantised
     x = numbers.normal(size=(5, 2)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    assert torch.equal(read_samples(tmp_path / "x.npy", PLANE, 4), torch.from_numpy(x[:4]))
+    assert torch.equal(read_samples(tmp_path / "x.npy", PLANE, 5).rows, torch.from_numpy(x))
+    np.save(tmp_path / "double.npy", x.astype(np.float64))
+    double = read_samples(tmp_path / "double.npy", PLANE, 5)
+    assert torch.equal(double.rows, torch.from_numpy(x))
+    assert double.notes == ("float64 converted to float32",)
     x[2, 1] = np.inf
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(UsageError, match="1 of 4 points"):
-        read_samples(tmp_path / "x.npy", PLANE, 4)
+    with pytest.raises(UsageError, match="1 of 5 points"):
+        read_samples(tmp_path / "x.npy", PLANE, 5)
+
+
+# -- which of them, and what is converted
+
+
+def test_of_sorted_samples_a_random_subset_is_scored(tmp_path):
+    # catches the first n of samples sorted by class: all of one class
+    save(tmp_path / "x.npz", np.repeat(np.arange(100, 200, dtype=np.uint8), 48).reshape(100, 4, 4, 3))
+    found = read_samples(tmp_path / "x.npz", COLOR, 50)
+    values = found.rows[:, 0, 0, 0].int() - 100
+    assert torch.equal(values, subset(100, 50).int())
+    assert values.unique().numel() == 50
+    assert 35 < float(values.double().mean()) < 65
+    assert int((values >= 50).sum()) > 10
+    assert found.notes == ("scoring a random subset of 50 of 100 samples",)
+    assert torch.equal(read_samples(tmp_path / "x.npz", COLOR, 50).rows, found.rows)
+
+
+def folder_of(tmp_path, images, **options):
+    for k, image in enumerate(images):
+        image.save(tmp_path / f"{k:03d}.{options.get('suffix', 'png')}")
+    return tmp_path
+
+
+def test_every_conversion_of_a_folder_is_said(tmp_path, numbers):
+    # catches alpha, 16 bits, color and lossy formats that change pixels without a word
+    gray = numbers.integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    images = [Image.fromarray(x) for x in gray]
+    clear = Image.merge("LA", (images[1], images[2]))
+    deep = Image.fromarray(gray[2].astype(np.uint16) * 257)
+    color = Image.merge("RGB", images[:3])
+    same = Image.merge("RGB", [images[3]] * 3)
+    bits = images[5].convert("1")
+    notes = read_samples(folder_of(tmp_path, [images[0], clear, deep, color, same, bits]), GRAY, 6).notes
+    said = "\n".join(notes)
+    assert "transparen" in said
+    assert "16 bit" in said
+    assert "warning: 1 of 6 files: color converted to gray" in notes
+    assert "warning: 1 of 6 files: 1 bit scaled to 8" in notes
+
+
+def test_lossy_formats_and_gray_for_color_are_said(tmp_path, numbers):
+    # catches JPEG's artifacts scored as the model's
+    images = [Image.fromarray(x[..., 0]) for x in colored(numbers, 3)]
+    notes = read_samples(folder_of(tmp_path, images, suffix="jpg"), COLOR, 3).notes
+    assert "warning: 3 of 3 files: JPEG, which is lossy" in notes
+    assert "warning: 3 of 3 files: gray repeated over the color channels" in notes
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.arange(17, dtype=np.uint8), r"values 0\.\.16: did you mean levels=17"),
+        (np.arange(10, dtype=np.uint8), r"values 0\.\.9: did you mean levels=17"),
+        (np.arange(101, dtype=np.uint8), r"values 0\.\.100: did you mean levels=101"),
+        (np.array([0, 1, 255], np.uint8), r"\[-1, 1\] cast to uint8"),
+        (np.array([0, 1], np.uint8), r"\[0, 1\] cast to uint8"),
+    ],
+)
+def test_implausible_ranges_are_refused_with_what_was_probably_meant(tmp_path, array, message):
+    # catches levels of the data, and floats cast to uint8, scored as 8-bit images
+    np.save(tmp_path / "x.npy", np.resize(array, (10, 8, 8)))
+    with pytest.raises(UsageError, match=message):
+        read_samples(tmp_path / "x.npy", GRAY, 10)
+
+
+def test_levels_say_what_the_values_of_an_array_are(tmp_path):
+    # catches levels scaled twice, and values beyond those that were announced
+    np.save(tmp_path / "x.npy", np.resize(np.arange(17, dtype=np.uint8), (10, 8, 8)))
+    found = read_samples(tmp_path / "x.npy", GRAY, 10, levels=17)
+    assert found.rows.unique().tolist() == list(range(17))
+    assert found.notes == ("values 0 to 16 scaled to the data's 17 levels",)
+    dark = read_samples(tmp_path / "x.npy", GRAY, 10, levels=256)
+    assert dark.rows.unique().tolist() == [0, 1]
+    for levels, message in ((16, "values up to 16"), (1, "levels=1"), (300, "levels=300")):
+        with pytest.raises(UsageError, match=message):
+            read_samples(tmp_path / "x.npy", GRAY, 10, levels=levels)
+
+
+def test_dark_data_may_have_dark_samples(tmp_path):
+    # catches a range compared with 255 instead of with the data's
+    dark = dataset("night", (1, 8, 8), 256, most=60)
+    np.save(tmp_path / "x.npy", np.resize(np.arange(40, dtype=np.uint8), (10, 8, 8)))
+    assert isinstance(read_samples(tmp_path / "x.npy", dark, 10), SampleSet)
 
 
 def save(path, array):
@@ -94,23 +198,25 @@ def save(path, array):
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((3, 4, 4, 3), np.uint8) + 9, "holds 3 samples; the protocol counts 5"),
+        (np.zeros((3, 4, 4, 3), np.uint8) + 9, "holds 3 samples; the protocol scores 5"),
         (np.zeros((6, 4, 4, 3), np.float32), r"float32.*np\.rint"),
         (np.zeros((6, 4, 4, 3), np.int64), "expected: uint8"),
-        (np.zeros((6, 3, 4, 4), np.uint8), "channels stand last"),
+        (np.zeros((6, 3, 4, 4), np.uint8), "channels come last"),
         (np.zeros((6, 8, 8, 3), np.uint8), r"expected: uint8 of shape \(n, 4, 4, 3\)"),
         (np.zeros((6, 4, 4), np.uint8), "expected: uint8 of shape"),
-        (np.ones((6, 4, 4, 3), np.uint8), "no picture holds a level above 1"),
-        (np.array([None] * 6), "expected: uint8"),
+        (np.ones((6, 4, 4, 3), np.uint8), "no image holds a value above 1"),
+        (np.array([None] * 6), "can't read arrays"),
         (np.zeros((), np.uint8), "expected: uint8"),
         (np.full((6, 4, 4, 3), np.nan), "expected: uint8"),
+        (np.full((6, 4, 4, 3), -0.5), r"\(x \+ 1\) \* 127\.5"),
+        (np.full((6, 4, 4, 3), 1000, np.uint16), "expected: uint8"),
     ],
 )
 def test_unfit_arrays_are_refused_with_words(tmp_path, array, reason):
     # catches floats cast to black, channels first taken for last, pickles loaded, a score of too few
     save(tmp_path / "x.npz", array)
     with pytest.raises(UsageError) as error:
-        read_samples(tmp_path / "x.npz", COLOUR, 5)
+        read_samples(tmp_path / "x.npz", COLOR, 5)
     assert re.search(reason, str(error.value), re.DOTALL)
 
 
@@ -119,11 +225,11 @@ def test_files_that_are_none_are_refused_with_words(tmp_path, numbers):
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "empty.npy").write_bytes(b"")
     whole = tmp_path / "x.npz"
-    save(whole, colour(numbers, 50))
+    save(whole, colored(numbers, 50))
     (tmp_path / "torn.npz").write_bytes(whole.read_bytes()[:-400])
-    np.save(tmp_path / "x.npy", colour(numbers))
+    np.save(tmp_path / "x.npy", colored(numbers))
     (tmp_path / "short.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-10])
-    np.savez(tmp_path / "two.npz", a=colour(numbers), b=colour(numbers))
+    np.savez(tmp_path / "two.npz", a=colored(numbers), b=colored(numbers))
     np.savez(tmp_path / "none.npz")
     for name in (
         "text.npz",
@@ -136,7 +242,7 @@ def test_files_that_are_none_are_refused_with_words(tmp_path, numbers):
         "x.csv",
     ):
         with pytest.raises(UsageError, match="expected"):
-            read_samples(tmp_path / name, COLOUR, 5)
+            read_samples(tmp_path / name, COLOR, 5)
 
 
 def test_a_header_that_promises_too_much_is_refused_before_it_is_believed(tmp_path):
@@ -144,22 +250,22 @@ def test_a_header_that_promises_too_much_is_refused_before_it_is_believed(tmp_pa
     with open(tmp_path / "x.npy", "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 4, 4, 4)}
         np.lib.format.write_array_header_1_0(file, header)
-    with pytest.raises(UsageError, match="expected: uint8"):
-        read_samples(tmp_path / "x.npy", COLOUR, 5)
+    with pytest.raises(UsageError, match="needs 64,000,000,000,"):
+        read_samples(tmp_path / "x.npy", COLOR, 5)
 
 
 def test_files_of_another_size_or_none_are_named(tmp_path, numbers):
     # catches a resize that moves every figure
-    for k, x in enumerate(colour(numbers, 4)):
+    for k, x in enumerate(colored(numbers, 4)):
         Image.fromarray(x).save(tmp_path / f"{k}.png")
     Image.new("RGB", (5, 4)).save(tmp_path / "1.png")
     (tmp_path / "2.png").write_text("<html>")
     with pytest.raises(UsageError, match="2 of 4 files") as error:
-        read_samples(tmp_path, COLOUR, 4)
+        read_samples(tmp_path, COLOR, 4)
     assert "1.png: 5x4, not 4x4" in str(error.value)
     assert "2.png: not an image" in str(error.value)
-    with pytest.raises(UsageError, match="holds 4 samples; the protocol counts 5"):
-        read_samples(tmp_path, COLOUR, 5)
+    with pytest.raises(UsageError, match="holds 4 samples; the protocol scores 5"):
+        read_samples(tmp_path, COLOR, 5)
 
 
 # -- what is said of them
@@ -175,12 +281,12 @@ def test_manifests_are_found_and_checked(tmp_path):
     assert read_manifest(None, tmp_path) == found
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"nfee": 35, "parameters": -1}))
-    with pytest.raises(UsageError, match="is no manifest") as error:
+    with pytest.raises(UsageError, match="is not a manifest") as error:
         read_manifest(other, tmp_path)
     assert "nfee" in str(error.value)
     assert "parameters" in str(error.value)
     other.write_text("[1]")
-    with pytest.raises(UsageError, match="is no manifest"):
+    with pytest.raises(UsageError, match="is not a manifest"):
         read_manifest(other, tmp_path)
     with pytest.raises(UsageError, match="no manifest"):
         read_manifest(tmp_path / "gone.json", tmp_path)
@@ -194,7 +300,7 @@ def test_an_installed_models_name_is_not_given_away(tmp_path):
     with pytest.raises(UsageError, match="name of an installed model"):
         entry_name("wgan", Manifest(), tmp_path)
     for name in ("../x", "A b", "<script>", "x" * 65):
-        with pytest.raises(UsageError, match="is no name"):
+        with pytest.raises(UsageError, match="is not a name"):
             entry_name(name, Manifest(), tmp_path)
 
 
@@ -234,27 +340,49 @@ def histogram(home):
 
 def test_samples_score_as_the_run_that_drew_them(histogram, tmp_path):
     # catches another protocol, another order or other levels for what comes from outside
-    x = zoo_core.load(histogram["run_dir"]).sample(2000)
-    save_samples(x, GREY, tmp_path / "theirs.npz")
+    x = zoo_core.load(histogram.run_dir).sample(2000)
+    save_samples(x, GRAY.info, tmp_path / "theirs.npz")
     (tmp_path / "manifest.json").write_text(
         json.dumps({"nfe": 7, "parameters": 640, "paper": "arXiv:1234.5678"})
     )
     words = [str(tmp_path / "theirs.npz"), "data=digits", "eval.baselines=false", "--json"]
     done = CliRunner().invoke(score, words, catch_exceptions=False)
-    found = json.loads(done.stdout)
-    assert fault(found) is None
-    assert found["protocol"]["hash"] == histogram["protocol"]["hash"]
-    assert found["samples_sha256"] == histogram["samples_sha256"]
-    for name, cell in found["metrics"].items():
-        assert cell["value"] == pytest.approx(histogram["metrics"][name]["value"], rel=1e-9), name
-    assert (found["family"], found["plugin"]) == ("outside", "theirs")
-    assert found["cost"] == {"nfe": 7, "parameters": 640}
-    assert found["manifest"]["paper"] == "arXiv:1234.5678"
-    assert str(tmp_path) not in json.dumps(found)
-    board = json.loads(CliRunner().invoke(leaderboard, ["--json"]).stdout)
-    (table,) = board["tables"]
-    assert {(row["plugin"], row["family"]) for row in table["rows"]} >= {("theirs", "outside")}
-    assert len({row["plugin"] for row in table["rows"]}) == 2
+    found = Result.model_validate_json(done.stdout)
+    theirs = histogram.scored
+    assert found.protocol.hash == theirs.protocol.hash
+    assert found.samples_sha256 == theirs.samples_sha256
+    assert found.metrics
+    for name, one in found.metrics.items():
+        assert one.value == pytest.approx(theirs.metrics[name].value, rel=1e-9), name
+    assert (found.family, found.plugin) == ("outside", "theirs")
+    assert (found.cost.nfe, found.cost.parameters, found.cost.train_seconds) == (7, 640, None)
+    assert found.provenance.notes["paper"] == "arXiv:1234.5678"
+    assert found.not_applicable["likelihood"].reason == "needs the model; these are samples alone"
+    assert str(tmp_path) not in done.stdout
+    assert "samples" in found.attachments
+
+
+def test_other_samples_under_the_same_name_are_not_overwritten(home, tmp_path, digits):
+    # catches two files named samples.npz of which one result is left
+    words = ["data=digits", "eval.baselines=false", "eval.metrics=[prdc]"]
+    rows = digits.train.rows(torch.arange(2000) % len(digits.train))
+    for name, x in (("a", rows), ("b", rows.flip(3))):
+        save_samples(x.float() / 8 - 1, GRAY.info, tmp_path / name / "samples.npz")
+    run = CliRunner().invoke
+    first, second = (str(tmp_path / name / "samples.npz") for name in ("a", "b"))
+    assert run(score, [first, *words]).exit_code == 0
+    refused = run(score, [second, *words])
+    assert isinstance(refused.exception, UsageError)
+    assert "--name NAME" in str(refused.exception)
+    assert run(score, [first, *words]).exit_code == 0  # the same samples again
+    kept = list((home / "runs").rglob("result-*.json"))
+    assert len(kept) == 1
+    before = kept[0].read_bytes()
+    assert run(score, [second, *words, "--name", "flipped"]).exit_code == 0
+    assert kept[0].read_bytes() == before
+    assert len(list((home / "runs").rglob("result-*.json"))) == 2
+    assert run(score, [second, *words, "--replace"]).exit_code == 0
+    assert kept[0].read_bytes() != before
 
 
 def test_too_few_are_told_before_anything_is_scored(home, tmp_path):
@@ -262,7 +390,7 @@ def test_too_few_are_told_before_anything_is_scored(home, tmp_path):
     save(tmp_path / "few.npz", np.full((100, 8, 8, 1), 200, np.uint8))
     done = CliRunner().invoke(score, [str(tmp_path / "few.npz"), "data=digits"])
     assert isinstance(done.exception, UsageError)
-    assert "100 samples; the protocol counts 2,000" in str(done.exception)
+    assert "100 samples; the protocol scores 2,000" in str(done.exception)
     assert not list((home / "runs").rglob("*.json")) if (home / "runs").exists() else True
 
 

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 import zoo_core
+from zoo_core.registry.metrics import direction
 from zoo_core.seeds import generator
 from zoo_eval.metrics.translation import pair_scores, perceptual_distance, structural_similarity
 
@@ -26,25 +27,25 @@ def pictures(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Ten
 def test_l1_and_psnr_are_their_formulas() -> None:
     """PSNR is of the mean of all squares; catches a mean of decibels, infinite for one good picture."""
     made, target = pictures()
-    columns, absent = pair_scores(made, target, "edges")
-    assert list(absent) == ["LPIPS[edges]"]
+    columns = pair_scores(made, target, "edges")
+    assert "AlexNet" in columns["LPIPS[edges]"].reason
     off = (made - target).double()
-    assert columns["L1[edges]"]["value"] == pytest.approx(float(off.abs().mean()))
-    assert columns["PSNR[edges]"]["value"] == pytest.approx(-10 * math.log10(float(off.square().mean())))
+    assert columns["L1[edges]"].value == pytest.approx(float(off.abs().mean()))
+    assert columns["PSNR[edges]"].value == pytest.approx(-10 * math.log10(float(off.square().mean())))
     made[0] = target[0]
-    assert math.isfinite(pair_scores(made, target, "edges")[0]["PSNR[edges]"]["value"])
+    assert math.isfinite(pair_scores(made, target, "edges")["PSNR[edges]"].value)
     for column, better in (("L1", "lower"), ("PSNR", "higher"), ("SSIM", "higher")):
         cell = columns[f"{column}[edges]"]
-        assert cell["low"] < cell["value"] < cell["high"]
-        assert cell["better"] == better
+        assert cell.interval.low < cell.value < cell.interval.high
+        assert direction(f"{column}[edges]") == better
 
 
 def test_pictures_that_are_their_targets_leave_no_infinity() -> None:
     _, target = pictures()
-    columns, absent = pair_scores(target, target, "edges")
-    assert columns["L1[edges]"]["value"] == 0
-    assert columns["SSIM[edges]"]["value"] == pytest.approx(1)
-    assert "exactly" in absent["PSNR[edges]"]
+    columns = pair_scores(target, target, "edges")
+    assert columns["L1[edges]"].value == 0
+    assert columns["SSIM[edges]"].value == pytest.approx(1)
+    assert "exactly" in columns["PSNR[edges]"].reason
 
 
 def test_an_interval_holds_the_figure_of_most_other_sets() -> None:
@@ -56,10 +57,10 @@ def test_an_interval_holds_the_figure_of_most_other_sets() -> None:
         scale = 0.02 + 0.1 * torch.rand(200, 1, 1, 1, generator=rng)
         return target + scale * torch.randn(target.shape, generator=rng)
 
-    cell = pair_scores(draw(), target, "x")[0]["PSNR[x]"]
+    cell = pair_scores(draw(), target, "x")["PSNR[x]"]
     off = [-10 * math.log10(float((draw() - target).square().mean())) for _ in range(300)]
     width = np.quantile(off, 0.975) - np.quantile(off, 0.025)
-    assert cell["high"] - cell["low"] == pytest.approx(width, rel=0.3)
+    assert cell.interval.high - cell.interval.low == pytest.approx(width, rel=0.3)
 
 
 @pytest.mark.parametrize("side", [8, 32])
@@ -85,7 +86,7 @@ def test_structural_similarity_is_its_formula(side: int) -> None:
 def test_perceptual_distance_says_why_it_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Catches a download in the middle of a score, and pictures that are too small for the network."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert "AlexNet takes 32 and more" in str(perceptual_distance(*pictures()))
+    assert "AlexNet needs a side of 32 or more" in str(perceptual_distance(*pictures()))
     assert "no weights" in str(perceptual_distance(*pictures(2, 3, 32)))
 
 
@@ -101,23 +102,23 @@ def test_a_run_that_translates_has_the_columns(home: Path) -> None:
     from zoo_core.resolution import resolve
 
     paired = zoo_core.run(resolve(["plugin=pix2pix", "run_dir=pairs", "optim.generator.lr=3e-3", *words]))
-    cells = paired["metrics"]
+    cells = paired.metrics
     assert {"L1[edges]", "PSNR[edges]", "SSIM[edges]", "FD[digits]"} <= set(cells)
-    assert "LPIPS[edges]" in paired["absent"]
-    assert cells["L1[edges]"]["value"] < 0.25  # of the targets of other pictures it is above 0.3
+    assert "LPIPS[edges]" in paired.scored.not_applicable
+    assert cells["L1[edges]"].value < 0.25  # of the targets of other pictures it is above 0.3
     made = zoo_core.load("pairs")
     rows = made.sample(360)
     from zoo_core.data.conditioning import dealt
 
     target = made.harness.data.to_model(made.data.test.rows(dealt(made.data, 360)))
-    assert cells["L1[edges]"]["value"] == pytest.approx(float((rows - target).abs().mean() / 2), abs=1e-4)
-    assert (Path("pairs") / paired["pictures"]["translations"]).exists()
+    assert cells["L1[edges]"].value == pytest.approx(float((rows - target).abs().mean() / 2), abs=1e-4)
+    assert (Path("pairs") / paired.images["translations"]).exists()
 
     both = zoo_core.run(resolve(["plugin=cyclegan", "run_dir=domains", *words]))
-    assert {"L1[lowres]", "cycle[lowres]", "FD[digits] to lowres"} <= set(both["metrics"])
-    assert both["metrics"]["FD[digits] to lowres"]["value"] > 0
-    assert both["cost"]["train_flops"] > 0
-    assert (Path("domains") / both["pictures"]["cycles"]).exists()
+    assert {"L1[lowres]", "cycle[lowres]", "FD to source[digits]"} <= set(both.metrics)
+    assert both.metrics["FD to source[digits]"].value > 0
+    assert both.cost.train_flops > 0
+    assert (Path("domains") / both.images["cycles"]).exists()
 
 
 def test_a_folder_of_pictures_is_translated(home: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+import zoo_core
 from tests.conftest import CHECKOUT
 from zoo_core.diffusion.samplers import heun
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import Manager, manager, standing_in
+from zoo_core.registry.metrics import direction
+from zoo_core.resolution import resolve
 from zoo_core.seeds import Seeds
 from zoo_core.testing import checks, perform, subjects
 
@@ -77,7 +81,13 @@ def test_registry_yaml_says_how_it_is_installed(example: Path, present: Manager)
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("plugin", "relativistic-gan"), ("sampler", "churn"), ("dataset", "spirals")]
+    ("kind", "name"),
+    [
+        ("plugin", "relativistic-gan"),
+        ("sampler", "churn"),
+        ("dataset", "spirals"),
+        ("metric", "latent-smoothness"),
+    ],
 )
 def test_it_passes_the_conformance_kit(kind: str, name: str, present: Manager, home: Path) -> None:
     results = [perform(check, one) for one in subjects(kind, name) for check in checks(kind)]
@@ -166,3 +176,73 @@ def test_the_density_is_a_mixture_along_the_arms() -> None:
 def test_no_example_is_loaded_by_accident() -> None:
     """Catches a test that leaves an example on the path: the kit would then find it installed."""
     assert not [path for path in sys.path if "examples" in Path(path).parts and "zoo-plugin" in path]
+
+
+# -- the metric
+
+
+class Latent:
+    """A linear generator of points from one normal latent."""
+
+    latent_shape = (2,)
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.matrix = matrix
+
+    def from_latents(self, z: torch.Tensor, request: Any) -> torch.Tensor:
+        return z @ self.matrix
+
+
+def interpolated(recipe: Any) -> Any:
+    """Return the metric's columns for a recipe of points, with the points as features."""
+    metric = importlib.import_module("zoo_smoothness")
+    ctx = SimpleNamespace(
+        recipe=recipe,
+        device="cpu",
+        run=SimpleNamespace(request=lambda indices: None),
+        inference=torch.no_grad,
+        column=lambda base: f"{base}[raw]",
+        from_model=lambda x: x,
+        features=lambda batches, what: SimpleNamespace(values=torch.cat(list(batches)).double()),
+    )
+    return metric.latent_smoothness(ctx)["path ratio[raw]"]
+
+
+@pytest.mark.usefixtures("path")
+def test_the_path_of_a_plane_is_the_arc_over_its_chord() -> None:
+    """Spherical interpolation of two points of the plane runs on an arc where their norms agree."""
+    metric = importlib.import_module("zoo_smoothness")
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    x = torch.stack([metric.slerp(a, b, k / 1000) for k in range(1001)])[:, 0]
+    torch.testing.assert_close(x.norm(dim=1), torch.ones(1001))
+    assert float(x.diff(dim=0).norm(dim=1).sum()) == pytest.approx(math.pi / 2, rel=1e-4)
+
+
+@pytest.mark.usefixtures("path")
+def test_the_ratio_is_above_one_has_no_scale_and_needs_a_latent() -> None:
+    """Catches a ratio upside down, and a division by zero where a generator ignores its latent."""
+    plane = interpolated(Latent(torch.eye(2)))
+    assert 1 < plane.value < math.pi  # points of unequal norms leave the arc
+    assert plane.interval.low <= plane.value <= plane.interval.high
+    assert interpolated(Latent(2 * torch.eye(2))).value == pytest.approx(plane.value, rel=1e-6)
+    assert "do not depend on the latent" in interpolated(Latent(torch.zeros(2, 2))).reason
+    assert "no single latent" in interpolated(object()).reason
+
+
+def test_the_metric_is_computed_for_a_model_with_a_latent(present: Manager, home: Path) -> None:
+    """Registered, selected, computed and ranked as ours are; a model without a latent says why not."""
+    words = [
+        "preset=tiny",
+        "train.steps=2",
+        "eval.baselines=false",
+        "track.wandb=off",
+        "track.pictures=false",
+    ]
+    words += ["track.progress=false", "eval.metrics=[latent-smoothness]", "eval.extractor=raw"]
+    made = zoo_core.run(resolve(["plugin=wgan", *words]))
+    assert list(made.metrics) == ["path ratio[raw]"]
+    assert made.metrics["path ratio[raw]"].value > 1
+    assert direction("path ratio[raw]") == "lower"
+    assert set(made.scored.cost.metric_seconds) == {"latent-smoothness"}
+    other = zoo_core.run(resolve(["plugin=gaussian", *words[2:]]))
+    assert other.scored.not_applicable["path ratio[raw]"].reason == "the model has no single latent"

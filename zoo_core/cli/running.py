@@ -163,8 +163,15 @@ def sample(
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond)
-    path = out or made.dir / "pictures" / f"drawn-{n}.png"
+    used = made.config.sample.seed if seed is None else seed
+    path = out or made.dir / "pictures" / f"samples-{n}-seed{used}.png"
     if not path.suffix:
+        if path.is_dir() and any(path.iterdir()):
+            raise UsageError(
+                f"{path} is not empty: new files would mix with those there",
+                "expected: a folder that is empty or new",
+                f"next: --out {path}-seed{used}",
+            )
         save_folder(x, data.info, path, _names(said) if translates and said else ())
     elif translates and path.suffix == ".png":
         if source is None:

@@ -53,7 +53,7 @@ def read_attachment(folder: Path, attachment: Attachment) -> bytes | None:
 
 
 def small_png(path: Path) -> bytes | None:
-    """Return a PNG file's bytes, halved in size until they fit `LARGEST_IMAGE`; None where it is not a PNG."""
+    """Return a PNG file's bytes, halved in size until they fit `LARGEST_IMAGE`; None for another file."""
     from PIL import Image
 
     try:

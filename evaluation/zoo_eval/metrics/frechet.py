@@ -17,14 +17,17 @@ from torch import Tensor
 
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
-from zoo_core.results import Interval, NotApplicable, Value
+from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.features import check_features
 from zoo_eval.metrics.identity import LOCAL, Identity
-from zoo_eval.statistics.intervals import interval
+from zoo_eval.statistics.extrapolation import BLOCKS, Limit, extrapolate
+from zoo_eval.statistics.intervals import interval, normal_interval
 
-BLOCKS = 5
-"""Most parts that the samples are dealt into for the limit of infinitely many."""
+LEAST_RATIO = 4
+"""Samples per feature below which no limit for infinitely many samples is computed."""
+RANKED_RATIO = 30
+"""Samples per feature from which on the limit is ranked: below, higher terms of its bias remain."""
 _SVD = 1024
 _RANK = 1e-13
 
@@ -159,34 +162,26 @@ def check_pair(real: Tensor, fake: Tensor, need: int = 2, *, centre: bool = True
     return real - origin, fake - origin
 
 
-def at_infinity(real: Moments, fake: Tensor) -> float | None:
-    """Return the distance that infinitely many samples would have, to the same reference; None for too few.
-
-    The distance's bias is c/n. Chong and Forsyth 2020 (arXiv:1911.07023, section 4) fit a line in 1/n to
-    distances of random subsets. Here the samples are dealt into k parts for k = 1, 2, ... and the k distances
-    averaged: every point of the line has seen every sample, and the line's noise is the distance's own.
-    A part must hold twice as many samples as there are features: below that the bias is no longer c/n.
+def at_infinity(real: Moments, fake: Tensor) -> Limit | None:
+    """Return the distance of infinitely many samples to the same reference; None for too few.
 
     Args:
         real: moments of the reference.
-        fake: (n, d) float64.
+        fake: (n, d) float64; n at least `LEAST_RATIO` d, so that halves have a regular covariance.
     """
     n, d = fake.shape
-    parts = min(BLOCKS, n // (2 * d))
-    if parts < 2:
+    if n < max(LEAST_RATIO * d, 2 * BLOCKS):
+        return None
+    moved = influence(real, moments(fake), fake)
+    if moved is None:
         return None
     order = torch.randperm(n, generator=generator(0, "limit"))
-    counts = torch.arange(1, parts + 1, dtype=torch.float64)
-    heights = torch.tensor(
-        [
-            sum(distance(real, moments(fake[rows])) for rows in order.tensor_split(k)) / k
-            for k in range(1, parts + 1)
-        ],
-        dtype=torch.float64,
+    return extrapolate(
+        lambda rows: distance(real, moments(fake[rows])),
+        order,
+        float(moved.var()) / n,
+        quarters=n >= 2 * LEAST_RATIO * d,
     )
-    centred = counts - counts.mean()
-    slope = (centred * heights).sum() / centred.square().sum()
-    return float(heights.mean() - slope * counts.mean())
 
 
 # -- as registered metrics
@@ -214,20 +209,26 @@ def frechet(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     A distance of fewer samples than features is never ranked, and has no interval.
     """
     one, two = check_pair(ctx.train.values, ctx.generated.values)
-    found = cell(one, two)
-    limit = at_infinity(moments(one), two)
-    columns: dict[str, Value | NotApplicable] = {ctx.column("FD"): found}
+    return {ctx.column("FD"): cell(one, two), ctx.column("FD-inf"): limit_cell(one, two)}
+
+
+def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
+    """Return the distance of infinitely many samples, with an interval where it is ranked.
+
+    Args:
+        real, fake: as `check_pair` returns them.
+    """
+    n, d = fake.shape
+    limit = at_infinity(moments(real), fake)
     if limit is None:
-        need = 4 * two.shape[1]
-        columns[ctx.column("FD-inf")] = NotApplicable(
-            reason=f"needs {need:,} samples for {two.shape[1]:,} features, and there are {len(two):,}"
-        )
-    else:
-        shift = limit - found.value
-        ends = found.interval and Interval(low=found.interval.low + shift, high=found.interval.high + shift)
-        # Unbiased at the limit, it may come out a little below 0 for samples of the reference's own law.
-        columns[ctx.column("FD-inf")] = Value(value=limit, interval=ends, n=len(two))
-    return columns
+        need = f"{LEAST_RATIO * d:,} samples and more than {d:,} real examples"
+        return NotApplicable(reason=f"{d:,} features need {need}; there are {n:,} and {len(real):,}")
+    if n < RANKED_RATIO * d:
+        least = f"{RANKED_RATIO * d:,} samples, {RANKED_RATIO} per feature"
+        why = f"{n:,} samples for {d:,} features: the extrapolation is biased below {least}"
+        return Value(value=limit.value, n=n, unranked=why)
+    ends = normal_interval(limit.value, limit.standard_error)
+    return Value(value=limit.value, interval=ends, standard_error=limit.standard_error, n=n)
 
 
 def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:

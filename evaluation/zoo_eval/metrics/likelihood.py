@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.distributed import gather, share, world
-from zoo_core.errors import PluginError
+from zoo_core.errors import PluginError, UsageError
 from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood
 from zoo_core.likelihood import COLLAPSED, bits_per_dim, dequantised
 from zoo_core.results import NotApplicable, Value
@@ -98,6 +99,20 @@ def flow_denoiser(recipe: Any, info: DataInfo) -> Denoiser | None:
         return None
     denoise = recipe.denoiser()
     return denoise if denoise.space == "data" and denoise.levels is None else None
+
+
+def check_ode(config: EvalConfig, recipe: Any, info: DataInfo, plugin: str) -> None:
+    """Refuse `eval.ode=always` for a model without a likelihood by the probability flow.
+
+    Raises:
+        UsageError: as said.
+    """
+    if config.ode == "always" and flow_denoiser(recipe, info) is None:
+        raise UsageError(
+            f"eval.ode=always and {plugin!r} has no likelihood by a probability flow",
+            "expected: a denoiser of data, not of a latent, at continuous levels",
+            "next: eval.ode=auto",
+        )
 
 
 def flow_likelihood(denoise: Denoiser, info: DataInfo, flow: Flow) -> Measure:
@@ -240,7 +255,7 @@ def column_kind(found: Likelihood) -> str:
 
 
 def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value]:
-    """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it gives the KL."""
+    """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it has one."""
     kind = column_kind(found)
     base, value = value_of(found.log_prob, info, bound=found.is_bound, note=found.note)
     return {f"{base}[{kind}]": value, **latent_use(found.kl, kind)}
@@ -272,10 +287,10 @@ def latent_use(kl: Mapping[str, Tensor], kind: str) -> dict[str, Value]:
 
 def measured(ctx: EvalContext) -> list[Likelihood]:
     """Return every kind of likelihood of the model, computed once in an evaluation."""
-    settings, config = ctx.protocol, ctx.config.eval
 
     def compute() -> list[Likelihood]:
-        flow = None
+        settings, config, flow = ctx.protocol, ctx.config.eval, None
+        check_ode(config, ctx.recipe, ctx.data.info, ctx.config.plugin)
         if config.ode != "never":
             flow = Flow(settings.ode_probe, settings.ode_probes, settings.ode_tolerance)
         info = ctx.data.info

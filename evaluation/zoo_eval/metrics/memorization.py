@@ -22,7 +22,7 @@ from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
 from zoo_core.tracking.pictures import tile
 from zoo_eval.features import gathered
-from zoo_eval.statistics.intervals import share as fraction
+from zoo_eval.statistics.intervals import fraction
 
 PERCENTILE = 0.05
 """Of the test split's ratios: a ratio below it is called close to the training split."""

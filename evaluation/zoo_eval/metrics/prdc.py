@@ -1,14 +1,14 @@
-"""Precision, recall, density and coverage: how two sets of features lie in each other's neighbourhoods.
+"""Precision, recall, density and coverage: which features lie in whose neighborhoods.
 
 Kynkaanniemi et al. 2019, arXiv:1904.06991, Eqs. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, Eqs. 3 and 4.
-Distances are computed in blocks, so memory does not grow with the square of the number of pictures.
+A neighborhood is a closed ball: images at a distance of its radius, as repeated rows have it, lie in it.
+Distances are computed in blocks, so memory does not grow with the square of the number of images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
 
 import torch
 from torch import Tensor
@@ -18,15 +18,21 @@ from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.features import check_features
-from zoo_eval.statistics.intervals import interval
+from zoo_eval.statistics.intervals import fraction, interval, score_interval
 
+SPLITS = 30
+"""Random splits into two half-samples, from which the intervals of recall and coverage come."""
+LARGEST = 1500
+"""Images per side that are split; of more, as many at random, and the variance is scaled."""
 _BLOCK = 1024
+_ROUNDING = 1e-11
+"""Of the squared norms: distances that differ by less are computed again, without cancellation."""
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield (rows of x, their squared distances to all of y) block by block, in the precision of x."""
-    centre = y.mean(0)  # the expansion below loses digits where points lie far from the origin
-    x, y = x - centre, y - centre
+    center = y.mean(0)  # the expansion below loses digits where points lie far from the origin
+    x, y = x - center, y - center
     y_norm = y.square().sum(1)
     for start in range(0, len(x), _BLOCK):
         rows = slice(start, min(start + _BLOCK, len(x)))
@@ -35,32 +41,57 @@ def squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, block.clamp_min_(0)
 
 
+def exact_squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Return the squared distances of pairs of rows, (n,), from their differences: equal rows have 0."""
+    parts = zip(x.split(_BLOCK), y.split(_BLOCK), strict=True)
+    return torch.cat([(a - b).square().sum(1) for a, b in parts])
+
+
 def squared_radii(x: Tensor, ks: tuple[int, ...]) -> list[Tensor]:
     """Return, for each k, each row's squared distance to its k-th nearest other row.
 
     Raises:
         UsageError: where there are no k other rows.
     """
-    if len(x) <= max(ks):
-        raise UsageError(f"{max(ks)} neighbours among {len(x)} pictures", f"expected: more than {max(ks)}")
-    found = torch.empty(len(x), len(ks), dtype=x.dtype)
+    most = max(ks)
+    if len(x) <= most:
+        raise UsageError(f"{most} neighbors among {len(x)} images", f"expected: more than {most}")
+    nearest = torch.empty(len(x), most, dtype=torch.int64)
     for rows, block in squared_distances(x, x):
         block[torch.arange(len(block)), torch.arange(rows.start, rows.stop)] = -1  # itself: always first
-        nearest = block.topk(max(ks) + 1, largest=False).values
-        found[rows] = nearest[:, list(ks)]
-    return list(found.clamp_min_(0).unbind(1))
+        nearest[rows] = block.topk(most + 1, largest=False).indices[:, 1:]
+    exact = exact_squared_distances(x.repeat_interleave(most, 0), x[nearest.flatten()])
+    ordered = exact.view(len(x), most).sort(1).values
+    return [ordered[:, k - 1].contiguous() for k in ks]
+
+
+def inside(block: Tensor, squared_radius: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return which distances are at most a radius, (r, m) bool; rounding decides none of them.
+
+    Args:
+        block: (r, m) squared distances of the rows of x to those of y.
+        squared_radius: (m,) of the rows of y, or (r, 1) of the rows of x.
+        x, y: (r, d) and (m, d), whose pairs at a distance within rounding of the radius are computed again.
+    """
+    found = block <= squared_radius
+    center = y.mean(0)
+    size = (x - center).square().sum(1, keepdim=True) + (y - center).square().sum(1)
+    i, j = ((block - squared_radius).abs_() <= _ROUNDING * size).nonzero(as_tuple=True)
+    if len(i):
+        found[i, j] = exact_squared_distances(x[i], y[j]) <= squared_radius.expand_as(block)[i, j]
+    return found
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
-    """Who lies in whose neighbourhood.
+class Neighborhoods:
+    """Which images lie in whose neighborhoods.
 
     Attributes:
-        precise: (n,) whether a generated picture lies in a real one's, of precision_k.
-        recalled: (m,) whether a real picture lies in a generated one's, of precision_k.
-        within: (n,) in how many real ones', of density_k, a generated picture lies.
-        covered: (m,) whether a real one's, of density_k, holds a generated picture.
-        density_k: as said.
+        precise: (n,) whether a generated image lies in a real one's, of precision_k.
+        recalled: (m,) whether a real image lies in a generated one's, of precision_k.
+        within: (n,) in how many real ones', of density_k, a generated image lies.
+        covered: (m,) whether a real one's, of density_k, holds a generated image.
+        density_k: number of neighbors that `within` and `covered` are of.
     """
 
     precise: Tensor
@@ -71,7 +102,7 @@ class Neighbourhoods:
 
     @property
     def contributions(self) -> dict[str, Tensor]:
-        """What each picture adds to a figure, whose mean the figure is."""
+        """The values whose means are the metrics, by metric."""
         return {
             "precision": self.precise.double(),
             "recall": self.recalled.double(),
@@ -80,16 +111,16 @@ class Neighbourhoods:
         }
 
 
-def find(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> Neighbourhoods:
-    """Return who lies in whose neighbourhood.
+def find(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> Neighborhoods:
+    """Return which images lie in whose neighborhoods.
 
     Args:
-        real, fake: (n, d) features, more rows than neighbours.
-        precision_k: neighbours that make a neighbourhood for precision and recall.
+        real, fake: (n, d) features, more rows than neighbors.
+        precision_k: neighbors that make a neighborhood for precision and recall.
         density_k: likewise for density and coverage.
 
     Raises:
-        UsageError: where the features are unfit, or fewer than the neighbours.
+        UsageError: where the features are unfit, or fewer than the neighbors.
     """
     real = check_features(real, "real features", precision_k + 1)
     fake = check_features(fake, "generated features", precision_k + 1)
@@ -100,20 +131,21 @@ def find(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
     recalled = torch.zeros(len(real), dtype=torch.bool)
     covered = torch.zeros(len(real), dtype=torch.bool)
     for rows, block in squared_distances(fake, real):
-        precise[rows] = (block < narrow).any(1)
-        recalled |= (block < own[rows, None]).any(0)
-        inside = block < wide
-        covered |= inside.any(0)
-        within[rows] = inside.sum(1)
-    return Neighbourhoods(precise, recalled, within, covered, density_k)
+        part = fake[rows]
+        precise[rows] = inside(block, narrow, part, real).any(1)
+        recalled |= inside(block, own[rows, None], part, real).any(0)
+        dense = inside(block, wide, part, real)
+        covered |= dense.any(0)
+        within[rows] = dense.sum(1)
+    return Neighborhoods(precise, recalled, within, covered, density_k)
 
 
 def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, float]:
     """Return precision, recall, density and coverage of generated features.
 
-    precision: share of generated pictures within a real picture's neighbourhood; recall: share of real ones
-    within a generated picture's. density: neighbourhoods of real pictures that a generated one lies in, over
-    k (not bounded by 1); coverage: share of real neighbourhoods that hold a generated picture.
+    precision: fraction of generated images within a real image's neighborhood; recall: fraction of real ones
+    within a generated image's. density: neighborhoods of real images that a generated one lies in, over k
+    (not bounded by 1); coverage: fraction of real neighborhoods that hold a generated image.
 
     Args, raises: as `find`.
     """
@@ -121,24 +153,91 @@ def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
     return {name: float(each.mean()) for name, each in found.contributions.items()}
 
 
-def neighborhoods(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return the columns precision, recall, density and coverage, from equally many examples on each side.
+def recall_and_coverage_variances(
+    real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
+) -> tuple[float, float]:
+    """Return the variances of recall and coverage over other samples of the same model.
 
-    The intervals are of the mean over the examples that are counted: generated ones for precision and
-    density, real ones for recall and coverage.
+    Both count real images, and what varies is the samples: one sample decides of several real images, so they
+    are not independent. The samples are split into two halves at random, and the real images too: halves of
+    both sets have neighborhoods with as many images in them as the whole sets. The difference of two halves
+    of the samples, with the same half of the real images, has twice the variance of one, and half as many
+    images have twice the variance of all. No image is repeated, which would shrink the neighborhoods.
+
+    Args:
+        real, fake: (m, d) and (n, d) float64.
+        precision_k, density_k: as in `find`; halves need more rows.
     """
+    rng = generator(0, "half-samples")
+    r, f = (x[torch.randperm(len(x), generator=rng)[:LARGEST]] for x in (real, fake))
+    scale = len(f) / len(fake)
+    among_real, among_fake, between = (_dense(x, y) for x, y in ((r, r), (f, f), (f, r)))
+    n, m = len(f) // 2, len(r) // 2
+    squares = []
+    for _ in range(SPLITS):
+        samples = torch.randperm(len(f), generator=rng)[: 2 * n].split(n)
+        own = [_kth(among_fake[half[:, None], half], precision_k) for half in samples]
+        for images in torch.randperm(len(r), generator=rng)[: 2 * m].split(m):
+            wide = _kth(among_real[images[:, None], images], density_k)
+            blocks = [between[half[:, None], images] for half in samples]
+            recall = [
+                float((b <= o[:, None]).any(0).double().mean()) for b, o in zip(blocks, own, strict=True)
+            ]
+            coverage = [float((block <= wide).any(0).double().mean()) for block in blocks]
+            squares.append([(a - b) ** 2 for a, b in (recall, coverage)])
+    recall_variance, coverage_variance = (torch.tensor(squares).mean(0) / 4 * scale).tolist()
+    return recall_variance, coverage_variance
+
+
+def _dense(x: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([block for _, block in squared_distances(x, y)])
+
+
+def _kth(distances: Tensor, k: int) -> Tensor:
+    """Return each row's k-th smallest distance to another row; distances (n, n) is overwritten."""
+    return distances.fill_diagonal_(-1).kthvalue(k + 1, dim=1).values
+
+
+def values(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, Value]:
+    """Return precision, recall, density and coverage with their intervals over other samples.
+
+    Samples are independent, so precision is a fraction of n and density a mean of n numbers; for recall and
+    coverage see `recall_and_coverage_variances`. They have no interval for fewer than 4 k images per side.
+
+    Args, raises: as `find`.
+    """
+    found = find(real, fake, precision_k=precision_k, density_k=density_k)
+    within, most = found.contributions["density"], max(precision_k, density_k)
+    cells = {
+        "precision": fraction(found.precise),
+        "density": interval(float(within.mean()), within, least=0.0),
+    }
+    means = {name: float(found.contributions[name].mean()) for name in ("recall", "coverage")}
+    smaller = min(len(real), len(fake))
+    if smaller < 4 * most:
+        return cells | {name: Value(value=mean, n=len(fake)) for name, mean in means.items()}
+    variances = recall_and_coverage_variances(
+        real.double(), fake.double(), precision_k=precision_k, density_k=density_k
+    )
+    for (name, mean), variance in zip(means.items(), variances, strict=True):
+        # At 0 and 1: a neighborhood with k images holds or misses about k real ones together.
+        ends = score_interval(mean, variance, smaller / most)
+        cells[name] = Value(value=mean, interval=ends, n=len(fake))
+    return cells
+
+
+# -- as a registered metric
+
+
+def neighborhoods(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
+    """Return the columns precision, recall, density and coverage, from equally many images on each side."""
     settings = ctx.protocol
     n = settings.neighbors_n
     rows = torch.randperm(len(ctx.train), generator=generator(0, "neighbours"))[:n]
-    found = find(
+    found = values(
         ctx.train.values[rows],
         ctx.generated.values[:n],
         precision_k=settings.precision_k,
         density_k=settings.density_k,
     )
-    return {
-        ctx.column(name): interval(
-            float(each.mean()), each, least=0.0, most=inf if name == "density" else 1.0
-        )
-        for name, each in found.contributions.items()
-    }
+    return {ctx.column(name): found[name] for name in ("precision", "recall", "density", "coverage")}

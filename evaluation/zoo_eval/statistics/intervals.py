@@ -9,6 +9,8 @@ reference is given, and what a model's training seeds move is the leaderboard's.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,10 @@ from zoo_core.seeds import generator
 
 RESAMPLES = 1000
 TAIL = 0.025
+NORMAL = 1.959964
+"""Standard errors of half a 95 % interval."""
+ONE_SIDED = 0.05
+"""Probability behind a one-sided bound."""
 _NUMBERS = 4_000_000  # drawn at once
 
 
@@ -62,6 +68,35 @@ def interval(
     return Value(value=value, interval=ends, n=n or len(influence), note=note)
 
 
-def share(indicator: Tensor, n: int | None = None) -> Value:
-    """Return the value of a fraction: the mean of (n,) indicators, between 0 and 1."""
-    return interval(float(indicator.double().mean()), indicator, n=n, least=0.0, most=1.0)
+def fraction(indicator: Tensor) -> Value:
+    """Return the value of a fraction of independent samples, (n,) bool, with its 95 % interval."""
+    n, value = len(indicator), float(indicator.double().mean())
+    return Value(value=value, interval=score_interval(value, value * (1 - value) / n, n), n=n)
+
+
+def score_interval(value: float, variance: float, independent: float) -> Interval:
+    """Return the 95 % interval of a fraction whose variance is known.
+
+    Wilson's score interval (1927, J. Am. Stat. Assoc. 22) of as many independent samples as have that
+    variance.
+    At 0 and 1 it is a one-sided bound: the fraction at which a value of 0 or 1 has a probability of 5 %.
+
+    Args:
+        value: between 0 and 1.
+        variance: of the value.
+        independent: number of independent samples behind it, for the bound at 0 and 1.
+    """
+    if variance <= 0 or value in (0.0, 1.0):
+        bound = 1 - ONE_SIDED ** (1 / independent)
+        low = 0.0 if value == 0 else max(0.0, value - bound)
+        high = 1.0 if value == 1 else min(1.0, value + bound)
+        return Interval(low=low, high=high)
+    per_sample = NORMAL**2 * variance / (value * (1 - value))
+    center = (value + per_sample / 2) / (1 + per_sample)
+    half = math.sqrt(per_sample * value * (1 - value) + per_sample**2 / 4) / (1 + per_sample)
+    return Interval(low=max(0.0, center - half), high=min(1.0, center + half))
+
+
+def normal_interval(value: float, standard_error: float) -> Interval:
+    """Return the 95 % interval of a value whose error is normal."""
+    return Interval(low=value - NORMAL * standard_error, high=value + NORMAL * standard_error)
