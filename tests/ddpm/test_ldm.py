@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from zoo_eval.scoring import preflight, real_features
 
 from zoo_core.config import TrainConfig, validate
 from zoo_core.data.loading import Resident, TrainData
@@ -27,7 +28,6 @@ from zoo_ddpm.ddpm import DDPM, DDPMConfig
 from zoo_ddpm.ldm import LDM, LDMConfig
 from zoo_eval.metrics.likelihood import flow_denoiser
 from zoo_eval.metrics.reconstruction import reconstruction_distance
-from zoo_eval.scoring import preflight, real_features
 
 TWO_LEVELS = DataInfo("two-levels", (1, 8, 8), levels=2)
 

@@ -1,4 +1,4 @@
-"""Forged and hostile files beside honest ones: none changes another's row, rank or column, none gives a traceback."""
+"""Forged and hostile files beside honest ones: none changes another's row, and none gives a traceback."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ FORGERIES: dict[str, Plain | list[Plain] | str | bytes] = {
     "one more seed with a bad score": result("wgan", 900.0, 3),
     "many more seeds": seeds("wgan", [900.0 + k for k in range(9)]),
     "memorization claimed for a rival": cell("memorization[pixels]", value=0.99),
-    "memorization of a rival's next seed": result("wgan", 5.0, 3, metrics={"memorization[pixels]": {"value": 1.0}}),
+    "memorization of a rival's next seed": result(
+        "wgan", 5.0, 3, metrics={"memorization[pixels]": {"value": 1.0}}
+    ),
     "a rival without its column": result("wgan", 5.0, 3, metrics={"FD[digits]": None}),
     "a rival's column declared unranked": cell("FD[digits]", unranked="broken"),
     "a rival of another family": top(family="baseline"),
     "a rival's deterministic twin": seeds("wgan", [5.0, 5.0, 5.0], family="baseline"),
     "a rival with other bounds": cell("recall[digits]", bound="upper"),
     "a rival's cost": top(cost={"train_seconds": 1e29, "nfe": 0.0}, seed=3),
-    "the same weights under another seed": result("wgan", 5.1, 4, weights_sha256=digest("wgan", 0, "weights")),
+    "another seed with the same weights": result("wgan", 5.1, 4, weights_sha256=digest("wgan", 0, "weights")),
     # names
     "a Cyrillic look-alike": top(plugin="wg\u0430n"),
     "capitals": top(plugin="WGAN"),
@@ -108,7 +110,9 @@ FORGERIES: dict[str, Plain | list[Plain] | str | bytes] = {
     "ten megabytes": " " * 10**7,
     "options by the thousand": top(config={f"k{k}": k for k in range(3000)}),
     "long lists": top(config={"k": list(range(10**4))}),
-    "a path as an attachment": top(attachments={"samples": {"file": "/etc/passwd", "sha256": "a" * 64, "size": 9}}),
+    "a path as an attachment": top(
+        attachments={"samples": {"file": "/etc/passwd", "sha256": "a" * 64, "size": 9}}
+    ),
     "a missing attachment": result("best", 4.0, attachments={
         "samples": {"file": f"samples-{'a' * 12}.png", "sha256": "a" * 64, "size": 9},
         "curves": {"file": f"curves-{'b' * 12}.json", "sha256": "b" * 64, "size": 9},
@@ -136,20 +140,25 @@ def _folder(folder: Path) -> None:
 def _verdicts(folder: Path) -> None:
     (path,) = write(folder, result("best", 0.2))
     sha256 = sha256_of(path)
-    text = json.dumps({"state": "reproduced", "file_sha256": sha256, "findings": [], "refuted": False, "time": ""})
+    text = json.dumps(
+        {"state": "reproduced", "file_sha256": sha256, "findings": [], "refuted": False, "time": ""}
+    )
     for name in ("verdict-result.json", f"verdict-{path.name}", f"{sha256}.json", "verified.json"):
         (folder / name).write_text(text)
 
 
 PLACED: dict[str, Callable[[Path], None]] = {
-    "a pipe": _pipe, "a link to itself": _loop, "a device": _device, "a folder": _folder, "a verdict": _verdicts,
+    "a pipe": _pipe, "a link to itself": _loop, "a device": _device, "a folder": _folder,
+    "a verdict": _verdicts,
 }  # fmt: skip
 
 
 @pytest.fixture
 def honest(tmp_path, home):
     """Two reproduced entries and one reported, each in a folder of its own."""
-    for path in write(tmp_path / "m" / "verified", *seeds("wgan", [5.0, 5.2, 5.1]), *seeds("vae", [7.0, 7.4, 7.1])):
+    for path in write(
+        tmp_path / "m" / "verified", *seeds("wgan", [5.0, 5.2, 5.1]), *seeds("vae", [7.0, 7.4, 7.1])
+    ):
         record(Verdict("reproduced", (), False, sha256_of(path), ""))
     write(tmp_path / "m" / "reported", *seeds("ddpm", [0.3, 0.31, 0.32]))
     return tmp_path / "m"

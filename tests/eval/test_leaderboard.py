@@ -425,8 +425,11 @@ def test_two_configs_of_a_plugin_are_told_apart_by_their_options(table):
 def test_a_third_partys_text_can_not_control_the_terminal(table, capsys):
     # catches escape sequences and rich's markup in a submitted text
     evil = {"value": 1.0, "unranked": "\x1b[2J[red]evil[/red]"}
-    made = table(result("wgan", config={"x": "\x1b[2J"}, metrics={"recall[digits]": evil}), result("wgan", 7.0, 1,
-                 config_hash="0" * 12, config={"x": "[red]evil[/red]"}))  # fmt: skip
+    other = {"config_hash": "0" * 12, "config": {"x": "[red]evil[/red]"}}
+    made = table(
+        result("wgan", config={"x": "\x1b[2J"}, metrics={"recall[digits]": evil}),
+        result("wgan", 7.0, 1, **other),
+    )
     assert "\x1b" not in "\n".join(plain(made))
     show_rich(made, 100)
     out = capsys.readouterr().out

@@ -21,7 +21,6 @@ from zoo_eval.leaderboard.page import plain_data, write_page, writing
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import Bad, collect
 
-
 HOSTILE = (
     "<script>window.owned = 1</script>",
     "</script><script>window.owned = 1</script>",
@@ -94,7 +93,9 @@ def test_the_page_says_what_the_leaderboard_says(tmp_path):
     # catches a rank, tie or interval computed a second time, otherwise, for the page
     groups = groups_of(tmp_path, *crowd(tmp_path))
     board = json.loads(embedded(writing.html(groups), "board"))
-    place = next(k for k, one in enumerate(groups) if (one.data.name, one.task) == ("digits", "unconditional"))
+    place = next(
+        k for k, one in enumerate(groups) if (one.data.name, one.task) == ("digits", "unconditional")
+    )
     shown = board["groups"][place]
     for metric in ("FD[digits]", "recall[digits]", "bits_per_dim[vlb-1000]"):
         table = make_table(groups[place], metric)
@@ -116,12 +117,18 @@ def test_the_asked_metric_comes_first_where_it_can_rank(tmp_path):
     # catches --metric that the page forgets
     groups = groups_of(tmp_path, *crowd(tmp_path))
     board = json.loads(embedded(writing.html(groups, metric="vlb-1000"), "board"))
-    assert [one["metric"] for one in board["groups"]] == ["bits_per_dim[vlb-1000]", "FD[digits]", "FD[digits]"]
+    assert [one["metric"] for one in board["groups"]] == [
+        "bits_per_dim[vlb-1000]",
+        "FD[digits]",
+        "FD[digits]",
+    ]
 
 
 def test_a_group_that_can_not_rank_is_listed_and_stops_no_other(tmp_path):
     # catches one odd protocol that takes the whole page with it
-    odd = result("odd", 1.0, protocol={"n_generated": 5}, metrics={"FD[digits]": None, "recall[digits]": None})
+    odd = result(
+        "odd", 1.0, protocol={"n_generated": 5}, metrics={"FD[digits]": None, "recall[digits]": None}
+    )
     groups = groups_of(tmp_path, odd, result())
     board, _ = plain_data.page_data(groups, [Bad(Path("a/b.json"), "no")], None, "")
     assert [one["plugin"] for one in board["groups"]] == [["wgan"]]

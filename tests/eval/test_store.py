@@ -105,13 +105,15 @@ def test_a_bad_file_is_listed_with_its_reason(tmp_path, name):
 def test_a_large_old_file_is_recognized(tmp_path):
     # catches "too large" for a result that a new version no longer reads
     path = put(tmp_path / "result.json", json.dumps({"curves": "x" * 40_000, "schema": 1}))
-    with pytest.raises(UsageError, match="schema 1: made by version 0.1"):
+    with pytest.raises(UsageError, match="schema 1: made by version 0"):
         read_result(path)
 
 
 def test_a_written_result_is_read_back_and_an_edit_is_found(tmp_path):
     # catches a field that changes on the way, and a score edited by hand
-    (path,) = write(tmp_path, result(metrics={"KD[digits]": {"value": 1e-7, "note": 'a "quoted"\u2028 note'}}))
+    (path,) = write(
+        tmp_path, result(metrics={"KD[digits]": {"value": 1e-7, "note": 'a "quoted"\u2028 note'}})
+    )
     one = read_result(path)
     assert one.content_sha256 == one.content_hash()
     assert Result.model_validate_json(path.read_bytes()) == one
@@ -133,7 +135,11 @@ def test_names_that_are_not_text_and_things_that_are_not_files(tmp_path):
     put(tmp_path / "result-bytes.json", b"\xff\xfe\x00")
     found, bad = collect([tmp_path])
     assert len(found) == 1
-    assert sorted(one.path.name for one in bad) == ["result-bytes.json", "result-link.json", "result-pipe.json"]
+    assert sorted(one.path.name for one in bad) == [
+        "result-bytes.json",
+        "result-link.json",
+        "result-pipe.json",
+    ]
     assert isinstance(read_entry(tmp_path / "none.json", {}), Bad)
 
 
@@ -170,15 +176,23 @@ def test_a_verdict_in_the_users_store_holds_for_those_very_bytes(tmp_path, home)
 def test_a_verdict_beside_a_file_proves_nothing(tmp_path, home):
     # catches a state that whoever writes a result gives it
     (path,) = write(tmp_path, result())
-    text = json.dumps({"state": "reproduced", "file_sha256": sha256_of(path), "findings": [], "refuted": False})
-    for name in (f"verdict-{path.name}", "verdict.json", f"{sha256_of(path)}.json", f"verdicts/{sha256_of(path)}.json"):
+    text = json.dumps(
+        {"state": "reproduced", "file_sha256": sha256_of(path), "findings": [], "refuted": False}
+    )
+    for name in (
+        f"verdict-{path.name}",
+        "verdict.json",
+        f"{sha256_of(path)}.json",
+        f"verdicts/{sha256_of(path)}.json",
+    ):
         put(tmp_path / name, text)
     assert state_of(path) == "reported"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"state": "reproduced"}', '{"state": "believe me", "file_sha256": "HERE"}', "[" * 100_000,
+    ["", "{", "[]", '{"state": "reproduced"}',
+     '{"state": "believe me", "file_sha256": "HERE"}', "[" * 100_000,
      '{"state": ["reproduced"], "file_sha256": "HERE"}', '{"state": "reproduced", "file_sha256": "00"}'],
 )  # fmt: skip
 def test_a_damaged_verdict_changes_nothing(tmp_path, home, text):
@@ -213,7 +227,9 @@ def shown(rows):
 def test_runs_of_one_configuration_share_a_row(tmp_path):
     # catches seeds that are rows of their own, because each has a folder
     for k, one in enumerate(seeds("wgan", [5.0, 5.2])):
-        write_result(Result.model_validate(one), put(tmp_path / f"{one['config_hash']}-s{k}" / "result.json", ""))
+        write_result(
+            Result.model_validate(one), put(tmp_path / f"{one['config_hash']}-s{k}" / "result.json", "")
+        )
     third = put(tmp_path / "by-hand" / "result.json", "")
     put(tmp_path / "by-hand" / "config.yaml", "plugin: wgan")
     write_result(Result.model_validate(result("wgan", 5.1, 2)), third)
@@ -305,3 +321,28 @@ def test_curves_are_bounded_series_of_numbers(tmp_path, content, kept):
     # catches a file that would fill the page, or break what reads it
     one = attached(tmp_path, "curves", content, "json")
     assert curves(one, tmp_path) == (json.loads(content) if kept else {})
+
+
+def test_the_shipped_list_is_checked(monkeypatch):
+    # catches a sha256 that is of no committed file, listed twice, or out of order
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location(
+        "verified", Path(__file__).parents[2] / "ci" / "verified.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    files = {"a" * 64: Path("a"), "b" * 64: Path("b")}
+    good = {"resampled": ["b" * 64], "reproduced": ["a" * 64]}
+    assert module.faults(good, files) == []
+    assert module.faults(json.loads(module.LIST.read_text()), module.committed()) == []
+    for wrong in (
+        [],
+        {"reproduced": []},
+        {**good, "reported": []},
+        {**good, "reproduced": ["c" * 64]},
+        {"resampled": ["a" * 64], "reproduced": ["a" * 64]},
+        {"resampled": [], "reproduced": ["b" * 64, "a" * 64]},
+    ):
+        assert module.faults(wrong, files)

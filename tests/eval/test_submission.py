@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import zoo_core
-from tests.eval.made_results import fields, result, seeds
+from tests.eval.made_results import result
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import read_attachment
@@ -19,8 +19,8 @@ from zoo_core.results.files import LARGEST_FILE
 from zoo_core.results.result import fields_hash
 from zoo_eval.cli import leaderboard, submit
 from zoo_eval.cli import verify as verify_command
-from zoo_eval.store.states import recorded_states, verdicts_folder
 from zoo_eval.store import read_entry
+from zoo_eval.store.states import recorded_states, verdicts_folder
 from zoo_eval.submission import submission, verify, write_submission
 from zoo_eval.submission.submit import without_private_texts
 from zoo_eval.submission.verify import disagreements
@@ -83,7 +83,7 @@ def test_no_path_of_the_machine_and_no_secret_is_handed_in(run, file, tmp_path):
     private = {"provenance": {"command": ["zoo", "run", f"track.project={secret}", "data=/home/alice/x"]}}
     one = Result.model_validate(result(config={"track.project": secret, "track.api_key": "abc"}, **private))
     text = without_private_texts(one).text().decode()
-    for word in (secret, "abc\"", "alice"):
+    for word in (secret, 'abc"', "alice"):
         assert word not in text
 
 
@@ -170,11 +170,17 @@ def test_a_forged_value_is_refuted(file, run):
         (lambda one: one["metrics"].update({"recall[mine]": {"value": 1.0}}), "recall[mine]: claimed only"),
         (lambda one: one["metrics"].pop("recall[digits]"), "recall[digits]: computed only"),
         (lambda one: one["metrics"]["bits_per_dim[elbo]"].update(value=1.0), "bits_per_dim[elbo]: 1 claimed"),
-        (lambda one: one["metrics"]["bits_per_dim[elbo]"].update(bound="exact"), "bits_per_dim[elbo]: bound="),
+        (
+            lambda one: one["metrics"]["bits_per_dim[elbo]"].update(bound="exact"),
+            "bits_per_dim[elbo]: bound=",
+        ),
         (lambda one: one["metrics"]["FD[digits]"].update(unranked="no"), "FD[digits]: unranked='no' claimed"),
         (lambda one: one["cost"].update(parameters=7), "parameters: 7 claimed"),
         (lambda one: one["cost"].pop("nfe"), "nfe: computed only"),
-        (lambda one: one["metrics"]["noise floor[FD[digits]]"].update(value=9.0), "noise floor[FD[digits]]: 9"),
+        (
+            lambda one: one["metrics"]["noise floor[FD[digits]]"].update(value=9.0),
+            "noise floor[FD[digits]]: 9",
+        ),
     ],
     ids=["value", "column", "no column", "likelihood", "bound", "unranked", "cost", "no cost", "floor"],
 )

@@ -68,7 +68,7 @@ def score_text(ranked: Ranked, column: str) -> str:
 
 
 def names(rows: Sequence[Ranked]) -> list[str]:
-    """Return a name per row: the plugin, its config hash where it has several, and a file's hash if needed."""
+    """Return a name per row: the plugin, its config hash if it has several, and a file's hash if needed."""
     plugins = Counter(ranked.row.plugin for ranked in rows)
     configs = Counter((ranked.row.plugin, ranked.row.config_hash) for ranked in rows)
     found = []
@@ -202,7 +202,7 @@ def notes(table: Table) -> list[str]:
         "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
         "?": "? not tested: one training seed, or a baseline without training",
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
-        "below": f"- below half the noise floor of {number(floor or 0)}, which new real data do not reach: not ranked",
+        "below": f"- below half the noise floor of {number(floor or 0)}: not ranked; new real data score more",
         "memorizes": "- memorization detected: not ranked",
         "unranked": "- this value is shown and not ranked",
         "n/a": "- lacks this value: not ranked",
