@@ -232,7 +232,7 @@ class Result(Record):
 
 
 def content_hash(text: bytes) -> str:
-    """Return the content hash of a result's text: its sha256 with null in `content_sha256`, the last field."""
+    """Return the sha256 of a result's text with null in `content_sha256`, which is its last field."""
     head, mark, _ = text.rpartition(b'"content_sha256": ')
     return hashlib.sha256(head + mark + b"null").hexdigest()
 

@@ -22,9 +22,9 @@ class Ranked:
     Attributes:
         rank: 1 for the best; None for a row that is not ranked.
         mark: "" for a rank of its own, "=" for one that is shared, "?" for a place that could not be tested
-            (one seed, or a baseline), "floor" within twice the noise floor. Not ranked: "below" half the noise floor,
-            which new real data do not reach; "memorizes"; "unranked" where the value is shown only;
-            "n/a" where it has none.
+            (one seed, or a baseline), "floor" within twice the noise floor. Not ranked: "below" half the
+            noise floor, which new real data do not reach; "memorizes"; "unranked" where the value is shown
+            only; "n/a" where it has none.
         p: uncorrected p-value against the next tested row above.
     """
 

@@ -202,7 +202,7 @@ def notes(table: Table) -> list[str]:
         "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
         "?": "? not tested: one training seed, or a baseline without training",
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
-        "below": f"- below half the noise floor of {number(floor or 0)}: not ranked; new real data score more",
+        "below": f"- below half the noise floor of {number(floor or 0)}: not ranked",
         "memorizes": "- memorization detected: not ranked",
         "unranked": "- this value is shown and not ranked",
         "n/a": "- lacks this value: not ranked",
