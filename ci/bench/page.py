@@ -3,8 +3,8 @@
     python ci/bench/page.py [--rows 10000] [--rounds 5]
 
 Every entry is a file of about 7 kB, with curves of 50 points attached. Printed: the size of the page, the
-seconds to read the files and to write the page, and the seconds from the navigation to the first row that can be
-opened, of each round and their median.
+seconds to read the files and to write the page, and the seconds from the navigation to the first row that can
+be opened, of each round and their median.
 """
 
 from __future__ import annotations
