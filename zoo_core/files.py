@@ -55,7 +55,8 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     """
     with open_regular(path, follow_links=follow_links) as file:
         try:
-            content = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size or limit  # 0 for files of the system, whatever they hold
+            content = file.read(min(limit, size) + 1)
         except OSError as error:
             raise UsageError(f"can't read {str(path)!r}: {error.strerror}") from error
     if len(content) > limit:

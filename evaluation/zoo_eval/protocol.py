@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo_core.config import EvalConfig
-from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, nearest
-from zoo_core.interfaces import Extractor
 from zoo_core.results import ProtocolRecord
 from zoo_core.results.result import fields_hash
-from zoo_core.types import DataInfo
+
+if TYPE_CHECKING:  # the leaderboard reads plans without torch
+    from zoo_core.data.loading import Dataset
+    from zoo_core.interfaces import Extractor
+    from zoo_core.types import DataInfo
 
 Probe = Literal["rademacher", "gaussian", "exact"]
 

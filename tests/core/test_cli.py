@@ -192,7 +192,8 @@ def test_a_matrix_does_every_run_and_tells_the_first_bad_status(
     assert invoke(["run", "plugin=wgan,noise", "seed=0,1", "preset=tiny,default", "--dry-run"]) == 2
     capsys.readouterr()
     assert invoke(["run", "plugin=noise,histogram", "seed=0,1", *FAST[1:]]) == 0
-    assert len(list((home / "runs" / "digits").glob("*/*/result.json"))) == 4
+    states = [json.loads(path.read_text()) for path in (home / "runs" / "digits").glob("*/*/run.json")]
+    assert [record["state"] for record in states] == ["finished"] * 4
     assert invoke(["run", "plugin=noise,histogram", "seed=9", "device=cuda:99", *FAST[1:]]) == 5
 
 

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
 from typing import NamedTuple
@@ -105,52 +105,69 @@ def source_of(path: Path) -> Path:
     return folder
 
 
-def entry_of(result: Result, path: Path, sha256: str, state: str) -> Entry:
-    """Return what tables need of a result; equal names share their memory."""
-    scores = {
-        intern(column): Score(
-            cell.value,
-            None if cell.interval is None else (cell.interval.low, cell.interval.high),
-            cell.bound,
-            intern(cell.unranked),
+@dataclass
+class Reader:
+    """Reads files one after the other; equal names, protocols and data share their memory.
+
+    Attributes:
+        states: sha256 of a file -> its state, as `recorded_states` gives them.
+    """
+
+    states: Mapping[str, str]
+    _protocols: dict[str, ProtocolRecord] = field(default_factory=dict)
+    _data: dict[DataRecord, DataRecord] = field(default_factory=dict)
+
+    def read(self, path: Path) -> Entry | Bad:
+        """Return what tables need of the result in a file, or why it is not a result."""
+        try:
+            text = read_bounded(path, LARGEST_READ)
+            result = parse_result(text)
+        except UsageError as error:
+            return Bad(path, error.what)
+        except ValueError as error:
+            return Bad(path, str(error))
+        reason = problem(result)
+        if reason is not None:
+            return Bad(path, reason)
+        protocol = self._protocols.setdefault(result.protocol.hash, result.protocol)
+        if protocol.fields != result.protocol.fields:
+            return Bad(path, f"protocol {protocol.hash} has other fields in this file than in others")
+        return self._entry(path, result, hashlib.sha256(text).hexdigest(), protocol)
+
+    def _entry(self, path: Path, result: Result, sha256: str, protocol: ProtocolRecord) -> Entry:
+        scores = {
+            intern(column): Score(
+                cell.value,
+                None if cell.interval is None else (cell.interval.low, cell.interval.high),
+                cell.bound,
+                intern(cell.unranked),
+            )
+            for column, cell in result.metrics.items()
+        }
+        cost = {name: float(value) for name in _COSTS if (value := getattr(result.cost, name)) is not None}
+        return Entry(
+            path=path,
+            sha256=sha256,
+            source=intern(str(source_of(path))),
+            state=self.states.get(sha256, STATES[0]),
+            plugin=intern(result.plugin),
+            family=intern(result.family),
+            config_hash=intern(result.config_hash),
+            seed=result.seed,
+            data=self._data.setdefault(result.data, result.data),
+            protocol=protocol,
+            scores=scores,
+            cost=cost,
         )
-        for column, cell in result.metrics.items()
-    }
-    cost = {name: float(value) for name in _COSTS if (value := getattr(result.cost, name)) is not None}
-    return Entry(
-        path=path,
-        sha256=sha256,
-        source=intern(str(source_of(path))),
-        state=state,
-        plugin=intern(result.plugin),
-        family=intern(result.family),
-        config_hash=intern(result.config_hash),
-        seed=result.seed,
-        data=result.data,
-        protocol=result.protocol,
-        scores=scores,
-        cost=cost,
-    )
 
 
 def read_entry(path: Path, states: Mapping[str, str]) -> Entry | Bad:
     """Return what tables need of the result in a file, or why it is not a result.
 
     Args:
-        states: sha256 of a file -> its state, as `recorded_states` gives them.
+        states: as in `Reader`.
     """
-    try:
-        text = read_bounded(path, LARGEST_READ)
-        result = parse_result(text)
-    except UsageError as error:
-        return Bad(path, error.what)
-    except ValueError as error:
-        return Bad(path, str(error))
-    reason = problem(result)
-    if reason is not None:
-        return Bad(path, reason)
-    sha256 = hashlib.sha256(text).hexdigest()
-    return entry_of(result, path, sha256, states.get(sha256, STATES[0]))
+    return Reader(states).read(path)
 
 
 def result_files(root: Path) -> list[Path]:
@@ -169,24 +186,18 @@ def result_files(root: Path) -> list[Path]:
 
 def collect(roots: Iterable[Path]) -> Collection:
     """Return the results in every result*.json under the roots; a file with the same bytes counts once."""
-    states = recorded_states()
+    reader = Reader(recorded_states())
     entries: list[Entry] = []
     bad: list[Bad] = []
     seen: set[str] = set()
-    protocols: dict[str, ProtocolRecord] = {}
-    data: dict[DataRecord, DataRecord] = {}
     with _without_collector():
         for path in (path for root in roots for path in result_files(root)):
-            one = read_entry(path, states)
+            one = reader.read(path)
             if isinstance(one, Bad):
                 bad.append(one)
             elif one.sha256 not in seen:
                 seen.add(one.sha256)
-                protocol = protocols.setdefault(one.protocol.hash, one.protocol)
-                if protocol.fields != one.protocol.fields:
-                    bad.append(Bad(path, f"protocol {protocol.hash} has other fields than in {path}"))
-                    continue
-                entries.append(replace(one, protocol=protocol, data=data.setdefault(one.data, one.data)))
+                entries.append(one)
     return Collection(entries, bad)
 
 

@@ -224,7 +224,7 @@ def disagreements(claimed: Result, again: Result, *, exactly: bool) -> list[str]
         lines.append(f"memorizes: {before} claimed, {after} computed again")
     for name in ("bound", "unranked"):
         lines += [
-            f"{column}: {name}={getattr(cell, name)!r} claimed, {getattr(again.metrics[column], name)!r} again"
+            f"{column}: {name}={getattr(cell, name)!r} claimed; {getattr(again.metrics[column], name)!r}"
             for column, cell in claimed.metrics.items()
             if column in again.metrics and getattr(cell, name) != getattr(again.metrics[column], name)
         ]
