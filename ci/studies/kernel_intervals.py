@@ -12,28 +12,29 @@ hold the mean of the metric over all repeats, against the same real features.
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo_core.results import Interval, Value
+from zoo_core.results import Interval
+from zoo_eval.features import Features
 from zoo_eval.metrics.frechet import cell, check_pair
-from zoo_eval.metrics.inception_score import score_value
-from zoo_eval.metrics.kernel import kernel_value
-from zoo_eval.metrics.points import point_values
+from zoo_eval.metrics.inception_score import inception
+from zoo_eval.metrics.kernel import kernel
+from zoo_eval.metrics.points import points
 
 LAWS = {"same": (1.0, 0.0), "near": (1.1, 0.1), "far": (1.4, 0.5)}
 """Factor of the standard deviations, and shift in standard deviations."""
 
 
-def metrics(real: Tensor, fake: Tensor) -> dict[str, Value]:
+def metrics(real: Tensor, fake: Tensor) -> dict[str, Any]:
     """Return every metric with its interval; the Inception Score takes the features as logits."""
-    return {
-        "KD": kernel_value(real, fake, subsets=20, subset_size=100),
-        **point_values(real, fake),
-        "IS": score_value(fake, splits=10),
-        "FD": cell(*check_pair(real, fake)),
-    }
+    settings = SimpleNamespace(kid_subsets=20, kid_subset_size=100, neighbors_n=len(fake), is_splits=10)
+    train, generated = (Features(x, logits=x, points=x) for x in (real, fake))
+    ctx: Any = SimpleNamespace(train=train, generated=generated, protocol=settings, column=str)
+    return kernel(ctx) | points(ctx) | inception(ctx) | {"FD": cell(*check_pair(real, fake))}
 
 
 def row(n: int, law: str, repeats: int) -> str:
