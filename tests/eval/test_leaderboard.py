@@ -172,7 +172,7 @@ def test_the_board_prints_the_smallest_ratio_it_separates(table):
     made = table(*seeds("a", [1.0, 1.1, 0.9]), *seeds("b", [5.0, 5.5, 4.6]))
     ratio = made.tiers[0].separable
     assert 1 < ratio < 5
-    assert f"smallest ratio {ratio:.3g} of two scores is significant (5 % over 1 pairs)" in plain(made, 200)
+    assert f"smallest significant ratio: {ratio:.3g} (5 % over 1 pair)" in plain(made, 200)
     assert as_json([made])["tables"][0]["separable"] == {"reported": ratio}
 
 
@@ -277,7 +277,7 @@ def test_better_verified_rows_come_first_and_are_tested_among_themselves(tmp_pat
     assert [(r.rank, r.mark, r.p) for r in both.rows[:2]] == [(r.rank, r.mark, r.p) for r in alone.rows]
     assert [tier.state for tier in both.tiers] == ["reproduced", "reported"]
     text = "\n".join(plain(both, 150))
-    assert "significant among reproduced rows" in text
+    assert "smallest significant ratio among reproduced rows: " in text
     assert "rows of a better verified state come first" in text
 
 
