@@ -21,16 +21,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from zoo_core import strict_yaml
+from zoo_core import privacy, strict_yaml
 from zoo_core.config import RunConfig, flatten
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events
+from zoo_core.home import home
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import config_hash, plain, resolve
 from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
+from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, cost, default_dir, load_data, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
@@ -173,13 +175,13 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             _train(made, events, signals, place)
             result = _finish(made, events, place)
             if place.first:
-                cost = result.cost.model_dump(mode="json")
-                state(folder, "finished", cost=cost, images=dict(result.images))
+                facts = {"cost": result.cost.model_dump(mode="json"), "images": dict(result.images)}
+                state(folder, "finished", **facts, weights_sha256=result.weights_sha256)
             events.tell("zoo_run_finished", run=made, result=result)
             return result
         except BaseException as error:
             if place.first:
-                state(folder, _state_of(error), reason=str(error))
+                state(folder, _state_of(error), reason=privacy.redacted_text(str(error)))
             events.tell("zoo_run_failed", run=made, error=error)
             if isinstance(error, Interrupted) and not error.notes:
                 raise Interrupted(
@@ -230,16 +232,16 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
     record = _recorded_state(folder)
     if record.get("state") != "finished":
         return None
-    images = record.get("images") or {}
+    facts = {"images": record.get("images") or {}, "weights_sha256": record.get("weights_sha256")}
     if config.eval.protocol == "none":
-        return _run_result(folder, config, None, Cost(**record.get("cost", {})), images)
+        return _run_result(folder, config, None, cost=Cost(**record.get("cost", {})), **facts)
     path = folder / "result.json"
     try:
         result = read_result(path)
     except ZooError as error:
         warn(f"{error.what}; the run is scored again")
         return None
-    return _run_result(folder, config, result, result.cost, images)
+    return _run_result(folder, config, result, cost=result.cost, **facts)
 
 
 def _recorded_state(folder: Path) -> dict[str, Any]:
@@ -250,9 +252,11 @@ def _recorded_state(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _run_result(
-    folder: Path, config: RunConfig, result: Result | None, cost: Cost, images: Mapping[str, str]
-) -> RunResult:
+def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
+    try:
+        recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        recorded = {}
     return RunResult(
         run_dir=str(folder),
         plugin=config.plugin,
@@ -260,8 +264,8 @@ def _run_result(
         seed=config.seed,
         config_hash=config_hash(config),
         result=result,
-        cost=cost,
-        images=images,
+        provenance=provenance_record(recorded) if result is None else result.provenance,
+        **facts,
     )
 
 
@@ -274,7 +278,13 @@ def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunRe
 def write_config(config: RunConfig, folder: Path) -> None:
     """Write config.yaml into a run's folder; the folder is then one that `zoo run resume=` continues."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(plain(config))
+    try:
+        privacy.keep(folder, flatten(plain(config)))
+    except OSError as error:
+        raise checkpoint.cannot_write(home(), 0, error) from error
+    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(
+        privacy.redacted(plain(config))
+    )
     checkpoint.write_atomic(folder / "config.yaml", text.encode())
 
 
@@ -347,14 +357,14 @@ def _finish(made: Run, events: Events, place: World) -> RunResult:
 
 def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     images = pictures.final(made, events) if made.config.track.pictures else {}
+    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+    hash_ = checkpoint.verify(weights)["weights.safetensors"]
     if result is not None:
-        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-        hash_ = checkpoint.verify(weights)["weights.safetensors"]
         attached = {**result.attachments, **_attach(made)}
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
-    return _run_result(made.dir, made.config, result, cost, images)
+    return _run_result(made.dir, made.config, result, cost=cost, images=images, weights_sha256=hash_)
 
 
 def _attach(made: Run) -> dict[str, Attachment]:

@@ -8,7 +8,8 @@ import torch
 from tests.eval.fakes import context
 from zoo_core.data.toy import TOYS
 from zoo_eval.features import Features, Modes
-from zoo_eval.metrics.modes import balance, components, modes, modes_of_points
+from zoo_eval.metrics.modes import balance, modes
+from zoo_eval.modes import components, modes_of_points
 
 
 def features(index, count=10, name="digits-classifier"):
