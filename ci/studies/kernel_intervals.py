@@ -58,8 +58,8 @@ def row(n: int, law: str, repeats: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--n", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--n", type=int, default=200)
     given = parser.parse_args()
     print(f"{given.repeats} repeats, n = {given.n}; mean value: coverage of its 95 % interval\n")
     print("| law | KD | SW | MMD | IS | FD |")
