@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.families.icons import icons
 from zoo_core.data.loading import Dataset
-from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.resolution import resolve
 from zoo_core.runs import Run, build
 from zoo_core.training.harness import Listener
@@ -30,7 +30,18 @@ SMALLER = {
 }
 """Network sizes, below the defaults, at which all models take ten minutes of two cores; the optimizers,
 losses and noise schedules are the defaults."""
-MODELS = [entry.spec.name for entry in manager().entries("plugin") if entry.spec.family != "baseline"]
+ENTRIES = [entry for entry in manager().entries("plugin") if entry.spec.family != "baseline"]
+
+PARTS = {"ldm": ("plugins/zoo_vae",)}
+"""Packages of the models that a model of another package is made of."""
+
+
+def depends(entry: Entry) -> tuple[str, ...]:
+    """Return what a model's training depends on: its package, and those of the core that it is made of."""
+    package = entry.spec.target.partition(".")[0]
+    diffusion = ("zoo_core/diffusion",) if entry.spec.family == "diffusion" else ()
+    own = (f"plugins/{package}", *PARTS.get(entry.spec.name, ()))
+    return (*own, "zoo_core/nn", "zoo_core/training", *diffusion, "tests/families/icons.py")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +77,10 @@ def icon_run(name: str, data: Dataset, root: Path, **options: Any) -> Run:
     return build(resolve(given), data, root, manager(), say=lambda line: None, warn=lambda line: None)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(entry.spec.name, marks=pytest.mark.slow(depends=depends(entry))) for entry in ENTRIES],
+)
 def test_it_trains_on_colored_icons_without_diverging(
     name: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
