@@ -171,7 +171,7 @@ class DataConfig(Config):
     task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = ""
     """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
-    source: Literal["edges", "lowres", "mask", "grey", "itself"] = "edges"
+    source: Literal["edges", "lowres", "mask", "gray", "itself", "crop", "jpeg"] = "edges"
     """Pairs and two domains: the picture that each picture is made from; its edges, a picture of a quarter of
     the pixels, one with a hole, its grey values, or the picture itself."""
 

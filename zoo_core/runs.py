@@ -233,8 +233,7 @@ def build(
     recipe = recipe.to(device)
     if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
         recipe = recipe.to(memory_format=torch.channels_last)
-    learnt = dataset.learnt or dataset.train
-    data = TrainData(learnt, dataset.info, derive(config.seed, "data"), device)
+    data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
 

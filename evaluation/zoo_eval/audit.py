@@ -69,7 +69,7 @@ class Bench:
     @property
     def real(self) -> Tensor:
         """uint8 levels (n, C, H, W) of the half that is the reference."""
-        return self.run.data.train.rows(torch.arange(len(self.run.data.train)))
+        return self.run.data.train.examples(torch.arange(len(self.run.data.train)))
 
     def features(self, rows: Tensor) -> Features:
         """Return the features of pictures, under a protocol that counts as many."""
@@ -108,7 +108,7 @@ def bench(config: RunConfig, most: int | None, say: Callable[[str], None]) -> Be
             f"{n} pictures a side are too few to order damage by", f"expected: at least {FEWEST}"
         )
     parts = [order[:n], order[n : 2 * n]]
-    real, probe = (data.train.rows(part).cpu() for part in parts)
+    real, probe = (data.train.examples(part).cpu() for part in parts)
     every = data.train.label
     labels = [None if every is None else every.cpu()[part] for part in parts]
     train = Resident(real, labels[0])

@@ -15,7 +15,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
-from zoo_core.data.loading import TrainData
 from zoo_core.errors import ZooError
 from zoo_core.runs import Run
 from zoo_core.seeds import generator
@@ -57,7 +56,7 @@ def training_flops(run: Run) -> float:
     twin = copy.deepcopy(run.recipe).train()
     updates: Mapping[str, int] = run.harness.counts.updates
     total, kept = 0.0, run.harness.data
-    data = TrainData(kept.split, kept.info, 0, kept.device)
+    data = kept.restarted()
     n = min(EXAMPLES, len(data))
     for stage in twin.stages():
         for phase in stage.phases:

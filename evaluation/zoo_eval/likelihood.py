@@ -165,7 +165,7 @@ def likelihoods(
     rows, own = chosen_rows(dataset, n), share(n, world())
     for first in range(own.start, own.stop, batch_size):
         index = rows[first : min(first + batch_size, own.stop)]
-        x = dataset.test.rows(index)
+        x = dataset.test.examples(index)
         x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
         seeds = [Seeds(derive(0, "likelihood"), range(first, first + len(index)), device) for _ in ways]
         for found in (one for way, noise in zip(ways, seeds, strict=True) for one in way(x, noise)):
@@ -205,5 +205,5 @@ def truth(dataset: Dataset, n: int) -> dict[str, Any] | None:
     """Return the test split's figure under its own density, the best there is; None where none is known."""
     if dataset.density is None:
         return None
-    x = dataset.test.rows(chosen_rows(dataset, n))
+    x = dataset.test.examples(chosen_rows(dataset, n))
     return {"name": "true density", **figure(dataset.density.log_prob(x.double()), dataset), "n": n}

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Split
+from zoo_core.data.loading import Table
 from zoo_core.distributed import share, world
 from zoo_core.errors import UsageError
 from zoo_eval.features import gathered
@@ -44,7 +44,7 @@ class Nearest:
     index: Tensor
 
 
-def nearest(x: Tensor, split: Split, *, own: Tensor | None = None, block: int = 8192) -> Nearest:
+def nearest(x: Tensor, split: Table, *, own: Tensor | None = None, block: int = 8192) -> Nearest:
     """Return each example's nearest example of a split.
 
     Candidates are found in float32 and measured exactly in float64, so a copy is at 0 and not at a rounding
@@ -59,7 +59,7 @@ def nearest(x: Tensor, split: Split, *, own: Tensor | None = None, block: int = 
     best = torch.full((len(flat),), torch.inf, dtype=torch.float64)
     place = torch.zeros(len(flat), dtype=torch.int64)
     for index in torch.arange(len(split)).split(block):
-        rows = split.rows(index).cpu().flatten(1)
+        rows = split.examples(index).cpu().flatten(1)
         shift = rows[:1].float()
         near = rows.float() - shift
         norm = near.square().sum(1)
@@ -79,7 +79,7 @@ def nearest(x: Tensor, split: Split, *, own: Tensor | None = None, block: int = 
     return Nearest(best.sqrt(), place)
 
 
-def nearest_of_all(x: Tensor, split: Split) -> Nearest:
+def nearest_of_all(x: Tensor, split: Table) -> Nearest:
     """Return `nearest` of x, the work dealt out among the processes."""
     mine = share(len(x), world())
     found = nearest(x[mine.start : mine.stop], split) if len(mine) else None
@@ -148,15 +148,15 @@ class Reference:
         held_out: (m,) ratios of test examples: to the training split over to the rest of the test split.
     """
 
-    train: Split
-    test: Split
+    train: Table
+    test: Table
     held_out: Tensor
 
 
-def held_out_ratios(train: Split, test: Split, n: int) -> Tensor:
+def held_out_ratios(train: Table, test: Table, n: int) -> Tensor:
     """Return the ratios of the first n test examples, each left out of the split it is held against."""
     own = torch.arange(min(n, len(test)))
-    x = test.rows(own)
+    x = test.examples(own)
     return ratios(nearest(x, train).distance, nearest(x, test, own=own).distance)
 
 
@@ -186,12 +186,12 @@ def look(x: Tensor, reference: Reference) -> Found:
     return Found(to_train, to_test, closeness)
 
 
-def authentic(found: Nearest, train: Split) -> Tensor:
+def authentic(found: Nearest, train: Table) -> Tensor:
     """Return which samples are authentic, (n,) bool: farther from their nearest training example than that is
     from its own nearest other one. Alaa et al. 2022, arXiv:2102.08921, Eq. 10.
     """
     rows, back = found.index.unique(return_inverse=True)
-    return found.distance > nearest(train.rows(rows), train, own=rows).distance[back]
+    return found.distance > nearest(train.examples(rows), train, own=rows).distance[back]
 
 
 def record(pixels: Found, features: Found | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo_core.config import EvalConfig, RunConfig
 from zoo_core.data.conditioning import conditions
-from zoo_core.data.loading import Dataset, Resident, Split
+from zoo_core.data.loading import Dataset, Resident, Table
 from zoo_core.distributed import gather, share, world
 from zoo_core.errors import PluginError, UsageError, ZooError
 from zoo_core.interfaces import Extractor, HasLikelihood
@@ -102,7 +102,7 @@ def preflight(run: Scorable) -> tuple[Protocol, Extractor]:
         )
     extractor = choose_extractor(run.config.eval, run.data.info.name, run.device)
     protocol = make_protocol(run.config.eval, run.data, extractor, judged_by(run.data))
-    first = run.data.train.rows(torch.arange(min(2, len(run.data.train))))
+    first = run.data.train.examples(torch.arange(min(2, len(run.data.train))))
     extract([first], extractor, run.data.info, "training")
     return protocol, extractor
 
@@ -115,9 +115,9 @@ def examine(run: Scorable) -> None:
     """
     protocol, extractor = preflight(run)
     for split in (run.data.train, run.data.test):
-        if isinstance(split, Resident):
-            for rows in split.x.split(10_000):
-                check_examples(rows.cpu(), run.data.info)
+        if split.in_memory:
+            for index in torch.arange(len(split)).split(10_000):
+                check_examples(split.examples(index).cpu(), run.data.info)
     for line in doubts(protocol, extractor.dim or run.data.info.dims, run.data.info):
         run.say(f"warning: {line}")
 
@@ -185,9 +185,9 @@ def modes_of(run: Scorable, rows: Tensor) -> Modes | None:
 
 def real_modes(run: Scorable, name: str) -> Modes | None:
     """Return the classes or modes of a split: its own labels, or where the density puts its points."""
-    split: Split = getattr(run.data, name)
+    split: Table = getattr(run.data, name)
     if isinstance(run.data.density, HasModes):
-        return modes_of_points(split.rows(torch.arange(len(split))), run.data.density)
+        return modes_of_points(split.examples(torch.arange(len(split))), run.data.density)
     if split.label is None or judge_card(run.data) is None:
         return None
     return Modes("labels", split.label.cpu(), run.data.info.classes)
@@ -195,7 +195,7 @@ def real_modes(run: Scorable, name: str) -> Modes | None:
 
 def real_features(run: Scorable, name: str, extractor: Extractor, protocol: Protocol) -> Features:
     """Return the features of a split of the data, from the cache where they were computed before."""
-    split: Split = getattr(run.data, name)
+    split: Table = getattr(run.data, name)
 
     def compute() -> dict[str, Tensor]:
         run.say(f"features of the {name} split ({len(split):,}), once for {extractor.name}")
@@ -205,7 +205,7 @@ def real_features(run: Scorable, name: str, extractor: Extractor, protocol: Prot
     key = (run.data.sha256, name, extractor.name, extractor.sha256, protocol.resize, protocol.spatial)
     kept = cached("features", key, compute, run.say)
     values, spatial = kept["values"].double(), kept.get("spatial")
-    points = split.rows(torch.arange(len(split))).double().cpu() if run.data.info.levels is None else None
+    points = split.examples(torch.arange(len(split))).double().cpu() if run.data.info.levels is None else None
     return Features(
         values,
         None,
@@ -231,7 +231,7 @@ def generated_features(run: Scorable, rows: Tensor, extractor: Extractor, protoc
     )
 
 
-def look(run: Scorable, x: Tensor, train: Split, test: Split, space: str) -> memorisation.Found:
+def look(run: Scorable, x: Tensor, train: Table, test: Table, space: str) -> memorisation.Found:
     """Return what is found of samples beside their nearest training and held-out examples, in one space.
 
     Args:

@@ -35,8 +35,8 @@ def neighbour_sheet(rows: Tensor, found: Found, dataset: Dataset) -> Tensor | No
     worst = found.ratio.argsort()[:COLUMNS]
     shown = (
         rows[worst],
-        dataset.train.rows(found.train.index[worst]).cpu(),
-        dataset.test.rows(found.test.index[worst]).cpu(),
+        dataset.train.examples(found.train.index[worst]).cpu(),
+        dataset.test.examples(found.test.index[worst]).cpu(),
     )
     return tile(to_unit(torch.cat(shown), levels), len(worst))
 

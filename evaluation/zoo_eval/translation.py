@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.conditioning import dealt
-from zoo_core.data.loading import Domain, Paired, Split, quantise
+from zoo_core.data.loading import Domain, Table, quantise
 from zoo_core.distributed import gather, share, world
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import Extractor, TwoWay
@@ -55,9 +55,9 @@ def translation_scores(
         return {}, {}
     columns: Columns = {}
     absent: dict[str, str] = {}
-    if isinstance(run.data.test, Paired):
+    if "source" in run.data.test:
         n = min(len(rows), len(run.data.test))
-        target = run.data.test.rows(dealt(run.data, n)).cpu()
+        target = run.data.test.examples(dealt(run.data, n)).cpu()
         columns, absent = pair_scores(unit(rows[:n], levels), unit(target, levels), origin.name)
     if isinstance(run.recipe, TwoWay):
         columns[f"cycle[{origin.name}]"] = cycle_cell(run, origin)
@@ -144,7 +144,7 @@ def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
     return torch.stack(parts)
 
 
-def translated(run: Run, split: Split, index: Tensor, back: bool) -> Iterator[Tensor]:
+def translated(run: Run, split: Table, index: Tensor, back: bool) -> Iterator[Tensor]:
     """Yield translations of rows of a split in batches, floats; number k is made with stream k.
 
     Args:
@@ -156,7 +156,7 @@ def translated(run: Run, split: Split, index: Tensor, back: bool) -> Iterator[Te
     way = run.recipe.translate_back if back else run.recipe.translate
     own = share(len(index), world())
     for k in torch.arange(own.start, own.stop).split(run.config.sample.batch_size):
-        x = run.harness.data.to_model(split.rows(index[k]))
+        x = run.harness.data.to_model(split.examples(index[k]))
         yield way(x, noise=Seeds(run.config.sample.seed, k.tolist(), run.device)).float()
 
 
@@ -199,7 +199,7 @@ def cycle_cell(run: Run, origin: Domain) -> dict[str, Any]:
         for made in translated(run, origin.test, index, back=False):
             rows = index[start : start + len(made)]
             start += len(made)
-            x = run.harness.data.to_model(origin.test.rows(rows))
+            x = run.harness.data.to_model(origin.test.examples(rows))
             noise = Seeds(run.config.sample.seed, rows.tolist(), run.device)
             again = recipe.translate_back(made.clamp(-1, 1), noise=noise)
             parts.append((again.float() - x).abs().flatten(1).mean(1).cpu() / 2)

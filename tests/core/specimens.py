@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from zoo_core.config import Config, DataConfig, OptimizerConfig, Preset, RunConfig, SamplerConfig
 from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantise
-from zoo_core.data.pairs import Pairs
 from zoo_core.data.splits import resident
 from zoo_core.diffusion.samplers import euler
 from zoo_core.likelihood import dequantised
@@ -397,7 +396,8 @@ def untold_channels(config: DataConfig) -> Dataset:
     x = torch.randint(3, (200, 1, 2, 2), generator=generator(0, "pairs")).to(torch.uint8)
     made = resident(info, Resident(x[:150]), Resident(x[150:]))
     origin = Domain("same", made.train, made.test)
-    return replace(made, train=Pairs(made.train, made.train), test=Pairs(made.test, made.test), origin=origin)
+    train, test = (table.having(source=table.column("image")) for table in (made.train, made.test))
+    return replace(made, train=train, test=test, origin=origin)
 
 
 class _WrongDensity:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from zoo_core.data.binarised import Binarised, binarise, drawn, load
 
 from zoo_core.config import DataConfig
-from zoo_core.data.binarised import Binarised, binarise, drawn, load
 from zoo_core.data.loading import Redrawn, Resident, TrainData
 from zoo_core.distributed import World
 from zoo_core.seeds import generator
@@ -88,7 +88,7 @@ def test_the_binarised_mnist() -> None:
     test = data.test
     assert isinstance(test, Binarised)
     again = drawn(Resident(test.grey), 256, generator(0, "mnist-binarised", "test"))
-    assert torch.equal(test.rows(torch.arange(10_000)), again.x)
+    assert torch.equal(test.examples(torch.arange(10_000)), again.x)
     assert test.x.unique().tolist() == [0, 1]
     p = test.grey.double() / 255
     error = math.sqrt(float((p * (1 - p)).sum()))

@@ -46,7 +46,7 @@ def test_each_picture_has_its_own_captions(tmp_path: Path) -> None:
     for split in (data.train, data.test):
         rows = torch.arange(len(split))
         tokens = conds(split, rows).tokens
-        for x, label, one in zip(split.rows(rows), split.label, tokens, strict=True):
+        for x, label, one in zip(split.examples(rows), split.label, tokens, strict=True):
             words = data.tokenizer.decode(one.tolist()).split()
             assert BIRDS[int(label)] in words
             said = [int(word[1:]) for word in words if word.startswith("w")]

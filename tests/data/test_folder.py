@@ -37,7 +37,7 @@ def test_holdout_takes_its_share_and_no_picture_twice(tmp_path: Path) -> None:
     """Catches pictures that are lost, or lie on both sides of the split."""
     data = _load(_folder(tmp_path, 40), holdout=0.25)
     assert (len(data.train), len(data.test)) == (30, 10)
-    rows = torch.cat([split.rows(torch.arange(len(split))) for split in (data.train, data.test)])
+    rows = torch.cat([split.examples(torch.arange(len(split))) for split in (data.train, data.test)])
     assert len(rows.flatten(1).unique(dim=0)) == 40
     assert data.info.shape == (3, 6, 6)
     assert data.info.levels == 256
@@ -57,7 +57,7 @@ def test_class_folders_give_labels_stratified(tmp_path: Path) -> None:
         for k in range(0, 40, 4)
     }
     for split in (data.train, data.test):
-        for x, label in zip(split.rows(torch.arange(len(split))), split.label, strict=True):
+        for x, label in zip(split.examples(torch.arange(len(split))), split.label, strict=True):
             assert (x.permute(1, 2, 0).contiguous().numpy().tobytes() in dogs) == (label == 1)
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_vanishes_while_streaming_is_named(
     for path in tmp_path.iterdir():
         path.unlink()
     with pytest.raises(UsageError, match=r"\d+\.png could be read when the run began"):
-        data.train.rows(torch.tensor([0]))
+        data.train.examples(torch.tensor([0]))
 
 
 def test_every_bad_file_is_named_before_training(tmp_path: Path) -> None:

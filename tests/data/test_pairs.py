@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
+from zoo_core.data.pairs import SOURCES, edges, grey, hole, lowres, mask
 
 from zoo_core.config import DataConfig
 from zoo_core.data import decoding
@@ -19,7 +20,6 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.folder import load
 from zoo_core.data.loading import Coupled, Dataset, Paired, Resident, TrainData, to_unit
-from zoo_core.data.pairs import SOURCES, edges, grey, hole, lowres, mask
 from zoo_core.data.splits import resident
 from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
@@ -86,9 +86,9 @@ def test_a_batch_has_each_picture_with_its_own_source(source: str) -> None:
     assert data.info.image_channels == 1
     batch = TrainData(data.train, data.info, 3).next(50)
     assert batch.cond.image is not None
-    own = SOURCES[source](DIGITS.train.rows(batch.index), 17)
+    own = SOURCES[source](DIGITS.train.examples(batch.index), 17)
     torch.testing.assert_close(batch.cond.image, to_unit(own, 17))
-    torch.testing.assert_close(batch.x, to_unit(DIGITS.train.rows(batch.index), 17))
+    torch.testing.assert_close(batch.x, to_unit(DIGITS.train.examples(batch.index), 17))
     assert torch.equal(batch.cond.label, DIGITS.train.label[batch.index])  # type: ignore[index, arg-type]
     assert data.sha256 == DIGITS.sha256
 
@@ -148,7 +148,7 @@ def test_scores_still_compare_with_the_whole_training_split() -> None:
     """Catches a reference of half the pictures, which other models' figures are not to."""
     for task in ("paired", "unpaired"):
         data = DIGITS.for_task(task, "edges")
-        assert torch.equal(data.train.rows(torch.arange(1437)), DIGITS.train.rows(torch.arange(1437)))
+        assert torch.equal(data.train.examples(torch.arange(1437)), DIGITS.train.examples(torch.arange(1437)))
         assert isinstance(data.test, Paired)
 
 
@@ -161,7 +161,7 @@ def test_samples_are_made_of_held_out_pictures(task: Any) -> None:
     assert cond.image is not None
     rows = dealt(data, 720)
     assert torch.equal(rows.bincount(minlength=360), torch.full((360,), 2))
-    own = edges(DIGITS.test.rows(rows), 17)
+    own = edges(DIGITS.test.examples(rows), 17)
     torch.testing.assert_close(cond.image, to_unit(own, 17))
     assert torch.equal(cond.label, DIGITS.test.label[rows])  # type: ignore[index, arg-type]
     assert not torch.equal(rows[:360], rows[:360].sort().values)
@@ -188,7 +188,7 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     """Catches 8 bits that are not brought to 17 levels, and another order than the names'."""
     data = DIGITS.for_task("paired", "edges")
     assert data.origin is not None
-    own = data.origin.test.rows(torch.arange(5))
+    own = data.origin.test.examples(torch.arange(5))
     for k, picture in enumerate(own):
         levels = (picture[0].double() * 255 / 16).round().to(torch.uint8).numpy()
         Image.fromarray(levels).save(tmp_path / f"{9 - k}.png")
@@ -244,7 +244,7 @@ def test_two_pictures_side_by_side_are_a_pair(
     for split in (made.train, made.test):
         assert isinstance(split, Paired)
         index = torch.arange(len(split))
-        difference = split.rows(index).long() - split.sources(index).long()
+        difference = split.examples(index).long() - split.sources(index).long()
         assert bool((difference == apart).all())
     batch = TrainData(made.train, made.info, 0).next(15)
     assert batch.cond.image is not None
@@ -282,7 +282,7 @@ def domains(root: Path, a: int = 6, b: int = 4) -> Path:
 
 
 def greys(split: Any) -> set[int]:
-    return set(split.rows(torch.arange(len(split)))[:, 0, 0, 0].tolist())
+    return set(split.examples(torch.arange(len(split)))[:, 0, 0, 0].tolist())
 
 
 def test_four_folders_are_two_domains(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_folders_of_equal_names_are_pairs_where_that_is_said(tmp_path: Path) -> 
     assert data.tasks == ("paired", "unconditional", "unpaired")
     assert isinstance(data.train, Paired)
     index = torch.arange(4)
-    difference = data.train.rows(index).long() - data.train.sources(index).long()
+    difference = data.train.examples(index).long() - data.train.sources(index).long()
     assert bool((difference == 100).all())
     (tmp_path / "trainB" / "1.jpg").unlink()
     with pytest.raises(UsageError, match="4 pictures in trainA and 3 in trainB make no pairs") as error:

@@ -107,5 +107,5 @@ def test_a_run_learns_from_views_and_is_compared_with_pictures() -> None:
     assert isinstance(prepared.learnt, Views)
     assert prepared.train is data.train
     rows = torch.arange(20)
-    assert torch.equal(prepared.learnt.rows(rows), data.train.rows(rows))
+    assert torch.equal(prepared.learnt.examples(rows), data.train.examples(rows))
     assert prepared.learnt.label is data.train.label

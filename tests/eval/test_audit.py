@@ -26,7 +26,7 @@ from zoo_eval.inception import inception
 
 @pytest.fixture
 def pictures(digits):
-    return digits.train.rows(torch.arange(64))
+    return digits.train.examples(torch.arange(64))
 
 
 def test_damage_keeps_shape_type_and_range(pictures):

@@ -58,7 +58,7 @@ def test_arrays_are_read_with_channels_last(tmp_path, numbers, how):
 
 def test_what_the_zoo_writes_it_reads(tmp_path, digits):
     # catches levels lost between 17 and 256, for every level there is
-    levels = digits.test.rows(torch.arange(40))
+    levels = digits.test.examples(torch.arange(40))
     assert set(levels.unique().tolist()) == set(range(17))
     save_samples(levels.float() / 8 - 1, GREY, tmp_path / "x.npz")
     assert torch.equal(read_samples(tmp_path / "x.npz", GREY, 40), levels)

@@ -63,7 +63,7 @@ DATASETS: list[DatasetSpec] = [
     ),
     DatasetSpec(
         name="mnist-binarised",
-        target="zoo_core.data.binarised:load",
+        target="zoo_core.data.binarized:load",
         summary="MNIST of two levels: each grey value a probability, drawn anew in training",
         shape=(1, 28, 28),
         levels=2,
