@@ -164,6 +164,9 @@ class SampleConfig(Config):
 class DataConfig(Config):
     """Which dataset; a dataset with options of its own extends this."""
 
+    BY_CONTENT: ClassVar[bool] = False
+    """Whether the data are the user's own, so that a run's folder is named by their content too."""
+
     name: str = "digits"
     """Registered name."""
     root: str | None = None
@@ -172,8 +175,12 @@ class DataConfig(Config):
     """What is modelled: pictures alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
     source: Literal["edges", "lowres", "mask", "gray", "itself", "crop", "jpeg"] = "edges"
-    """Pairs and two domains: the picture that each picture is made from; its edges, a picture of a quarter of
-    the pixels, one with a hole, its grey values, or the picture itself."""
+    """Pairs and two domains: the image that each image is made from: its edges, means of 2x2 or 4x4 pixels, a
+    hole in its middle, its luminance, the image itself, its middle alone, or JPEG of quality 10."""
+    validation: float = Field(0.0, ge=0, lt=1)
+    """Fraction of the training split held out for selection (stopping, tuning); 0 for none."""
+    flip: bool = False
+    """Mirror training images left to right with probability 1/2."""
 
 
 class SamplerConfig(Config):

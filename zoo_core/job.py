@@ -22,6 +22,7 @@ from typing import Any
 
 from zoo_core import strict_yaml
 from zoo_core.config import RunConfig, flatten
+from zoo_core.data import identity
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
@@ -153,11 +154,12 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config) if place.first else None)
+    dataset = load_data(config)
+    identity.check(folder, dataset)
     if done is not None:
         say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")
         return done
     events = Events(here, warn) if place.first else Unheard(here, warn)
-    dataset = load_data(config)
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)
@@ -169,6 +171,7 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             events.ask("zoo_preflight", run=made)
             if place.first:
                 write_config(config, folder)
+                identity.write(folder, dataset, checkpoint.write_atomic)
                 _write_provenance(made)
             _train(made, events, signals, place)
             result = _finish(made, events, place)

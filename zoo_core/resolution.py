@@ -17,7 +17,7 @@ from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError, neare
 from zoo_core.registry.manager import load_entry, manager
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
-               "train.picture_every", "data.root", "eval", "sample.batch_size")  # fmt: skip
+               "train.picture_every", "data.root", "data.storage", "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 
 LATER = {
@@ -25,6 +25,12 @@ LATER = {
     "data.source": "edges",
     "data.pairs": "",
     "data.made_from": "A",
+    "data.validation": 0.0,
+    "data.flip": False,
+    "data.layout": "auto",
+    "data.val": "",
+    "data.class_map": {},
+    "data.links": False,
     "model.time": "sinusoidal",
     "model.fourier_scale": 16.0,
     "model.resample": "conv",

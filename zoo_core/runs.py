@@ -12,7 +12,9 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import choose_task, conditions, read_conditions
+from zoo_core.data.identity import check, digits, stored
 from zoo_core.data.loading import Dataset, TrainData, quantise
+from zoo_core.data.preparation import configured
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError, ZooError
 from zoo_core.home import runs_root
@@ -184,16 +186,24 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def default_dir(config: RunConfig) -> Path:
-    """Return runs/<data>/<plugin>/<config hash>-s<seed>."""
-    return runs_root() / config.data.name / config.plugin / f"{config_hash(config)}-s{config.seed}"
+def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>, for the user's own data <config hash>-<content>-s<seed>.
+
+    Args:
+        dataset: of the run; read where it is needed and not given.
+    """
+    content = ""
+    if config.data.BY_CONTENT:
+        content = f"-{digits(load_data(config) if dataset is None else dataset)}"
+    name = f"{config_hash(config)}{content}-s{config.seed}"
+    return runs_root() / config.data.name / config.plugin / name
 
 
 def load_data(config: RunConfig) -> Dataset:
-    """Return the dataset that a config names."""
+    """Return the dataset that a config names, with the validation part and augmentations it asks for."""
     entry = manager().find("dataset", config.data.name)
     dataset: Dataset = load_entry("dataset", entry)(config.data)
-    return dataset
+    return configured(dataset, config.data)
 
 
 def build(
@@ -263,7 +273,11 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     """
     folder = Path(folder)
     config = saved_config(folder)
-    made = build(config, load_data(config), folder, manager(), say=say, warn=say)
+    dataset = stored(folder, lambda: load_data(config))
+    if dataset is None:
+        dataset = load_data(config)
+        check(folder, dataset)
+    made = build(config, dataset, folder, manager(), say=say, warn=say)
     found = checkpoint.latest(folder / "checkpoints", say)
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")

@@ -43,10 +43,10 @@ def fingerprint(root: str, names: Sequence[str]) -> str:
         path = os.path.join(root, name)
         try:
             s = os.stat(path)
-            state = (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev)
+            state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino} {s.st_dev}"
         except OSError as error:
-            state = (error.errno or 0,)
-        whole.update(os.fsencode(name) + b"\0" + repr(state).encode() + b"\0")
+            state = f"error {error.errno}"
+        whole.update(os.fsencode(name) + b"\0" + state.encode() + b"\0")
     return whole.hexdigest()[:32]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,6 +12,8 @@ from zoo_core.config import DataConfig, flatten
 
 class FolderConfig(DataConfig):
     """A folder of the user's own images."""
+
+    BY_CONTENT: ClassVar[bool] = True
 
     name: str = "folder"
     """Registered name."""
@@ -31,7 +33,7 @@ class FolderConfig(DataConfig):
     """What the folders in `path` are: the splits train/ and test/, one folder a class, or nothing (flat: all
     images without classes). auto infers it, prints it, and refuses what could be either."""
     val: str = ""
-    """Folder in `path` that is the validation split; empty for val/, valid/ or validation/, if there is one."""
+    """Folder in `path` that is the validation split; empty for val/, valid/ or validation/, if there."""
     class_map: dict[str, str] = {}
     """Class of a folder where that is not its name, e.g. {n01440764: tench}; two folders may share one."""
     links: bool = False

@@ -161,7 +161,7 @@ def _classes(folders: dict[str, str], config: FolderConfig, root: str) -> dict[s
     allowed = max(1, int(config.max_bad * len(folders))) if config.on_bad == "skip" else 0
     if len(loose) > allowed:
         raise UsageError(
-            f"{len(loose)} of {len(folders)} images in {shown(root)} are in none of {len(classes)} class folders",
+            f"{len(loose)} of {len(folders)} images in {shown(root)} are outside its class folders",
             *map(shown, loose[:NAMED]),
             f"and {len(loose) - NAMED} more" if len(loose) > NAMED else "",
             "next: move or remove them, or leave a few out with data.on_bad=skip",

@@ -89,9 +89,9 @@ def resident(
     tokenizer: Tokenizer | None = None,
 ) -> Dataset:
     """Return the Dataset of two splits in memory, fingerprinted."""
-    splits = [replace_digests(table, all_digests(table)) for table in (train, test)]
-    sha256 = fingerprint(*((table.digests, table.label) for table in splits))
-    return Dataset(info, *splits, sha256, density, class_names, report, tokenizer)
+    train, test = (replace_digests(table, all_digests(table)) for table in (train, test))
+    sha256 = fingerprint(*((table.digests, table.label) for table in (train, test)))
+    return Dataset(info, train, test, sha256, density, class_names, report, tokenizer)
 
 
 def replace_digests(table: Table, digests: Sequence[bytes]) -> Table:

@@ -119,30 +119,6 @@ class Streamed(_OnDemand):
         return Streamed(self.read, self.kept[kept.cpu()])
 
 
-class Deferred(Column):
-    """A column that is opened when its first row is asked for.
-
-    Args:
-        length: number of rows.
-        open: returns the column.
-    """
-
-    def __init__(self, length: int, open: Callable[[], Column]) -> None:
-        self._length, self._open = length, open
-        self._column: Column | None = None
-
-    def __len__(self) -> int:
-        return self._length
-
-    def rows(self, index: Tensor) -> Tensor:
-        if self._column is None:
-            self._column = self._open()
-        return self._column.rows(index)
-
-    def take(self, kept: Tensor) -> Deferred:
-        return Deferred(len(kept), lambda: self._open().take(kept))
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """Named columns of equal length, and what is done with their rows.
