@@ -187,7 +187,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
-    """Return runs/<data>/<plugin>/<config hash>-s<seed>, for the user's own data <config hash>-<content>-s<seed>.
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>; of the user's own data the content is named, too.
 
     Args:
         dataset: of the run; read where it is needed and not given.

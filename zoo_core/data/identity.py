@@ -177,7 +177,7 @@ def _earlier(folder: Path) -> Record | None:
 
 
 def changes(found: Record, dataset: Dataset) -> list[str]:
-    """Return what is different between recorded data and these, one line each; nothing where they are the same."""
+    """Return what differs between recorded data and these, one line each; nothing for the same data."""
     lines = _class_changes(found.get("class_names", dataset.class_names), dataset.class_names)
     splits = found.get("splits", {})
     tables = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
@@ -268,7 +268,7 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
         return Table(columns).having(label=_unpacked(split["label"]), caption=_unpacked(split["caption"]))
 
     def of(name: str) -> Callable[[Dataset], Table]:
-        return lambda dataset: getattr(dataset, name)  # type: ignore[no-any-return]
+        return lambda dataset: getattr(dataset, name)
 
     try:
         splits = {name: table(split, of(name)) for name, split in found["splits"].items()}

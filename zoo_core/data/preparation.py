@@ -34,7 +34,7 @@ def configured(dataset: Dataset, config: DataConfig) -> Dataset:
 def with_validation(dataset: Dataset, fraction: float) -> Dataset:
     """Return a data set with a part of its training split held out for selection.
 
-    Equal examples go to the same side. Which rows are held out depends on the data alone, not on a run's seed.
+    Equal examples go to the same side. Which rows are held out depends on the data, not on a run's seed.
 
     Args:
         fraction: of the training split.
