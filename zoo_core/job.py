@@ -23,6 +23,9 @@ from typing import Any
 from zoo_core import strict_yaml
 from zoo_core.config import RunConfig, flatten
 from zoo_core.data import identity
+from zoo_core.data.adapters import dataset_of
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.preparation import configured
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, UsageError, ZooError
 from zoo_core.events import Events
@@ -105,11 +108,15 @@ class Signals:
             signal.signal(number, handler)
 
 
-def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> dict[str, Any]:
+def run(
+    config: RunConfig | Mapping[str, Any] | None = None, /, *, dataset: Any = None, **given: Any
+) -> dict[str, Any]:
     """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
 
     Args:
         config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
+        dataset: data of the caller's own instead of data=...: arrays, (arrays, labels) or a torch Dataset, as
+            `zoo_core.data.adapters.dataset_of` takes them.
 
     Returns:
         The result as recorded in result.json, with `run_dir`.
@@ -117,9 +124,14 @@ def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) ->
     Raises:
         ZooError: with the exit status of the command line.
     """
+    data = None
+    if dataset is not None:
+        data = dataset_of(dataset)
+        given = {"data": data.info.name, **given}
     resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
-    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved)
-    return execute(resolved, folder)
+    data = None if data is None else configured(data, resolved.data)
+    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved, data)
+    return execute(resolved, folder, data)
 
 
 def resume(folder: str | Path) -> dict[str, Any]:
@@ -139,22 +151,24 @@ class Unheard(Events):
         pass
 
 
-def execute(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Do the job of one config in one folder; under torchrun, this process's part of it."""
+def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> dict[str, Any]:
+    """Do the job of one config in one folder, on its data or those given; under torchrun, a part of it."""
     with (
         Signals() as signals,
         joined(config.device) as place,
         locked(folder) if place.first else contextlib.nullcontext(),
     ):
-        return _execute(config, folder, signals, place)
+        return _execute(config, folder, signals, place, dataset)
 
 
-def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> dict[str, Any]:
+def _execute(
+    config: RunConfig, folder: Path, signals: Signals, place: World, dataset: Dataset | None
+) -> dict[str, Any]:
     here = manager()
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config) if place.first else None)
-    dataset = load_data(config)
+    dataset = load_data(config) if dataset is None else dataset
     identity.check(folder, dataset)
     if done is not None:
         say(f"already done: {folder}; its result is shown (another run_dir=... runs it again)")

@@ -13,6 +13,7 @@ from pydantic import create_model
 
 from zoo_core import strict_yaml
 from zoo_core.config import Config, RunConfig, canonical, flatten, nest, validate
+from zoo_core.data.configs import named_repo
 from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError, nearest
 from zoo_core.registry.manager import load_entry, manager
 
@@ -146,7 +147,7 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
         mistakes.append(error)
         config, entry = RunConfig, None
     owner, see = (f"plugin {plugin!r}", f"see: zoo show {plugin}") if entry else ("a run", "")
-    flat = {canonical(config, key, value): value for key, value in flat.items()}
+    flat = named_repo({canonical(config, key, value): value for key, value in flat.items()})
     config = _chosen(config, "dataset", "data", flat, mistakes)
     overrides, problem = _preset(
         config, str(flat.get("preset") or ""), config.model_fields["data"].default.name

@@ -59,7 +59,7 @@ def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] |
         if not index["values"]:
             return index, None
         values = np.load(folder / state / VALUES, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError):
         return None
     return (index, values) if list(values.shape) == index["shape"] and values.dtype == np.uint8 else None
 

@@ -72,3 +72,51 @@ class CaptionedFolderConfig(FolderConfig):
     """Largest vocabulary, the commonest words; others are left out of the captions."""
     length: int = Field(32, ge=1, le=64)
     """Most words of a caption; the rest is cut."""
+
+
+class HubConfig(DataConfig):
+    """An image data set of the Hugging Face Hub."""
+
+    BY_CONTENT: ClassVar[bool] = True
+
+    name: str = "hf"
+    """Registered name."""
+    repo: str = ""
+    """Name on the Hub, user/name; data=hf:NAME sets it."""
+    subset: str = ""
+    """Configuration of the data set, where it has several; empty for its default."""
+    revision: str = ""
+    """Commit, tag or branch; empty for the newest."""
+    train_split: str = "train"
+    """Split to train on."""
+    test_split: str = ""
+    """Split to test on; empty for test, else validation, else a part held out of the training split."""
+    image_column: str = ""
+    """Column of the images; empty for image, img, jpg or png."""
+    label_column: str = ""
+    """Column of integer labels; empty for label, labels or class, where there is one."""
+    size: int = Field(32, ge=1, le=4096)
+    """Height and width that every image is brought to, pixels."""
+    channels: Literal[1, 3] = 3
+    """1 for gray, 3 for color."""
+    resize: Literal["crop", "stretch"] = "crop"
+    """Bring an image to a square by cropping its center, or by stretching it."""
+    background: int = Field(255, ge=0, le=255)
+    """Gray level that transparent pixels are laid over."""
+    holdout: float = Field(0.1, gt=0, lt=1)
+    """Fraction of the images held out for testing, where there is no split to test on."""
+
+
+class PythonConfig(DataConfig):
+    """Data that a Python program hands over."""
+
+    BY_CONTENT: ClassVar[bool] = True
+
+    name: str = "python"
+    """Registered name."""
+
+
+def named_repo(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted options with data.name=hf:NAME written as data.name=hf data.repo=NAME."""
+    name, _, repo = str(flat.get("data.name") or "").partition(":")
+    return {**flat, "data.name": name, "data.repo": repo} if name == "hf" and repo else dict(flat)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -168,9 +168,17 @@ def list_files(root: str, links: bool = False) -> Listing:
 
 def conversions(found: Scan, size: int) -> list[str]:
     """Return a line for each conversion of files that loses or chooses something, with how many files."""
+    lines = conversions_of(found.notes, size)
+    if found.uncached:
+        lines.append(f"decoded images are not cached and are read again at every start: {found.uncached}")
+    return lines
+
+
+def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
+    """Return a line for each kind of note that decoding made, with how many images."""
     resized: dict[str, Counter[str]] = {}
     lines = []
-    for note, count in sorted(found.notes.items()):
+    for note, count in sorted(notes.items()):
         kind, _, original = note.partition(" from ")
         if original:
             resized.setdefault(kind, Counter())[original] = count
@@ -184,8 +192,6 @@ def conversions(found: Scan, size: int) -> list[str]:
         ordered = sorted(sizes, key=lambda text: [int(part) for part in text.split("x")])
         listed = ", ".join(ordered) if len(sizes) <= SIZES else f"{ordered[0]} to {ordered[-1]}"
         lines.append(f"{sizes.total():,} images {kind} to {size}x{size} from {listed}{hint}")
-    if found.uncached:
-        lines.append(f"decoded images are not cached and are read again at every start: {found.uncached}")
     return lines
 
 

@@ -69,7 +69,7 @@ def decode(path: str, root: str, config: FolderConfig) -> Picture:
             _regular_file(path, None if config.links else root) as file,
             Image.open(file, formats=FORMATS) as image,
         ):
-            return _convert(image, config)
+            return convert(image, config)
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
@@ -114,7 +114,12 @@ def _beginning(path: str) -> str:
         return ascii(file.read(16))[1:]
 
 
-def _convert(image: Image, config: FolderConfig) -> Picture:
+def convert(image: Image, config: FolderConfig) -> Picture:
+    """Return an opened image as `decode` does.
+
+    Raises:
+        BadImage: with the reason, for one that is too large or of unknown range.
+    """
     from PIL import ImageOps
     from PIL.Image import Resampling
 

@@ -176,6 +176,11 @@ class Table:
         return found.values if isinstance(found, Memory) else None
 
     @property
+    def x(self) -> Tensor:
+        """All examples, (N, ...): uint8 images or float32 points."""
+        return self.examples(torch.arange(len(self)))
+
+    @property
     def label(self) -> Tensor | None:
         """(N,) int64; None for data without classes."""
         return self.column("label")
@@ -225,14 +230,6 @@ class Resident(Table):
     def __init__(self, x: Tensor, label: Tensor | None = None, tokens: Tensor | None = None) -> None:
         given = {"image" if x.ndim == 4 else "point": x, "label": label, "caption": tokens}
         super().__init__({name: Memory(values) for name, values in given.items() if values is not None})
-
-    @property
-    def x(self) -> Tensor:
-        """All examples, (N, ...)."""
-        found = self.column("image")
-        found = self.column("point") if found is None else found
-        assert found is not None
-        return found
 
 
 def rows_of(values: Tensor | None, index: Tensor) -> Tensor | None:
