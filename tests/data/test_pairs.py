@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data import decoding
 from zoo_core.data.conditioning import conditions, dealt, given_pictures, read_conditions
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.corruptions import SOURCES, edges, gray, hole, lowres, mask
+from zoo_core.data.corruptions import SOURCES, crop, edges, gray, hole, jpeg, lowres, mask
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.folder import load
 from zoo_core.data.loading import Dataset, Resident, TrainData, to_unit
@@ -78,7 +79,34 @@ def test_gray_is_the_luminance_of_others() -> None:
         assert np.abs(theirs - made[0].numpy()).max() <= 1
 
 
-@pytest.mark.parametrize("source", ["edges", "lowres", "mask"])
+def test_a_crop_is_what_a_mask_hides() -> None:
+    """Catches a crop that keeps the border, and one that is resized."""
+    x = random_levels(4, 3, 8, 17)
+    rows, columns = hole(8, 8)
+    kept = crop(x, 17)
+    assert torch.equal(kept[..., rows, columns], x[..., rows, columns])
+    kept[..., rows, columns] = 8
+    assert bool((kept == 8).all())
+
+
+@pytest.mark.parametrize(("channels", "count"), [(1, 17), (3, 256)])
+def test_jpeg_is_pillows(channels: int, count: int) -> None:
+    """Catches channels changed about, and values that are not brought back to their number of levels."""
+    x = random_levels(3, channels, 16, count)
+    made = jpeg(x, count)
+    assert made.shape == x.shape
+    assert int(made.max()) < count
+    for one, found in zip(x, made, strict=True):
+        eight = (one.double() * 255 / (count - 1)).round().permute(1, 2, 0).numpy().astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(eight.squeeze()).save(file, "JPEG", quality=10)
+        expected = np.asarray(Image.open(file), dtype=float).reshape(16, 16, channels) * (count - 1) / 255
+        assert np.array_equal(found.permute(1, 2, 0).numpy(), np.rint(expected))
+    smooth = torch.full((1, channels, 16, 16), count // 2, dtype=torch.uint8)
+    assert int((jpeg(smooth, count).int() - smooth).abs().max()) <= 1 + count // 64
+
+
+@pytest.mark.parametrize("source", ["edges", "lowres", "mask", "crop", "jpeg"])
 def test_a_batch_has_each_picture_with_its_own_source(source: str) -> None:
     """Catches sources in another order than the pictures they are of."""
     data = DIGITS.for_task("paired", source)
@@ -315,7 +343,7 @@ def test_folders_of_equal_names_are_pairs_where_that_is_said(tmp_path: Path) -> 
     difference = data.train.examples(index).long() - data.train.rows(index)["source"].long()
     assert bool((difference == 100).all())
     (tmp_path / "trainB" / "1.jpg").unlink()
-    with pytest.raises(UsageError, match="4 pictures in trainA and 3 in trainB are not pairs") as error:
+    with pytest.raises(UsageError, match="4 images in trainA and 3 in trainB are not pairs") as error:
         folder(tmp_path, pairs="matched-folders")
     assert "trainA/1 has no partner" in str(error.value)
 

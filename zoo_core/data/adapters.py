@@ -47,8 +47,8 @@ def dataset_of(given: Any) -> Dataset:
     Args:
         given: images, uint8 (N, H, W), (N, C, H, W) or (N, H, W, C), or floats k / 255 in [0, 1], as
             torchvision's ToTensor makes them; or points (N, D), floats; or a pair of these and labels (N,);
-            or a torch Dataset whose items are such images or (image, label); or a mapping of "train" and "test"
-            to any of these. One set is split, a tenth held out.
+            or a torch Dataset whose items are such images or (image, label); or a mapping of "train" and
+            "test" to any of these. One set is split, a tenth held out.
 
     Raises:
         UsageError: for anything else, and for values out of range.
@@ -92,7 +92,7 @@ def _class_names(given: Any) -> Sequence[str]:
 
 def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
     """Return examples as they are stored, and labels or None."""
-    if isinstance(given, tuple | list) and len(given) == 2 and all(hasattr(part, "shape") for part in given):
+    if isinstance(given, tuple) and len(given) == 2 and all(hasattr(part, "shape") for part in given):
         return _examples(_tensor(given[0]), split), _labels(_tensor(given[1]), len(given[0]), split)
     if isinstance(given, np.ndarray | Tensor):
         return _examples(_tensor(given), split), None

@@ -122,6 +122,13 @@ class TrainData:
         other = None if second is None else self.to_model(second)
         return Batch(self.to_model(x), cond, index.to(self.device), other)
 
+    def close(self) -> None:
+        """Wait for the batches that are being read ahead, and forget them."""
+        if self._worker is not None:
+            self._worker.shutdown(cancel_futures=True)
+        self._worker = None
+        self._ahead.clear()
+
     def conditions(self) -> Cond:
         """Return labels and captions of all training examples, in order."""
         return conds(self.split, torch.arange(len(self)))
