@@ -3,9 +3,9 @@
     python ci/bench/data.py [--images 50000] [--steps 30] [--batch 16] [--json]
 
 Written first: a folder of JPEG files of 64x64 pixels, in a temporary folder. Measured, each in a process of
-its own: the first start (decodes and caches every image), the second (reads the cache), steps of a small U-Net
-on images that are decoded ahead of the step, and the rate of decoding alone, which bounds the networks that
-are fed. A start is the time of `load`, without that of imports.
+its own: the first start (decodes and caches every image), the second (reads the cache), steps of a small
+U-Net on images that are decoded ahead of the step, and the rate of decoding alone, which bounds the networks
+that are fed. A start is the time of `load`, without that of imports.
 """
 
 from __future__ import annotations

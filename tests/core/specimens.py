@@ -387,7 +387,7 @@ def too_bright(config: DataConfig) -> Dataset:
 def lost_class(config: DataConfig) -> Dataset:
     info = DataInfo(config.name, (2,), levels=None, classes=3)
     label = torch.arange(200) % 2
-    return resident(info, replace(_points(200), label=label), replace(_points(50, "test"), label=label[:50]))
+    return resident(info, _points(200).having(label=label), _points(50, "test").having(label=label[:50]))
 
 
 def untold_channels(config: DataConfig) -> Dataset:
