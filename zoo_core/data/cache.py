@@ -38,16 +38,15 @@ def fingerprint(root: str, names: Sequence[str]) -> str:
     It covers each file's name, size, time of modification and of change, inode and device; a link's are those
     of the file it leads to.
     """
-    whole = hashlib.sha256()
+    states = []
     for name in names:
-        path = os.path.join(root, name)
         try:
-            s = os.stat(path)
+            s = os.stat(f"{root}{os.sep}{name}")
             state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino} {s.st_dev}"
         except OSError as error:
             state = f"error {error.errno}"
-        whole.update(os.fsencode(name) + b"\0" + state.encode() + b"\0")
-    return whole.hexdigest()[:32]
+        states.append(f"{name}\0{state}\0")
+    return hashlib.sha256("".join(states).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] | None:

@@ -111,6 +111,7 @@ class Scan:
         bad: (name, reason).
         notes: conversion -> how many files.
         uncached: why the decoded images could not be kept on disk, or "".
+        resident: whether a split of them is to be held in memory.
     """
 
     names: Sequence[str]
@@ -119,6 +120,7 @@ class Scan:
     bad: Sequence[tuple[str, str]]
     notes: Counter[str]
     uncached: str = ""
+    resident: bool = False
 
 
 def scan(decoder: Decoder, names: Sequence[str], fresh: bool = False) -> Scan:
@@ -174,8 +176,6 @@ def _cached(decoder: Decoder, index: dict[str, Any], values: np.ndarray | None) 
     column: Column
     if values is None or storage == "streamed":
         column = decoder.reader(names)
-    elif storage == "memory" or (storage == "auto" and _fits(values.shape)):
-        column = Memory(torch.from_numpy(np.array(values[: len(names)])))
     else:
         column = Mapped(values, torch.arange(len(names)))
     return Scan(
@@ -184,4 +184,5 @@ def _cached(decoder: Decoder, index: dict[str, Any], values: np.ndarray | None) 
         column,
         [(name, reason) for name, reason in index["bad"]],
         Counter(index["notes"]),
+        resident=storage == "memory" or (storage == "auto" and values is not None and _fits(values.shape)),
     )

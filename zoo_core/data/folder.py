@@ -159,11 +159,11 @@ def list_files(root: str, links: bool = False) -> Listing:
                 subfolders.remove(name)
             seen.add(os.path.realpath(path))
         for name in files:
-            if name.startswith(".") or os.path.splitext(name)[1].lower() not in EXTENSIONS:
+            if name.startswith(".") or name[name.rfind(".") :].lower() not in EXTENSIONS:
                 others += 1
             else:
                 names.append(prefix + name)
-    return Listing(sorted(names, key=os.fsencode), bad, others)
+    return Listing(sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")), bad, others)
 
 
 def conversions(found: Scan, size: int) -> list[str]:
@@ -296,7 +296,8 @@ def _rows(places: Sequence[Place], label: Tensor | None, holdout: float) -> dict
 
 def table_of(found: Scan, label: Tensor | None, rows: Tensor) -> Table:
     """Return the table of some of the images that were found."""
-    columns: dict[str, Column] = {"image": found.column.take(rows)}
+    column = found.column.take(rows)
+    columns: dict[str, Column] = {"image": column.loaded() if found.resident else column}
     if label is not None:
         columns["label"] = Memory(label[rows])
     return Table(columns, digests=[found.digests[row] for row in rows.tolist()])

@@ -39,6 +39,10 @@ class Column(ABC):
         """Return the column on a device; one that is not in memory stays where it is."""
         return self
 
+    def loaded(self) -> Memory:
+        """Return the column read into memory."""
+        return Memory(self.rows(torch.arange(len(self))))
+
 
 @dataclass(frozen=True)
 class Memory(Column):
@@ -49,6 +53,9 @@ class Memory(Column):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def loaded(self) -> Memory:
+        return self
 
     def rows(self, index: Tensor) -> Tensor:
         return self.values[index.to(self.values.device)]
