@@ -142,7 +142,7 @@ def set_scale(net: FeatureNet, dataset: Dataset) -> None:
     """Bring the features' mean square on training pictures (10,000 at most) to 1; logits stay as they are."""
     assert dataset.info.levels is not None
     rows = torch.arange(min(len(dataset.train), 10_000))
-    features, _ = net(to_unit(dataset.train.rows(rows), dataset.info.levels))
+    features, _ = net(to_unit(dataset.train.examples(rows), dataset.info.levels))
     net.scale.copy_(features.square().mean().rsqrt())
     net.classifier.weight.div_(net.scale)
 
@@ -154,7 +154,7 @@ def accuracy(net: torch.nn.Module, dataset: Dataset, name: str) -> float:
     right = 0
     assert dataset.info.levels is not None
     for rows in torch.arange(len(split)).split(1000):
-        x = to_unit(split.rows(rows), dataset.info.levels)
+        x = to_unit(split.examples(rows), dataset.info.levels)
         right += int((logits_of(net(x)).argmax(1) == split.label[rows]).sum())
     return right / len(split)
 

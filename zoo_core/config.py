@@ -272,6 +272,9 @@ class SampleConfig(Config):
 class DataConfig(Config):
     """Which dataset; a dataset with options of its own extends this."""
 
+    BY_CONTENT: ClassVar[bool] = False
+    """Whether the data are the user's own, so that a run's folder is named by their content too."""
+
     name: str = "digits"
     """Registered name."""
     root: str | None = None
@@ -281,12 +284,16 @@ class DataConfig(Config):
     )
     """What is modeled: images alone, or given their class or caption; empty for the first of the model's
     tasks that the data can serve."""
+    source: Literal["edges", "lowres", "mask", "gray", "itself", "crop", "jpeg"] = later(
+        "edges", since="0.1.0"
+    )
+    """Pairs and two domains: the image that each image is made from: its edges, means of 2x2 or 4x4 pixels, a
+    hole in its middle, its luminance, the image itself, its middle alone, or JPEG of quality 10."""
+    validation: float = later(0.0, since="0.2.0", ge=0, lt=1)
+    """Fraction of the training split held out for selection (stopping, tuning); 0 for none."""
     hflip: bool = later(False, since="0.2.0")
     """Images: mirror each training image left to right with probability 1/2, with its pair where it has
     one."""
-    source: Literal["edges", "lowres", "mask", "grey", "itself"] = later("edges", since="0.1.0")
-    """Pairs and two domains: the source of each image: its edges, a copy with a quarter of the pixels, one
-    with a hole, its gray values, or the image itself."""
 
 
 class SamplerConfig(Config):

@@ -23,6 +23,10 @@ from typing import Any
 
 from zoo_core import privacy, strict_yaml, terminal
 from zoo_core.config import RunConfig, flatten
+from zoo_core.data import identity
+from zoo_core.data.adapters import dataset_of
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.preparation import configured
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events
@@ -116,11 +120,15 @@ class Signals:
             signal.signal(number, handler)
 
 
-def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) -> RunResult:
+def run(
+    config: RunConfig | Mapping[str, Any] | None = None, /, *, dataset: Any = None, **given: Any
+) -> RunResult:
     """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
 
     Args:
         config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
+        dataset: data of the caller's own instead of data=...: arrays, (arrays, labels) or a torch Dataset, as
+            `zoo_core.data.adapters.dataset_of` takes them.
 
     Returns:
         Its folder, and its result as recorded in result.json.
@@ -128,9 +136,14 @@ def run(config: RunConfig | Mapping[str, Any] | None = None, /, **given: Any) ->
     Raises:
         ZooError: with the exit status of the command line.
     """
+    data = None
+    if dataset is not None:
+        data = dataset_of(dataset)
+        given = {"data": data.info.name, **given}
     resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
-    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved)
-    return execute(resolved, folder)
+    data = None if data is None else configured(data, resolved.data)
+    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved, data)
+    return execute(resolved, folder, data)
 
 
 def resume(folder: str | Path) -> RunResult:
@@ -150,8 +163,8 @@ class Unheard(Events):
         pass
 
 
-def execute(config: RunConfig, folder: Path) -> RunResult:
-    """Do the job of one config in one folder; under torchrun, this process's part of it.
+def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> RunResult:
+    """Do the job of one config in one folder, on its data or those given; under torchrun, a part of it.
 
     Nothing that is printed meanwhile, by whatever code, can raise into the run.
     """
@@ -162,7 +175,7 @@ def execute(config: RunConfig, folder: Path) -> RunResult:
         locked(folder) if place.first else contextlib.nullcontext(),
     ):
         try:
-            return _execute(config, folder, signals, place)
+            return _execute(config, folder, signals, place, dataset)
         except (OSError, MemoryError) as error:
             fault = machine_error(error)
             if fault is None:
@@ -170,21 +183,23 @@ def execute(config: RunConfig, folder: Path) -> RunResult:
             raise fault from error
 
 
-def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) -> RunResult:
+def _execute(
+    config: RunConfig, folder: Path, signals: Signals, place: World, dataset: Dataset | None
+) -> RunResult:
     here = manager()
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config, warn) if place.first else None)
+    choose_device(config.device)  # one that is not there is refused before the data are read
+    dataset = load_data(config) if dataset is None else dataset
+    identity.check(folder, dataset)
     if done is not None:
         say(f"already done: {folder}; its result is shown (--rerun trains it again)")
-        choose_device(config.device)
         entry = here.find("plugin", config.plugin, config.providers.plugin)
         for line in changed_since(folder, entry, config.device):
             warn(line)
         return _with_baselines(done, config, Events(here, warn))
-    choose_device(config.device)  # one that is not there is refused before the data are read
     events = Events(here, warn) if place.first else Unheard(here, warn)
-    dataset = load_data(config)
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)
@@ -196,6 +211,7 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             events.ask("zoo_preflight", run=made)
             if place.first:
                 write_config(config, folder)
+                identity.write(folder, dataset, checkpoint.write_atomic)
                 _write_provenance(made)
             _train(made, events, signals, place)
             result = _finish(made, events, place)

@@ -24,12 +24,13 @@ from zoo_core.config import (
     shown,
     validate,
 )
+from zoo_core.data.configs import named_repo
 from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, ZooError, nearest
 from zoo_core.privacy import kept
 from zoo_core.registry.manager import Entry, load_entry, manager
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
-               "train.picture_every", "data.root", "eval", "sample.batch_size")  # fmt: skip
+               "train.picture_every", "data.root", "data.storage", "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 
 MAX_RUNS = 10_000
@@ -221,7 +222,7 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
         mistakes.append(error)
         config, entry = RunConfig, None
     owner, see = (f"plugin {plugin!r}", f"see: zoo show {plugin}") if entry else ("a run", "")
-    flat = {canonical(config, key, value): value for key, value in flat.items()}
+    flat = named_repo({canonical(config, key, value): value for key, value in flat.items()})
     config = _chosen(config, "dataset", "data", flat, mistakes)
     chosen = config.model_fields["data"].default
     side = flat.get("data.size", getattr(chosen, "size", None))

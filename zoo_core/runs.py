@@ -12,7 +12,9 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import choose_task, conditions, read_conditions
+from zoo_core.data.identity import check, digits, stored
 from zoo_core.data.loading import Dataset, TrainData, quantise
+from zoo_core.data.preparation import configured
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
 from zoo_core.faults import attributed
@@ -252,20 +254,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def default_dir(config: RunConfig) -> Path:
-    """Return runs/<data>/<plugin>/<config hash>-s<seed>."""
-    return runs_root() / config.data.name / config.plugin / f"{config_hash(config)}-s{config.seed}"
+def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>; of the user's own data the content is named, too.
+
+    Args:
+        dataset: of the run; read where it is needed and not given.
+    """
+    content = ""
+    if config.data.BY_CONTENT:
+        content = f"-{digits(load_data(config) if dataset is None else dataset)}"
+    name = f"{config_hash(config)}{content}-s{config.seed}"
+    return runs_root() / config.data.name / config.plugin / name
 
 
 def load_data(config: RunConfig) -> Dataset:
-    """Return the dataset that a config names."""
+    """Return the dataset that a config names, with the validation part and augmentations it asks for."""
     entry = manager().find("dataset", config.data.name, config.providers.data)
     make = load_entry("dataset", entry)
     try:
         dataset: Dataset = make(config.data)
     except Exception as error:
         raise attributed(error, config.data.name, "to load its data") from error
-    return dataset
+    return configured(dataset, config.data)
 
 
 def build(
@@ -304,8 +314,7 @@ def build(
     recipe = recipe.to(device)
     if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
         recipe = recipe.to(memory_format=torch.channels_last)
-    learnt = dataset.learnt or dataset.train
-    data = TrainData(learnt, dataset.info, derive(config.seed, "data"), device, hflip=config.data.hflip)
+    data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
 
@@ -341,7 +350,11 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
 
     folder = run_folder(str(folder))
     config = saved_config(folder)
-    made = build(config, load_data(config), folder, manager(), say=say, warn=say)
+    dataset = stored(folder, lambda: load_data(config))
+    if dataset is None:
+        dataset = load_data(config)
+        check(folder, dataset)
+    made = build(config, dataset, folder, manager(), say=say, warn=say)
     found = checkpoint.latest(folder / "checkpoints", say)
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")

@@ -31,7 +31,7 @@ def measure(run_dir: str, n: int, k: int) -> dict[str, tuple[float, float]]:
     with run.harness.quiet():
         for first in range(0, n, BATCH):
             index = torch.arange(first, min(first + BATCH, n))
-            x = to_unit(run.data.test.rows(index), 2).to(run.device)
+            x = to_unit(run.data.test.examples(index), 2).to(run.device)
             noise = Seeds(0, index.tolist(), run.device)
             for entry in run.recipe.likelihoods(x, noise=noise, k=k):  # type: ignore[operator]
                 found.setdefault(entry.name, []).append(entry)

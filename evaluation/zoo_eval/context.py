@@ -21,7 +21,7 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions
-from zoo_core.data.loading import Dataset, Split, quantise, to_unit
+from zoo_core.data.loading import Dataset, Table, quantise, to_unit
 from zoo_core.distributed import gather, share, world
 from zoo_core.interfaces import Extractor
 from zoo_core.memory import peak_bytes, reset_peak
@@ -236,7 +236,7 @@ class Context:
         return self._real("test")
 
     def _real(self, name: str) -> Features:
-        split: Split = getattr(self.data, name)
+        split: Table = getattr(self.data, name)
 
         def compute() -> dict[str, Tensor]:
             self.say(f"features of the {name} split ({len(split):,}), once for {self.extractor.name}")
@@ -249,7 +249,7 @@ class Context:
         spatial = kept.get("spatial")
         points = None
         if self.data.info.levels is None:
-            points = split.rows(torch.arange(len(split))).double().cpu()
+            points = split.examples(torch.arange(len(split))).double().cpu()
         return Features(
             kept["values"].double(),
             spatial=None if spatial is None else spatial.double(),
@@ -305,7 +305,7 @@ class Context:
 
     # -- shared work
 
-    def batches(self, split: Split) -> Iterator[Tensor]:
+    def batches(self, split: Table) -> Iterator[Tensor]:
         """Yield this process's share of a split in order."""
         return in_batches(split, self.config.eval.batch_size)
 

@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Split
+from zoo_core.data.loading import Table
 from zoo_core.distributed import gather, gather_rows, share, world
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Extractor
@@ -220,9 +220,9 @@ def _joined(parts: list[Tensor | None]) -> Tensor | None:
     return torch.cat(kept) if kept else None
 
 
-def in_batches(split: Split, size: int) -> Iterator[Tensor]:
+def in_batches(split: Table, size: int) -> Iterator[Tensor]:
     """Yield this process's share of a split in order, `size` rows at a time; all of it where it is alone."""
     own = share(len(split), world())
     for index in torch.arange(own.start, own.stop).split(size):
         if len(index):
-            yield split.rows(index)
+            yield split.examples(index)

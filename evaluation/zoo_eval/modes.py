@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Dataset, Split
+from zoo_core.data.loading import Dataset, Table
 from zoo_core.distributed import share, world
 from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
 from zoo_eval.features import Modes, check_examples, full_precision, gathered
@@ -117,10 +117,10 @@ def modes_of_samples(rows: Tensor, dataset: Dataset, device: torch.device, batch
     return None
 
 
-def modes_of_split(split: Split, dataset: Dataset) -> Modes | None:
+def modes_of_split(split: Table, dataset: Dataset) -> Modes | None:
     """Return the classes or modes of a split: its own labels, or where the density puts its points."""
     if isinstance(dataset.density, HasModes):
-        return modes_of_points(split.rows(torch.arange(len(split))), dataset.density)
+        return modes_of_points(split.examples(torch.arange(len(split))), dataset.density)
     if split.label is None or classifier_card(dataset) is None:
         return None
     return Modes("labels", split.label.cpu(), dataset.info.classes)

@@ -15,7 +15,6 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import EvalConfig
-from zoo_core.data.loading import Resident
 from zoo_core.distributed import world
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
@@ -113,7 +112,7 @@ def prepare(source: Source) -> Setup:
     chosen_metrics(config.metrics)
     extractor = choose_extractor(config, data.info.name, source.device)
     protocol = make_protocol(config, data, extractor, mode_classifier(data))
-    first = data.train.rows(torch.arange(min(2, len(data.train))))
+    first = data.train.examples(torch.arange(min(2, len(data.train))))
     extract([first], extractor, data.info, "training")
     return Setup(protocol, extractor)
 
@@ -127,9 +126,9 @@ def examine(source: Source) -> None:
     protocol, extractor = prepare(source)
     info = source.data.info
     for split in (source.data.train, source.data.test):
-        if isinstance(split, Resident):
-            for rows in split.x.split(10_000):
-                check_examples(rows.cpu(), info)
+        if split.in_memory:
+            for index in torch.arange(len(split)).split(10_000):
+                check_examples(split.examples(index).cpu(), info)
     for line in doubts(protocol, extractor.dim or info.dims, info):
         source.say(f"warning: {line}")
 

@@ -140,7 +140,7 @@ def _check_range(images: Tensor, data: Dataset) -> None:
             "expected: values 0 to 255; were images in [-1, 1] cast to uint8?",
             "next: np.rint((x + 1) * 127.5).astype(np.uint8)",
         )
-    train = data.train.rows(torch.arange(min(COMPARED, len(data.train))))
+    train = data.train.examples(torch.arange(min(COMPARED, len(data.train))))
     real = round(float(train.max()) * 255 / (levels - 1))
     if 2 * most < real:
         guess = levels if most < levels < 256 else most + 1

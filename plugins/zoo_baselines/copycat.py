@@ -37,7 +37,7 @@ class Copycat(Fitted):
     def fit(self, train: TrainData) -> None:
         kept = min(len(train), max(1, MAX_BYTES // (self.data.dims * self.rows.element_size())))
         index = torch.randperm(len(train), generator=generator(train.seed, "copycat"))[:kept].sort().values
-        self.rows = torch.cat([train.split.rows(part) for part in index.split(2048)]).to(self.rows.device)
+        self.rows = torch.cat([train.split.examples(part) for part in index.split(2048)]).to(self.rows.device)
 
     def sample(self, request: SampleRequest) -> Samples:
         if len(self.rows) == 0:

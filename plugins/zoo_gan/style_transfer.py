@@ -263,7 +263,7 @@ class StyleTransfer(Recipe):
         """Keep training pictures of the styles' domain for sampling, drawn at random."""
         rows = torch.randperm(len(data.split), generator=generator(data.seed, "gallery"))
         chosen = rows[torch.arange(len(self.gallery)) % len(rows)]
-        self.gallery.copy_(data.to_model(data.split.rows(chosen)))
+        self.gallery.copy_(data.to_model(data.split.examples(chosen)))
 
     def decoder_phase(self, batch: Batch, context: Context) -> Loss:
         """Return the loss of the content's pictures in the styles of the others."""

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
-from zoo_core.data.loading import TrainData, conds
+from zoo_core.data.loading import TrainData
 from zoo_core.likelihood import dequantised
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -187,7 +187,7 @@ class DiscreteAutoencoder(Recipe):
 
     def _count_texts(self, data: TrainData) -> None:
         if self.texts is not None:
-            text = text_of(conds(data.split, torch.arange(len(data))), self.data)
+            text = text_of(data.conditions(), self.data)
             assert text is not None
             self.texts.fit(text)
 

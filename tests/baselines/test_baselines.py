@@ -43,7 +43,7 @@ def _fitted(model: type[Fitted], x: Tensor, info: DataInfo) -> Fitted:
 
 
 def _on(model: type[Fitted], data: Dataset) -> Fitted:
-    return _fitted(model, data.train.rows(torch.arange(len(data.train))), data.info)
+    return _fitted(model, data.train.examples(torch.arange(len(data.train))), data.info)
 
 
 def _draw(recipe: Fitted, n: int, seed: int = 0) -> Tensor:
@@ -165,7 +165,7 @@ def _score_points(recipe: Histogram, x: Tensor) -> Tensor:
 def test_noise_has_no_density_outside_its_box(data: dict[str, Dataset]) -> None:
     """Catches a box that misses the training data, or none at all."""
     recipe = _on(Noise, data["moons"])
-    x = torch.cat((data["moons"].train.rows(torch.arange(100)), torch.tensor([[9.0, 0.0]])))
+    x = torch.cat((data["moons"].train.examples(torch.arange(100)), torch.tensor([[9.0, 0.0]])))
     log_prob = _score(recipe, x).log_prob
     assert log_prob[:100].isfinite().all()
     assert log_prob[100] == -math.inf
@@ -192,13 +192,13 @@ def test_gaussian_of_pictures_is_fitted_to_dequantised_data(data: dict[str, Data
     """Catches a fit on bare levels, singular wherever a pixel is constant, as many of the digits' are."""
     recipe = _on(Gaussian, data["digits"])
     assert isinstance(recipe, Gaussian)
-    x = to_unit(data["digits"].train.rows(torch.arange(1437)), 17).flatten(1).double()
+    x = to_unit(data["digits"].train.examples(torch.arange(1437)), 17).flatten(1).double()
     noise = torch.rand(200, *x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     spread = (x + (noise - 0.5) / 8).flatten(0, 1)  # 2 / (L - 1) = 1 / 8
     covariance = recipe.scale_tril @ recipe.scale_tril.T
     assert torch.allclose(covariance, torch.cov(spread.T, correction=0), atol=2e-3)
     assert covariance.diagonal().min().item() == pytest.approx((1 / 8) ** 2 / 12, rel=1e-9)
-    likelihood = _score(recipe, to_unit(data["digits"].test.rows(torch.arange(5)), 17))
+    likelihood = _score(recipe, to_unit(data["digits"].test.examples(torch.arange(5)), 17))
     assert (likelihood.name, likelihood.dequantisation, likelihood.is_bound) == ("exact", "uniform", True)
 
 
@@ -232,7 +232,7 @@ def test_gaussian_says_why_it_can_not() -> None:
 
 def test_bits_per_dim_on_the_digits(data: dict[str, Dataset]) -> None:
     """Catches a lost pixel or a lost factor: histogram about 2.4, gaussian about 2.95, noise 4.0875."""
-    x = to_unit(data["digits"].test.rows(torch.arange(360)), 17)
+    x = to_unit(data["digits"].test.examples(torch.arange(360)), 17)
     bits = {
         model: bits_per_dim(_score(_on(model, data["digits"]), x).log_prob, 64).mean().item()
         for model in (Noise, Histogram, Gaussian)
@@ -245,7 +245,7 @@ def test_bits_per_dim_on_the_digits(data: dict[str, Dataset]) -> None:
 def test_copycat_replays_every_row_once(data: dict[str, Dataset]) -> None:
     """Catches rows drawn with replacement, and pictures that are changed on the way."""
     recipe = _on(Copycat, data["digits"])
-    train = data["digits"].train.rows(torch.arange(1437))
+    train = data["digits"].train.examples(torch.arange(1437))
     drawn = quantise(_draw(recipe, 1437), 17)
     assert sorted(drawn.flatten(1).tolist()) == sorted(train.flatten(1).tolist())
     assert not torch.equal(drawn, train)  # a prefix must be a fair share of sorted data

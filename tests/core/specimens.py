@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from zoo_core.config import Config, DataConfig, OptimizerConfig, Preset, RunConfig, SamplerConfig
 from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantise
-from zoo_core.data.pairs import Pairs
 from zoo_core.data.splits import resident
 from zoo_core.diffusion.samplers import euler, heun
 from zoo_core.errors import UsageError
@@ -403,7 +402,7 @@ def too_bright(config: DataConfig) -> Dataset:
 def lost_class(config: DataConfig) -> Dataset:
     info = DataInfo(config.name, (2,), levels=None, classes=3)
     label = torch.arange(200) % 2
-    return resident(info, replace(_points(200), label=label), replace(_points(50, "test"), label=label[:50]))
+    return resident(info, _points(200).having(label=label), _points(50, "test").having(label=label[:50]))
 
 
 def untold_channels(config: DataConfig) -> Dataset:
@@ -412,7 +411,8 @@ def untold_channels(config: DataConfig) -> Dataset:
     x = torch.randint(3, (200, 1, 2, 2), generator=generator(0, "pairs")).to(torch.uint8)
     made = resident(info, Resident(x[:150]), Resident(x[150:]))
     origin = Domain("same", made.train, made.test)
-    return replace(made, train=Pairs(made.train, made.train), test=Pairs(made.test, made.test), origin=origin)
+    train, test = (table.having(source=table.column("image")) for table in (made.train, made.test))
+    return replace(made, train=train, test=test, origin=origin)
 
 
 class _WrongDensity:

@@ -86,7 +86,7 @@ def test_reconstructions_stand_beside_their_originals(tmp_path: Path) -> None:
     latents.jobs(run)["reconstructions"](tmp_path / "r.png")
     whole = pixels(tmp_path / "r.png")
     half = whole.shape[1] // 2
-    x = run.harness.data.to_model(run.data.test.rows(torch.arange(64)))
+    x = run.harness.data.to_model(run.data.test.examples(torch.arange(64)))
     with run.harness.quiet():
         again = run.recipe.decode(run.recipe.encode(x))
     for side, shown in ((whole[:, :half], x), (whole[:, half:], again)):

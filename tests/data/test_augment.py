@@ -13,8 +13,6 @@ from zoo_core.data.augment import (
     SCALE,
     draw_labels,
     edm_augment,
-    flip_batch,
-    horizontal_flip,
     matrices,
     network_labels,
     transform,
@@ -34,25 +32,6 @@ def only(place: int, value: float, n: int = 6) -> Tensor:
     parameters = torch.zeros(n, 8)
     parameters[:, place] = value
     return parameters
-
-
-def test_each_image_is_itself_or_its_mirror() -> None:
-    """Catches a flip of rows, one for the whole batch, and one that never or always happens."""
-    x = images(400, 4)
-    found = horizontal_flip(x, rng())
-    same, mirrored = ((found == y).flatten(1).all(1) for y in (x, x.flip(3)))
-    assert bool((same ^ mirrored).all())
-    assert 150 < int(mirrored.sum()) < 250
-    assert torch.equal(found, horizontal_flip(x, rng()))
-
-
-def test_the_images_of_a_row_are_flipped_together() -> None:
-    """Catches a pair whose source is not mirrored with it."""
-    x = images(64, 4)
-    batch = flip_batch({"image": x, "source": 2 * x, "label": torch.arange(64)}, rng())
-    assert torch.equal(batch["source"], 2 * batch["image"])
-    assert torch.equal(batch["label"], torch.arange(64))
-    assert not torch.equal(batch["image"], x)
 
 
 def test_probability_zero_changes_nothing() -> None:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from zoo_core.data import decoding
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.decoding import Streamed
 from zoo_core.data.folder import load
-from zoo_core.data.loading import Dataset, Resident, TrainData
+from zoo_core.data.loading import Dataset, TrainData
+from zoo_core.data.table import Mapped, Memory, Streamed
 from zoo_core.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def test_holdout_takes_its_share_and_no_picture_twice(tmp_path: Path) -> None:
     """Catches pictures that are lost, or lie on both sides of the split."""
     data = _load(_folder(tmp_path, 40), holdout=0.25)
     assert (len(data.train), len(data.test)) == (30, 10)
-    rows = torch.cat([split.rows(torch.arange(len(split))) for split in (data.train, data.test)])
+    rows = torch.cat([split.examples(torch.arange(len(split))) for split in (data.train, data.test)])
     assert len(rows.flatten(1).unique(dim=0)) == 40
     assert data.info.shape == (3, 6, 6)
     assert data.info.levels == 256
@@ -57,7 +57,7 @@ def test_class_folders_give_labels_stratified(tmp_path: Path) -> None:
         for k in range(0, 40, 4)
     }
     for split in (data.train, data.test):
-        for x, label in zip(split.rows(torch.arange(len(split))), split.label, strict=True):
+        for x, label in zip(split.examples(torch.arange(len(split))), split.label, strict=True):
             assert (x.permute(1, 2, 0).contiguous().numpy().tobytes() in dogs) == (label == 1)
 
 
@@ -65,33 +65,51 @@ def test_train_and_test_folders_are_the_splits(tmp_path: Path) -> None:
     """Catches a published split that is shuffled together, and strays that join it."""
     _folder(tmp_path / "train", 8, "{c}/{k:03}.png")
     _folder(tmp_path / "test", 4, "{c}/{k:03}.png")
-    _picture(tmp_path / "val" / "x.png", 99)
+    _picture(tmp_path / "val" / "cat" / "x.png", 99)
+    _picture(tmp_path / "more" / "x.png", 98)
     data = _load(tmp_path)
     assert (len(data.train), len(data.test)) == (8, 4)
     assert data.class_names == ("cat", "dog")
-    assert "1 files outside train/ and test/ left out" in data.report
-    assert "4 test pictures are in the training split, too" in data.report
+    assert data.validation is not None
+    assert len(data.validation) == 1
+    assert "splits read from folders: train/ as train, test/ as test, val/ as validation" in data.report
+    assert "1 files outside train/ and test/ and val/ left out" in data.report
+    assert "4 test images are in the training split, too" in data.report
 
 
-@pytest.mark.parametrize("stray", ["loose.png", "test/bird/x.png"])
-def test_inconsistent_folders_give_no_labels(tmp_path: Path, stray: str) -> None:
-    """Catches a label for a class without training pictures, or for a picture without a class."""
+def test_an_image_outside_the_class_folders_is_refused(tmp_path: Path) -> None:
+    """Catches one stray file that removes all labels without a word."""
     _folder(tmp_path / "train", 8, "{c}/{k:03}.png")
     _folder(tmp_path / "test", 4, "{c}/{k:03}.png")
-    _picture(tmp_path / stray if "/" in stray else tmp_path / "train" / stray, 99)
-    data = _load(tmp_path)
-    assert data.info.classes == 0
-    assert data.train.label is None
+    _picture(tmp_path / "train" / "loose.png", 99)
+    with pytest.raises(UsageError, match=r"1 of 13 images .* outside its class folders\n.*loose\.png"):
+        _load(tmp_path)
+    data = _load(tmp_path, on_bad="skip")
+    assert data.class_names == ("cat", "dog")
+    assert any("loose.png" in line for line in data.report)
+    assert _load(tmp_path, layout="flat").info.classes == 0
 
 
-def test_streamed_equals_resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a large folder that is read in another order, or hashed otherwise, than a small one."""
-    _folder(tmp_path, 40, "{c}/{k:03}.png")
-    small = _load(tmp_path)
-    monkeypatch.setattr(decoding, "RESIDENT_BYTES", 40 * 3 * 6 * 6 - 1)
-    large = _load(tmp_path)
-    assert isinstance(small.train, Resident)
-    assert isinstance(large.train, Streamed)
+def test_a_class_without_a_training_image_is_refused(tmp_path: Path) -> None:
+    """Catches a label that no training image has, which samples could be asked for."""
+    _folder(tmp_path / "train", 8, "{c}/{k:03}.png")
+    _folder(tmp_path / "test", 4, "{c}/{k:03}.png")
+    _picture(tmp_path / "test" / "bird" / "x.png", 99)
+    with pytest.raises(UsageError, match=r"1 classes .* have no image in train/: bird"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize("storage", ["mapped", "streamed"])
+@pytest.mark.parametrize("start", ["first", "second"])
+def test_every_storage_gives_the_same_batches(tmp_path: Path, home: Path, storage: str, start: str) -> None:
+    """Catches a folder that is read in another order, or hashed otherwise, when it is not held in memory."""
+    root = _folder(tmp_path / "images", 40, "{c}/{k:03}.png")
+    small = _load(root, storage="memory")
+    large = _load(root, storage=storage)
+    if start == "second":
+        large = _load(root, storage=storage)
+    assert isinstance(small.train.columns["image"], Memory)
+    assert isinstance(large.train.columns["image"], {"mapped": Mapped, "streamed": Streamed}[storage])
     assert small.sha256 == large.sha256
     a, b = (TrainData(data.train, data.info, seed=3) for data in (small, large))
     for _ in range(5):
@@ -101,18 +119,30 @@ def test_streamed_equals_resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert one.cond.label is not None
         assert two.cond.label is not None
         assert torch.equal(one.cond.label, two.cond.label)
+    resumed = TrainData(large.train, large.info, seed=3)
+    resumed.drawn = 3 * 16
+    a.drawn = 3 * 16
+    assert torch.equal(resumed.next(16).x, a.next(16).x)
+    b.drawn = 3 * 16  # what was read ahead is not what is asked for now
+    assert torch.equal(b.next(16).x, resumed.restarted(3).next(64).x[48:])
 
 
-def test_a_file_that_vanishes_while_streaming_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_folders_are_mapped(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches images that fill the memory, and a limit that is off by one byte."""
+    root = _folder(tmp_path / "images", 40)
+    monkeypatch.setattr(decoding, "RESIDENT_BYTES", 40 * 3 * 6 * 6)
+    assert isinstance(_load(root).train.columns["image"], Memory)
+    monkeypatch.setattr(decoding, "RESIDENT_BYTES", 40 * 3 * 6 * 6 - 1)
+    assert isinstance(_load(root).train.columns["image"], Mapped)
+
+
+def test_a_file_that_vanishes_while_streaming_is_named(tmp_path: Path) -> None:
     """Catches a traceback in the middle of a run."""
-    monkeypatch.setattr(decoding, "RESIDENT_BYTES", 0)
-    data = _load(_folder(tmp_path, 10))
+    data = _load(_folder(tmp_path, 10), storage="streamed")
     for path in tmp_path.iterdir():
         path.unlink()
     with pytest.raises(UsageError, match=r"\d+\.png could be read when the run began"):
-        data.train.rows(torch.tensor([0]))
+        data.train.examples(torch.tensor([0]))
 
 
 def test_every_bad_file_is_named_before_training(tmp_path: Path) -> None:
@@ -154,9 +184,9 @@ def test_the_hash_knows_pictures_labels_and_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "no pictures in"),
-        (["x.txt"], "no pictures in"),
-        (["x.png"], "has 1 pictures to train on and 0 to test on"),
+        ([], "no images in"),
+        (["x.txt"], "no images in"),
+        (["x.png"], "has 1 images to train on and 0 to test on"),
     ],
 )
 def test_too_few_pictures_are_a_mistake(tmp_path: Path, files: list[str], message: str) -> None:
@@ -180,7 +210,7 @@ def test_two_pictures_are_enough(tmp_path: Path) -> None:
 def test_all_bad_is_refused_even_with_skip(tmp_path: Path) -> None:
     """Catches a folder of one bad file, which skip may leave out, that ends in an index error."""
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(UsageError, match="0 pictures to train on"):
+    with pytest.raises(UsageError, match="0 images to train on"):
         _load(tmp_path, on_bad="skip")
 
 

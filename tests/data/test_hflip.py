@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from zoo_core.data.loading import Resident, TrainData
+from zoo_core.data.transforms import HorizontalFlip
 from zoo_core.distributed import World
-from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
 INFO = DataInfo("images", (1, 4, 4), 256)
@@ -15,7 +14,8 @@ INFO = DataInfo("images", (1, 4, 4), 256)
 
 def stream(hflip: bool) -> TrainData:
     x = torch.arange(32 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(32, 1, 4, 4)
-    return TrainData(Resident(x), INFO, 0, hflip=hflip)
+    table = Resident(x)
+    return TrainData(table.then(HorizontalFlip()) if hflip else table, INFO, 0)
 
 
 def test_training_images_are_mirrored_half_of_the_time_and_repeatably() -> None:
@@ -35,8 +35,3 @@ def test_each_process_mirrors_its_own_rows_as_one_process_does() -> None:
     whole = stream(True).next(8).x
     parts = [stream(True).next(8, World(rank, 2)).x for rank in range(2)]
     assert torch.equal(torch.cat(parts), whole)
-
-
-def test_points_are_refused() -> None:
-    with pytest.raises(UsageError, match="hflip"):
-        TrainData(Resident(torch.zeros(4, 2)), DataInfo("ring", (2,), None), 0, hflip=True)

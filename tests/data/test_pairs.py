@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from zoo_core.config import DataConfig
 from zoo_core.data import decoding
 from zoo_core.data.conditioning import conditions, dealt, given_pictures, read_conditions
 from zoo_core.data.configs import FolderConfig
+from zoo_core.data.corruptions import SOURCES, crop, edges, gray, hole, jpeg, lowres, mask
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.folder import load
-from zoo_core.data.loading import Coupled, Dataset, Paired, Resident, TrainData, to_unit
-from zoo_core.data.pairs import SOURCES, edges, grey, hole, lowres, mask
+from zoo_core.data.loading import Dataset, Resident, TrainData, to_unit
 from zoo_core.data.splits import resident
 from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
@@ -70,25 +71,52 @@ def test_a_mask_hides_the_middle_and_nothing_else() -> None:
     assert hidden[..., rows, columns].numel() * 4 == hidden.numel()
 
 
-def test_grey_is_the_luminance_of_others() -> None:
+def test_gray_is_the_luminance_of_others() -> None:
     """Within the rounding of Pillow's own conversion; catches red and blue changed about."""
     x = random_levels(2, 3, 8, 256)
-    for one, made in zip(x, grey(x, 256), strict=True):
+    for one, made in zip(x, gray(x, 256), strict=True):
         theirs = np.array(Image.fromarray(one.permute(1, 2, 0).numpy()).convert("L"), dtype=np.int64)
         assert np.abs(theirs - made[0].numpy()).max() <= 1
 
 
-@pytest.mark.parametrize("source", ["edges", "lowres", "mask"])
+def test_a_crop_is_what_a_mask_hides() -> None:
+    """Catches a crop that keeps the border, and one that is resized."""
+    x = random_levels(4, 3, 8, 17)
+    rows, columns = hole(8, 8)
+    kept = crop(x, 17)
+    assert torch.equal(kept[..., rows, columns], x[..., rows, columns])
+    kept[..., rows, columns] = 8
+    assert bool((kept == 8).all())
+
+
+@pytest.mark.parametrize(("channels", "count"), [(1, 17), (3, 256)])
+def test_jpeg_is_pillows(channels: int, count: int) -> None:
+    """Catches channels changed about, and values that are not brought back to their number of levels."""
+    x = random_levels(3, channels, 16, count)
+    made = jpeg(x, count)
+    assert made.shape == x.shape
+    assert int(made.max()) < count
+    for one, found in zip(x, made, strict=True):
+        eight = (one.double() * 255 / (count - 1)).round().permute(1, 2, 0).numpy().astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(eight.squeeze()).save(file, "JPEG", quality=10)
+        expected = np.asarray(Image.open(file), dtype=float).reshape(16, 16, channels) * (count - 1) / 255
+        assert np.array_equal(found.permute(1, 2, 0).numpy(), np.rint(expected))
+    smooth = torch.full((1, channels, 16, 16), count // 2, dtype=torch.uint8)
+    assert int((jpeg(smooth, count).int() - smooth).abs().max()) <= 1 + count // 64
+
+
+@pytest.mark.parametrize("source", ["edges", "lowres", "mask", "crop", "jpeg"])
 def test_a_batch_has_each_picture_with_its_own_source(source: str) -> None:
     """Catches sources in another order than the pictures they are of."""
     data = DIGITS.for_task("paired", source)
-    assert isinstance(data.train, Paired)
+    assert "source" in data.train
     assert data.info.image_channels == 1
     batch = TrainData(data.train, data.info, 3).next(50)
     assert batch.cond.image is not None
-    own = SOURCES[source](DIGITS.train.rows(batch.index), 17)
+    own = SOURCES[source](DIGITS.train.examples(batch.index), 17)
     torch.testing.assert_close(batch.cond.image, to_unit(own, 17))
-    torch.testing.assert_close(batch.x, to_unit(DIGITS.train.rows(batch.index), 17))
+    torch.testing.assert_close(batch.x, to_unit(DIGITS.train.examples(batch.index), 17))
     assert torch.equal(batch.cond.label, DIGITS.train.label[batch.index])  # type: ignore[index, arg-type]
     assert data.sha256 == DIGITS.sha256
 
@@ -104,8 +132,9 @@ def numbered(n: int) -> Dataset:
 def test_nobody_can_pair_two_domains() -> None:
     """Catches sources of the very pictures that are modelled, and test pictures in either domain."""
     data = numbered(20).for_task("unpaired", "mask")
-    assert isinstance(data.learnt, Coupled)
-    stream = TrainData(data.learnt, data.info, 0)
+    stream = TrainData(data.training, data.info, 0)
+    assert stream.next(10).cond.image is None
+    stream = TrainData(data.training, data.info, 0)
     batches = [stream.next(10) for _ in range(40)]
     second = [batch.second for batch in batches if batch.second is not None]
     targets, sources = (
@@ -121,18 +150,15 @@ def test_nobody_can_pair_two_domains() -> None:
 
 def test_domains_are_those_of_the_data_alone() -> None:
     """Catches halves that move with a seed: two seeds of a run would not be of one task."""
-    first, second = (numbered(21).for_task("unpaired", "mask").learnt for _ in range(2))
-    assert first is not None
-    assert second is not None
+    first, second = (numbered(21).for_task("unpaired", "mask").training for _ in range(2))
     assert len(first) == 11
     index = torch.arange(len(first))
-    assert torch.equal(first.rows(index), second.rows(index))
+    assert torch.equal(first.examples(index), second.examples(index))
 
 
 def test_what_stands_beside_a_picture_survives_a_resume() -> None:
     data = DIGITS.for_task("unpaired", "lowres")
-    assert data.learnt is not None
-    whole, resumed = (TrainData(data.learnt, data.info, 5) for _ in range(2))
+    whole, resumed = (TrainData(data.training, data.info, 5) for _ in range(2))
     whole.next(64)
     resumed.drawn = 64
     a, b = whole.next(32), resumed.next(32)
@@ -140,16 +166,16 @@ def test_what_stands_beside_a_picture_survives_a_resume() -> None:
     assert a.second is not None
     assert b.second is not None
     assert torch.equal(a.second, b.second)
-    assert data.learnt.label is not None
-    assert torch.equal(a.cond.label, data.learnt.label[a.index])  # type: ignore[arg-type]
+    assert data.training.label is not None
+    assert torch.equal(a.cond.label, data.training.label[a.index])  # type: ignore[arg-type]
 
 
 def test_scores_still_compare_with_the_whole_training_split() -> None:
     """Catches a reference of half the pictures, which other models' figures are not to."""
     for task in ("paired", "unpaired"):
         data = DIGITS.for_task(task, "edges")
-        assert torch.equal(data.train.rows(torch.arange(1437)), DIGITS.train.rows(torch.arange(1437)))
-        assert isinstance(data.test, Paired)
+        assert torch.equal(data.train.examples(torch.arange(1437)), DIGITS.train.examples(torch.arange(1437)))
+        assert "source" in data.test
 
 
 @pytest.mark.parametrize("task", ["paired", "unpaired"])
@@ -161,7 +187,7 @@ def test_samples_are_made_of_held_out_pictures(task: Any) -> None:
     assert cond.image is not None
     rows = dealt(data, 720)
     assert torch.equal(rows.bincount(minlength=360), torch.full((360,), 2))
-    own = edges(DIGITS.test.rows(rows), 17)
+    own = edges(DIGITS.test.examples(rows), 17)
     torch.testing.assert_close(cond.image, to_unit(own, 17))
     assert torch.equal(cond.label, DIGITS.test.label[rows])  # type: ignore[index, arg-type]
     assert not torch.equal(rows[:360], rows[:360].sort().values)
@@ -172,14 +198,14 @@ def test_samples_are_made_of_held_out_pictures(task: Any) -> None:
 
 
 def test_what_a_source_can_not_be_made_of_is_told() -> None:
-    with pytest.raises(UsageError, match="no colour") as error:
-        DIGITS.for_task("paired", "grey")
+    with pytest.raises(UsageError, match="needs color") as error:
+        DIGITS.for_task("paired", "gray")
     assert "data.source=edges or lowres or mask" in str(error.value)
     odd = resident(
         DataInfo("odd", (1, 7, 8), 17),
         *(Resident(torch.zeros(4, 1, 7, 8, dtype=torch.uint8)) for _ in range(2)),
     )
-    with pytest.raises(UsageError, match="pictures are 7x8"):
+    with pytest.raises(UsageError, match="images are 7x8"):
         odd.for_task("paired", "lowres")
     assert "paired" not in load_toy(DataConfig(name="ring")).tasks
 
@@ -188,7 +214,7 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     """Catches 8 bits that are not brought to 17 levels, and another order than the names'."""
     data = DIGITS.for_task("paired", "edges")
     assert data.origin is not None
-    own = data.origin.test.rows(torch.arange(5))
+    own = data.origin.test.examples(torch.arange(5))
     for k, picture in enumerate(own):
         levels = (picture[0].double() * 255 / 16).round().to(torch.uint8).numpy()
         Image.fromarray(levels).save(tmp_path / f"{9 - k}.png")
@@ -242,9 +268,9 @@ def test_two_pictures_side_by_side_are_a_pair(
     assert made.info.image_channels == 1
     assert (len(made.train), len(made.test)) == (15, 5)
     for split in (made.train, made.test):
-        assert isinstance(split, Paired)
+        assert "source" in split
         index = torch.arange(len(split))
-        difference = split.rows(index).long() - split.sources(index).long()
+        difference = split.examples(index).long() - split.rows(index)["source"].long()
         assert bool((difference == apart).all())
     batch = TrainData(made.train, made.info, 0).next(15)
     assert batch.cond.image is not None
@@ -282,7 +308,7 @@ def domains(root: Path, a: int = 6, b: int = 4) -> Path:
 
 
 def greys(split: Any) -> set[int]:
-    return set(split.rows(torch.arange(len(split)))[:, 0, 0, 0].tolist())
+    return set(split.examples(torch.arange(len(split)))[:, 0, 0, 0].tolist())
 
 
 def test_four_folders_are_two_domains(tmp_path: Path) -> None:
@@ -299,8 +325,7 @@ def test_four_folders_are_two_domains(tmp_path: Path) -> None:
     assert greys(made.test) == set(range(150, 154))
     assert greys(made.origin.train) == set(range(6))
     assert greys(made.origin.test) == set(range(50, 56))
-    assert made.learnt is not None
-    batch = TrainData(made.learnt, made.info, 0).next(40)
+    batch = TrainData(made.training, made.info, 0).next(40)
     assert batch.second is not None
     levels = ((batch.second[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert set(levels.tolist()) == set(range(6))
@@ -313,12 +338,12 @@ def test_folders_of_equal_names_are_pairs_where_that_is_said(tmp_path: Path) -> 
     """Catches pictures paired by their place in a listing: one that is missing moves all others."""
     data = folder(domains(tmp_path, 4, 4), pairs="matched-folders")
     assert data.tasks == ("paired", "unconditional", "unpaired")
-    assert isinstance(data.train, Paired)
+    assert "source" in data.train
     index = torch.arange(4)
-    difference = data.train.rows(index).long() - data.train.sources(index).long()
+    difference = data.train.examples(index).long() - data.train.rows(index)["source"].long()
     assert bool((difference == 100).all())
     (tmp_path / "trainB" / "1.jpg").unlink()
-    with pytest.raises(UsageError, match="4 pictures in trainA and 3 in trainB make no pairs") as error:
+    with pytest.raises(UsageError, match="4 images in trainA and 3 in trainB are not pairs") as error:
         folder(tmp_path, pairs="matched-folders")
     assert "trainA/1 has no partner" in str(error.value)
 
@@ -327,7 +352,7 @@ def test_missing_and_empty_folders_are_told(tmp_path: Path) -> None:
     domains(tmp_path)
     for file in (tmp_path / "testA").iterdir():
         file.unlink()
-    with pytest.raises(UsageError, match=r"no pictures in .*testA"):
+    with pytest.raises(UsageError, match=r"no images in .*testA"):
         folder(tmp_path, pairs="folders")
     (tmp_path / "testA").rmdir()
     with pytest.raises(UsageError, match="has no folder testA"):

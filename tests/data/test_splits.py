@@ -62,10 +62,10 @@ def test_digits_are_all_of_scikit_learns() -> None:
 
     data = digits.load(DataConfig())
     assert (len(data.train), len(data.test)) == (1437, 360)
-    assert data.train.rows(torch.tensor([0])).dtype == torch.uint8
+    assert data.train.examples(torch.tensor([0])).dtype == torch.uint8
     ours = torch.cat(
         [
-            torch.cat((split.rows(torch.arange(len(split))).flatten(1), split.label[:, None]), 1)
+            torch.cat((split.examples(torch.arange(len(split))).flatten(1), split.label[:, None]), 1)
             for split in (data.train, data.test)
         ]
     )
@@ -151,7 +151,7 @@ def test_mnist_is_read_as_published() -> None:
         5949,
     ]
     assert data.train.label[:5].tolist() == [5, 0, 4, 1, 9]
-    assert data.train.rows(torch.arange(60_000)).double().mean().item() / 255 == pytest.approx(
+    assert data.train.examples(torch.arange(60_000)).double().mean().item() / 255 == pytest.approx(
         0.1307, abs=1e-4
     )
-    assert data.info.shape == tuple(data.train.rows(torch.tensor([0])).shape[1:])
+    assert data.info.shape == tuple(data.train.examples(torch.tensor([0])).shape[1:])

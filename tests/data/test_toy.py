@@ -50,7 +50,7 @@ def test_mixtures_agree_with_torch(name: str) -> None:
         Categorical(density.weights),
         Independent(Normal(density.means, torch.tensor(density.std, dtype=torch.float64)), 1),
     )
-    x = load(DataConfig(name=name)).test.rows(torch.arange(500)).double()
+    x = load(DataConfig(name=name)).test.examples(torch.arange(500)).double()
     assert torch.allclose(density.log_prob(x), reference.log_prob(x), atol=1e-10)
 
 
@@ -80,7 +80,7 @@ def test_quadrature_is_exact(name: str) -> None:
 def test_draws_follow_the_density(name: str) -> None:
     """Catches draws from another distribution: counts in boxes against the density's mass in them."""
     data = load(DataConfig(name=name))
-    x = data.train.rows(torch.arange(len(data.train))).double()
+    x = data.train.examples(torch.arange(len(data.train))).double()
     cells = 6
     fine, area = _grid(20 * cells, 1.2)
     mass = torch.cat([TOYS[name].density().log_prob(part).exp() for part in fine.split(8192)]) * area
@@ -101,7 +101,7 @@ def test_splits_are_fixed_separate_and_in_range(name: str) -> None:
     """Catches a test split that repeats the training split, and data out of the range models expect."""
     one, two = load(DataConfig(name=name)), load(DataConfig(name=name))
     assert one.sha256 == two.sha256
-    train, test = (split.rows(torch.arange(len(split))) for split in (one.train, one.test))
+    train, test = (split.examples(torch.arange(len(split))) for split in (one.train, one.test))
     assert (len(train), len(test)) == (10_000, 2_000)
     assert train.dtype == torch.float32
     assert not torch.equal(train[:2000], test)
@@ -113,7 +113,7 @@ def test_splits_are_fixed_separate_and_in_range(name: str) -> None:
 def test_labels_are_the_nearest_gaussian() -> None:
     """Catches labels that went with other points: the ring's components are 12 standard deviations apart."""
     data = load(DataConfig(name="ring"))
-    x = data.train.rows(torch.arange(len(data.train))).double()
+    x = data.train.examples(torch.arange(len(data.train))).double()
     nearest = torch.cdist(x, TOYS["ring"].density().means).argmin(1)
     assert data.train.label is not None
     assert torch.equal(nearest, data.train.label)

@@ -10,7 +10,8 @@ import torch
 from zoo_core.config import DataConfig
 from zoo_core.data.digits import load
 from zoo_core.data.loading import Resident, TrainData
-from zoo_core.data.views import FADE, PLAIN, Views, turned, view
+from zoo_core.data.transforms import TwoViews
+from zoo_core.data.views import FADE, PLAIN, numbers, turned, view
 from zoo_core.distributed import World
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
@@ -46,7 +47,7 @@ def test_a_picture_that_is_no_square_keeps_its_shape() -> None:
 
 def test_half_of_the_views_are_the_picture_itself() -> None:
     x = pictures(2000)
-    made = view(x, generator(1, "views"))
+    made = view(x, torch.rand(2000, numbers(3), generator=generator(1, "views")))
     same = (made == x).flatten(1).all(1).double().mean()
     assert float(same) == pytest.approx(PLAIN, abs=4.5 * (0.25 / 2000) ** 0.5)
     assert made.dtype == torch.uint8
@@ -56,7 +57,7 @@ def test_half_of_the_views_are_the_picture_itself() -> None:
 def test_recolouring_scales_each_channel_by_itself_and_never_brightens() -> None:
     """On flat pictures, which turning leaves alone; catches levels that overflow, and one gain for all."""
     x = torch.full((500, 3, 6, 6), 200, dtype=torch.uint8)
-    made = view(x, generator(2, "views")).float()
+    made = view(x, torch.rand(500, numbers(3), generator=generator(2, "views"))).float()
     assert float((made.amax((2, 3)) - made.amin((2, 3))).max()) == 0
     gain = made[..., 0, 0] / 200
     moved = gain[(gain < 1).any(1)]
@@ -68,7 +69,7 @@ def test_recolouring_scales_each_channel_by_itself_and_never_brightens() -> None
 def test_a_couple_is_two_views_of_one_picture() -> None:
     """Flat pictures of a level each: both views tell which they are of. Catches couples of strangers."""
     levels = torch.arange(8).mul(36).to(torch.uint8)
-    data = TrainData(Views(Resident(levels.view(8, 1, 1, 1).expand(8, 1, 6, 6).clone())), INFO, 0)
+    data = TrainData(Resident(levels.view(8, 1, 1, 1).expand(8, 1, 6, 6).clone()).then(TwoViews()), INFO, 0)
     b = data.next(64)
     assert b.second is not None
     top = (levels[b.index].float() / 255 * 2 - 1).view(-1, 1, 1, 1)
@@ -79,7 +80,7 @@ def test_a_couple_is_two_views_of_one_picture() -> None:
 
 
 def test_views_are_drawn_anew_and_repeat_with_the_seed() -> None:
-    split = Views(Resident(pictures(8)))
+    split = Resident(pictures(8)).then(TwoViews())
     first, again = (TrainData(split, INFO, 0) for _ in range(2))
     batches = [first.next(8) for _ in range(2)]
     for one in batches:
@@ -92,7 +93,7 @@ def test_views_are_drawn_anew_and_repeat_with_the_seed() -> None:
 
 def test_several_processes_share_one_batch_of_couples() -> None:
     """Catches views that depend on how many processes there are."""
-    split = Views(Resident(pictures(8)))
+    split = Resident(pictures(8)).then(TwoViews())
     whole = TrainData(split, INFO, 0).next(8)
     parts = [TrainData(split, INFO, 0).next(8, World(rank, 2)) for rank in range(2)]
     assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
@@ -104,8 +105,9 @@ def test_a_run_learns_from_views_and_is_compared_with_pictures() -> None:
     data = load(DataConfig())
     assert "views" in data.tasks
     prepared = data.for_task("views")
-    assert isinstance(prepared.learnt, Views)
     assert prepared.train is data.train
     rows = torch.arange(20)
-    assert torch.equal(prepared.learnt.rows(rows), data.train.rows(rows))
-    assert prepared.learnt.label is data.train.label
+    assert torch.equal(prepared.training.examples(rows), data.train.examples(rows))
+    assert prepared.training.label is data.train.label
+    assert TrainData(prepared.training, prepared.info, 0).next(4).second is not None
+    assert TrainData(prepared.train, prepared.info, 0).next(4).second is None

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo_core.config import validate
-from zoo_core.data.pairs import hole
+from zoo_core.data.corruptions import hole
 from zoo_core.interfaces import HasLikelihood, Translator
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import resolve

@@ -25,7 +25,7 @@ from zoo_eval.metrics.frechet import frechet_distance
 
 @pytest.fixture
 def pictures(digits):
-    return digits.train.rows(torch.arange(64))
+    return digits.train.examples(torch.arange(64))
 
 
 def test_damage_keeps_shape_type_and_range(pictures):

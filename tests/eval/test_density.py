@@ -60,7 +60,7 @@ def test_a_smoothed_density_is_a_convolution(moons):
 
 def test_a_smoothed_score_is_the_gradient_of_its_log_density(moons):
     """Catches a score of the density before it was smoothed."""
-    x = moons.test.rows(torch.arange(5)).double().requires_grad_()
+    x = moons.test.examples(torch.arange(5)).double().requires_grad_()
     smooth = moons.density.smoothed(0.2)
     (gradient,) = torch.autograd.grad(smooth.log_prob(x).sum(), x)
     torch.testing.assert_close(smooth.score(x.detach()), gradient, rtol=1e-9, atol=1e-9)
@@ -97,7 +97,7 @@ def test_the_interval_covers_other_noisy_data(moons):
     values, widths = [], []
     for _ in range(60):
         rows = torch.randint(len(moons.test), (400,), generator=rng)
-        clean = moons.test.rows(rows).double()
+        clean = moons.test.examples(rows).double()
         x = clean + level * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
         cell = score_error(model, truth, x, level)
         values.append(cell.value)
@@ -146,7 +146,7 @@ def asked(moons, recipe, found=()):
 
 def test_log_likelihood_errors_are_told_by_kind(moons):
     """Catches bits for nats, a signed error that would rank a lucky test split first, and kinds that mix."""
-    x = moons.test.rows(chosen_rows(moons, N)).double()
+    x = moons.test.examples(chosen_rows(moons, N)).double()
     best = moons.density.log_prob(x)
     found = [
         Likelihood(best - 0.25, "ode"),

@@ -74,7 +74,7 @@ def found_of(
 def test_nats_of_points_are_the_densitys(plane):
     """Catches points that are spread or scaled: the mean log-density of the test split, in closed form."""
     (found,) = found_of(Holds(Exact(gaussian(MEAN, COV), VE(0.001, 80.0))), plane, 100, FINE)
-    rows = plane.test.rows(chosen_rows(plane, 100))
+    rows = plane.test.examples(chosen_rows(plane, 100))
     expected = torch.distributions.MultivariateNormal(MEAN, COV).log_prob(rows).mean()
     value = columns_of(found, plane.info)["nats[ode]"]
     assert value.value == pytest.approx(float(expected), abs=2e-3)
@@ -94,7 +94,7 @@ def test_bits_of_pictures_are_those_of_the_spread_density(pictures, sde):
     """Catches a lost log(2 / (L - 1)), a picture spread twice, another u: the same u, in closed form."""
     flow = Flow("rademacher", tolerance=1e-4)  # exact for independent pixels, whatever the probe
     (found,) = found_of(Holds(Exact(normal_pixels, sde)), pictures, 30, flow)
-    levels = pictures.test.rows(chosen_rows(pictures, 30))
+    levels = pictures.test.examples(chosen_rows(pictures, 30))
     u = Seeds(derive(0, "likelihood"), range(30)).rand((1, 8, 8))
     x = dequantise(levels / 8 - 1.0, 17, u).double()
     nats = torch.distributions.Normal(-0.2, 0.7).log_prob(x).flatten(1).sum(1) + 64 * math.log(2 / 16)

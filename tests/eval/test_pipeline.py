@@ -225,7 +225,7 @@ def test_points_of_the_plane_are_scored_on_their_values():
         def likelihoods(self, x, *, noise, k):
             return [Likelihood(data.density.log_prob(x.double()), "exact")]
 
-    result = score(FakeRun(data, data.test.rows(torch.arange(2000)), True_()))
+    result = score(FakeRun(data, data.test.examples(torch.arange(2000)), True_()))
     found = values(result)
     assert not any(name.startswith("IS") for name in found)
     assert found["nats[exact]"] == pytest.approx(found["true density[nats]"], rel=1e-6)

@@ -68,7 +68,7 @@ def test_arrays_are_read_with_channels_last(tmp_path, numbers, how):
 
 def test_what_the_zoo_writes_it_reads(tmp_path, digits):
     # catches levels lost between 17 and 256, for every level there is
-    levels = digits.test.rows(torch.arange(40))
+    levels = digits.test.examples(torch.arange(40))
     assert set(levels.unique().tolist()) == set(range(17))
     save_samples(levels.float() / 8 - 1, GRAY.info, tmp_path / "x.npz")
     assert torch.equal(read_samples(tmp_path / "x.npz", GRAY, 40).rows, levels)
@@ -365,7 +365,7 @@ def test_samples_score_as_the_run_that_drew_them(histogram, tmp_path):
 def test_other_samples_under_the_same_name_are_not_overwritten(home, tmp_path, digits):
     # catches two files named samples.npz of which one result is left
     words = ["data=digits", "eval.baselines=false", "eval.metrics=[prdc]"]
-    rows = digits.train.rows(torch.arange(2000) % len(digits.train))
+    rows = digits.train.examples(torch.arange(2000) % len(digits.train))
     for name, x in (("a", rows), ("b", rows.flip(3))):
         save_samples(x.float() / 8 - 1, GRAY.info, tmp_path / name / "samples.npz")
     run = CliRunner().invoke

@@ -110,7 +110,7 @@ def test_a_run_that_translates_has_the_columns(home: Path) -> None:
     rows = made.sample(360)
     from zoo_core.data.conditioning import dealt
 
-    target = made.harness.data.to_model(made.data.test.rows(dealt(made.data, 360)))
+    target = made.harness.data.to_model(made.data.test.examples(dealt(made.data, 360)))
     assert cells["L1[edges]"].value == pytest.approx(float((rows - target).abs().mean() / 2), abs=1e-4)
     assert (Path("pairs") / paired.images["translations"]).exists()
 

@@ -230,11 +230,10 @@ def test_a_resume_has_the_same_pool(tmp_path: Any) -> None:
     from zoo_core.training.harness import Listener
 
     data = load_digits(DataConfig()).for_task("unpaired", "lowres")
-    assert data.learnt is not None
 
     def harness(listener: Listener | None = None) -> Harness:
         config = TrainConfig(steps=12, batch_size=8, checkpoint_every=1)
-        stream = TrainData(data.learnt, data.info, 0)  # type: ignore[arg-type]
+        stream = TrainData(data.training, data.info, 0)  # type: ignore[arg-type]
         return Harness(build("model.pool=20", info=data.info), config, stream, listener=listener)
 
     def save(step: int, kept: Any) -> None:

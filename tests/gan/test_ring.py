@@ -30,7 +30,7 @@ def ring() -> ModuleType:
 def test_real_points_cover_all_eight(ring: ModuleType) -> None:
     """Within three standard deviations of a round Gaussian lie 1 - exp(-9/2) of its points."""
     data = load(DataConfig(name="ring"))
-    points = data.test.rows(torch.arange(2000))
+    points = data.test.examples(torch.arange(2000))
     found = ring.cover(points, data.density.means, data.density.std)
     inside = 1 - math.exp(-4.5)
     assert found.covered == len(found.shares) == 8

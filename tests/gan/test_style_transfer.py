@@ -118,7 +118,7 @@ def test_a_pictures_style_is_drawn_for_it_alone() -> None:
 def test_the_gallery_is_of_the_styles_domain() -> None:
     run = built("train.steps=1", "data.source=edges")
     run.harness.run()
-    targets = run.harness.data.to_model(run.harness.data.split.rows(torch.arange(len(run.harness.data))))
+    targets = run.harness.data.to_model(run.harness.data.split.examples(torch.arange(len(run.harness.data))))
     for kept in recipe_of(run).gallery:
         assert bool((targets == kept).flatten(1).all(1).any())
 

@@ -186,7 +186,7 @@ def test_a_short_training_uses_all_three_levels() -> None:
     model = HVAE(HVAEConfig(), dataset.info)
     harness = Harness(model, TrainConfig(steps=200), TrainData(dataset.train, dataset.info, 0))
     harness.run()
-    x = harness.data.to_model(dataset.test.rows(torch.arange(100)))
+    x = harness.data.to_model(dataset.test.examples(torch.arange(100)))
     with harness.quiet():
         elbo, iwae = model.likelihoods(x, noise=Seeds(0, range(100)), k=4)
     kl = {name: float(part.mean()) for name, part in elbo.kl.items()}

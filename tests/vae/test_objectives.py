@@ -233,7 +233,7 @@ def test_a_short_training_uses_its_latent(kind: str) -> None:
     )
     harness = Harness(model, TrainConfig(steps=150), TrainData(dataset.train, dataset.info, 0))
     harness.run()
-    x = harness.data.to_model(dataset.test.rows(torch.arange(100)))
+    x = harness.data.to_model(dataset.test.examples(torch.arange(100)))
     with harness.quiet():
         elbo = model.likelihoods(x, noise=Seeds(0, range(100)), k=1)[0]
     kl = {name: float(part.mean()) for name, part in elbo.kl.items()}

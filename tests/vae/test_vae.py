@@ -362,7 +362,7 @@ def test_a_short_training_beats_the_uniform_code_and_uses_its_latent() -> None:
     vae = VAE(VAEConfig(), dataset.info)
     harness = Harness(vae, TrainConfig(steps=300), TrainData(dataset.train, dataset.info, 0))
     harness.run()
-    x = to_unit(dataset.test.rows(torch.arange(200)), 17)
+    x = to_unit(dataset.test.examples(torch.arange(200)), 17)
     with harness.quiet():
         elbo: Likelihood = vae.likelihoods(x, noise=Seeds(0, range(200)), k=1)[0]
         mean, log_var = vae.posterior(x)

@@ -9,7 +9,6 @@ Karras et al. 2020, arXiv:2006.06676, without its color transformations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -23,27 +22,6 @@ SCALE = 2**0.2
 """A_scale and A_aniso: factor of a scaling at parameter 1."""
 SHIFT = 1 / 8
 """A_trans: translation at parameter 1, in units of the side."""
-
-
-def horizontal_flip(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Return images (n, C, H, W), each mirrored left to right with probability 1/2."""
-    mirrored = torch.rand(len(x), generator=rng, device=rng.device) < 0.5
-    return mirrored_where(x, mirrored.to(x.device))
-
-
-def flip_batch(batch: Mapping[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """Return a batch of columns with the images of a row mirrored together, with probability 1/2.
-
-    Args:
-        batch: columns of equal length; those of shape (n, C, H, W) are images, others stay as they are.
-        rng: of the draws.
-    """
-    length = len(next(iter(batch.values())))
-    mirrored = torch.rand(length, generator=rng, device=rng.device) < 0.5
-    return {
-        name: mirrored_where(column, mirrored.to(column.device)) if column.ndim == 4 else column
-        for name, column in batch.items()
-    }
 
 
 def mirrored_where(x: Tensor, mask: Tensor, dim: int = 3) -> Tensor:

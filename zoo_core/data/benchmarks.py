@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from zoo_core.config import DataConfig
-from zoo_core.data.loading import Dataset, Resident
+from zoo_core.data.dataset import Dataset
 from zoo_core.data.splits import resident
 from zoo_core.data.strokes import WORDS, captioned
+from zoo_core.data.table import Resident
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.home import home
 from zoo_core.types import DataInfo
@@ -73,9 +74,8 @@ def load(config: DataConfig) -> Dataset:
     info = DataInfo(config.name, benchmark.shape, levels=256, classes=10)
     if not benchmark.captions:
         return resident(info, train, test, class_names=train_names)
-    train, test = captioned(train, test, levels=256)
     info = replace(info, vocabulary=WORDS.vocabulary, caption_length=WORDS.length)
-    return resident(info, train, test, class_names=train_names, tokenizer=WORDS)
+    return resident(info, *captioned(train, test, levels=256), class_names=train_names, tokenizer=WORDS)
 
 
 def _split(name: str, benchmark: Benchmark, root: Path, train: bool) -> tuple[Resident, tuple[str, ...]]:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from zoo_core import comma_list
-from zoo_core.data.loading import Dataset, conds, to_unit
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.levels import to_unit
+from zoo_core.data.table import conds
 from zoo_core.errors import UsageError, nearest
 from zoo_core.seeds import generator
 from zoo_core.types import Cond, Task
@@ -87,7 +89,9 @@ def source_pictures(dataset: Dataset, rows: Tensor) -> Cond:
     assert dataset.origin is not None
     assert dataset.info.levels is not None
     split = dataset.origin.test
-    return replace(conds(split, rows).to("cpu"), image=to_unit(split.rows(rows).cpu(), dataset.info.levels))
+    return replace(
+        conds(split, rows).to("cpu"), image=to_unit(split.examples(rows).cpu(), dataset.info.levels)
+    )
 
 
 def grid_conditions(dataset: Dataset, rows: int) -> tuple[int, Cond | None]:
@@ -157,7 +161,7 @@ def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor
         UsageError: for a folder that is not there, or holds a file that is no picture, or none.
     """
     from zoo_core.data.configs import FolderConfig
-    from zoo_core.data.folder import read_pictures
+    from zoo_core.data.folder import read_images
 
     info = dataset.info
     _, height, width = info.shape
@@ -168,7 +172,7 @@ def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor
             "expected: square ones, to read a folder as them",
         )
     channels: Literal[1, 3] = 1 if info.image_channels == 1 else 3
-    names, found = read_pictures(FolderConfig(path=folder, size=height, channels=channels))
+    names, found = read_images(FolderConfig(path=folder, size=height, channels=channels))
     levels = (found.double() * ((info.levels - 1) / 255)).round()
     return names, to_unit(levels, info.levels)
 

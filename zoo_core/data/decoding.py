@@ -1,43 +1,55 @@
-"""Many image files at a time: judged once before training, decoded again where they don't fit in memory."""
+"""Many image files at a time: all decoded once and cached, or decoded again whenever they are asked for."""
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zoo_core.data import cache
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.images import BadImage, Picture, decode
+from zoo_core.data.images import VERSION, BadImage, Picture, decode
 from zoo_core.data.splits import digests
+from zoo_core.data.table import Column, Mapped, Memory, Streamed
 from zoo_core.errors import UsageError
 
 RESIDENT_BYTES = 2 * 2**30
-"""Decoded pictures up to this size are kept in memory; more are decoded when they are asked for."""
+"""Decoded images up to this size are kept in memory with data.storage=auto."""
 THREADS = min(4, os.cpu_count() or 1)
 CHUNK = 16
-"""Pictures decoded, and held, at a time."""
+"""Images decoded, and held, at a time."""
+
+# Pillow's remarks on single files; what is done with a file is reported for all of them together.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="zoo-decode")
 
 
 def shown(name: str) -> str:
-    """Return a file's name as it may be printed: bytes that are no text, and control codes, escaped."""
+    """Return a file's name as it may be printed: bytes that are not text, and control codes, escaped."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Files of one folder to levels, on a few threads (decoding releases Python's lock).
+    """Files of one folder to pixel values, on a few threads (decoding releases Python's lock).
 
     Attributes:
         root: the folder, resolved.
-        config: what every picture is brought to.
+        config: what every image is brought to.
     """
 
     root: str
@@ -45,88 +57,132 @@ class Decoder:
 
     @property
     def channels(self) -> int:
-        """Of what a file gives: twice the config's where it holds two pictures."""
+        """Channels of what a file gives: twice the config's where it holds two images."""
         return self.config.channels * (2 if self.config.pairs == "side-by-side" else 1)
 
-    def _judge(self, name: str) -> Picture | BadImage:
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the values of a file depend on beside its bytes."""
+        from PIL import __version__
+
+        names = ("size", "channels", "resize", "background", "links")
+        halves = self.config.pairs == "side-by-side"
+        own = {name: getattr(self.config, name) for name in names}
+        return {**own, "halves": halves, "pillow": __version__, "version": VERSION}
+
+    def _one(self, name: str) -> Picture | BadImage:
         try:
             return decode(os.path.join(self.root, name), self.root, self.config)
         except BadImage as error:
             return error
 
     def judge(self, names: Sequence[str]) -> list[Picture | BadImage]:
-        """Return the picture in each file, or why there is none."""
-        with ThreadPoolExecutor(THREADS) as pool, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on single files; the verdicts say what matters
-            return list(pool.map(self._judge, names))
+        """Return the image in each file, or why there is none."""
+        return list(_pool().map(self._one, names))
 
+    def reader(self, names: Sequence[str]) -> Streamed:
+        """Return the column of these files' images, decoded as they are asked for."""
 
-class Streamed:
-    """A split that is decoded as it is asked for.
+        def read(places: Tensor) -> Tensor:
+            return self._read([names[row] for row in places.tolist()])
 
-    Args:
-        decoder: of the folder.
-        names: of the files, one a row.
-        label: (N,) int64, or None.
-    """
+        return Streamed(read, torch.arange(len(names)))
 
-    def __init__(self, decoder: Decoder, names: Sequence[str], label: Tensor | None) -> None:
-        self.decoder, self.names, self.label = decoder, names, label
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def rows(self, index: Tensor) -> Tensor:
-        names = [self.names[row] for row in index.tolist()]
-        levels = []
-        for name, picture in zip(names, self.decoder.judge(names), strict=True):
-            if isinstance(picture, BadImage):
+    def _read(self, names: Sequence[str]) -> Tensor:
+        values = []
+        for name, image in zip(names, self.judge(names), strict=True):
+            if isinstance(image, BadImage):
                 raise UsageError(
-                    f"{shown(name)} could be read when the run began, and can't now: {picture}",
+                    f"{shown(name)} could be read when the run began, and can't now: {image}",
                     "next: restore the file and give the same command, which resumes",
                 )
-            levels.append(picture.levels)
-        return torch.from_numpy(np.stack(levels))
+            values.append(image.levels)
+        return torch.from_numpy(np.stack(values))
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The pictures of a folder, judged.
+    """All images of a folder, and what became of each file.
 
     Attributes:
         names: of the good files, in the order given.
-        digests: sha256 of each one's levels.
-        levels: (N, C, H, W) uint8, or None where they don't fit in memory.
+        digests: sha256 of each one's values.
+        column: the images, (N, C, H, W) uint8.
         bad: (name, reason).
         notes: conversion -> how many files.
+        uncached: why the decoded images could not be kept on disk, or "".
+        resident: whether a split of them is to be held in memory.
     """
 
     names: Sequence[str]
     digests: Sequence[bytes]
-    levels: Tensor | None
+    column: Column
     bad: Sequence[tuple[str, str]]
     notes: Counter[str]
+    uncached: str = ""
+    resident: bool = False
 
 
-def scan(decoder: Decoder, names: Sequence[str]) -> Scan:
-    """Decode every file once."""
+def scan(decoder: Decoder, names: Sequence[str], fresh: bool = False) -> Scan:
+    """Return the images of all files: decoded once, and from then on read from the cache.
+
+    Args:
+        decoder: of the folder.
+        names: of the files, relative to it.
+        fresh: decode again, whatever is cached.
+    """
+    folder, state = cache.place(decoder.root, decoder.options), cache.fingerprint(decoder.root, names)
+    storage = decoder.config.storage
+    found = None if fresh else cache.read(folder, state)
+    if found is not None and (found[1] is not None or storage == "streamed"):
+        return _cached(decoder, *found)
     size, channels = decoder.config.size, decoder.channels
-    fits = len(names) * channels * size * size <= RESIDENT_BYTES
-    levels = torch.empty((len(names) if fits else 0, channels, size, size), dtype=torch.uint8)
+    shape = (len(names), channels, size, size)
+    resident = storage == "memory" or (storage == "auto" and _fits(shape))
+    levels = torch.empty(shape if resident else (0, *shape[1:]), dtype=torch.uint8)
+    writer = cache.Writer(folder, state, shape, values=storage != "streamed")
     good: list[str] = []
     hashes: list[bytes] = []
     bad: list[tuple[str, str]] = []
     notes: Counter[str] = Counter()
     for start in range(0, len(names), CHUNK):
         chunk = names[start : start + CHUNK]
-        for name, picture in zip(chunk, decoder.judge(chunk), strict=True):
-            if isinstance(picture, BadImage):
-                bad.append((name, str(picture)))
+        for name, image in zip(chunk, decoder.judge(chunk), strict=True):
+            if isinstance(image, BadImage):
+                bad.append((name, str(image)))
                 continue
-            one = torch.from_numpy(picture.levels)
-            if fits:
-                levels[len(good)] = one
+            if resident:
+                levels[len(good)] = torch.from_numpy(image.levels)
+            writer.add(image.levels)
             good.append(name)
-            hashes += digests(one[None])
-            notes.update(picture.notes)
-    return Scan(good, hashes, levels[: len(good)] if fits else None, bad, notes)
+            hashes += digests(torch.from_numpy(image.levels)[None])
+            notes.update(image.notes)
+    writer.finish({"names": good, "digests": [one.hex() for one in hashes], "bad": bad, "notes": dict(notes)})
+    if not resident and storage != "streamed":
+        written = cache.read(folder, state)
+        if written is not None and written[1] is not None:
+            return _cached(decoder, *written)
+    column = Memory(levels[: len(good)]) if resident else decoder.reader(good)
+    return Scan(good, hashes, column, bad, notes, writer.failed)
+
+
+def _fits(shape: Sequence[int]) -> bool:
+    return int(np.prod(shape)) <= RESIDENT_BYTES
+
+
+def _cached(decoder: Decoder, index: dict[str, Any], values: np.ndarray | None) -> Scan:
+    """Return a scan from the cache; no image file is read."""
+    names, storage = index["names"], decoder.config.storage
+    column: Column
+    if values is None or storage == "streamed":
+        column = decoder.reader(names)
+    else:
+        column = Mapped(values, torch.arange(len(names)))
+    return Scan(
+        names,
+        [bytes.fromhex(one) for one in index["digests"]],
+        column,
+        [(name, reason) for name, reason in index["bad"]],
+        Counter(index["notes"]),
+        resident=storage == "memory" or (storage == "auto" and values is not None and _fits(values.shape)),
+    )

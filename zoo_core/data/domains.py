@@ -1,20 +1,21 @@
-"""Two domains of pictures in folders: trainA/, trainB/, testA/ and testB/, as CycleGAN's data come."""
+"""Two domains of images in folders: trainA/, trainB/, testA/ and testB/, as CycleGAN's data come."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 
 import torch
 
 from zoo_core.data.configs import FolderConfig
+from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.decoding import Decoder, Scan, scan, shown
-from zoo_core.data.folder import LISTED, find_root, list_files, no_pictures, refuse_bad, split_of
-from zoo_core.data.loading import Dataset, Domain, Split
-from zoo_core.data.pairs import Pairs
+from zoo_core.data.folder import LISTED, conversions, find_root, list_files, no_images, refuse_bad, table_of
 from zoo_core.data.splits import fingerprint
+from zoo_core.data.table import Table
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
@@ -24,29 +25,26 @@ PLACES = ("trainA", "trainB", "testA", "testB")
 
 @dataclass(frozen=True)
 class Place:
-    """The pictures of one folder.
+    """The images of one folder.
 
     Attributes:
-        split: of them.
+        table: of them.
         names: of the files in the folder, without their extension.
-        digests: sha256 of each one's levels.
     """
 
-    split: Split
+    table: Table
     names: Sequence[str]
-    digests: Sequence[bytes]
 
 
-def load_domains(config: FolderConfig) -> Dataset:
-    """Return the pictures of two domains, uint8 levels 0 to 255, (channels, size, size).
+def load_domains(config: FolderConfig, fresh: bool = False) -> Dataset:
+    """Return the images of two domains, uint8 0 to 255, (channels, size, size).
 
-    With `data.pairs=matched-folders` a picture of A and one of B of the same name, whatever its extension,
+    With `data.pairs=matched-folders` an image of A and one of B of the same name, whatever its extension,
     are a pair; with `folders` nothing belongs to anything.
 
     Raises:
-        UsageError: where a folder is not there or empty, for files that are no pictures, and for names
-        without a
-            partner where they are to have one: each by name.
+        UsageError: where a folder is not there or empty, for files that are not images, and for names without
+            a partner where they are to have one: each by name.
     """
     root = find_root(config.path)
     missing = [place for place in PLACES if not os.path.isdir(os.path.join(root, place))]
@@ -54,26 +52,26 @@ def load_domains(config: FolderConfig) -> Dataset:
         raise UsageError(
             f"{shown(root)} has no folder {', '.join(missing)}",
             f"expected with data.pairs={config.pairs}: {', '.join(PLACES)}",
-            "next: data.pairs=side-by-side, if each file holds two pictures",
+            "next: data.pairs=side-by-side, if each file holds two images",
         )
-    listing = list_files(root)
+    listing = list_files(root, config.links)
     names = [name for name in listing.names if PurePath(name).parts[0] in PLACES]
     report = []
     others = listing.others + len(listing.names) - len(names)
     if others:
         report.append(f"{others} files left out: outside {', '.join(PLACES)}, hidden, or of another kind")
     decoder = Decoder(root, config)
-    found = scan(decoder, names)
+    found = scan(decoder, names, fresh)
     bad = sorted((*listing.bad, *found.bad))
     refuse_bad(bad, len(names), config, root)
     report += [f"left out: {shown(name)}: {reason}" for name, reason in bad]
-    report += [f"{count} files: {note}" for note, count in sorted(found.notes.items())]
-    places = {place: _place(decoder, found, place, root) for place in PLACES}
+    report += conversions(found, config.size)
+    places = {place: _place(found, place, root) for place in PLACES}
 
     source = config.made_from
     target = "B" if source == "A" else "A"
     train, test = (places[f"{split}{target}"] for split in ("train", "test"))
-    origin = Domain(source, *(places[f"{split}{source}"].split for split in ("train", "test")))
+    origin = Domain(source, *(places[f"{split}{source}"].table for split in ("train", "test")))
     matched = config.pairs == "matched-folders"
     if matched:
         for split in ("train", "test"):
@@ -87,19 +85,29 @@ def load_domains(config: FolderConfig) -> Dataset:
     )
     return Dataset(
         info=info,
-        train=Pairs(train.split, origin.train) if matched else train.split,
-        test=Pairs(test.split, origin.test) if matched else test.split,
+        train=_paired(train.table, origin.train) if matched else train.table,
+        test=_paired(test.table, origin.test) if matched else test.table,
         sha256=fingerprint(
-            *((place.digests, None) for place in (train, test)),
-            *((places[f"{split}{source}"].digests, None) for split in ("train", "test")),
+            *((table.digests, None) for table in (train.table, test.table, origin.train, origin.test))
         ),
         report=tuple(report),
         origin=origin,
+        by_content=True,
+        reread=partial(_content, config),
     )
 
 
-def _place(decoder: Decoder, found: Scan, place: str, root: str) -> Place:
-    """Return the pictures of one folder, in the order of their names without extension."""
+def _content(config: FolderConfig) -> str:
+    return load_domains(config, fresh=True).sha256
+
+
+def _paired(table: Table, source: Table) -> Table:
+    """Return a table whose rows have the image of the same row of another as their source."""
+    return Table({**table.columns, "source": source.columns["image"]}, digests=table.digests)
+
+
+def _place(found: Scan, place: str, root: str) -> Place:
+    """Return the images of one folder, in the order of their names without extension."""
     parts = [PurePath(name) for name in found.names]
     named = {
         row: str(PurePath(*path.parts[1:]).with_suffix(""))
@@ -107,13 +115,9 @@ def _place(decoder: Decoder, found: Scan, place: str, root: str) -> Place:
         if path.parts[0] == place
     }
     if not named:
-        raise no_pictures(os.path.join(root, place), len(os.listdir(os.path.join(root, place))))
+        raise no_images(os.path.join(root, place), len(os.listdir(os.path.join(root, place))))
     rows = sorted(named, key=lambda row: os.fsencode(named[row]))
-    return Place(
-        split_of(decoder, found, None, torch.tensor(rows)),
-        [named[row] for row in rows],
-        [found.digests[row] for row in rows],
-    )
+    return Place(table_of(found, None, torch.tensor(rows)), [named[row] for row in rows])
 
 
 def _refuse_unmatched(a: Place, b: Place, split: str) -> None:
@@ -122,8 +126,8 @@ def _refuse_unmatched(a: Place, b: Place, split: str) -> None:
     twice = len(a.names) != len(set(a.names)) or len(b.names) != len(set(b.names))
     if alone or twice:
         raise UsageError(
-            f"{len(a.names)} pictures in {split}A and {len(b.names)} in {split}B make no pairs",
-            *(f"{name} has no partner of its name" for name in alone[:LISTED]),
+            f"{len(a.names)} images in {split}A and {len(b.names)} in {split}B are not pairs",
+            *(f"{name} has no partner of the same name" for name in alone[:LISTED]),
             f"and {len(alone) - LISTED} more" if len(alone) > LISTED else "",
             "two files differ in nothing but their extension" if twice else "",
             "next: data.pairs=folders, if nothing belongs to anything",

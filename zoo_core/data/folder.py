@@ -1,26 +1,32 @@
-"""A folder of the user's own pictures: every file is judged by name before training starts."""
+"""A folder of the user's own images: every file is decoded, or refused by name, before training starts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.decoding import Decoder, Scan, Streamed, scan, shown
-from zoo_core.data.images import EXTENSIONS
-from zoo_core.data.loading import Dataset, Resident, Split
-from zoo_core.data.pairs import halved
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.decoding import Decoder, Scan, scan, shown
+from zoo_core.data.images import EXTENSIONS, REDUCED
+from zoo_core.data.layout import Place, infer, labels
 from zoo_core.data.splits import fingerprint, stratified
+from zoo_core.data.table import Column, Memory, Table
+from zoo_core.data.tasks import halved
 from zoo_core.errors import UsageError, nearest
 from zoo_core.types import DataInfo
 
 LISTED = 1000
 """Bad files named in one message."""
+SIZES = 3
+"""Sizes that are reported one by one; more are reported together."""
+SPLITS = ("train", "test", "validation")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Listing:
     """The files of a folder, named relative to it.
 
     Attributes:
-        names: with a picture's extension, in the order of their bytes.
+        names: with an image's extension, in the order of their bytes.
         bad: (name, reason) of links to folders, and of folders that can't be read.
         others: how many files are hidden or have another extension.
     """
@@ -38,142 +44,192 @@ class Listing:
     others: int
 
 
-def load(config: FolderConfig) -> Dataset:
-    """Return the pictures under `config.path`, uint8 levels 0 to 255, (channels, size, size).
+def load(config: FolderConfig, fresh: bool = False) -> Dataset:
+    """Return the images under `config.path`, uint8 0 to 255, (channels, size, size).
 
-    Where files hold two pictures each, one half is what is modelled and the other what it is made from.
+    Where files hold two images each, one half is what is modeled and the other what it is made from.
+
+    Args:
+        config: of the data set.
+        fresh: decode all files, whatever is cached.
 
     Raises:
-        UsageError: no such folder, no pictures, or files that are none: each by name, with its reason.
+        UsageError: no such folder, no images, files that are not images (each by name, with its reason), or
+            folders that could be splits or classes.
     """
     if config.pairs in ("folders", "matched-folders"):
         from zoo_core.data.domains import load_domains
 
-        return load_domains(config)
-    return read(config)[0]
+        return load_domains(config, fresh)
+    return read(config, fresh)[0]
 
 
-def read(config: FolderConfig) -> tuple[Dataset, tuple[list[str], list[str]]]:
-    """Return the pictures of one folder, as `load` does, and the files' names, of training and of testing."""
+def read(config: FolderConfig, fresh: bool = False) -> tuple[Dataset, dict[str, list[str]]]:
+    """Return the images of one folder, as `load` does, and the names of the files of each split."""
     root = find_root(config.path)
-    listing = list_files(root)
+    listing = list_files(root, config.links)
     report = []
     if listing.others:
-        report.append(f"{listing.others} files that are hidden or have no picture's extension left out")
-
-    apart = all(os.path.isdir(os.path.join(root, split)) for split in ("train", "test"))
-    names = [name for name in listing.names if not apart or PurePath(name).parts[0] in ("train", "test")]
-    if len(names) < len(listing.names):
-        report.append(f"{len(listing.names) - len(names)} files outside train/ and test/ left out")
-    if not names and not listing.bad:
-        raise no_pictures(root, listing.others)
+        report.append(f"{listing.others} files that are hidden or do not have an image's extension left out")
+    if not listing.names and not listing.bad:
+        raise no_images(root, listing.others)
+    layout = infer(listing.names, config, root)
+    report += layout.report
 
     decoder = Decoder(root, config)
-    found = scan(decoder, names)
+    found = scan(decoder, list(layout.places), fresh)
     bad = sorted((*listing.bad, *found.bad))
-    refuse_bad(bad, len(names), config, root)
+    refuse_bad(bad, len(layout.places), config, root)
     report += [f"left out: {shown(name)}: {reason}" for name, reason in bad]
-    report += [f"{count} files: {note}" for note, count in sorted(found.notes.items())]
+    report += conversions(found, config.size)
 
-    label, class_names = labels(found.names, apart)
-    rows = _rows(found, label, apart, config.holdout)
-    if not all(map(len, rows)):
+    places = [layout.places[name] for name in found.names]
+    label, class_names, more = labels(places, config, root)
+    report += more
+    rows = _rows(places, label, config.holdout)
+    if not len(rows["train"]) or not len(rows["test"]):
         raise UsageError(
-            f"{shown(root)} has {len(rows[0])} pictures to train on and {len(rows[1])} to test on",
+            f"{shown(root)} has {len(rows['train'])} images to train on and {len(rows['test'])} to test on",
             "expected: at least 1 of each",
         )
-
-    hashes = [[found.digests[row] for row in part.tolist()] for part in rows]
-    trained = set(hashes[0])
-    twins = sum(digest in trained for digest in hashes[1])
-    if twins:
-        report.append(f"{twins} test pictures are in the training split, too")
-    train, test_split = (split_of(decoder, found, label, part) for part in rows)
+    tables = {split: table_of(found, label, part) for split, part in rows.items()}
+    train, test = tables["train"], tables["test"]
+    report += _said(tables, class_names, held_out=not places[0].split)
     made = Dataset(
         info=DataInfo("folder", (config.channels, config.size, config.size), 256, len(class_names)),
         train=train,
-        test=test_split,
-        sha256=fingerprint((hashes[0], train.label), (hashes[1], test_split.label)),
+        test=test,
+        validation=tables.get("validation"),
+        sha256=fingerprint(*((table.digests, table.label) for table in tables.values())),
         class_names=class_names,
         report=tuple(report),
+        by_content=True,
+        reread=partial(_content, config),
     )
-    named = [[found.names[row] for row in part.tolist()] for part in rows]
-    return (halved(made, config.made_from) if config.pairs else made), (named[0], named[1])
+    named = {split: [found.names[row] for row in part.tolist()] for split, part in rows.items()}
+    return (halved(made, config.made_from) if config.pairs else made), named
 
 
-def read_pictures(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
-    """Return the names of all pictures under `config.path`, and these: uint8 levels 0 to 255, (n, C, H, W).
+def _content(config: FolderConfig) -> str:
+    return load(config, fresh=True).sha256
+
+
+def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
+    """Return the names of all images under `config.path`, and these: uint8 0 to 255, (n, C, H, W).
 
     Raises:
         UsageError: as `load`; no file may be bad.
     """
     root = find_root(config.path, "cond")
-    listing = list_files(root)
-    found = scan(Decoder(root, config), listing.names)
+    listing = list_files(root, config.links)
+    found = scan(Decoder(root, config.model_copy(update={"storage": "streamed"})), listing.names)
     refuse_bad(sorted((*listing.bad, *found.bad)), len(listing.names), config, root, skip="")
     if not found.names:
-        raise no_pictures(root, listing.others)
-    if found.levels is None:
-        raise UsageError(f"{len(found.names):,} pictures in {shown(root)} are too many to be held in memory")
-    return found.names, found.levels
+        raise no_images(root, listing.others)
+    return found.names, found.column.rows(torch.arange(len(found.names)))
 
 
-def list_files(root: str) -> Listing:
-    """Walk a folder without following links to folders."""
+def list_files(root: str, links: bool = False) -> Listing:
+    """Return the files of a folder and of those in it.
+
+    Args:
+        root: the folder.
+        links: follow links to folders, each folder once.
+    """
     names: list[str] = []
     bad: list[tuple[str, str]] = []
     others = 0
+    seen = {os.path.realpath(root)}
 
     def unreadable(error: OSError) -> None:
         bad.append((os.path.relpath(error.filename, root), (error.strerror or "unreadable").lower()))
 
-    for folder, subfolders, files in os.walk(root, onerror=unreadable):
+    for folder, subfolders, files in os.walk(root, onerror=unreadable, followlinks=links):
+        here = os.path.relpath(folder, root)
+        prefix = "" if here == os.curdir else here + os.sep
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in subfolders:
-            if os.path.islink(os.path.join(folder, name)):
-                bad.append(
-                    (os.path.relpath(os.path.join(folder, name), root), "a link to a folder, not followed")
-                )
+        for name in list(subfolders):
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                continue
+            if not links:
+                bad.append((prefix + name, "a link to a folder, not followed (data.links=true follows it)"))
+            elif os.path.realpath(path) in seen:
+                bad.append((prefix + name, "a link to a folder that is read already"))
+                subfolders.remove(name)
+            seen.add(os.path.realpath(path))
         for name in files:
-            if name.startswith(".") or os.path.splitext(name)[1].lower() not in EXTENSIONS:
+            if name.startswith(".") or name[name.rfind(".") :].lower() not in EXTENSIONS:
                 others += 1
             else:
-                names.append(os.path.relpath(os.path.join(folder, name), root))
-    return Listing(sorted(names, key=os.fsencode), bad, others)
+                names.append(prefix + name)
+    return Listing(sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")), bad, others)
 
 
-def labels(names: Sequence[str], apart: bool) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Return each picture's class and the classes' names, or (None, ()) where the folders name none.
-
-    The folder at the top, or right under train/ and test/, is the class, if every picture lies in one, there
-    are two at least, and the training split has them all.
-
-    Args:
-        names: of the files, relative to the dataset's folder.
-        apart: whether they lie in train/ and test/.
-    """
-    depth = 1 if apart else 0
-    parts = [PurePath(name).parts for name in names]
-    if any(len(part) < depth + 2 for part in parts):
-        return None, ()
-    classes = sorted({part[depth] for part in parts if not apart or part[0] == "train"}, key=os.fsencode)
-    number = {name: k for k, name in enumerate(classes)}
-    if len(classes) < 2 or any(part[depth] not in number for part in parts):
-        return None, ()
-    return torch.tensor([number[part[depth]] for part in parts]), tuple(map(shown, classes))
+def conversions(found: Scan, size: int) -> list[str]:
+    """Return a line for each conversion of files that loses or chooses something, with how many files."""
+    lines = conversions_of(found.notes, size)
+    if found.uncached:
+        lines.append(f"decoded images are not cached and are read again at every start: {found.uncached}")
+    return lines
 
 
-def no_pictures(folder: str, others: int) -> UsageError:
-    """Return the error of a folder without pictures, with how many other files it has."""
+def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
+    """Return a line for each kind of note that decoding made, with how many images."""
+    resized: dict[str, Counter[str]] = {}
+    lines = []
+    for note, count in sorted(notes.items()):
+        kind, _, original = note.partition(" from ")
+        if original:
+            resized.setdefault(kind, Counter())[original] = count
+        else:
+            lines.append(f"{count} files: {note}")
+    for kind, sizes in resized.items():
+        hint = ""
+        if kind == REDUCED and len(sizes) == 1:
+            width, _, height = next(iter(sizes)).partition("x")
+            hint = f"; data.size={width} keeps them" if width == height else ""
+        ordered = sorted(sizes, key=lambda text: [int(part) for part in text.split("x")])
+        listed = ", ".join(ordered) if len(sizes) <= SIZES else f"{ordered[0]} to {ordered[-1]}"
+        lines.append(f"{sizes.total():,} images {kind} to {size}x{size} from {listed}{hint}")
+    return lines
+
+
+def _said(tables: dict[str, Table], class_names: Sequence[str], held_out: bool) -> list[str]:
+    """Return what a user should know of the splits of a folder."""
+    train, test = tables["train"], tables["test"]
+    lines = []
+    if held_out:
+        lines.append(
+            f"{len(test):,} of {len(train) + len(test):,} images held out for testing (data.holdout)"
+        )
+    trained = set(train.digests)
+    twins = sum(digest in trained for digest in test.digests)
+    if twins:
+        lines.append(f"{twins} test images are in the training split, too")
+    for split, label in (("train", train.label), ("test", test.label)):
+        if label is None:
+            continue
+        counts = label.bincount(minlength=len(class_names)).tolist()
+        without = [name for name, count in zip(class_names, counts, strict=True) if not count]
+        if without:
+            lines.append(
+                f"{len(without)} classes have no image in the {split} split: {', '.join(without[:20])}"
+            )
+    return lines
+
+
+def no_images(folder: str, others: int) -> UsageError:
+    """Return the error of a folder without images, with how many other files it has."""
     return UsageError(
-        f"no pictures in {shown(folder)}",
+        f"no images in {shown(folder)}",
         f"expected: files ending in {', '.join(sorted(EXTENSIONS))}",
         f"found: {others} other files",
     )
 
 
 def find_root(path: str, option: str = "data.path") -> str:
-    """Return a folder of pictures, resolved.
+    """Return a folder of images, resolved.
 
     Args:
         option: that it was given by.
@@ -189,7 +245,7 @@ def find_root(path: str, option: str = "data.path") -> str:
     if os.path.exists(given):
         raise UsageError(
             f"{option}={shown(path)} is a file",
-            "expected: a folder of pictures",
+            "expected: a folder of images",
             "next: unpack an archive first",
         )
     parent, last = os.path.split(os.path.abspath(given))
@@ -202,7 +258,7 @@ def find_root(path: str, option: str = "data.path") -> str:
 
 def refuse_bad(
     bad: Sequence[tuple[str, str]],
-    pictures: int,
+    images: int,
     config: FolderConfig,
     root: str,
     skip: str = "data.on_bad=skip",
@@ -212,33 +268,36 @@ def refuse_bad(
     Args:
         skip: the option that leaves them out, where there is one.
     """
-    allowed = max(1, int(config.max_bad * pictures)) if config.on_bad == "skip" else 0
+    allowed = max(1, int(config.max_bad * images)) if config.on_bad == "skip" else 0
     if len(bad) <= allowed:
         return
     raise UsageError(
-        f"{len(bad)} of {pictures} files in {shown(root)} can't be used",
+        f"{len(bad)} of {images} files in {shown(root)} can't be used",
         *(f"{shown(name)}: {reason}" for name, reason in bad[:LISTED]),
         f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
         f"expected: at most {allowed} (data.max_bad={config.max_bad})" if allowed else "",
-        "next: mend or remove them" + (f", or leave them out with {skip}" if skip and not allowed else ""),
+        "next: fix or remove them" + (f", or leave them out with {skip}" if skip and not allowed else ""),
     )
 
 
-def _rows(found: Scan, label: Tensor | None, apart: bool, holdout: float) -> tuple[Tensor, Tensor]:
-    """Return the rows of the training and the test split: by folder, or a share held out of each class."""
-    total = len(found.names)
-    if apart:
-        in_train = torch.tensor(
-            [PurePath(name).parts[0] == "train" for name in found.names], dtype=torch.bool
-        )
-        return torch.nonzero(in_train).flatten(), torch.nonzero(~in_train).flatten()
+def _rows(places: Sequence[Place], label: Tensor | None, holdout: float) -> dict[str, Tensor]:
+    """Return the rows of each split: by folder, or a part of each class held out for testing."""
+    splits = [place.split for place in places]
+    if any(splits):
+        rows = {split: torch.tensor([k for k, one in enumerate(splits) if one == split]) for split in SPLITS}
+        return {split: part.long() for split, part in rows.items() if len(part) or split != "validation"}
+    total = len(places)
     test = max(0, min(max(1, round(holdout * total)), total - 1))
-    return stratified(torch.zeros(total, dtype=torch.int64) if label is None else label, test)
+    kept, held = stratified(torch.zeros(total, dtype=torch.int64) if label is None else label, test, keep=1)
+    if not len(held) and test:  # each class has a single image: then some can't be trained on
+        kept, held = stratified(torch.zeros(total, dtype=torch.int64), test)
+    return {"train": kept, "test": held}
 
 
-def split_of(decoder: Decoder, found: Scan, label: Tensor | None, rows: Tensor) -> Split:
-    """Return the split of some of the pictures that were found, in memory where they all fit."""
-    chosen = None if label is None else label[rows]
-    if found.levels is None:
-        return Streamed(decoder, [found.names[row] for row in rows.tolist()], chosen)
-    return Resident(found.levels[rows], chosen)
+def table_of(found: Scan, label: Tensor | None, rows: Tensor) -> Table:
+    """Return the table of some of the images that were found."""
+    column = found.column.take(rows)
+    columns: dict[str, Column] = {"image": column.loaded() if found.resident else column}
+    if label is not None:
+        columns["label"] = Memory(label[rows])
+    return Table(columns, digests=[found.digests[row] for row in rows.tolist()])

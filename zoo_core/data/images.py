@@ -1,7 +1,6 @@
-"""One image file to one array of levels, or the reason why not.
+"""One image file to one array of pixel values, or the reason why not.
 
-Every conversion is stated here and noted in the verdict: what is turned, cut, scaled or flattened is turned,
-cut, scaled or flattened the same way for every file.
+Every conversion is done here, in the same way for every file, and noted beside the values.
 """
 
 from __future__ import annotations
@@ -23,13 +22,17 @@ EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif")
 )
 MAX_PIXELS = 50_000_000
-"""Larger pictures are refused before they are decoded: 50 megapixels in colour take 150 MB."""
+"""Larger images are refused before they are decoded: 50 megapixels in color take 150 MB."""
+VERSION = 1
+"""Of the conversion; raised when the same file gives other values, so that nothing cached before is used."""
+
+REDUCED = "reduced"
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class BadImage(Exception):
-    """A file that is no usable picture; the message is the reason, one line."""
+    """A file that is not a usable image; the message is the reason, one line."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,14 @@ class Picture:
 
 
 def decode(path: str, root: str, config: FolderConfig) -> Picture:
-    """Return the picture in a file, or the two side by side in it.
+    """Return the image in a file, or the two side by side in it.
 
     Orientation is applied, transparency laid over `config.background`, 16 bits scaled to 8, the first frame
-    of an animation taken, the picture cut or stretched to a square and resampled (Lanczos, with
+    of an animation taken, the image cropped or stretched to a square and resampled (Lanczos, with
     antialiasing; not touched where it has the size already).
 
     Args:
-        path: of the file; a link is followed where it leads to a regular file inside `root`.
+        path: of the file; a link is followed to a regular file inside `root`, with `config.links` anywhere.
         root: the dataset's folder, resolved.
 
     Raises:
@@ -62,8 +65,11 @@ def decode(path: str, root: str, config: FolderConfig) -> Picture:
     from PIL import Image
 
     try:
-        with _regular_file(path, root) as file, Image.open(file, formats=FORMATS) as image:
-            return _convert(image, config)
+        with (
+            _regular_file(path, None if config.links else root) as file,
+            Image.open(file, formats=FORMATS) as image,
+        ):
+            return convert(image, config)
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
@@ -81,13 +87,13 @@ def _reason(error: Exception) -> str:
     return f"damaged: {lines[0] or type(error).__name__}"
 
 
-def _regular_file(path: str, root: str) -> BinaryIO:
-    """Open a file that is regular, not empty and inside root; never block on a pipe or a device."""
+def _regular_file(path: str, root: str | None) -> BinaryIO:
+    """Open a file that is regular, not empty and inside root, if one is given; never block on a pipe."""
     real = path
     if os.path.islink(path):
         real = os.path.realpath(path)
-        if os.path.commonpath((real, root)) != root:
-            raise BadImage("a link that leads out of the folder")
+        if root is not None and os.path.commonpath((real, root)) != root:
+            raise BadImage("a link that leads out of the folder (data.links=true follows it)")
         if not os.path.exists(real):
             raise BadImage("a link that leads nowhere")
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
@@ -108,7 +114,12 @@ def _beginning(path: str) -> str:
         return ascii(file.read(16))[1:]
 
 
-def _convert(image: Image, config: FolderConfig) -> Picture:
+def convert(image: Image, config: FolderConfig) -> Picture:
+    """Return an opened image as `decode` does.
+
+    Raises:
+        BadImage: with the reason, for one that is too large or of unknown range.
+    """
     from PIL import ImageOps
     from PIL.Image import Resampling
 
@@ -121,7 +132,7 @@ def _convert(image: Image, config: FolderConfig) -> Picture:
     image.load()
     turned = ImageOps.exif_transpose(image)
     if image.getexif().get(0x0112, 1) != 1:
-        notes.append("turned as its EXIF orientation says")
+        notes.append("rotated as its EXIF orientation says")
     flat, note = _eight_bits(turned, image.format, config.background)
     if note:
         notes.append(note)
@@ -129,12 +140,12 @@ def _convert(image: Image, config: FolderConfig) -> Picture:
 
     parts = _halves(flat) if config.pairs == "side-by-side" else [flat]
     if config.resize == "crop":
-        parts = [_centre_square(part) for part in parts]
+        parts = [_center_square(part) for part in parts]
     size = (config.size, config.size)
     first = parts[0]
     if first.size != size:
-        if min(first.size) < config.size:
-            notes.append(f"enlarged from {first.width}x{first.height}")
+        enlarged = min(first.size) < config.size
+        notes.append(f"{'enlarged' if enlarged else REDUCED} from {first.width}x{first.height}")
         parts = [part.resize(size, Resampling.LANCZOS) for part in parts]
     shape = (config.size, config.size, config.channels)
     levels = np.concatenate([np.array(part, dtype=np.uint8).reshape(shape) for part in parts], 2)
@@ -142,23 +153,23 @@ def _convert(image: Image, config: FolderConfig) -> Picture:
 
 
 def _halves(image: Image) -> list[Image]:
-    """Return the left and the right half of a picture of two."""
+    """Return the left and the right half of an image that holds two."""
     width, height = image.size
     if width % 2:
         raise BadImage(f"{width} pixels wide: an odd width can't be cut into two halves")
     if width <= height:
-        raise BadImage(f"{width}x{height}: no wider than high, so no two pictures side by side")
+        raise BadImage(f"{width}x{height}: no wider than high, so not two images side by side")
     return [image.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
 
 
-def _centre_square(image: Image) -> Image:
+def _center_square(image: Image) -> Image:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 
 def _eight_bits(image: Image, format: str | None, background: int) -> tuple[Any, str]:
-    """Return an opaque picture of 8 bits a channel, and what was done to it."""
+    """Return an opaque image of 8 bits a channel, and what was done to it."""
     from PIL import Image as images
 
     if image.mode in _SIXTEEN_BITS or (image.mode == "I" and format in ("PNG", "PPM")):
@@ -170,7 +181,7 @@ def _eight_bits(image: Image, format: str | None, background: int) -> tuple[Any,
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         over = images.new("RGBA", image.size, (background,) * 3 + (255,))
         over.alpha_composite(image.convert("RGBA"))
-        return over, f"transparency laid over grey level {background}"
+        return over, f"transparency laid over gray level {background}"
     if image.mode in ("CMYK", "LAB", "HSV"):
         return image.convert("RGB"), f"{image.mode} converted to RGB"
     return image, ""

@@ -1,4 +1,4 @@
-"""The datasets that the zoo brings."""
+"""The data sets that the library brings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATASETS: list[DatasetSpec] = [
     DatasetSpec(
         name="digits",
         target="zoo_core.data.digits:load",
-        summary="1,797 real handwritten digits, 17 levels of grey, no download",
+        summary="1,797 real handwritten digits, 17 gray levels, no download",
         shape=(1, 8, 8),
         levels=17,
         classes=10,
@@ -42,7 +42,7 @@ DATASETS: list[DatasetSpec] = [
     DatasetSpec(
         name="stacked-digits",
         target="zoo_core.data.digits:load_stacked",
-        summary="three handwritten digits a picture, one a channel: 1,000 modes to miss",
+        summary="three handwritten digits an image, one a channel: 1,000 modes to miss",
         shape=(3, 8, 8),
         levels=17,
         classes=1000,
@@ -63,8 +63,8 @@ DATASETS: list[DatasetSpec] = [
     ),
     DatasetSpec(
         name="mnist-binarised",
-        target="zoo_core.data.binarised:load",
-        summary="MNIST of two levels: each grey value a probability, drawn anew in training",
+        target="zoo_core.data.binarized:load",
+        summary="MNIST of two levels: each gray value a probability, drawn anew in training",
         shape=(1, 28, 28),
         levels=2,
         classes=10,
@@ -98,7 +98,7 @@ DATASETS: list[DatasetSpec] = [
         name="folder",
         target="zoo_core.data.folder:load",
         config="zoo_core.data.configs:FolderConfig",
-        summary="your own pictures: data.path=FOLDER",
+        summary="your own images: data.path=FOLDER",
         levels=256,
         extractor="inception",
         source="the user's files",
@@ -108,10 +108,30 @@ DATASETS: list[DatasetSpec] = [
         name="captioned-folder",
         target="zoo_core.data.captioned_folder:load",
         config="zoo_core.data.configs:CaptionedFolderConfig",
-        summary="your own pictures with captions: data.path=FOLDER data.text=FOLDER",
+        summary="your own images with captions: data.path=FOLDER data.text=FOLDER",
         levels=256,
         extractor="inception",
         source="the user's files",
         tasks=(*_CAPTIONED, *_PAIRS),
+    ),
+    DatasetSpec(
+        name="hf",
+        target="zoo_core.data.hub:load",
+        config="zoo_core.data.configs:HubConfig",
+        summary="an image data set of the Hugging Face Hub: data=hf:NAME",
+        levels=256,
+        extractor="inception",
+        source="the Hugging Face Hub",
+        tasks=(*_LABELLED, *_PAIRS),
+    ),
+    DatasetSpec(
+        name="python",
+        target="zoo_core.data.adapters:load",
+        config="zoo_core.data.configs:PythonConfig",
+        summary="arrays or a torch Dataset of a program: zoo_core.run(dataset=...)",
+        levels=256,
+        extractor="raw",
+        source="the user's program",
+        tasks=(*_LABELLED, *_PAIRS),
     ),
 ]

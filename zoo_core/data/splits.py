@@ -1,4 +1,4 @@
-"""Splits that never move, and the fingerprint of what is in them."""
+"""Which rows are held out, and the fingerprint of what is in a split."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.captions import Tokenizer
-from zoo_core.data.loading import Dataset, Resident
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.table import Table
 from zoo_core.interfaces import Density
 from zoo_core.seeds import derive, mix32
 from zoo_core.types import DataInfo
 
 
-def stratified(label: Tensor, test: int) -> tuple[Tensor, Tensor]:
-    """Return the rows of the training and the test split, ascending, with each class in proportion.
+def stratified(label: Tensor, test: int, *, keep: int = 0, purpose: str = "split") -> tuple[Tensor, Tensor]:
+    """Return the rows that are kept and those that are held out, ascending, with each class in proportion.
 
-    Which rows go where depends on the row numbers and labels alone: rows are shuffled by integer
-    arithmetic of our own, so no release of any library can move a picture across the split.
+    Which rows go where depends on the row numbers and labels alone: rows are shuffled by integer arithmetic
+    written here, so that no release of any library moves a row across the split.
 
     Args:
         label: (n,) int64; all zero where there are no classes.
-        test: rows of the test split in all, shared out by largest remainder.
+        test: number of rows held out, distributed over classes by largest remainder.
+        keep: rows of each class that are not held out, where others have rows to hold out instead.
+        purpose: of the split; another one shuffles differently.
     """
     counts = torch.bincount(label).tolist()
     quota = [count * test / len(label) for count in counts]
@@ -31,7 +34,8 @@ def stratified(label: Tensor, test: int) -> tuple[Tensor, Tensor]:
     by_remainder = sorted(range(len(counts)), key=lambda c: (share[c] - quota[c], c))
     for c in by_remainder[: test - sum(share)]:
         share[c] += 1
-    start = derive(0, "split")
+    _keep_some(share, counts, keep)
+    start = derive(0, purpose)
     held: list[int] = []
     for c, take in enumerate(share):
         rows = torch.nonzero(label == c).flatten().tolist()
@@ -39,6 +43,21 @@ def stratified(label: Tensor, test: int) -> tuple[Tensor, Tensor]:
     is_test = torch.zeros(len(label), dtype=torch.bool)
     is_test[held] = True
     return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
+
+
+def _keep_some(share: list[int], counts: Sequence[int], keep: int) -> None:
+    """Lower the shares of classes that would keep fewer than `keep` rows; raise those with most left."""
+    missing = 0
+    for c, count in enumerate(counts):
+        excess = min(share[c], max(0, share[c] - max(0, count - keep)))
+        share[c] -= excess
+        missing += excess
+    while missing:
+        c = max(range(len(counts)), key=lambda c: (counts[c] - share[c], -c))
+        if counts[c] - share[c] <= keep:
+            return
+        share[c] += 1
+        missing -= 1
 
 
 def digests(rows: Tensor) -> list[bytes]:
@@ -61,8 +80,8 @@ def fingerprint(*splits: tuple[Iterable[bytes], Tensor | None]) -> str:
 
 def resident(
     info: DataInfo,
-    train: Resident,
-    test: Resident,
+    train: Table,
+    test: Table,
     *,
     density: Density | None = None,
     class_names: Sequence[str] = (),
@@ -70,5 +89,18 @@ def resident(
     tokenizer: Tokenizer | None = None,
 ) -> Dataset:
     """Return the Dataset of two splits in memory, fingerprinted."""
-    sha256 = fingerprint(*((digests(split.x), split.label) for split in (train, test)))
+    train, test = (replace_digests(table, all_digests(table)) for table in (train, test))
+    sha256 = fingerprint(*((table.digests, table.label) for table in (train, test)))
     return Dataset(info, train, test, sha256, density, class_names, report, tokenizer)
+
+
+def replace_digests(table: Table, digests: Sequence[bytes]) -> Table:
+    """Return the table with the sha256 of each row's example."""
+    return Table(table.columns, table.transforms, digests)
+
+
+def all_digests(table: Table, size: int = 4096) -> Sequence[bytes]:
+    """Return the sha256 of each row's example: those the table knows, or computed from its rows."""
+    if table.digests:
+        return table.digests
+    return [one for part in torch.arange(len(table)).split(size) for one in digests(table.examples(part))]

@@ -6,13 +6,11 @@ where a picture stands out of its class.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from zoo_core.data.captions import Tokenizer
-from zoo_core.data.loading import Resident
+from zoo_core.data.table import Table
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WORDS = Tokenizer(("a", "an", "thick", "thin", "slanted", "backslanted", *NUMERALS), length=4)
@@ -45,7 +43,7 @@ def ink_and_shear(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     return sums[:, 0] / ((levels - 1) * height * width), shear
 
 
-def captioned(train: Resident, test: Resident, levels: int) -> tuple[Resident, Resident]:
+def captioned(train: Table, test: Table, levels: int) -> tuple[Table, Table]:
     """Return two splits of labelled handwritten digits with captions, tokens of `WORDS`, (n, 4) each.
 
     "thick" or "thin", and "slanted" (to the right) or "backslanted", are said of pictures that stand out of
@@ -55,7 +53,7 @@ def captioned(train: Resident, test: Resident, levels: int) -> tuple[Resident, R
     members = [train.label == c for c in range(len(NUMERALS))]
     usual_ink, usual_shear = (torch.stack([v[rows].median() for rows in members]) for v in (ink, shear))
 
-    def describe(split: Resident) -> Resident:
+    def describe(split: Table) -> Table:
         label = split.label
         assert label is not None
         ink, shear = ink_and_shear(split.x, levels)
@@ -65,7 +63,7 @@ def captioned(train: Resident, test: Resident, levels: int) -> tuple[Resident, R
         before_vowel = (thickness + slant == 0) & (label == NUMERALS.index("eight"))
         words = (_pick(~before_vowel, "a", before_vowel, "an"), thickness, slant, label + _token("zero"))
         tokens = torch.stack(words, 1)
-        return replace(split, tokens=tokens.gather(1, (tokens == 0).long().argsort(dim=1, stable=True)))
+        return split.having(caption=tokens.gather(1, (tokens == 0).long().argsort(dim=1, stable=True)))
 
     return describe(train), describe(test)
 

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import DataConfig
-from zoo_core.data.loading import Dataset, Resident
+from zoo_core.data.dataset import Dataset
 from zoo_core.data.splits import resident
+from zoo_core.data.table import Resident
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import DataConfig
-from zoo_core.data.loading import PREPARED, Dataset, Split, TrainData, conds
+from zoo_core.data.loading import PREPARED, Dataset, Table, TrainData, conds
 from zoo_core.data.splits import digests
 from zoo_core.errors import ZooError
 from zoo_core.registry.manager import Entry, load_entry, manager
@@ -68,7 +68,7 @@ class DatasetSubject:
         return self._loaded
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Table]:
         return {"train": self.loaded.train, "test": self.loaded.test}
 
 
@@ -77,7 +77,7 @@ def subjects(entry: Entry, data: tuple[str, ...] = ()) -> Iterator[DatasetSubjec
     yield DatasetSubject(entry)
 
 
-def _looked_at(split: Split) -> Tensor:
+def _looked_at(split: Table) -> Tensor:
     n = min(ROWS, len(split))
     return torch.randperm(len(split), generator=generator(0, "rows"))[:n].sort().values
 
@@ -114,7 +114,7 @@ def rows_are_levels_or_points(subject: DatasetSubject) -> None:
     for name, split in subject.splits.items():
         if len(split) == 0:
             raise Failed(f"its {name} split is empty", "both splits need examples")
-        rows = split.rows(_looked_at(split))
+        rows = split.examples(_looked_at(split))
         if tuple(rows.shape[1:]) != info.shape:
             raise Failed(f"rows of {name} have shape {tuple(rows.shape[1:])}", f"expected: {info.shape}")
         if info.levels is None:
@@ -185,9 +185,9 @@ def it_is_the_same_every_time(subject: DatasetSubject) -> None:
         torch.manual_seed(12345)
         again = subject.load()
     for name, split in subject.splits.items():
-        other: Split = getattr(again, name)
+        other: Table = getattr(again, name)
         index = _looked_at(split)
-        if len(other) != len(split) or not torch.equal(split.rows(index), other.rows(index)):
+        if len(other) != len(split) or not torch.equal(split.examples(index), other.examples(index)):
             raise Failed(
                 f"loaded twice, its {name} split differs",
                 "draw from zoo_core.seeds.generator(0, name); sort whatever a file system lists",
@@ -199,10 +199,10 @@ def it_is_the_same_every_time(subject: DatasetSubject) -> None:
 def splits_are_disjoint(subject: DatasetSubject) -> None:
     """No example is both trained on and tested on, but for what coincides by chance."""
     train, test = subject.splits.values()
-    held = digests(test.rows(_looked_at(test)).contiguous())
+    held = digests(test.examples(_looked_at(test)).contiguous())
     seen: set[bytes] = set()
     for start in range(0, len(train), 4096):
-        seen |= set(digests(train.rows(torch.arange(start, min(start + 4096, len(train))))))
+        seen |= set(digests(train.examples(torch.arange(start, min(start + 4096, len(train))))))
     shared = sum(digest in seen for digest in held) / len(held)
     if shared > SHARED:
         raise Failed(
@@ -216,7 +216,9 @@ def batches_are_in_the_models_range(subject: DatasetSubject) -> None:
     data = subject.loaded
     first, again = (TrainData(data.train, data.info, seed=0).next(8) for _ in range(2))
     if not torch.equal(first.x, again.x):
-        raise Failed("the same batch number gave other examples", "rows(index) must depend on index alone")
+        raise Failed(
+            "the same batch number gave other examples", "a column's rows(index) must depend on index alone"
+        )
     if data.info.levels is not None and float(first.x.abs().max()) > 1:
         raise Failed(f"a batch reaches {float(first.x.abs().max()):.3g}", "store levels below info.levels")
 
@@ -228,7 +230,7 @@ def couples_and_pairs_have_their_form(subject: DatasetSubject) -> None:
         raise NotApplicable("it serves no task of two pictures")
     for task in tasks:
         data = subject.loaded.for_task(cast("Task", task))
-        batch = TrainData(data.learnt or data.train, data.info, seed=0).next(8)
+        batch = TrainData(data.training, data.info, seed=0).next(8)
         other = batch.cond.image if task == "paired" else batch.second
         channels = data.info.shape[0] if task == "views" else data.info.image_channels
         expected = (8, channels, *data.info.shape[1:])
@@ -249,13 +251,13 @@ def its_density_is_the_datas(subject: DatasetSubject) -> None:
     data = subject.loaded
     if data.density is None:
         raise NotApplicable("it has no closed-form density")
-    points = data.test.rows(torch.arange(min(64, len(data.test)))).double().requires_grad_()
+    points = data.test.examples(torch.arange(min(64, len(data.test)))).double().requires_grad_()
     log_prob = data.density.log_prob(points)
     (gradient,) = torch.autograd.grad(log_prob.sum(), points)
     if not torch.allclose(data.density.score(points.detach()).double(), gradient, rtol=1e-3, atol=1e-3):
         raise Failed("score(x) is not the gradient of log_prob(x)", "mend one of the two")
     if data.info.shape == (2,):
-        rows = data.test.rows(torch.arange(len(data.test))).double()
+        rows = data.test.examples(torch.arange(len(data.test))).double()
         axes = [torch.arange(float(low) - MARGIN, float(high) + MARGIN, PITCH, dtype=torch.float64)
                 for low, high in zip(rows.amin(0), rows.amax(0), strict=True)]  # fmt: skip
         total = float(data.density.log_prob(torch.cartesian_prod(*axes)).exp().sum() * PITCH**2)

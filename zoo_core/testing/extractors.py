@@ -38,7 +38,7 @@ class ExtractorSubject:
     @cached_property
     def rows(self) -> Tensor:
         """A few test examples, as they are stored."""
-        return self.dataset.test.rows(torch.arange(N))
+        return self.dataset.test.examples(torch.arange(N))
 
     @cached_property
     def _made(self) -> Extractor | str:

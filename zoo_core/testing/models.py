@@ -129,7 +129,7 @@ class Model:
 
     def batch(self, n: int) -> torch.Tensor:
         """Return test examples as a model sees them, (n, *shape)."""
-        rows = self.trained.data.test.rows(torch.arange(min(n, len(self.trained.data.test))))
+        rows = self.trained.data.test.examples(torch.arange(min(n, len(self.trained.data.test))))
         return self.trained.harness.data.to_model(rows)
 
     def sources(self, n: int) -> torch.Tensor:
@@ -138,7 +138,7 @@ class Model:
         if data.origin is None:
             return self.batch(n)
         rows = torch.arange(min(n, len(data.origin.test)))
-        return self.trained.harness.data.to_model(data.origin.test.rows(rows))
+        return self.trained.harness.data.to_model(data.origin.test.examples(rows))
 
     @cached_property
     def room(self) -> Path:

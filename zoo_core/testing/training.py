@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import TrainData
 from zoo_core.errors import ZooError
 from zoo_core.seeds import Seeds, generator
 from zoo_core.testing.results import Failed, NotApplicable
@@ -137,7 +136,7 @@ def every_parameter_is_trained(model: Model) -> None:
 
 def _example(run: Run) -> Batch:
     data = run.harness.data
-    return TrainData(data.split, data.info, seed=0, device=data.device).next(run.config.train.batch_size)
+    return data.restarted().next(run.config.train.batch_size)
 
 
 def losses_are_pure(model: Model) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from zoo_core.data.loading import TrainData
 from zoo_core.runs import Run
 from zoo_core.seeds import generator
 from zoo_core.training.harness import Harness
@@ -83,7 +82,7 @@ class Watch:
         self.trainable = [self._names[i] for i in trainable]
         self._before: list[Tensor] = []
         data = harness.data
-        self._fixed = TrainData(data.split, data.info, seed=0, device=data.device).next(FIXED)
+        self._fixed = data.restarted().next(FIXED)
         wrapped = []
         for stage, steps in zip(harness.stages, harness.stage_steps, strict=True):
             phases = [self._wrap(stage, phase, steps, trainable) for phase in stage.phases]

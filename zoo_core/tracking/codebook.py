@@ -59,7 +59,7 @@ def usage(run: Run, path: Path) -> None:
     codes = []
     with run.harness.quiet(run.config.eval.weights):
         for part in rows.split(run.config.eval.batch_size):
-            x = run.harness.data.to_model(run.data.train.rows(part))
+            x = run.harness.data.to_model(run.data.train.examples(part))
             codes.append(run.recipe.likeliest_codes(x).cpu())
     counts = code_counts(torch.cat(codes), len(run.recipe.codebook))
     draw_use(counts, path, f"{run.config.plugin} on {run.config.data.name}: {len(rows):,} training examples")

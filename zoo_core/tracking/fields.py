@@ -41,7 +41,7 @@ def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
 
 
 def _examples(run: Run) -> Tensor:
-    return run.data.train.rows(torch.arange(min(POINTS, len(run.data.train)))).cpu()
+    return run.data.train.examples(torch.arange(min(POINTS, len(run.data.train)))).cpu()
 
 
 def surface(density: Density | None, sigma: float) -> Surface | None:

@@ -53,7 +53,7 @@ def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
 
 def examples(run: Run, n: int) -> Tensor:
     """Return the first n test examples as the model sees them, on its device."""
-    return run.harness.data.to_model(run.data.test.rows(torch.arange(min(n, len(run.data.test)))))
+    return run.harness.data.to_model(run.data.test.examples(torch.arange(min(n, len(run.data.test)))))
 
 
 def encoded(run: Run, x: Tensor) -> Tensor:

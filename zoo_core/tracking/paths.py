@@ -111,7 +111,7 @@ def _paths(run: Run, path: Path) -> None:
     """Draw the first coordinate of the model's own paths, from one noise, beside the forward process."""
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
-    real = run.data.train.rows(torch.arange(min(POINTS, len(run.data.train)))).cpu()
+    real = run.data.train.examples(torch.arange(min(POINTS, len(run.data.train)))).cpu()
     steps = STEPS if denoise.levels is None else min(STEPS, len(denoise.levels))
     panels = []
     for name, sampler in (("reverse SDE", _named("euler-maruyama")), ("probability flow", _named("euler"))):

@@ -99,7 +99,7 @@ def _samples(run: Run, path: Path, title: str) -> None:
         columns, cond = grid_conditions(run.data, GRID_ROWS)
         write_png(tile(run.sample(GRID_ROWS * columns, cond=cond), columns), path)
     elif run.data.info.shape == (2,):
-        real = run.data.train.rows(torch.arange(min(POINTS, len(run.data.train))))
+        real = run.data.train.examples(torch.arange(min(POINTS, len(run.data.train))))
         scatter(real, run.sample(POINTS), path, title)
 
 

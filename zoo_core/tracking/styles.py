@@ -126,9 +126,9 @@ def _content_and_style(run: Run, path: Path) -> None:
     assert isinstance(recipe, Stylist)
     assert origin is not None
     to_model = run.harness.data.to_model
-    content = to_model(origin.test.rows(torch.arange(min(SIDE, len(origin.test)))))
+    content = to_model(origin.test.examples(torch.arange(min(SIDE, len(origin.test)))))
     held = len(run.data.test)
-    style = to_model(run.data.test.rows(torch.arange(held - min(SIDE, held), held)))
+    style = to_model(run.data.test.examples(torch.arange(held - min(SIDE, held), held)))
     with run.harness.quiet(run.config.eval.weights):
         painted = recipe.stylise(*every_pair(content, style)).cpu()
     left = content.cpu().expand(-1, painted.shape[1], -1, -1)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.conditioning import dealt, source_pictures
-from zoo_core.data.loading import Paired
 from zoo_core.interfaces import TwoWay
 from zoo_core.seeds import Seeds
 from zoo_core.tracking.drawing import tile, write_captioned, write_png
@@ -70,8 +69,8 @@ def _translations(run: Run, path: Path) -> None:
     source = source_pictures(run.data, rows).image
     assert source is not None
     columns, caption = [source, run.sample(len(rows))], "source, translation"
-    if isinstance(run.data.test, Paired):
-        columns.append(run.harness.data.to_model(run.data.test.rows(rows)))
+    if "source" in run.data.test:
+        columns.append(run.harness.data.to_model(run.data.test.examples(rows)))
         caption = "source, translation, target"
     write_captioned(blocks(caption, columns, BLOCKS), path)
 
@@ -86,8 +85,8 @@ def _cycles(run: Run, path: Path) -> None:
         return Seeds(run.config.sample.seed, range(len(x)), run.device)
 
     to_model = run.harness.data.to_model
-    a = to_model(origin.test.rows(dealt(run.data, min(count, len(origin.test)))))
-    b = to_model(run.data.test.rows(torch.arange(min(count, len(run.data.test)))))
+    a = to_model(origin.test.examples(dealt(run.data, min(count, len(origin.test)))))
+    b = to_model(run.data.test.examples(torch.arange(min(count, len(run.data.test)))))
     with run.harness.quiet(run.config.eval.weights):
         there, back = recipe.translate(a, noise=seeds(a)), recipe.translate_back(b, noise=seeds(b))
         again_a = recipe.translate_back(there, noise=seeds(there))

@@ -66,7 +66,7 @@ class Bench:
     def real(self) -> Tensor:
         """uint8 levels (n, C, H, W) of the half that is the reference."""
         train = self.source.data.train
-        return train.rows(torch.arange(len(train)))
+        return train.examples(torch.arange(len(train)))
 
     def context(self, rows: Tensor) -> Context:
         """Return the context of images, under a protocol that counts as many."""
@@ -108,7 +108,7 @@ def bench(config: RunConfig, most: int | None, say: Callable[[str], None]) -> Be
     if n < FEWEST:
         raise UsageError(f"{n} images a side are too few to order damage by", f"expected: at least {FEWEST}")
     parts = [order[:n], order[n : 2 * n]]
-    real, probe = (data.train.rows(part).cpu() for part in parts)
+    real, probe = (data.train.examples(part).cpu() for part in parts)
     every = data.train.label
     labels = [None if every is None else every.cpu()[part] for part in parts]
     train = Resident(real, labels[0])

@@ -62,7 +62,7 @@ def training_flops(recipe: Recipe, data: TrainData, updates: Mapping[str, int], 
     """
     twin = copy.deepcopy(recipe).train()
     total = 0.0
-    own = TrainData(data.split, data.info, 0, data.device)
+    own = data.restarted()
     n = min(EXAMPLES, len(own))
     for stage in twin.stages():
         for phase in stage.phases:

@@ -78,7 +78,7 @@ def score_errors(denoise: Denoiser, dataset: Dataset, n: int, device: torch.devi
     def score(x: Tensor, sigma: Tensor) -> Tensor:
         return (denoise(x, sigma).double() - x) / sigma**2  # Tweedie's formula
 
-    clean = dataset.test.rows(chosen_rows(dataset, n)).to(device)
+    clean = dataset.test.examples(chosen_rows(dataset, n)).to(device)
     columns = {}
     for sigma in SIGMAS:
         level = level_of(denoise, sigma)

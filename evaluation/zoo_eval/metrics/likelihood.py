@@ -223,7 +223,7 @@ def likelihoods(
     rows, own = chosen_rows(dataset, n), share(n, world())
     for first in range(own.start, own.stop, batch_size):
         index = rows[first : min(first + batch_size, own.stop)]
-        x = dataset.test.rows(index)
+        x = dataset.test.examples(index)
         x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
         seeds = [Seeds(derive(0, "likelihood"), range(first, first + len(index)), device) for _ in estimators]
         pairs = zip(estimators, seeds, strict=True)
@@ -313,7 +313,7 @@ def measured(ctx: EvalContext) -> list[Likelihood]:
 
 def true_log_prob(ctx: EvalContext) -> Tensor:
     """Return log p of the test examples under the known density, (n,) nats."""
-    x = ctx.data.test.rows(chosen_rows(ctx.data, ctx.protocol.likelihood_n))
+    x = ctx.data.test.examples(chosen_rows(ctx.data, ctx.protocol.likelihood_n))
     log_prob: Tensor = ctx.data.density.log_prob(x.double())
     return log_prob
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Dataset, Resident, Split, to_unit
+from zoo_core.data.loading import Dataset, Resident, Table, to_unit
 from zoo_core.distributed import share, world
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
@@ -46,7 +46,7 @@ class Nearest:
 
 def nearest(
     x: Tensor,
-    split: Split,
+    split: Table,
     *,
     own: Tensor | None = None,
     block: int = 8192,
@@ -67,7 +67,7 @@ def nearest(
     best = torch.full((len(flat),), torch.inf, dtype=torch.float64, device=device)
     place = torch.zeros(len(flat), dtype=torch.int64, device=device)
     for index in torch.arange(len(split)).split(block):
-        rows = split.rows(index).to(device).flatten(1)
+        rows = split.examples(index).to(device).flatten(1)
         index = index.to(device)
         shift = rows[:1].float()
         near = rows.float() - shift
@@ -88,7 +88,7 @@ def nearest(
     return Nearest(best.sqrt().cpu(), place.cpu())
 
 
-def nearest_of_all(x: Tensor, split: Split, device: torch.device | str = "cpu") -> Nearest:
+def nearest_of_all(x: Tensor, split: Table, device: torch.device | str = "cpu") -> Nearest:
     """Return `nearest` of x; each process computes its share."""
     mine = share(len(x), world())
     found = nearest(x[mine.start : mine.stop], split, device=device) if len(mine) else None
@@ -158,15 +158,15 @@ class Reference:
         held_out: (m,) ratios of test examples: to the training split over to the rest of the test split.
     """
 
-    train: Split
-    test: Split
+    train: Table
+    test: Table
     held_out: Tensor
 
 
-def held_out_ratios(train: Split, test: Split, n: int, device: torch.device | str = "cpu") -> Tensor:
+def held_out_ratios(train: Table, test: Table, n: int, device: torch.device | str = "cpu") -> Tensor:
     """Return the ratios of the first n test examples, each left out of the split that it is compared with."""
     own = torch.arange(min(n, len(test)))
-    x = test.rows(own)
+    x = test.examples(own)
     to_train = nearest(x, train, device=device).distance
     return ratios(to_train, nearest(x, test, own=own, device=device).distance)
 
@@ -198,12 +198,12 @@ def neighbors(x: Tensor, reference: Reference, device: torch.device | str = "cpu
     return Neighbors(to_train, to_test, closeness)
 
 
-def authentic(found: Nearest, train: Split, device: torch.device | str = "cpu") -> Tensor:
+def authentic(found: Nearest, train: Table, device: torch.device | str = "cpu") -> Tensor:
     """Return which samples are authentic, (n,) bool: farther from their nearest training example than that is
     from its own nearest other one. Alaa et al. 2022, arXiv:2102.08921, Eq. 10.
     """
     rows, back = found.index.unique(return_inverse=True)
-    return found.distance > nearest(train.rows(rows), train, own=rows, device=device).distance[back]
+    return found.distance > nearest(train.examples(rows), train, own=rows, device=device).distance[back]
 
 
 COLUMNS = 12
@@ -227,8 +227,8 @@ def neighbor_grid(rows: Tensor, found: Neighbors, dataset: Dataset) -> Tensor | 
     worst = found.ratio.argsort()[:COLUMNS]
     shown = (
         rows[worst],
-        dataset.train.rows(found.train.index[worst]).cpu(),
-        dataset.test.rows(found.test.index[worst]).cpu(),
+        dataset.train.examples(found.train.index[worst]).cpu(),
+        dataset.test.examples(found.test.index[worst]).cpu(),
     )
     return tile(to_unit(torch.cat(shown), levels), len(worst))
 
@@ -287,7 +287,7 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     }
 
 
-def _among(ctx: EvalContext, x: Tensor, train: Split, test: Split, space: str) -> Neighbors:
+def _among(ctx: EvalContext, x: Tensor, train: Table, test: Table, space: str) -> Neighbors:
     """Return the neighbors of samples in one space; the ratios of held-out examples are cached.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.conditioning import dealt
-from zoo_core.data.loading import Domain, Paired, Split
+from zoo_core.data.loading import Domain, Table
 from zoo_core.distributed import gather, share, world
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import EvalContext, TwoWay
@@ -108,7 +108,7 @@ def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
     return torch.stack(parts)
 
 
-def translated(ctx: EvalContext, split: Split, index: Tensor, back: bool) -> Iterator[Tensor]:
+def translated(ctx: EvalContext, split: Table, index: Tensor, back: bool) -> Iterator[Tensor]:
     """Yield translations of rows of a split in batches, floats; number k is made with stream k.
 
     Args:
@@ -119,7 +119,7 @@ def translated(ctx: EvalContext, split: Split, index: Tensor, back: bool) -> Ite
     way = ctx.recipe.translate_back if back else ctx.recipe.translate
     own = share(len(index), world())
     for k in torch.arange(own.start, own.stop).split(ctx.config.sample.batch_size):
-        x = ctx.to_model(split.rows(index[k]))
+        x = ctx.to_model(split.examples(index[k]))
         yield way(x, noise=Seeds(ctx.config.sample.seed, k.tolist(), ctx.device)).float()
 
 
@@ -157,7 +157,7 @@ def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
         for made in translated(ctx, origin.test, index, back=False):
             rows = index[start : start + len(made)]
             start += len(made)
-            x = ctx.to_model(origin.test.rows(rows))
+            x = ctx.to_model(origin.test.examples(rows))
             noise = Seeds(ctx.config.sample.seed, rows.tolist(), ctx.device)
             again = ctx.recipe.translate_back(made.clamp(-1, 1), noise=noise)
             parts.append((again.float() - x).abs().flatten(1).mean(1).cpu() / 2)
@@ -171,11 +171,11 @@ def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
 def pairs(ctx: EvalContext) -> Columns:
     """Return L1, PSNR, SSIM and LPIPS of translations against their known targets."""
     data, levels = ctx.data, ctx.data.info.levels
-    test: Split = data.test
-    if levels is None or not isinstance(test, Paired):
+    test: Table = data.test
+    if levels is None or "source" not in test:
         return {"L1": NotApplicable(reason="the data have no pairs")}
     n = min(len(ctx.rows), len(data.test))
-    target = data.test.rows(dealt(data, n)).cpu()
+    target = data.test.examples(dealt(data, n)).cpu()
     return pair_scores(unit(ctx.rows[:n], levels), unit(target, levels), data.origin.name)
 
 

@@ -1,4 +1,4 @@
-"""Dynamic binarisation: the law of a draw, what stays and what is drawn anew, on one process or several."""
+"""Dynamic binarization: the law of a draw, what stays and what is drawn anew, on one process or several."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from zoo_core.config import DataConfig
-from zoo_core.data.binarised import Binarised, binarise, drawn, load
-from zoo_core.data.loading import Redrawn, Resident, TrainData
+from zoo_core.data.binarized import drawn, load
+from zoo_core.data.loading import Resident, Table, TrainData
+from zoo_core.data.transforms import binarize
 from zoo_core.distributed import World
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
@@ -19,7 +20,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 INFO = DataInfo("grey", (1, 4, 4), 2, classes=2)
 
 
-def split(n: int = 20) -> Binarised:
+def split(n: int = 20) -> Table:
     grey = torch.randint(256, (n, 1, 4, 4), generator=generator(0, "grey"), dtype=torch.uint8)
     return drawn(Resident(grey, torch.arange(n) % 2), 256, generator(1, "draw"))
 
@@ -29,7 +30,7 @@ def test_a_value_is_one_as_often_as_its_grey_level_says() -> None:
     n = 200_000
     for level in (0, 1, 64, 254, 255):
         grey = torch.full((n,), level, dtype=torch.uint8)
-        share = float(binarise(grey, 256, torch.rand(n, generator=generator(level, "u"))).double().mean())
+        share = float(binarize(grey, 256, torch.rand(n, generator=generator(level, "u"))).double().mean())
         p = level / 255
         assert abs(share - p) <= 4.5 * math.sqrt(p * (1 - p) / n)
 
@@ -38,8 +39,6 @@ def test_training_draws_anew_and_rows_stay() -> None:
     """Catches one draw of the training split for good (an easier data set), and a reference that moves."""
     kept = split()
     data = TrainData(kept, INFO, seed=0)
-    assert isinstance(kept, Redrawn)
-    assert not isinstance(Resident(kept.x), Redrawn)
     first, again = data.next(20), data.next(20)
     order, other = first.index.argsort(), again.index.argsort()
     assert not torch.equal(first.x[order], again.x[other])
@@ -47,7 +46,7 @@ def test_training_draws_anew_and_rows_stay() -> None:
     assert set(first.x.unique().tolist()) == {-1.0, 1.0}
     rows = torch.arange(20)
     assert torch.equal(data.batch(rows).x, data.batch(rows).x)
-    assert torch.equal(data.batch(rows).x, kept.rows(rows).float() * 2 - 1)
+    assert torch.equal(data.batch(rows).x, kept.examples(rows).float() * 2 - 1)
 
 
 def test_many_draws_have_the_greys_mean() -> None:
@@ -58,7 +57,7 @@ def test_many_draws_have_the_greys_mean() -> None:
     for _ in range(400):
         batch = data.next(20)
         total[batch.index] += (batch.x + 1) / 2
-    p = kept.grey.double() / 255
+    p = kept.column("gray").double() / 255
     error = (p * (1 - p) / 400).sqrt() + 1e-9
     assert float(((total / 400 - p) / error).abs().max()) < 4.5
 
@@ -86,11 +85,10 @@ def test_the_binarised_mnist() -> None:
     assert (data.info.name, data.info.levels, data.info.shape) == ("mnist-binarised", 2, (1, 28, 28))
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
     test = data.test
-    assert isinstance(test, Binarised)
-    again = drawn(Resident(test.grey), 256, generator(0, "mnist-binarised", "test"))
-    assert torch.equal(test.rows(torch.arange(10_000)), again.x)
-    assert test.x.unique().tolist() == [0, 1]
-    p = test.grey.double() / 255
+    again = drawn(Resident(test.column("gray")), 256, generator(0, "mnist-binarised", "test"))
+    assert torch.equal(test.examples(torch.arange(10_000)), again.column("image"))
+    assert test.column("image").unique().tolist() == [0, 1]
+    p = test.column("gray").double() / 255
     error = math.sqrt(float((p * (1 - p)).sum()))
-    assert abs(float(test.x.double().sum() - p.sum())) < 4.5 * error
-    assert float((test.x != (test.grey > 127)).double().mean()) > 0.01
+    assert abs(float(test.column("image").double().sum() - p.sum())) < 4.5 * error
+    assert float((test.column("image") != (test.column("gray") > 127)).double().mean()) > 0.01

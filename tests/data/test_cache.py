@@ -1,0 +1,161 @@
+"""The cache of decoded images: what a second start reads, and what makes an entry stale."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoo_core.data import cache, decoding
+from zoo_core.data.configs import FolderConfig
+from zoo_core.data.folder import load
+from zoo_core.data.identity import content_sha256
+from zoo_core.data.loading import Dataset
+
+
+def images(root: Path, count: int = 12) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        values = np.random.default_rng(k).integers(0, 256, (6, 6), dtype=np.uint8)
+        Image.fromarray(values).save(root / f"{k:02}.png")
+    return root
+
+
+def read(root: Path, **options: Any) -> Dataset:
+    return load(FolderConfig.model_validate({"path": str(root), "size": 6, "channels": 1, **options}))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded."""
+    names: list[str] = []
+    real = decoding.decode
+
+    def counting(path: str, root: str, config: FolderConfig) -> Any:
+        names.append(os.path.basename(path))
+        return real(path, root, config)
+
+    monkeypatch.setattr(decoding, "decode", counting)
+    return names
+
+
+@pytest.mark.parametrize("storage", ["auto", "mapped", "memory"])
+def test_a_second_start_decodes_nothing(tmp_path: Path, decoded: list[str], storage: str) -> None:
+    first = read(images(tmp_path / "a"), storage=storage)
+    assert len(decoded) == 12
+    again = read(tmp_path / "a", storage=storage)
+    assert len(decoded) == 12
+    assert again.sha256 == first.sha256
+    assert again.report == first.report
+    assert torch.equal(again.train.x, first.train.x)
+    assert torch.equal(again.test.x, first.test.x)
+
+
+def test_a_second_start_of_a_stream_decodes_what_is_asked_for(tmp_path: Path, decoded: list[str]) -> None:
+    read(images(tmp_path / "a"), storage="streamed")
+    data = read(tmp_path / "a", storage="streamed")
+    assert len(decoded) == 12
+    data.train.examples(torch.tensor([0, 3]))
+    assert len(decoded) == 14
+
+
+def swap(a: Path, b: Path) -> None:
+    """Exchange the bytes of two files of one size, and keep their times."""
+    states = [path.stat() for path in (a, b)]
+    contents = [path.read_bytes() for path in (a, b)]
+    for path, content, state in zip((a, b), reversed(contents), states, strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "renamed", "content", "replaced", "option"])
+def test_whatever_changes_is_decoded_again(tmp_path: Path, decoded: list[str], change: str) -> None:
+    """Catches an entry that is used for other files, though names, sizes and times are as before."""
+    root = images(tmp_path / "a")
+    for path in root.iterdir():  # one size, so that it tells nothing
+        path.write_bytes(path.read_bytes().ljust(300, b"\0"))
+    before = read(root)
+    options = {}
+    if change == "added":
+        shutil.copy(root / "00.png", root / "99.png")
+    elif change == "removed":
+        (root / "00.png").unlink()
+    elif change == "renamed":
+        (root / "00.png").rename(root / "99.png")
+    elif change == "content":
+        swap(root / "00.png", root / "01.png")
+    elif change == "replaced":  # another inode, whose times are the old ones
+        state = (root / "00.png").stat()
+        (tmp_path / "new.png").write_bytes((root / "01.png").read_bytes())
+        os.utime(tmp_path / "new.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+        os.replace(tmp_path / "new.png", root / "00.png")
+    else:
+        options = {"background": 0}
+    decoded.clear()
+    after = read(root, **options)
+    assert decoded
+    assert (after.sha256 == before.sha256) == (change == "option")
+
+
+def test_an_entry_of_an_earlier_state_is_deleted(tmp_path: Path) -> None:
+    """Catches a cache that grows with every change of a folder."""
+    root = images(tmp_path / "a")
+    read(root)
+    (root / "00.png").unlink()
+    read(root)
+    entries = list((cache.home() / "cache" / "images").glob("*/*"))
+    assert len(entries) == 1
+
+
+@pytest.mark.parametrize("damage", ["index", "values", "short", "other"])
+def test_a_damaged_entry_is_made_again(tmp_path: Path, decoded: list[str], damage: str) -> None:
+    root = images(tmp_path / "a")
+    before = read(root)
+    (entry,) = (cache.home() / "cache" / "images").glob("*/*")
+    if damage == "index":
+        (entry / cache.INDEX).write_text("{")
+    elif damage == "other":
+        (entry / cache.INDEX).write_text('{"state": "other"}')
+    else:
+        content = (entry / cache.VALUES).read_bytes()
+        (entry / cache.VALUES).write_bytes(b"" if damage == "values" else content[:-1])
+    decoded.clear()
+    after = read(root)
+    assert len(decoded) == 12
+    assert torch.equal(after.train.x, before.train.x)
+
+
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a full disk that ends the run, and half an entry that is left behind."""
+    root = images(tmp_path / "a")
+    expected = read(root, storage="memory").sha256
+    shutil.rmtree(cache.home() / "cache")
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    data = read(root, storage="mapped")
+    assert data.sha256 == expected
+    assert any("not cached" in line for line in data.report)
+    monkeypatch.setattr(cache, "home", lambda: Path("/proc/zoo"))
+    data = read(root)
+    assert data.sha256 == expected
+    assert any("not cached" in line for line in data.report)
+
+
+def test_the_content_is_hashed_again_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Catches a check of the cache against itself."""
+    root = images(tmp_path / "a")
+    data = read(root)
+    assert content_sha256(data, fresh=True) == data.sha256
+    (entry,) = (cache.home() / "cache" / "images").glob("*/*")
+    content = bytearray((entry / cache.VALUES).read_bytes())
+    content[-5] ^= 255
+    (entry / cache.VALUES).write_bytes(content)
+    assert content_sha256(read(root), fresh=True) == data.sha256
+    Image.new("L", (6, 6), 3).save(root / "00.png")
+    assert content_sha256(data, fresh=True) != data.sha256
+    assert content_sha256(data) == data.sha256

@@ -1,0 +1,170 @@
+"""Data from Python: arrays, tensors and torch data sets as the data of a run, `zoo_core.run(dataset=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_core.config import DataConfig
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.splits import resident, stratified
+from zoo_core.data.table import Resident, Table
+from zoo_core.errors import UsageError
+from zoo_core.types import DataInfo
+
+NAME = "python"
+"""Registered name of data that a Python program hands over."""
+HOLDOUT = 0.1
+"""Fraction held out for testing, where one set is given."""
+FAR = 10.0
+"""Largest coordinate of a point."""
+ACCEPTED = (
+    "expected: an array or tensor, (array, labels), a torch Dataset of images or (image, label), or"
+    " {'train': ..., 'test': ...} of these"
+)
+
+
+def load(config: DataConfig) -> Dataset:
+    """Refuse: data from Python exist only where they are handed over.
+
+    Raises:
+        UsageError: always.
+    """
+    raise UsageError(
+        f"the data of data={config.name} come from a Python program",
+        "next: zoo_core.run(plugin=..., dataset=DATA), with the same data to resume or score such a run",
+    )
+
+
+def dataset_of(given: Any) -> Dataset:
+    """Return the data set of what a program hands over.
+
+    Args:
+        given: images, uint8 (N, H, W), (N, C, H, W) or (N, H, W, C), or floats k / 255 in [0, 1], as
+            torchvision's ToTensor makes them; or points (N, D), floats; or a pair of these and labels (N,);
+            or a torch Dataset whose items are such images or (image, label); or a mapping of "train" and
+            "test" to any of these. One set is split, a tenth held out.
+
+    Raises:
+        UsageError: for anything else, and for values out of range.
+    """
+    if isinstance(given, Dataset):
+        return given
+    names: Sequence[str] = ()
+    report: list[str] = []
+    if isinstance(given, Mapping):
+        if set(given) != {"train", "test"}:
+            raise UsageError(f"dataset= has the keys {', '.join(map(str, given))}", ACCEPTED)
+        names = _class_names(given["train"])
+        parts = [_arrays(given[split], split) for split in ("train", "test")]
+    else:
+        names = _class_names(given)
+        x, label = _arrays(given, "train")
+        test = max(1, round(HOLDOUT * len(x)))
+        rows = stratified(torch.zeros(len(x), dtype=torch.int64) if label is None else label, test, keep=1)
+        parts = [(x[own], None if label is None else label[own]) for own in rows]
+        report.append(f"{len(rows[1]):,} of {len(x):,} examples held out for testing")
+    shapes = {(tuple(x.shape[1:]), x.dtype, label is None) for x, label in parts}
+    if len(shapes) > 1 or not all(len(x) for x, _ in parts):
+        raise UsageError(
+            f"the splits of dataset= have {', '.join(str(tuple(x.shape)) for x, _ in parts)} examples",
+            "expected: examples of one shape and type in both, with labels or without",
+        )
+    (x, label), _ = parts
+    classes = 0 if label is None else int(label.max()) + 1
+    if names and len(names) != classes:
+        names = ()
+    info = DataInfo(NAME, tuple(x.shape[1:]), 256 if x.ndim == 4 else None, classes)
+    tables: list[Table] = [Resident(x, label) for x, label in parts]
+    made = resident(info, tables[0], tables[1], class_names=tuple(names), report=tuple(report))
+    return replace(made, by_content=True)
+
+
+def _class_names(given: Any) -> Sequence[str]:
+    names = getattr(given, "classes", ())
+    return [str(name) for name in names] if isinstance(names, Sequence) else ()
+
+
+def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
+    """Return examples as they are stored, and labels or None."""
+    if isinstance(given, tuple) and len(given) == 2 and all(hasattr(part, "shape") for part in given):
+        return _examples(_tensor(given[0]), split), _labels(_tensor(given[1]), len(given[0]), split)
+    if isinstance(given, np.ndarray | Tensor):
+        return _examples(_tensor(given), split), None
+    if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
+        raise UsageError(f"dataset= is a {type(given).__name__}", ACCEPTED)
+    images, labels = [], []
+    for k in range(len(given)):
+        item = given[k]
+        image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        images.append(_tensor(image))
+        labels.append(label)
+    if not images or len({(tuple(image.shape), image.dtype) for image in images}) > 1:
+        raise UsageError(
+            f"the {split} split of dataset= has {len(images)} items of more than one shape, or none",
+            "next: bring them to one size with a transform, e.g. torchvision.transforms.v2.Resize",
+        )
+    unlabeled = sum(label is None for label in labels)
+    if 0 < unlabeled < len(labels):
+        raise UsageError(f"{unlabeled} of {len(labels)} items of dataset= have no label", ACCEPTED)
+    x = _examples(torch.stack(images), split)
+    if unlabeled:
+        return x, None
+    numbers = torch.tensor([int(label) for label in labels if label is not None])
+    return x, _labels(numbers, len(x), split)
+
+
+def _tensor(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    try:
+        return torch.from_numpy(np.array(value))  # PIL's images too
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"dataset= holds a {type(value).__name__}", ACCEPTED) from error
+
+
+def _labels(label: Tensor, count: int, split: str) -> Tensor:
+    if label.shape != (count,) or label.is_floating_point() or (count and int(label.min()) < 0):
+        raise UsageError(
+            f"labels of {split} are {label.dtype} of shape {tuple(label.shape)} for {count} examples",
+            "expected: one integer from 0 on for each example",
+        )
+    return label.long()
+
+
+def _examples(x: Tensor, split: str) -> Tensor:
+    """Return images as uint8 (N, C, H, W), or points as float32 (N, D)."""
+    if x.ndim == 2:
+        if not x.is_floating_point() or not bool(torch.isfinite(x).all()) or float(x.abs().max()) > FAR:
+            raise UsageError(
+                f"points of {split} are {x.dtype}, up to {float(x.abs().max()):.3g}",
+                f"expected: finite floats of at most {FAR:g}, most in [-1, 1]",
+            )
+        return x.float()
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.ndim != 4:
+        raise UsageError(f"examples of {split} have shape {tuple(x.shape[1:])}", ACCEPTED)
+    first, last = (side in (1, 3) for side in (x.shape[1], x.shape[3]))
+    if first == last:
+        raise UsageError(
+            f"images of {split} have shape {tuple(x.shape[1:])}: which side is the channels' is not clear",
+            "expected: 1 or 3 channels, first or last, and other sides larger",
+        )
+    x = x if first else x.permute(0, 3, 1, 2)
+    if x.dtype == torch.uint8:
+        return x.contiguous()
+    scaled = x.double() * 255
+    if not x.is_floating_point() or float(x.min()) < 0 or float((scaled - scaled.round()).abs().max()) > 1e-3:
+        raise UsageError(
+            f"images of {split} are {x.dtype} in [{float(x.min()):.4g}, {float(x.max()):.4g}]",
+            "expected: uint8, or floats k / 255 in [0, 1]; undo any normalization first",
+        )
+    if float(x.max()) > 1:
+        raise UsageError(f"images of {split} reach {float(x.max()):.4g}", "expected: floats in [0, 1]")
+    return scaled.round().to(torch.uint8).contiguous()

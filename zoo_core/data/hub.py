@@ -1,0 +1,124 @@
+"""Image data sets of the Hugging Face Hub, read by the `datasets` library: data=hf:NAME."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.configs import FolderConfig, HubConfig
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.folder import conversions_of
+from zoo_core.data.images import BadImage, convert
+from zoo_core.data.splits import resident, stratified
+from zoo_core.data.table import Resident
+from zoo_core.errors import MachineError, UsageError
+from zoo_core.types import DataInfo
+
+NAMED = 5
+
+
+def load(config: HubConfig) -> Dataset:
+    """Return a data set of the Hub, uint8 0 to 255, (channels, size, size), decoded into memory.
+
+    Raises:
+        UsageError: for a data set, split or column that is not there, and images that can't be decoded.
+        MachineError: where the `datasets` library is missing or the Hub can't be reached.
+    """
+    if not config.repo:
+        raise UsageError("data=hf needs to know which data set", "next: data=hf:NAME, e.g. data=hf:user/name")
+    splits = _opened(config)
+    train = _split(splits, config.train_split, "data.train_split")
+    image = _column(train, config.image_column, "data.image_column", ("image", "img", "jpg", "png"))
+    names = train.features
+    has_label = config.label_column or next((n for n in ("label", "labels", "class") if n in names), "")
+    label = _column(train, has_label, "data.label_column", ()) if has_label else ""
+    report = [f"columns read: {image} as image" + (f", {label} as label" if label else "; no labels")]
+    notes: dict[str, int] = {}
+    x, y = _arrays(train, image, label, config, notes)
+    test_name = config.test_split or next((n for n in ("test", "validation") if n in splits), "")
+    if test_name:
+        report.append(f"split {test_name!r} of {config.repo} is the test split")
+        parts = [(x, y), _arrays(_split(splits, test_name, "data.test_split"), image, label, config, notes)]
+    else:
+        total = len(x)
+        test = max(1, round(config.holdout * total))
+        rows = stratified(torch.zeros(total, dtype=torch.int64) if y is None else y, test, keep=1)
+        parts = [(x[own], None if y is None else y[own]) for own in rows]
+        report.append(f"{test:,} of {total:,} images held out for testing (data.holdout)")
+    report += conversions_of(notes, config.size)
+    class_names: Sequence[str] = tuple(getattr(names[label], "names", None) or ()) if label else ()
+    classes = len(class_names) or (0 if y is None else int(y.max()) + 1)
+    info = DataInfo("hf", (config.channels, config.size, config.size), 256, classes)
+    tables = [Resident(images, labels) for images, labels in parts]
+    made = resident(info, tables[0], tables[1], class_names=class_names, report=tuple(report))
+    return replace(made, by_content=True)
+
+
+def _opened(config: HubConfig) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MachineError(
+            "data=hf: needs the `datasets` library, which is not installed",
+            'next: pip install "genzoo[hf]"',
+        ) from error
+    try:
+        return datasets.load_dataset(config.repo, config.subset or None, revision=config.revision or None)
+    except Exception as error:  # the library raises many classes: for the name, the network, its files
+        lines = str(error).strip().splitlines()
+        raise UsageError(
+            f"data set {config.repo!r} of the Hugging Face Hub can't be loaded",
+            f"reason: {lines[0] if lines else type(error).__name__}",
+            "next: check the name (user/name), data.subset and the network",
+        ) from error
+
+
+def _split(splits: Any, name: str, option: str) -> Any:
+    if name not in splits:
+        raise UsageError(
+            f"the data set has no split {name!r}", f"expected: {option}= one of {', '.join(map(str, splits))}"
+        )
+    return splits[name]
+
+
+def _column(table: Any, asked: str, option: str, usual: Sequence[str]) -> str:
+    names = list(table.features)
+    if asked in names:
+        return asked
+    found = [name for name in usual if name in names]
+    if not asked and found:
+        return found[0]
+    raise UsageError(
+        f"the data set has no column {asked or 'of images that can be told by its name'}",
+        f"expected: {option}= one of {', '.join(names)}",
+    )
+
+
+def _arrays(
+    table: Any, image: str, label: str, config: HubConfig, notes: dict[str, int]
+) -> tuple[Tensor, Tensor | None]:
+    """Return the images and labels of a split; conversions are counted in notes."""
+    as_folder = FolderConfig(
+        size=config.size, channels=config.channels, resize=config.resize, background=config.background
+    )
+    images, bad = [], []
+    for k in range(len(table)):
+        try:
+            made = convert(table[k][image], as_folder)
+        except (BadImage, OSError, AttributeError, ValueError) as error:
+            bad.append(f"row {k}: {error}")
+            continue
+        images.append(torch.from_numpy(made.levels))
+        for note in made.notes:
+            notes[note] = notes.get(note, 0) + 1
+    if bad or not images:
+        raise UsageError(
+            f"{len(bad)} of {len(table)} images of {config.repo} can't be used", *bad[:NAMED],
+            f"and {len(bad) - NAMED} more" if len(bad) > NAMED else "",
+        )  # fmt: skip
+    labels = torch.tensor([int(value) for value in table[label]]) if label else None
+    return torch.stack(images), labels

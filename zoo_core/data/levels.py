@@ -1,0 +1,40 @@
+"""The map between stored pixel values and the floats that a model sees.
+
+Images are stored as integers k in [0, L), uint8, L being the number of gray levels of a channel. A model sees
+x = 2k / (L - 1) - 1 in [-1, 1]; each value has a bin of width 2 / (L - 1) around it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoo_core.errors import UsageError
+
+
+def to_unit(levels: Tensor, count: int) -> Tensor:
+    """Return bin centers in [-1, 1], float32, for integer values in [0, count)."""
+    return levels.to(torch.float32).mul_(2 / (count - 1)).sub_(1)
+
+
+def quantise(x: Tensor, count: int) -> Tensor:
+    """Return the nearest integer value in [0, count), uint8; x is clamped to [-1, 1] first.
+
+    Raises:
+        UsageError: where x is not finite.
+    """
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        raise UsageError(f"{bad} of {len(x)} samples hold a NaN or an infinity", "expected: finite images")
+    return x.float().clamp(-1, 1).add(1).mul((count - 1) / 2).round_().to(torch.uint8)
+
+
+def dequantise(x: Tensor, count: int, noise: Tensor) -> Tensor:
+    """Spread bin centers uniformly over their bins: x = 2(k + u - 1/2) / (L - 1) - 1.
+
+    Args:
+        x: bin centers.
+        count: L.
+        noise: u, uniform in [0, 1), like x.
+    """
+    return x + (noise - 0.5) * (2 / (count - 1))

@@ -1,0 +1,249 @@
+"""A split of a dataset as a table: named columns of equal length, and the transforms of its rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_core.data.transforms import RowRandom, Rows, Transform
+from zoo_core.types import Cond
+
+
+class Column(ABC):
+    """One value a row; `rows` reads some of them.
+
+    Attributes:
+        in_memory: whether the values are a tensor, which can be moved to the training device.
+    """
+
+    in_memory: ClassVar[bool] = False
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the values of these rows, (n, ...)."""
+
+    @abstractmethod
+    def take(self, kept: Tensor) -> Column:
+        """Return the column of these rows only, in this order."""
+
+    def to(self, device: torch.device | str) -> Column:
+        """Return the column on a device; one that is not in memory stays where it is."""
+        return self
+
+    def loaded(self) -> Memory:
+        """Return the column read into memory."""
+        return Memory(self.rows(torch.arange(len(self))))
+
+
+@dataclass(frozen=True)
+class Memory(Column):
+    """A column held as one tensor, (N, ...)."""
+
+    values: Tensor
+    in_memory: ClassVar[bool] = True
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def loaded(self) -> Memory:
+        return self
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.values[index.to(self.values.device)]
+
+    def to(self, device: torch.device | str) -> Memory:
+        return Memory(self.values.to(device))
+
+    def take(self, kept: Tensor) -> Memory:
+        return Memory(self.values[kept.to(self.values.device)])
+
+
+class _OnDemand(Column):
+    """Base of columns whose values are read from elsewhere by row number.
+
+    Args:
+        kept: (N,) int64, the row number in that place of each row here.
+    """
+
+    def __init__(self, kept: Tensor) -> None:
+        self.kept = kept
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self._read(self.kept[index.cpu()])
+
+    @abstractmethod
+    def _read(self, places: Tensor) -> Tensor:
+        """Return the values at these places, (n, ...)."""
+
+
+class Mapped(_OnDemand):
+    """A memory-mapped column: pages of a file are read by the operating system as rows are asked for.
+
+    Args:
+        array: the map, (M, ...).
+        kept: (N,) int64, which of its rows are those of the column.
+    """
+
+    def __init__(self, array: np.ndarray, kept: Tensor) -> None:
+        super().__init__(kept)
+        self.array = array
+
+    def _read(self, places: Tensor) -> Tensor:
+        return torch.from_numpy(self.array[places.numpy()])
+
+    def take(self, kept: Tensor) -> Mapped:
+        return Mapped(self.array, self.kept[kept.cpu()])
+
+
+class Streamed(_OnDemand):
+    """A column that a function reads as its rows are asked for, e.g. by decoding image files.
+
+    Args:
+        read: row numbers to values, (n, ...); called from several threads.
+        kept: (N,) int64, the row numbers of the column.
+    """
+
+    def __init__(self, read: Callable[[Tensor], Tensor], kept: Tensor) -> None:
+        super().__init__(kept)
+        self.read = read
+
+    def _read(self, places: Tensor) -> Tensor:
+        return self.read(places)
+
+    def take(self, kept: Tensor) -> Streamed:
+        return Streamed(self.read, self.kept[kept.cpu()])
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named columns of equal length, and what is done with their rows.
+
+    Names that the library reads: `image` (uint8, (C, H, W)) or `point` (float32, (D,)), the examples; `label`
+    (int64); `caption` (int64 tokens); `source` (uint8, the image that an example is made from); `second`
+    (uint8, what an example is paired with).
+
+    Attributes:
+        columns: by name.
+        transforms: applied to rows in this order; a random one in training only.
+        digests: sha256 of each row's example, where they are known.
+    """
+
+    columns: Mapping[str, Column]
+    transforms: tuple[Transform, ...] = ()
+    digests: Sequence[bytes] = field(default=(), repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __contains__(self, name: str) -> bool:
+        """Whether rows have a column of this name."""
+        here = set(self.columns)
+        for transform in self.transforms:
+            here = (here | set(transform.makes)) - set(transform.drops)
+        return name in here
+
+    def rows(self, index: Tensor, random: Callable[[str], RowRandom] | None = None) -> Rows:
+        """Return these rows, column by column.
+
+        Args:
+            index: (n,) int64.
+            random: the random numbers of a transform by its name; without it the random transforms are left
+                out, and the rows are the same every time.
+        """
+        rows = {name: column.rows(index) for name, column in self.columns.items()}
+        for transform in self.transforms:
+            if not transform.random:
+                rows = transform(rows, None)
+            elif random is not None:
+                rows = transform(rows, random(transform.name))
+        return rows
+
+    def examples(self, index: Tensor) -> Tensor:
+        """Return the examples of these rows: uint8 images (n, C, H, W), or float32 points (n, D)."""
+        if self.transforms:
+            rows = self.rows(index)
+            return rows["image"] if "image" in rows else rows["point"]
+        return self.columns["image" if "image" in self.columns else "point"].rows(index)
+
+    def column(self, name: str) -> Tensor | None:
+        """Return all values of a column that is held in memory; None where there is none of this name."""
+        found = self.columns.get(name)
+        return found.values if isinstance(found, Memory) else None
+
+    @property
+    def x(self) -> Tensor:
+        """All examples, (N, ...): uint8 images or float32 points."""
+        return self.examples(torch.arange(len(self)))
+
+    @property
+    def label(self) -> Tensor | None:
+        """(N,) int64; None for data without classes."""
+        return self.column("label")
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """Captions, (N, length) int64; None for data without captions."""
+        return self.column("caption")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all columns are tensors."""
+        return all(column.in_memory for column in self.columns.values())
+
+    def to(self, device: torch.device | str) -> Table:
+        """Return the table on a device; one that is not all in memory stays on the CPU."""
+        if not self.in_memory:
+            return self
+        columns = {name: column.to(device) for name, column in self.columns.items()}
+        return Table(columns, tuple(t.to(device) for t in self.transforms), self.digests)
+
+    def take(self, kept: Tensor) -> Table:
+        """Return the table of these rows only, in this order."""
+        digests = [self.digests[row] for row in kept.tolist()] if self.digests else ()
+        columns = {name: column.take(kept) for name, column in self.columns.items()}
+        return Table(columns, self.transforms, digests)
+
+    def then(self, *transforms: Transform) -> Table:
+        """Return the table with more transforms, after those it has."""
+        return Table(self.columns, (*self.transforms, *transforms), self.digests)
+
+    def having(self, **columns: Tensor | None) -> Table:
+        """Return the table with more columns in memory, or others under their names; None adds none."""
+        more = {name: Memory(values) for name, values in columns.items() if values is not None}
+        return Table({**self.columns, **more}, self.transforms, self.digests)
+
+
+class Resident(Table):
+    """A table of tensors in memory.
+
+    Args:
+        x: examples: uint8 images (N, C, H, W), or float32 points (N, D).
+        label: (N,) int64, or None.
+        tokens: captions (N, length) int64, 0 for padding, or None.
+    """
+
+    def __init__(self, x: Tensor, label: Tensor | None = None, tokens: Tensor | None = None) -> None:
+        given = {"image" if x.ndim == 4 else "point": x, "label": label, "caption": tokens}
+        super().__init__({name: Memory(values) for name, values in given.items() if values is not None})
+
+
+def rows_of(values: Tensor | None, index: Tensor) -> Tensor | None:
+    """Return rows of labels or captions, on whatever device they are; None where there are none."""
+    return None if values is None else values[index.to(values.device)]
+
+
+def conds(table: Table, index: Tensor) -> Cond:
+    """Return labels and captions of these rows, as conditions."""
+    return Cond(label=rows_of(table.label, index), tokens=rows_of(table.tokens, index))

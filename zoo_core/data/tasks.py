@@ -1,0 +1,109 @@
+"""Tasks on images: transforms added to the tables of a data set, and a second domain where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from zoo_core.data.corruptions import SOURCES
+from zoo_core.data.dataset import Dataset, Domain
+from zoo_core.data.splits import stratified
+from zoo_core.data.transforms import Corrupt, SecondDomain, SideBySide, SourceAsImage, TwoViews, WithoutSource
+from zoo_core.errors import UsageError
+
+
+def _with_sources(dataset: Dataset, name: str) -> Dataset:
+    """Return a data set whose tables have a source, with the domain of the sources."""
+    origin = Domain(name, *(table.then(SourceAsImage()) for table in (dataset.train, dataset.test)))
+    return replace(dataset, origin=origin)
+
+
+def halved(dataset: Dataset, made_from: str) -> Dataset:
+    """Return pairs from a data set whose images hold two each, A's channels before B's.
+
+    Args:
+        dataset: its info is of one of the two.
+        made_from: "A" or "B": the image that the other one is made from.
+    """
+    cut = SideBySide(made_from)
+    info = replace(dataset.info, image_channels=dataset.info.shape[0], task="paired")
+    validation = None if dataset.validation is None else dataset.validation.then(cut)
+    made = replace(
+        dataset,
+        train=dataset.train.then(cut),
+        test=dataset.test.then(cut),
+        validation=validation,
+        info=info,
+    )
+    return _with_sources(made, made_from)
+
+
+def with_origin(dataset: Dataset, source: str) -> Dataset:
+    """Return a data set of images with the domain that they are made from: its own, or a computed one.
+
+    Args:
+        source: one of `SOURCES`; not used where the data set brings its own.
+
+    Raises:
+        UsageError: where these images have no such source.
+    """
+    if dataset.origin is not None:
+        return dataset
+    assert dataset.info.levels is not None
+    corrupt = Corrupt(source, dataset.info.levels)
+    blank = torch.zeros(1, *dataset.info.shape, dtype=torch.uint8)
+    channels = SOURCES[source](blank, dataset.info.levels).shape[1]
+    made = replace(
+        dataset,
+        train=dataset.train.then(corrupt),
+        test=dataset.test.then(corrupt),
+        validation=None if dataset.validation is None else dataset.validation.then(corrupt),
+        info=replace(dataset.info, image_channels=channels),
+    )
+    return _with_sources(made, source)
+
+
+def paired(dataset: Dataset, source: str) -> Dataset:
+    """Return the data of a run that sees which image each image is made from.
+
+    Raises:
+        UsageError: as `with_origin`.
+    """
+    return with_origin(dataset, source)
+
+
+def unpaired(dataset: Dataset, source: str) -> Dataset:
+    """Return the data of a run that sees two domains, and never which image belongs to which.
+
+    Where both come from the same training images, one half of these is the domain translated to, and the
+    sources of the other half are the domain translated from: no image's own source is in the training data.
+    The halves depend on row numbers and labels alone. Scores compare with the whole training split, and the
+    test split keeps the pairs that it has.
+
+    Raises:
+        UsageError: as `with_origin`, and for fewer than 2 training images.
+    """
+    made = with_origin(dataset, source)
+    assert made.origin is not None
+    if "source" not in made.train:
+        return replace(made, subset=made.train.then(SecondDomain(made.origin.train)))
+    n = len(made.train)
+    if n < 2:
+        raise UsageError(
+            f"dataset {made.info.name!r} has {n} training image", "expected: 2, one for each domain"
+        )
+    label = made.train.label
+    target, other = stratified(torch.zeros(n, dtype=torch.int64) if label is None else label.cpu(), n // 2)
+    alone = made.train.then(WithoutSource()) if "source" in dataset.train else dataset.train
+    return replace(made, subset=alone.take(target).then(SecondDomain(made.origin.train.take(other))))
+
+
+def views(dataset: Dataset, source: str) -> Dataset:
+    """Return data whose training draws two views of each image; samples are compared with the images.
+
+    Args:
+        dataset: of images.
+        source: not used.
+    """
+    return replace(dataset, subset=dataset.train.then(TwoViews()))
