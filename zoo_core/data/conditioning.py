@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -142,12 +143,19 @@ def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
             f"expected: a run of task {' or '.join((*GIVEN, *PICTURED))}",
             "see: `zoo list` says which models have one",
         )
-    parts = [part.strip() for part in text.split(",")]
+    parts = _parts(text, dataset.class_names)
     turns = torch.arange(n or len(parts)) % len(parts)
     if info.task == "text":
         assert dataset.tokenizer is not None
         return Cond(tokens=torch.tensor([dataset.tokenizer.encode(part) for part in parts])[turns])
     return Cond(label=torch.tensor([_class(part, dataset) for part in parts])[turns])
+
+
+def _parts(text: str, class_names: Sequence[str]) -> list[str]:
+    """Return the parts of a comma list; a class with a comma in its name stands alone or in quotes."""
+    if text in class_names:
+        return [text]
+    return [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [""])]
 
 
 def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor]:
