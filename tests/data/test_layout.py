@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from zoo_core.data.conditioning import read_conditions
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.folder import load
 from zoo_core.data.layout import SPLIT_LIKE, natural
@@ -151,3 +152,14 @@ def test_folders_of_two_domains_are_named(tmp_path: Path) -> None:
     root = tree(tmp_path, {"trainA": 2, "trainB": 2, "testA": 2, "testB": 2})
     with pytest.raises(UsageError, match=r"data\.pairs=folders"):
         read(root)
+
+
+def test_a_class_named_with_a_comma_can_be_asked_for(tmp_path: Path) -> None:
+    """Catches a name that is taken apart at its comma."""
+    data = read(tree(tmp_path, {"salt": 3, "salt, pepper": 3, "dill": 3})).for_task("class")
+    label = read_conditions("salt, pepper", data, 2).label
+    assert label is not None
+    assert label.tolist() == [2, 2]
+    label = read_conditions('"salt, pepper",dill, salt', data, 3).label
+    assert label is not None
+    assert label.tolist() == [2, 0, 1]
