@@ -429,30 +429,3 @@ def _attach(made: Run) -> dict[str, Attachment]:
             attached[what] = attachment_of(what, content, suffix)
             write_attachment(made.dir, attached[what], content)
     return attached
-
-
-def _record(made: Run, events: Events, result: Result | None) -> RunResult:
-    images = pictures.final(made, events) if made.config.track.pictures else {}
-    if result is not None:
-        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-        hash_ = checkpoint.verify(weights)["weights.safetensors"]
-        attached = {**result.attachments, **_attach(made)}
-        result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
-        write_result(result, made.dir / "result.json")
-    cost = Cost(**made.cost) if result is None else result.cost
-    return _run_result(made.dir, made.config, result, cost, images)
-
-
-def _attach(made: Run) -> dict[str, Attachment]:
-    """Write the sample grid and the curves beside the result; return their records."""
-    log = made.dir / "metrics.jsonl"
-    found = {
-        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
-        ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
-    }
-    attached = {}
-    for (what, suffix), content in found.items():
-        if content is not None:
-            attached[what] = attachment_of(what, content, suffix)
-            write_attachment(made.dir, attached[what], content)
-    return attached
