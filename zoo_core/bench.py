@@ -21,6 +21,8 @@ from zoo_core.job import write_config
 from zoo_core.launch.jobs import Job, Outcome, training_job
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import config_hash, plain, resolve, resolve_matrix
+from zoo_core.results import read_result
+from zoo_core.results.attachments import read_attachment, write_attachment
 from zoo_core.training.checkpoint import write_atomic
 
 SCHEMA = 1
@@ -196,16 +198,20 @@ class Bench:
         return jobs
 
     def collect(self, outcomes: Sequence[Outcome]) -> int:
-        """Copy the results of runs that are done into `out`, in the store's layout; return how many."""
+        """Copy the results of finished runs, with their attachments, into `out`; return how many."""
         count = 0
         for outcome in outcomes:
-            if outcome.status:
-                continue
             source = outcome.job.folder / "result.json"
+            if outcome.status or not source.exists():  # a run with eval.protocol=none has no result
+                continue
             data, plugin, run = outcome.job.folder.parts[-3:]
             target = self.out / data / plugin / run / "result.json"
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(target, source.read_bytes())
+            for attachment in read_result(source).attachments.values():
+                content = read_attachment(source.parent, attachment)
+                if content is not None:
+                    write_attachment(target.parent, attachment, content)
             count += 1
         return count
 

@@ -34,6 +34,7 @@ from zoo_core.repeat import changed_options, changed_since
 from zoo_core.resolution import config_hash, plain, resolve
 from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
+from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.tracking import pictures, trackers
 from zoo_core.training import checkpoint
@@ -199,8 +200,8 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             _train(made, events, signals, place)
             result = _finish(made, events, place)
             if place.first:
-                taken = result.cost.model_dump(mode="json")
-                state(folder, "finished", cost=taken, images=dict(result.images))
+                facts = {"cost": result.cost.model_dump(mode="json"), "images": dict(result.images)}
+                state(folder, "finished", **facts, weights_sha256=result.weights_sha256)
         except BaseException as error:
             fault = machine_error(error) or error
             if place.first:
@@ -267,16 +268,16 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
     record = _recorded_state(folder)
     if record.get("state") != "finished":
         return None
-    images = record.get("images") or {}
+    facts = {"images": record.get("images") or {}, "weights_sha256": record.get("weights_sha256")}
     if config.eval.protocol == "none":
-        return _run_result(folder, config, None, Cost(**record.get("cost", {})), images)
+        return _run_result(folder, config, None, cost=Cost(**record.get("cost", {})), **facts)
     path = folder / "result.json"
     try:
         result = read_result(path)
     except ZooError as error:
         warn(f"{error.what}; the run is scored again")
         return None
-    return _run_result(folder, config, result, result.cost, images)
+    return _run_result(folder, config, result, cost=result.cost, **facts)
 
 
 def _recorded_state(folder: Path) -> dict[str, Any]:
@@ -287,9 +288,11 @@ def _recorded_state(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _run_result(
-    folder: Path, config: RunConfig, result: Result | None, cost: Cost, images: Mapping[str, str]
-) -> RunResult:
+def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
+    try:
+        recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        recorded = {}
     return RunResult(
         run_dir=str(folder),
         plugin=config.plugin,
@@ -297,8 +300,8 @@ def _run_result(
         seed=config.seed,
         config_hash=config_hash(config),
         result=result,
-        cost=cost,
-        images=images,
+        provenance=provenance_record(recorded) if result is None else result.provenance,
+        **facts,
     )
 
 
@@ -406,14 +409,14 @@ def _finish(made: Run, events: Events, place: World) -> RunResult:
 
 def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     images = pictures.final(made, events) if made.config.track.pictures else {}
+    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+    hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
     if result is not None:
-        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-        hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
         attached = {**result.attachments, **_attach(made)}
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
-    return _run_result(made.dir, made.config, result, cost, images)
+    return _run_result(made.dir, made.config, result, cost=cost, images=images, weights_sha256=hash_)
 
 
 def _attach(made: Run) -> dict[str, Attachment]:

@@ -172,9 +172,11 @@ def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
 def zoo_preflight(run: Run) -> None:
     if run.config.eval.protocol != "none":
         from zoo_eval.context import source_of
+        from zoo_eval.metrics.likelihood import check_ode
         from zoo_eval.pipeline import examine
 
         examine(source_of(run))
+        check_ode(run.config.eval, run.recipe, run.data.info, run.config.plugin)
 
 
 @hookimpl

@@ -31,7 +31,7 @@ from zoo_core.runs import Drawn, Run
 from zoo_core.types import Cond, Samples
 from zoo_eval.cache import cached
 from zoo_eval.features import Features, extract, gathered, in_batches
-from zoo_eval.metrics.modes import modes_of_samples, modes_of_split
+from zoo_eval.modes import modes_of_samples, modes_of_split
 from zoo_eval.protocol import Protocol
 
 T = TypeVar("T")

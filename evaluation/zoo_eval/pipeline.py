@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Resident
 from zoo_core.distributed import world
-from zoo_core.errors import PluginError, UsageError, ZooError, not_found
+from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name
@@ -27,11 +27,12 @@ from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
 from zoo_eval.context import Context, Source, sample, samples_hash
 from zoo_eval.features import check_examples, extract
-from zoo_eval.metrics.likelihood import flow_denoiser
-from zoo_eval.metrics.modes import mode_classifier
+from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
 
 _COLUMN: TypeAdapter[str] = TypeAdapter(Column)
+CLIPPED = 0.01
+"""Fraction of clamped values above which a warning is printed; the result records any fraction."""
 COSTS = frozenset(Cost.model_fields)
 """A column with the name of a field of `Cost` is recorded there."""
 
@@ -110,12 +111,6 @@ def prepare(source: Source) -> Setup:
     config, data = source.config.eval, source.data
     check_plan(config, data.info)
     chosen_metrics(config.metrics)
-    if config.ode == "always" and (source.run is None or flow_denoiser(source.run.recipe, data.info) is None):
-        raise UsageError(
-            f"eval.ode=always and {source.config.plugin!r} has no likelihood by a probability flow",
-            "expected: a denoiser of data, not of a latent, at continuous levels",
-            "next: eval.ode=auto",
-        )
     extractor = choose_extractor(config, data.info.name, source.device)
     protocol = make_protocol(config, data, extractor, mode_classifier(data))
     first = data.train.rows(torch.arange(min(2, len(data.train))))
@@ -156,6 +151,10 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
     protocol, extractor = setup or prepare(source)
     source.say(f"sampling {protocol.n_generated:,}")
     sampled = sample(source, protocol.n_generated)
+    if sampled.clipped > CLIPPED:
+        source.say(
+            f"warning: {sampled.clipped:.1%} of the values of the samples are outside [-1, 1] and are clamped"
+        )
     ctx = Context(source, protocol, extractor, sampled)
     measured = run_metrics(ctx, chosen_metrics(source.config.eval.metrics))
     drawn: dict[str, Any] = {}

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo_core.config import EvalConfig
-from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, nearest
-from zoo_core.interfaces import Extractor
 from zoo_core.results import ProtocolRecord
 from zoo_core.results.result import fields_hash
-from zoo_core.types import DataInfo
+
+if TYPE_CHECKING:  # the leaderboard reads plans without torch
+    from zoo_core.data.loading import Dataset
+    from zoo_core.interfaces import Extractor
+    from zoo_core.types import DataInfo
 
 Probe = Literal["rademacher", "gaussian", "exact"]
 
@@ -128,7 +130,7 @@ PLANS: Mapping[str, Plan] = {
 """quick: a laptop's minute. standard: differences of a few per cent. paper: as the literature counts."""
 
 SMALLEST = 20
-"""Examples that each split must have: with fewer, neighbours and covariances say nothing."""
+"""Examples that each split must have: with fewer, neighbors and covariances say nothing."""
 
 
 def plan(name: str) -> Plan:

@@ -35,7 +35,8 @@ def zoo_plugins():
 WORDS = [
     "plugin=wgan,histogram,broken",
     "seed=0",
-    "eval.protocol=none",
+    "eval.extractor=raw",
+    "eval.metrics=[prdc]",
     "track.wandb=off",
     "track.pictures=false",
 ]

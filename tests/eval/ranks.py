@@ -20,10 +20,10 @@ from zoo_core.distributed import joined, world
 from zoo_core.errors import ZooError
 from zoo_core.types import Likelihood
 from zoo_eval import context as contexts
-from zoo_eval import features
+from zoo_eval import features, modes
 from zoo_eval import protocol as protocols
 from zoo_eval.features import Features, gathered
-from zoo_eval.metrics import likelihood, memorization, modes
+from zoo_eval.metrics import likelihood, memorization
 from zoo_eval.pipeline import chosen_metrics, run_metrics
 
 N = 997
@@ -74,7 +74,7 @@ class Dies(FakeRun):
 def end_to_end(kind):
     for module in (features, likelihood, memorization, contexts):
         module.share = lopsided
-    modes.share_of = lopsided
+    modes.share = lopsided
     plan = protocols.PLANS["quick"]
     protocols.PLANS = {"quick": protocols.Plan(1, N, N, plan.kid_subsets, 200, plan.likelihood_n)}
     data = load(DataConfig())

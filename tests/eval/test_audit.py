@@ -1,4 +1,4 @@
-"""The measure measured: damage is what it says, ladders are judged rightly, and another tool agrees."""
+"""Sanity checks of the metrics: damage is what it says, its order is checked, and another tool agrees."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.eval.fakes import protocol
 from tests.eval.test_extractors import random_inception  # noqa: F401 - a fixture
 from zoo_core.config import DataConfig, EvalConfig, RunConfig
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.types import DataInfo
 from zoo_eval.audit import damage
 from zoo_eval.audit.agreement import Agreement, end_to_end, on_features
-from zoo_eval.audit.checks import bench, ladder
+from zoo_eval.audit.checks import bench, graded
 from zoo_eval.audit.table import audit_lines, faults
 from zoo_eval.cli import audit
 from zoo_eval.extractors.inception import inception
@@ -63,18 +62,21 @@ def test_repeats_are_of_so_many_pictures(pictures):
     assert len(after) == 64
 
 
-def rung(value, better="lower"):
-    return {"FD[x]": {"value": value, "better": better}, "FD[x] to test": {"value": 0.0, "better": ""}}
+def step(value, base="FD"):
+    return {f"{base}[x]": value, "FD to test[x]": 0.0}
 
 
-def test_a_ladder_must_be_climbed_at_every_step():
-    # catches an order judged by its ends, and a direction upside down
-    assert ladder("noise", (0, 1, 2), [rung(1), rung(2), rung(3)], ("FD",))["wrong"] == []
-    assert ladder("noise", (0, 1, 2), [rung(1), rung(4), rung(3)], ("FD",))["wrong"] == ["FD[x]"]
-    assert ladder("noise", (0, 1, 2), [rung(1), rung(1), rung(3)], ("FD",))["wrong"] == ["FD[x]"]
-    up = [rung(v, "higher") for v in (1, 2, 3)]
-    assert ladder("noise", (0, 1, 2), up, ("FD",))["wrong"] == ["FD[x]"]
-    assert ladder("noise", (0, 1, 2), up, ("KD",))["expected"] == []
+def test_every_step_of_damage_must_be_worse():
+    # catches an order checked by its ends, and a direction upside down
+    assert graded("noise", (0, 1, 2), [step(1), step(2), step(3)], ("FD",))["wrong"] == []
+    assert graded("noise", (0, 1, 2), [step(1), step(4), step(3)], ("FD",))["wrong"] == ["FD[x]"]
+    assert graded("noise", (0, 1, 2), [step(1), step(1), step(3)], ("FD",))["wrong"] == ["FD[x]"]
+    up = [step(value, "precision") for value in (1, 2, 3)]
+    assert graded("noise", (0, 1, 2), up, ("precision",))["wrong"] == ["precision[x]"]
+    assert graded("noise", (0, 1, 2), up, ("KD",))["expected"] == []
+    shown = [step(value, "memorization") for value in (1, 2, 3)]
+    worse = {"memorization": "lower"}
+    assert graded("copies", (0, 1, 2), shown, ("memorization",), worse)["wrong"] == []
 
 
 def test_the_audit_of_the_digits_passes_and_is_recorded(tmp_path):
@@ -84,7 +86,7 @@ def test_the_audit_of_the_digits_passes_and_is_recorded(tmp_path):
     record = json.loads(out.read_text())
     assert faults(record) == []
     assert record["n"] == 400
-    kinds = {one["damage"]: one["expected"] for one in record["ladders"]}
+    kinds = {one["damage"]: one["expected"] for one in record["graded"]}
     assert set(kinds) == {"noise", "blur", "JPEG", "repeats", "dropped classes", "copies"}
     for name in ("noise", "blur", "JPEG", "repeats", "dropped classes"):
         assert {"FD[digits]", "KD[digits]", "coverage[digits]"} <= set(kinds[name]), name
@@ -103,13 +105,13 @@ def test_a_failed_audit_ends_with_a_status(monkeypatch):
         "extractor": {"name": "digits", "sha256": ""},
         "n": 10,
         "floor": [{"n": 10, "columns": {"FD[x]": 1.0}}],
-        "ladders": [ladder("noise", (0, 1), [rung(2), rung(1)], ("FD",))],
+        "graded": [graded("noise", (0, 1), [step(2), step(1)], ("FD",))],
         "agreement": [Agreement("FD", 1.0, 1.1, 1e-6).record()],
     }
     monkeypatch.setattr("zoo_eval.audit.checks.audit", lambda *args, **kwargs: record)
     done = CliRunner().invoke(audit, [])
     assert isinstance(done.exception, PluginError)
-    assert "failed its audit in 2 places" in str(done.exception)
+    assert "failed 2 checks" in str(done.exception)
     assert "FD[x] does not get worse" in str(done.exception)
     assert any(line.endswith("wrong") for line in audit_lines(record))
 
@@ -132,7 +134,7 @@ def test_agreement_is_relative_or_absolute():
 def test_a_wrong_distance_is_noticed(rng, monkeypatch):
     # catches an agreement of a tool with itself
     real, fake = (torch.randn(300, 8, generator=rng, dtype=torch.float64) for _ in range(2))
-    both = [Features(x, x[:, :4], protocol()) for x in (real, fake + 0.3)]
+    both = [Features(x, x[:, :4]) for x in (real, fake + 0.3)]
     assert all(one.agrees for one in on_features(*both))
     from zoo_eval.audit import agreement
 

@@ -21,8 +21,15 @@ from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood
 from zoo_eval.context import Context, Sampled
 from zoo_eval.extractors.raw import Raw
-from zoo_eval.metrics.likelihood import Flow, chosen_rows, columns_of, flow_denoiser, likelihoods, measured
-from zoo_eval.pipeline import prepare
+from zoo_eval.metrics.likelihood import (
+    Flow,
+    check_ode,
+    chosen_rows,
+    columns_of,
+    flow_denoiser,
+    likelihoods,
+    measured,
+)
 from zoo_eval.protocol import Protocol, make_protocol
 
 MEAN, ROOT = torch.tensor([0.3, -0.4]), torch.tensor([[0.5, 0.0], [0.3, 0.4]])
@@ -172,7 +179,9 @@ def test_no_flow_no_cell_and_a_demand_is_refused_before_training(pictures, denoi
     assert measured(asked(run, make_protocol(run.config.eval, pictures, Raw()))) == []
     demanding = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode="always")
     with pytest.raises(UsageError, match="no likelihood by a probability flow"):
-        prepare(demanding.source)
+        check_ode(demanding.config.eval, recipe, pictures.info, "fake")
+    with pytest.raises(UsageError, match="no likelihood by a probability flow"):
+        measured(asked(demanding, make_protocol(demanding.config.eval, pictures, Raw())))
 
 
 def test_a_model_of_pairs_has_no_density_without_its_source(pictures):

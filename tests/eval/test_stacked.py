@@ -1,12 +1,16 @@
-"""Stacked digits: three digits a picture, each channel read by the digits' judge."""
+"""Stacked digits: three digits a picture, each channel read by the digits' classifier."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from tests.eval.fakes import context, values
 from zoo_core.config import DataConfig
 from zoo_core.data.digits import load, load_stacked
-from zoo_eval.metrics.modes import judge_card, modes, modes_of_pictures
+from zoo_eval.metrics.modes import modes
+from zoo_eval.modes import classifier_card, modes_of_images
 
 
 def test_channels_are_digits_of_their_own_split_and_the_label_reads_from_the_left() -> None:
@@ -22,17 +26,17 @@ def test_channels_are_digits_of_their_own_split_and_the_label_reads_from_the_lef
     assert len(stack.train.label.unique()) == 1000
 
 
-def test_the_digits_judge_reads_each_channel() -> None:
+def test_the_digits_classifier_reads_each_channel() -> None:
     """Its errors on single digits, cubed: catches channels read in another order."""
     stack = load_stacked(DataConfig(name="stacked-digits"))
-    card = judge_card(stack)
+    card = classifier_card(stack)
     assert card is not None
     assert card["name"] == "digits-classifier"
-    seen = modes_of_pictures(stack.test.x.split(500), stack, torch.device("cpu"))
+    seen = modes_of_images(stack.test.x.split(500), stack, torch.device("cpu"))
     assert seen.count == 1000
     right = (seen.index == stack.test.label).double().mean()
     digits = load(DataConfig())
-    alone = modes_of_pictures([digits.test.x], digits, torch.device("cpu"))
+    alone = modes_of_images([digits.test.x], digits, torch.device("cpu"))
     once = (alone.index == digits.test.label).double().mean()
     # A stack's digits come from 360: allow for their uneven use, and for the stacks' own error.
     assert abs(float(right) - float(once) ** 3) < 0.03
@@ -44,12 +48,13 @@ def test_a_collapsed_model_is_seen_by_its_modes() -> None:
 
     stack = load_stacked(DataConfig(name="stacked-digits"))
 
-    def features(index: torch.Tensor) -> SimpleNamespace:
+    def features(index: torch.Tensor) -> Any:
         return SimpleNamespace(modes=SimpleNamespace(name="digits-classifier", index=index, count=1000))
 
     real = features(stack.train.label)
     few = features(torch.arange(2000) % 10)
-    assert modes(real, few)["modes[digits-classifier]"]["value"] == 10  # type: ignore[arg-type]
+    column = "modes[digits-classifier]"
+    assert values(modes(context(real, few)))[column] == 10
     drawn = torch.randint(1000, (2000,), generator=torch.Generator().manual_seed(0))
-    many = modes(real, features(drawn))["modes[digits-classifier]"]["value"]  # type: ignore[arg-type]
+    many = values(modes(context(real, features(drawn))))[column]
     assert 830 < many < 900  # its standard deviation is 9

@@ -1,26 +1,25 @@
-"""The store of results: what is refused, and an index that is fast and never wrong."""
+"""Result files on disk: what is refused, what verifies one, and which files share a row."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import re
-import sqlite3
 import zlib
-from pathlib import Path
 
 import pytest
 
-from tests.eval.test_leaderboard import dump, result
-from zoo_core.home import home as home_folder
-from zoo_eval import index as indexing
-from zoo_eval.results import Bad, collect, read
-from zoo_eval.schema import content_hash, parse
+from tests.eval.made_results import result, seeds, sha256_of, write
+from zoo_core.errors import UsageError
+from zoo_core.results import Result, read_result, write_result
+from zoo_core.results.attachments import LARGEST_IMAGE, attachment_of, write_attachment
+from zoo_core.results.files import LARGEST_FILE
+from zoo_eval.store import STATES, Bad, Verdict, collect, read_entry, separate
+from zoo_eval.store.media import curves, sample_grid
+from zoo_eval.store.states import record, recorded_states, shipped, verdicts_folder
 
 
 def png(width=8, height=8, extra=b""):
-    """Return a grey PNG, written by hand."""
+    """Return a gray PNG, written by hand."""
 
     def chunk(kind, data):
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -30,229 +29,279 @@ def png(width=8, height=8, extra=b""):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"") + extra
 
 
-def whole(**more):
-    """Return a submitted result with all that one may hold."""
-    made = {
-        **result(),
-        "config": {"plugin": "wgan", "model": {"clip": 0.01}},
-        "curves": {"critic/loss": [[0, 1.5], [50, 1]]},
-        "sheet": base64.b64encode(png()).decode(),
-        **more,
-    }
-    return {**made, "content_sha256": content_hash(made)}
+def put(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
 
 
-def test_a_whole_submission_is_a_result():
-    # catches an optional key that is refused, or that changes on the way
-    assert parse(json.dumps(whole(), indent=3)) == whole()
+def raw(**changes):
+    return json.dumps({**result(), **changes})
 
 
-def deep(levels):
-    return json.loads("[" * levels + "]" * levels)
+def metric(column, **cell):
+    return raw(metrics={**result()["metrics"], column: {"value": 1.0} | cell})
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"curves": {"loss": [[0, True]]}}, "something else than [step, value]"),
-        ({"curves": {"loss": [[0, 1, 2]]}}, "something else than [step, value]"),
-        ({"curves": {"loss": [[k, 1] for k in range(201)]}}, "at most 200 points"),
-        ({"curves": {str(k): [] for k in range(65)}}, "at most 64 series"),
-        ({"curves": [[0, 1]]}, "no object"),
-        ({"config": ["plugin"]}, "'config' is no object"),
-        ({"config": {"x": deep(20)}}, "nested too deeply"),
-        ({"sheet": "<script>"}, "no PNG"),
-        ({"sheet": base64.b64encode(b"GIF89a" + bytes(40)).decode()}, "no PNG"),
-        ({"sheet": base64.b64encode(png(extra=bytes(200 * 1024))).decode()}, "at most 204,800"),
-        ({"sheet": base64.b64encode(png(5000, 1)).decode()}, "5000x1"),
-        ({"samples_sha256": "abc"}, "samples_sha256 is no sha256"),
-        ({"weights_sha256": None}, "weights_sha256 is no sha256"),
-        ({"baselines": ["noise"]}, "no list of objects"),
-        ({"seed": -1}, "no 'seed'"),
-        ({"cost": {"train_seconds": -5.0}}, "below 0"),
-        ({"plugin": "x" * 201}, "201 characters"),
-    ],
-)
-def test_what_a_submission_may_not_hold(changes, reason):
-    # catches a file that would fill the page, or break what reads it
-    with pytest.raises(ValueError, match=re.escape(reason)):
-        parse(json.dumps(whole(**changes)))
+# -- what is refused
 
 
-def test_a_share_beyond_one_and_an_interval_of_text_are_refused():
-    # catches a recall of 1.2
-    one = result()
-    one["metrics"]["recall[digits]"]["value"] = 1.2
-    with pytest.raises(ValueError, match="no share"):
-        parse(json.dumps(one))
-    one = result()
-    one["metrics"]["FD[digits]"] |= {"low": "a", "high": 6}
-    with pytest.raises(ValueError, match="no finite interval"):
-        parse(json.dumps(one))
+REFUSED = {
+    "empty": ("", "Invalid JSON"),
+    "deep": ("[" * 15_000, "recursion"),
+    "list": ("[]", "object"),
+    "nan": (raw().replace('"value": 5.0', '"value": NaN'), "finite"),
+    "infinity": (raw().replace('"value": 5.0', '"value": -Infinity'), "finite"),
+    "overflow": (raw().replace('"value": 5.0', '"value": 1e999'), "metrics.FD[digits].value"),
+    "huge": (raw().replace('"value": 5.0', '"value": 1e308'), "metrics.FD[digits].value"),
+    "key twice": (raw().replace('"seed": 0', '"seed": 0, "seed": 1'), "duplicate key 'seed'"),
+    "large integer": (raw().replace('"seed": 0', f'"seed": {10**30}'), "seed"),
+    "boolean": (metric("FD[digits]", value=True), "FD[digits].value"),
+    "text": (metric("FD[digits]", value="5"), "FD[digits].value"),
+    "negative distance": (metric("FD[digits]", value=-0.1), "FD[digits]: -0.1 is impossible"),
+    "negative bits": (metric("bits_per_dim[elbo]", value=-3.0), "bits_per_dim[elbo]: -3 is impossible"),
+    "negative floor": (metric("noise floor[FD[digits]]", value=-1.0), "noise floor[FD[digits]]: -1"),
+    "recall above 1": (metric("recall[digits]", value=1.2), "expected 0 to 1"),
+    "IS below 1": (metric("IS[digits]", value=0.5), "expected at least 1"),
+    "interval": (metric("FD[digits]", interval={"low": 6.0, "high": 4.0}), "above high"),
+    "better": (metric("FD[digits]", better="higher"), "FD[digits].better"),
+    "baselines": (raw(baselines=[]), "baselines"),
+    "state": (raw(state="reproduced"), "state"),
+    "schema": (raw(schema=3), "schema"),
+    "old schema": (raw(schema=1), "schema 1: made by version 0.1"),
+    "seed": (raw(seed="0"), "seed"),
+    "negative seed": (raw(seed=-1), "seed"),
+    "no name": (raw(plugin=""), "plugin"),
+    "Cyrillic": (raw(plugin="wg\u0430n"), "plugin"),
+    "capitals": (raw(plugin="WGAN"), "plugin"),
+    "markup": (raw(plugin="<b>wgan</b>"), "plugin"),
+    "path": (raw(plugin="../wgan"), "plugin"),
+    "other data": (raw(data={"name": "mnist", "sha256": "a" * 64}), "other data"),
+    "data hash": (raw(data={"name": "digits", "sha256": "d" * 64}), "data_sha256"),
+    "protocol hash": (raw(protocol={**result()["protocol"], "hash": "0" * 12}), "protocol.hash"),
+    "not scored": (json.dumps({k: v for k, v in result().items() if k != "metrics"}), "metrics"),
+    "columns": (raw(metrics={f"FD[{k}]": {"value": 1.0} for k in range(201)}), "metrics"),
+    "hash": (raw(weights_sha256="abc"), "weights_sha256"),
+    "cost": (raw(cost={"train_seconds": -5.0}), "cost.train_seconds"),
+    "edited": (raw(content_sha256="0" * 64), "was changed after it was written"),
+    "large": (raw(config={f"k{k}": "x" * 300 for k in range(200)}), f"at most {LARGEST_FILE:,}"),
+    "attachment": (raw(attachments={"samples": {"file": "../a.png", "sha256": "a" * 64, "size": 1}}), "file"),
+}
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "reason"),
-    [
-        ('"value": 5.0', '"value": 4.9', "was changed after it was written"),
-        ('"seed": 0', '"seed": 1', "was changed after it was written"),
-        ('"clip": 0.01', '"clip": 0.02', "was changed after it was written"),
-        ('"seed": 0', '"seed": 0, "seed": 0', "stands twice"),
-        ('"seed": 0', f'"seed": {10**30}', "64 bits"),
-        ('"nfe": 1', '"nfe": 1e400', "no finite value"),
-    ],
-)
-def test_a_changed_file_is_told(before, after, reason):
-    # catches a figure, a seed or an option that was edited by hand
-    text = json.dumps(whole())
-    assert before in text
-    with pytest.raises(ValueError, match=reason):
-        parse(text.replace(before, after, 1))
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_bad_file_is_listed_with_its_reason(tmp_path, name):
+    # catches a forged or broken file on the board, or one that takes the others with it
+    content, reason = REFUSED[name]
+    put(tmp_path / "bad" / "result.json", content)
+    write(tmp_path / "good", result())
+    found, bad = collect([tmp_path])
+    assert [one.plugin for one in found] == ["wgan"]
+    (one,) = bad
+    assert reason in one.reason
+    assert "\n" not in one.reason
 
 
-# -- the index
+def test_a_large_old_file_is_recognized(tmp_path):
+    # catches "too large" for a result that a new version no longer reads
+    path = put(tmp_path / "result.json", json.dumps({"curves": "x" * 40_000, "schema": 1}))
+    with pytest.raises(UsageError, match="schema 1: made by version 0.1"):
+        read_result(path)
 
 
-@pytest.fixture
-def reads(monkeypatch):
-    """The paths that were read and parsed, rather than taken from the index."""
-    seen: list[Path] = []
-
-    def counted(path):
-        seen.append(path)
-        return read(path)
-
-    monkeypatch.setattr(indexing, "read", counted)
-    return seen
-
-
-def folder_of(root, count=5):
-    for k in range(count):
-        dump(root / f"{k:02d}" / "result.json", result(f"model-{k}", 1.0 + k))
-    dump(root / "bad" / "result.json", "{}")
-    return root
+def test_a_written_result_is_read_back_and_an_edit_is_found(tmp_path):
+    # catches a field that changes on the way, and a score edited by hand
+    (path,) = write(tmp_path, result(metrics={"KD[digits]": {"value": 1e-7, "note": 'a "quoted"\u2028 note'}}))
+    one = read_result(path)
+    assert one.content_sha256 == one.content_hash()
+    assert Result.model_validate_json(path.read_bytes()) == one
+    put(tmp_path / "b" / "result.json", json.dumps(json.loads(path.read_bytes())))  # another layout
+    assert read_result(tmp_path / "b" / "result.json") == one
+    path.write_text(path.read_text().replace('"value": 5.0', '"value": 4.9'))
+    with pytest.raises(UsageError, match="was changed after it was written"):
+        read_result(path)
 
 
-def names(found):
-    return [one.result["plugin"] for one in found[0]]
-
-
-def test_the_index_answers_as_the_files_do(tmp_path, reads):
-    # catches an index that drops a field, loses the bad files, or is never used
-    root = folder_of(tmp_path / "runs")
-    first = collect([root])
-    assert len(reads) == 6
-    assert collect([root]) == first
-    assert len(reads) == 6
-    assert [one.result for one in first[0]] == [result(f"model-{k}", 1.0 + k) for k in range(5)]
-    assert [one.reason for one in first[1]] == ["schema None; this zoo reads 1"]
-
-
-def test_a_changed_a_new_and_a_removed_file_are_noticed(tmp_path, reads):
-    # catches a figure shown after its file was replaced, and rows that outlive their files
-    root = folder_of(tmp_path / "runs")
-    collect([root])
-    reads.clear()
-    changed = root / "01" / "result.json"
-    status = changed.stat()
-    changed.write_text(changed.read_text().replace("model-1", "model-X"))
-    assert changed.stat().st_size == status.st_size
-    dump(root / "05" / "result-more.json", result("model-5"))
-    (root / "02" / "result.json").unlink()
-    assert names(collect([root])) == ["model-0", "model-X", "model-3", "model-4", "model-5"]
-    assert reads == [changed, root / "05" / "result-more.json"]
-    with sqlite3.connect(home_folder() / "index.sqlite") as database:
-        assert database.execute("SELECT count(*) FROM files").fetchone() == (6,)
-
-
-def test_a_file_replaced_within_a_tick_of_the_clock_is_noticed(tmp_path, reads):
-    # catches a rename that keeps time and size
-    path = tmp_path / "result.json"
-    dump(path, result("wgan", 5.0))
-    collect([tmp_path])
-    status = path.stat()
-    other = tmp_path / "other"
-    dump(other, result("wgan", 7.0))
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    os.replace(other, path)
-    assert path.stat().st_mtime_ns == status.st_mtime_ns
-    (one,) = collect([tmp_path])[0]
-    assert one.result["metrics"]["FD[digits]"]["value"] == 7.0
-
-
-@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\x00" + bytes(200), b""])
-def test_a_damaged_index_is_made_again(tmp_path, content):
-    # catches a leaderboard that a torn cache takes away
-    root = folder_of(tmp_path / "runs")
-    path = home_folder() / "index.sqlite"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    assert len(names(collect([root]))) == 5
-    with sqlite3.connect(path) as database:
-        assert database.execute("SELECT count(*) FROM files").fetchone() == (6,)
-
-
-def test_another_release_starts_with_an_empty_index(tmp_path, reads, monkeypatch):
-    # catches a verdict of old checks that outlives them
-    root = folder_of(tmp_path / "runs")
-    collect([root])
-    monkeypatch.setattr(indexing, "VERSION", indexing.VERSION + 1)
-    reads.clear()
-    assert len(names(collect([root]))) == 5
-    assert len(reads) == 6
-
-
-def test_without_a_home_to_write_in_files_are_read(tmp_path, monkeypatch):
-    # catches a read-only home that hides every result
-    root = folder_of(tmp_path / "runs")
-    (tmp_path / "blocked").write_text("a file where the folder would be")
-    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "blocked"))
-    assert len(names(collect([root]))) == 5
-
-
-def test_a_listing_goes_without_pictures_and_curves(tmp_path):
-    # catches 200 KB a row carried through a listing of 10,000
-    dump(tmp_path / "result-x.json", whole())
-    for _ in range(2):  # read, then from the index
-        (one,) = collect([tmp_path])[0]
-        assert not {"sheet", "curves", "config"} & set(one.result)
-    assert "sheet" in read(tmp_path / "result-x.json").result
-
-
-def test_one_root_does_not_forget_anothers_files(tmp_path, reads):
-    # catches runs-2 emptied because runs was listed
-    one, other = folder_of(tmp_path / "runs"), folder_of(tmp_path / "runs-2")
-    collect([one, other])
-    reads.clear()
-    collect([one])
-    collect([one / "00" / "result.json"])
-    collect([other])
-    assert reads == []
-
-
-def test_names_that_are_no_text_and_things_that_are_no_files(tmp_path):
-    # catches a pipe that blocks for ever, a name that SQLite refuses, a folder called result.json
-    dump(tmp_path / os.fsdecode(b"\xff\xfe") / "result.json", result())
+def test_names_that_are_not_text_and_things_that_are_not_files(tmp_path):
+    # catches a FIFO that blocks for ever, and a folder called result.json
+    odd = tmp_path / os.fsdecode(b"\xff\xfe") / "result.json"
+    odd.parent.mkdir()
+    write_result(Result.model_validate(result()), odd)
     os.mkfifo(tmp_path / "result-pipe.json")
     (tmp_path / "result-folder.json").mkdir()
     (tmp_path / "result-link.json").symlink_to(tmp_path / "nowhere")
-    for _ in range(2):
-        found, bad = collect([tmp_path])
-        assert len(found) == 1
-        assert sorted(one.path.name for one in bad) == ["result-link.json", "result-pipe.json"]
-    assert isinstance(read(tmp_path / "result-pipe.json"), Bad)
+    put(tmp_path / "result-bytes.json", b"\xff\xfe\x00")
+    found, bad = collect([tmp_path])
+    assert len(found) == 1
+    assert sorted(one.path.name for one in bad) == ["result-bytes.json", "result-link.json", "result-pipe.json"]
+    assert isinstance(read_entry(tmp_path / "none.json", {}), Bad)
 
 
-def test_an_index_in_use_elsewhere_is_no_obstacle(tmp_path, reads, monkeypatch):
-    # catches a listing that fails or waits for long while another process writes
-    root = folder_of(tmp_path / "runs")
-    collect([root])
-    lock = sqlite3.connect(home_folder() / "index.sqlite", isolation_level=None)
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda path, timeout, real=sqlite3.connect: real(path, timeout=0.01)
-    )
-    lock.execute("BEGIN EXCLUSIVE")
-    reads.clear()
-    assert len(names(collect([root]))) == 5
-    assert len(reads) == 6
-    lock.close()
+def test_the_same_file_in_two_folders_counts_once(tmp_path):
+    # catches an interval that shrinks because a file was copied
+    (path,) = write(tmp_path / "runs", result())
+    put(tmp_path / "results" / "result.json", path.read_bytes())
+    write(tmp_path / "results", result(protocol={"n_generated": 50_000}))
+    found, bad = collect([tmp_path / "runs", tmp_path / "results", path])
+    assert (len(found), bad) == (2, [])
+
+
+# -- states
+
+
+def verdict(path, state="reproduced"):
+    return Verdict(state, ("found",), False, sha256_of(path), "2026-01-01T00:00:00Z")
+
+
+def state_of(path):
+    return read_entry(path, recorded_states()).state
+
+
+def test_a_verdict_in_the_users_store_holds_for_those_very_bytes(tmp_path, home):
+    # catches a state that follows a file's name
+    (path,) = write(tmp_path, result())
+    assert state_of(path) == "reported"
+    record(verdict(path))
+    assert state_of(path) == "reproduced"
+    path.write_text(path.read_text() + " ")
+    assert state_of(path) == "reported"
+
+
+def test_a_verdict_beside_a_file_proves_nothing(tmp_path, home):
+    # catches a state that whoever writes a result gives it
+    (path,) = write(tmp_path, result())
+    text = json.dumps({"state": "reproduced", "file_sha256": sha256_of(path), "findings": [], "refuted": False})
+    for name in (f"verdict-{path.name}", "verdict.json", f"{sha256_of(path)}.json", f"verdicts/{sha256_of(path)}.json"):
+        put(tmp_path / name, text)
+    assert state_of(path) == "reported"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"state": "reproduced"}', '{"state": "believe me", "file_sha256": "HERE"}', "[" * 100_000,
+     '{"state": ["reproduced"], "file_sha256": "HERE"}', '{"state": "reproduced", "file_sha256": "00"}'],
+)  # fmt: skip
+def test_a_damaged_verdict_changes_nothing(tmp_path, home, text):
+    # catches a traceback, or a state that was never found
+    (path,) = write(tmp_path, result())
+    put(verdicts_folder() / f"{sha256_of(path)}.json", text.replace("HERE", sha256_of(path)))
+    put(verdicts_folder() / "notes.json", "{}")
+    assert state_of(path) == "reported"
+
+
+def test_the_shipped_states_are_sha256_and_the_better_state_counts(tmp_path, home, monkeypatch):
+    # catches a list that names something else than files, and a state lost to the user's own store
+    assert all(len(sha256) == 64 and state in STATES[1:] for sha256, state in shipped().items())
+    (path,) = write(tmp_path, result())
+    monkeypatch.setattr("zoo_eval.store.states.shipped", lambda: {sha256_of(path): "reproduced"})
+    assert state_of(path) == "reproduced"
+    record(verdict(path, "resampled"))
+    assert state_of(path) == "reproduced"
+
+
+# -- rows and conflicts
+
+
+def claims(*folders):
+    return separate(collect(folders).entries)
+
+
+def shown(rows):
+    return sorted((row[0].plugin, row[0].state, tuple(entry.seed for entry in row)) for row in rows)
+
+
+def test_runs_of_one_configuration_share_a_row(tmp_path):
+    # catches seeds that are rows of their own, because each has a folder
+    for k, one in enumerate(seeds("wgan", [5.0, 5.2])):
+        write_result(Result.model_validate(one), put(tmp_path / f"{one['config_hash']}-s{k}" / "result.json", ""))
+    third = put(tmp_path / "by-hand" / "result.json", "")
+    put(tmp_path / "by-hand" / "config.yaml", "plugin: wgan")
+    write_result(Result.model_validate(result("wgan", 5.1, 2)), third)
+    rows, conflicts = claims(tmp_path)
+    assert shown(rows) == [("wgan", "reported", (0, 1, 2))]
+    assert conflicts == []
+
+
+def test_the_better_verified_files_displace_the_others(tmp_path, home):
+    # catches a file earlier in path order that displaces a verified one, and an extra seed in its row
+    good = write(tmp_path / "z", *seeds("wgan", [5.0, 5.2]))
+    for path in good:
+        record(verdict(path))
+    forged = write(tmp_path / "a", *seeds("wgan", [0.1, 0.2, 0.3]))
+    same_folder = write(tmp_path / "z", result("wgan", 99.0, 7))
+    rows, (conflict,) = claims(tmp_path)
+    assert shown(rows) == [("wgan", "reproduced", (0, 1))]
+    assert sorted(entry.path for entry in conflict.left_out) == sorted([*forged, *same_folder])
+    assert "4 less verified files (seeds 0, 1, 2, 7) left out: 2 files are reproduced" in conflict.reason
+
+
+def test_equally_verified_claims_are_rows_of_their_own(tmp_path):
+    # catches a row that another file displaces or averages with
+    write(tmp_path / "a", *seeds("wgan", [5.0, 5.2]))
+    write(tmp_path / "b", *seeds("wgan", [9.0, 9.2, 9.4]))
+    write(tmp_path / "a", result("wgan", 1.0, 1), result("wgan", 2.0, 1))
+    rows, (conflict,) = claims(tmp_path)
+    assert [seeds_ for *_, seeds_ in shown(rows)] == [(0, 1), (0, 1, 2), (1,), (1,)]
+    assert "claimed 4 times, reported, in 2 folders" in conflict.reason
+    assert conflict.left_out == ()
+
+
+def test_names_that_differ_in_separators_only_are_a_conflict(tmp_path):
+    # catches a name made to be mistaken for another's
+    write(tmp_path, result("beta-vae"), result("beta_vae"), result("beta.vae"), result("betavae"))
+    rows, (conflict,) = claims(tmp_path)
+    assert len(rows) == 4
+    assert "beta-vae, beta.vae, beta_vae" in conflict.reason
+
+
+# -- attachments
+
+
+def attached(folder, what, content, suffix):
+    record_ = attachment_of(what, content, suffix)
+    write_attachment(folder, record_, content)
+    return Result.model_validate(result(attachments={what: record_.model_dump()}))
+
+
+def test_a_sample_grid_is_the_recorded_png(tmp_path):
+    # catches a swapped, oversized or disguised image
+    one = attached(tmp_path, "samples", png(), "png")
+    assert sample_grid(one, tmp_path) == png()
+    (tmp_path / one.attachments["samples"].file).write_bytes(png(9, 9))
+    assert sample_grid(one, tmp_path) is None
+    assert sample_grid(one, tmp_path / "elsewhere") is None
+    for content in (b"GIF89a" + bytes(40), png(5000, 1), png(extra=bytes(LARGEST_IMAGE))):
+        assert sample_grid(attached(tmp_path, "samples", content, "png"), tmp_path) is None
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
+    # catches a file of the reader's machine on a page
+    secret = put(tmp_path / "secret.png", png())
+    one = attached(tmp_path, "samples", png(), "png")
+    path = tmp_path / one.attachments["samples"].file
+    path.unlink()
+    path.symlink_to(secret)
+    assert sample_grid(one, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (b'{"loss": [[0, 1.5], [50, 1]]}', True),
+        (b'{"loss": [[0, true]]}', False),
+        (b'{"loss": [[0, 1, 2]]}', False),
+        (b'{"loss": [[0, 1e999]]}', False),
+        (b'{"loss": [[0, NaN]]}', False),
+        (b'{"loss": [[0, ' + b"9" * 400 + b"]]}", False),
+        (b'{"loss": []}', False),
+        (json.dumps({"loss": [[k, 1] for k in range(201)]}).encode(), False),
+        (json.dumps({str(k): [[0, 1]] for k in range(65)}).encode(), False),
+        (b"[[0, 1]]", False),
+        (b"[" * 100_000, False),
+        (b"\xff", False),
+    ],
+)
+def test_curves_are_bounded_series_of_numbers(tmp_path, content, kept):
+    # catches a file that would fill the page, or break what reads it
+    one = attached(tmp_path, "curves", content, "json")
+    assert curves(one, tmp_path) == (json.loads(content) if kept else {})

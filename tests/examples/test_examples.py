@@ -219,10 +219,10 @@ def test_the_path_of_a_plane_is_the_arc_over_its_chord() -> None:
 
 
 @pytest.mark.usefixtures("path")
-def test_a_projection_to_a_line_is_straighter_than_the_plane_and_nothing_has_no_ratio() -> None:
+def test_the_ratio_is_above_one_has_no_scale_and_needs_a_latent() -> None:
     """Catches a ratio upside down, and a division by zero where a generator ignores its latent."""
     plane = interpolated(Latent(torch.eye(2)))
-    assert 1 < plane.value < math.pi / 2
+    assert 1 < plane.value < math.pi  # points of unequal norms leave the arc
     assert plane.interval.low <= plane.value <= plane.interval.high
     assert interpolated(Latent(2 * torch.eye(2))).value == pytest.approx(plane.value, rel=1e-6)
     assert "do not depend on the latent" in interpolated(Latent(torch.zeros(2, 2))).reason

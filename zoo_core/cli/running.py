@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -192,7 +193,7 @@ def sample(
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))
     used = made.config.sample.seed if seed is None else seed
-    path = out or made.dir / "pictures" / f"samples-{n}-seed{used}.png"
+    path = out or made.dir / "pictures" / _default_name(n, used, said)
     if not path.suffix:
         if path.is_dir() and any(path.iterdir()):
             raise UsageError(
@@ -255,6 +256,14 @@ class Sampling:
         elif now - self.said > 10 and done < self.total:
             self.said = now
             click.echo(f"{done} of {self.total}", err=True)
+
+
+def _default_name(n: int, seed: int, cond: str | None) -> str:
+    """Return the file name of samples: another one for another number, seed or condition."""
+    if cond is None:
+        return f"samples-{n}-seed{seed}.png"
+    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in cond)[:40]
+    return f"samples-{n}-seed{seed}-{slug}-{hashlib.sha256(cond.encode()).hexdigest()[:6]}.png"
 
 
 def _names(folder: str) -> Sequence[str]:

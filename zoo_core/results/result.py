@@ -222,10 +222,19 @@ class Result(Record):
             raise ValueError("the protocol's data_sha256 is not that of the result's data")
         return self
 
+    def text(self) -> bytes:
+        """Return the result as it is written: JSON in UTF-8."""
+        return self.model_dump_json(indent=1, by_alias=True).encode()
+
     def content_hash(self) -> str:
-        """Return the sha256, in hex, of everything in the result but `content_sha256`, in its file's order."""
-        text = self.model_dump_json(exclude={"content_sha256"}, by_alias=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Return the sha256, in hex, of everything in the result but `content_sha256`."""
+        return content_hash(self.text())
+
+
+def content_hash(text: bytes) -> str:
+    """Return `Result.content_hash` of a result's text: the sha256 with null in the last field, `content_sha256`."""
+    head, mark, _ = text.rpartition(b'"content_sha256": ')
+    return hashlib.sha256(head + mark + b"null").hexdigest()
 
 
 def canonical_json(plain: Any) -> str:

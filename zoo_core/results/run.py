@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo_core.results.result import Cost, Result, Value
+from zoo_core.results.result import Cost, Provenance, Result, Value
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class RunResult:
         plugin, data, seed, config_hash: which run it is.
         result: as recorded in result.json; None with `eval.protocol=none`.
         cost: of training, and of sampling where it was scored.
+        weights_sha256: of the last checkpoint's weights.
+        provenance: code, machine, data, seeds.
         baselines: results of the dataset's baselines under the same protocol, to compare with.
         images: name of a series -> file in the run's folder.
     """
@@ -29,6 +31,8 @@ class RunResult:
     config_hash: str
     result: Result | None = None
     cost: Cost = field(default_factory=Cost)
+    weights_sha256: str | None = None
+    provenance: Provenance = field(default_factory=Provenance)
     baselines: tuple[Result, ...] = ()
     images: Mapping[str, str] = field(default_factory=dict)
 
@@ -53,6 +57,8 @@ class RunResult:
         if self.result is not None:
             plain = self.result.model_dump(mode="json")
         else:
-            plain = {name: getattr(self, name) for name in ("plugin", "data", "seed", "config_hash")}
+            names = ("plugin", "data", "seed", "config_hash", "weights_sha256")
+            plain = {name: getattr(self, name) for name in names}
             plain["cost"] = self.cost.model_dump(mode="json")
+            plain["provenance"] = self.provenance.model_dump(mode="json")
         return {**plain, "run_dir": self.run_dir, "images": dict(self.images)}

@@ -35,7 +35,7 @@ SCHEMA = 2
 SLOW = ("memorization",)
 """Metrics that only the copies are scored by: they take long and do not see other damage."""
 LARGEST = 5_000
-"""Pictures a side where none are asked for."""
+"""Images a side where none are asked for."""
 SIZES = (8, 4, 2, 1)
 """Real against real: the whole half, and these parts of it."""
 LEFT_OUT = (1, 3, 6)
@@ -99,7 +99,8 @@ def bench(config: RunConfig, most: int | None, say: Callable[[str], None]) -> Be
     Raises:
         UsageError: for points, or too few images.
     """
-    data = load_data(config)
+    track = config.track.model_copy(update={"pictures": False})
+    config, data = config.model_copy(update={"track": track}), load_data(config)
     if not data.info.is_image:
         raise UsageError(f"{data.info.name!r} holds points", "expected: images; e.g. data=digits")
     order = torch.randperm(len(data.train), generator=generator(0, "audit"))

@@ -11,7 +11,7 @@ from zoo_eval.leaderboard.rows import Row
 from zoo_eval.statistics import ranking
 from zoo_eval.store import STATES
 
-MARKS = ("", "=", "?", "floor", "memorizes", "unranked", "n/a")
+MARKS = ("", "=", "?", "floor", "below", "memorizes", "unranked", "n/a")
 """See `Ranked.mark`."""
 
 
@@ -22,8 +22,9 @@ class Ranked:
     Attributes:
         rank: 1 for the best; None for a row that is not ranked.
         mark: "" for a rank of its own, "=" for one that is shared, "?" for a place that could not be tested
-            (one seed, or a baseline), "floor" within twice the noise floor, "memorizes", "unranked" where
-            the value is shown only, "n/a" where it has none.
+            (one seed, or a baseline), "floor" within twice the noise floor. Not ranked: "below" half the noise
+            floor, which new real data do not reach; "memorizes"; "unranked" where the value is shown only;
+            "n/a" where it has none.
         p: uncorrected p-value against the next tested row above.
     """
 
@@ -83,7 +84,7 @@ def rank(rows: Sequence[Row], column: Column) -> Ranking:
     tiers: list[Tier] = []
     by_state: Mapping[str, list[Row]] = {state: [] for state in reversed(STATES)}
     for row in sorted(rows, key=lambda one: (one.plugin, one.config_hash, one.source, one.key)):
-        mark = _not_ranked(row, column.name)
+        mark = _not_ranked(row, column.name, floor)
         if mark:
             rest.append(Ranked(row, None, mark, None))
         else:
@@ -97,12 +98,18 @@ def rank(rows: Sequence[Row], column: Column) -> Ranking:
     return Ranking((*ranked, *rest), tuple(tiers))
 
 
-def _not_ranked(row: Row, column: str) -> str:
+def _not_ranked(row: Row, column: str, floor: float | None) -> str:
+    """Return the mark of a row that is not ranked; "" where it is.
+
+    A distance far below the noise floor is not a good model's: samples of the data's own law reach the floor.
+    """
     if column not in row.scores:
         return "n/a"
     if row.memorizes:
         return "memorizes"
-    return "unranked" if column in row.unranked else ""
+    if column in row.unranked:
+        return "unranked"
+    return "below" if floor is not None and min(row.scores[column]) < floor / 2 else ""
 
 
 def _tier(

@@ -188,12 +188,9 @@ def separable_lines(table: Table) -> list[str]:
         if tier.separable is None:
             continue
         where = f" among {tier.state} rows" if len(table.tiers) > 1 else ""
-        by = (
-            f"ratio {number(tier.separable)}"
-            if table.column.scale == "log"
-            else f"difference {number(tier.separable)}"
-        )
-        lines.append(f"smallest {by} of two scores is significant{where} (5 % over {tier.pairs} pairs)")
+        kind = "ratio" if table.column.scale == "log" else "difference"
+        pairs = "1 pair" if tier.pairs == 1 else f"{tier.pairs} pairs"
+        lines.append(f"smallest significant {kind}{where}: {number(tier.separable)} (5 % over {pairs})")
     return lines
 
 
@@ -205,6 +202,7 @@ def notes(table: Table) -> list[str]:
         "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
         "?": "? not tested: one training seed, or a baseline without training",
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
+        "below": f"- below half the noise floor of {number(floor or 0)}, which new real data do not reach: not ranked",
         "memorizes": "- memorization detected: not ranked",
         "unranked": "- this value is shown and not ranked",
         "n/a": "- lacks this value: not ranked",

@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.distributed import gather, share, world
-from zoo_core.errors import PluginError
+from zoo_core.errors import PluginError, UsageError
 from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood
 from zoo_core.likelihood import COLLAPSED, bits_per_dim, dequantised
 from zoo_core.results import NotApplicable, Value
@@ -98,6 +99,20 @@ def flow_denoiser(recipe: Any, info: DataInfo) -> Denoiser | None:
         return None
     denoise = recipe.denoiser()
     return denoise if denoise.space == "data" and denoise.levels is None else None
+
+
+def check_ode(config: EvalConfig, recipe: Any, info: DataInfo, plugin: str) -> None:
+    """Refuse `eval.ode=always` for a model without a likelihood by the probability flow.
+
+    Raises:
+        UsageError: as said.
+    """
+    if config.ode == "always" and flow_denoiser(recipe, info) is None:
+        raise UsageError(
+            f"eval.ode=always and {plugin!r} has no likelihood by a probability flow",
+            "expected: a denoiser of data, not of a latent, at continuous levels",
+            "next: eval.ode=auto",
+        )
 
 
 def flow_likelihood(denoise: Denoiser, info: DataInfo, flow: Flow) -> Measure:
@@ -275,6 +290,7 @@ def measured(ctx: EvalContext) -> list[Likelihood]:
 
     def compute() -> list[Likelihood]:
         settings, config, flow = ctx.protocol, ctx.config.eval, None
+        check_ode(config, ctx.recipe, ctx.data.info, ctx.config.plugin)
         if config.ode != "never":
             flow = Flow(settings.ode_probe, settings.ode_probes, settings.ode_tolerance)
         info = ctx.data.info

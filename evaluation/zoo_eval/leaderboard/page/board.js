@@ -1,4 +1,4 @@
-// The board as data: groups of entries that may be held against each other, and the view of one of them.
+// The board as data: groups of entries that may be compared, and the view of one of them.
 // Ranks, intervals and ties were computed when the page was written; here they are only looked up.
 
 const BOARD = JSON.parse(byId("board").textContent);
@@ -10,19 +10,19 @@ function detail(place) {
   return JSON.parse(lines[place]);
 }
 
-const MARKS = { "": "", "=": "=", "?": "?", floor: "~" };
+const MARKS = { "?": "?", floor: "~" }; // after a rank; "=" stands before it
 
 function rankText(ranking, row) {
   const rank = ranking.rank[row];
   if (rank === null) return "\u2013";
-  return rank + (MARKS[ranking.mark[row]] ?? "");
+  return ranking.mark[row] === "=" ? `=${rank}` : rank + (MARKS[ranking.mark[row]] ?? "");
 }
 
-const figure = (group, name) => group.figures.find((one) => one.name === name);
+const metricOf = (group, name) => group.metrics.find((one) => one.name === name);
 
-const meanOf = (group, name, row) => figure(group, name)?.mean[row] ?? null;
+const meanOf = (group, name, row) => metricOf(group, name)?.mean[row] ?? null;
 
-// The ends of a figure's 95 % interval: over training seeds, or of a single run's own samples.
+// The ends of a 95 % interval: over training seeds, or over the samples of a single run.
 function endsOf(one, row) {
   const [mean, width] = [one.mean[row], one.width[row]];
   return width === null ? one.ends[row] : [mean - width, mean + width];
@@ -33,11 +33,13 @@ function spreadText(one, row) {
   return one.ends[row] === null ? "" : ` [${one.ends[row].map(number).join(", ")}]`;
 }
 
-const boundSign = (one, row) => (one.bound[row] ? (one.better === "lower" ? "\u2264" : "\u2265") : "");
+const SIGNS = { upper: "\u2264", lower: "\u2265" };
 
-const nameOf = (group, row) => group.plugin[row] + (group.twins[row] ? "/" + group.config[row].slice(0, 6) : "");
+const boundSign = (one, row) => SIGNS[one.bound[row]] ?? "";
 
-function familyColour(group, family) {
+const nameOf = (group, row) => group.name[row];
+
+function familyColor(group, family) {
   const place = group.families.indexOf(family);
   return family === "baseline" ? "var(--baseline)" : `var(--f${group.families.slice(0, place).filter((f) => f !== "baseline").length % 8})`;
 }
@@ -52,7 +54,7 @@ function matches(group, row, view) {
   return view.search.toLowerCase().split(/\s+/).every((word) => group.text[row].includes(word));
 }
 
-// Row numbers that pass the filters, in the order of the column that sorts; what lacks its figure comes last.
+// Row numbers that pass the filters, in the order of the column that sorts; rows without a value come last.
 function visible(group, view, columns) {
   const ranking = group.rankings[view.metric];
   const rows = ranking.order.filter((row) => matches(group, row, view));
@@ -66,7 +68,7 @@ function visible(group, view, columns) {
   });
 }
 
-// Entries that nothing ranked beats in both cost and quality, cheapest first.
+// Entries that no ranked entry beats in both cost and quality, cheapest first.
 function paretoFront(points, direction) {
   const sorted = [...points].sort((a, b) => a.x - b.x || (better[direction](a.y, b.y) ? -1 : 1));
   const front = [];

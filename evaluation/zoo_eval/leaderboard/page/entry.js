@@ -1,4 +1,4 @@
-// One entry: its figures, samples, curves, config, provenance and the command that repeats it.
+// One entry: its metrics, samples, curves, config, provenance and the command that repeats it.
 
 const NOTHING = "not recorded";
 
@@ -9,26 +9,26 @@ const section = (heading, ...children) => el("section", {}, el("h3", {}, heading
 
 const absent = () => el("p", { class: "absent" }, NOTHING);
 
-// Every figure with its interval, its rank, and each seed's own value.
-function figuresTable(group, row, runs) {
+// Every metric with its interval, its rank, and the value of each seed.
+function metricsTable(group, row, runs) {
   const line = (one) => {
     const ranking = Object.hasOwn(group.rankings, one.name) ? group.rankings[one.name] : null;
-    const each = runs.length > 1 ? runs.map((run) => number(run.figures[one.name] ?? null)).join("  ") : "";
+    const each = runs.length > 1 ? runs.map((run) => number(run.metrics[one.name] ?? null)).join("  ") : "";
     return el("tr", {},
       el("th", { scope: "row" }, bdi(one.name), one.unit ? ` ${one.unit}` : ""),
       el("td", {}, boundSign(one, row) + number(one.mean[row]), el("span", { class: "width" }, spreadText(one, row))),
       el("td", {}, ranking ? rankText(ranking, row) : ""),
       el("td", { class: "each" }, each));
   };
-  const own = group.figures.filter((one) => one.mean[row] !== null);
-  return el("div", { class: "scroll" }, el("table", { class: "figures" },
-    el("thead", {}, el("tr", {}, ...["Figure", "Mean", "Rank", runs.length > 1 ? "Each seed" : ""].map((text) => el("th", { scope: "col" }, text)))),
+  const own = group.metrics.filter((one) => one.mean[row] !== null);
+  return el("div", { class: "scroll" }, el("table", { class: "metrics" },
+    el("thead", {}, el("tr", {}, ...["Metric", "Mean", "Rank", runs.length > 1 ? "Each seed" : ""].map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...own.map(line))));
 }
 
-function sheet(run) {
-  if (!run.sheet) return el("p", { class: "absent" }, run.sheet_note || NOTHING);
-  return el("img", { class: "sheet", src: `data:image/png;base64,${run.sheet}`, alt: `samples of seed ${run.seed}` });
+function grid(run) {
+  if (!run.grid) return el("p", { class: "absent" }, run.grid_note || NOTHING);
+  return el("img", { class: "samples", src: `data:image/png;base64,${run.grid}`, alt: `samples of seed ${run.seed}` });
 }
 
 function command(run) {
@@ -54,10 +54,10 @@ function curves(run) {
 
 function runParts(run) {
   return [
-    section("Samples", sheet(run)),
+    section("Samples", grid(run)),
     section("Training curves", curves(run)),
-    section("To repeat it", command(run)),
-    section("Sampled and scored with", run.entry.length ? pairs(run.entry) : absent()),
+    section("Command", command(run)),
+    section("Sampling", run.sampling.length ? pairs(run.sampling) : absent()),
     section("Provenance", run.provenance.length ? pairs(run.provenance) : absent()),
   ];
 }
@@ -67,9 +67,9 @@ function verdict(group, view, row) {
   const rank = ranking.rank[row];
   const mark = ranking.mark[row];
   const total = ranking.rank.filter((one) => one !== null).length;
-  const why = { memorises: "not ranked: it memorises its training set", "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
-  const tie = { "=": ", not to be told from the one above, nor from the first of its rank", "?": ", a single seed: whether it differs from the one above is not known", floor: ", within twice the floor: tied with real data" }[mark] ?? "";
-  const p = ranking.p[row] === null ? "" : ` (Welch's p ${ranking.p[row] < 0.001 ? "< 0.001" : "= " + ranking.p[row].toPrecision(2)})`;
+  const why = { memorizes: "not ranked: memorization detected", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
+  const tie = { "=": ", not significantly different from the others of this rank", "?": ", not tested: one training seed, or a baseline", floor: ", within twice the noise floor: tied with real data" }[mark] ?? "";
+  const p = ranking.p[row] === null ? "" : ` (p ${ranking.p[row] < 0.001 ? "< 0.001" : "= " + ranking.p[row].toPrecision(2)} against the tested row above, uncorrected)`;
   return rank === null ? why : `rank ${rank} of ${total} by ${view.metric}${tie}${p}`;
 }
 
@@ -78,7 +78,7 @@ function drawEntry(dialog, group, view, row, { step, place, total }) {
   const parts = el("div", { class: "run" });
   const choose = (run) => parts.replaceChildren(...runParts(run));
   if (runs.length) choose(runs[0]);
-  else parts.append(el("p", { class: "note" }, "Measured beside another entry's run and recorded in its result; run the baseline by itself for samples and provenance."));
+  else parts.append(el("p", { class: "note" }, "Its files changed while the page was written."));
   const picker = runs.length < 2 ? null : el("label", { class: "seed-picker" }, "Seed ",
     el("select", { onchange: (event) => choose(runs[event.target.value]) }, ...runs.map((run, k) => el("option", { value: k }, String(run.seed)))));
   const costs = group.costs.filter((cost) => cost.value[row] !== null).map((cost) => [cost.about, inUnit(cost.value[row], cost.unit)]);
@@ -94,11 +94,11 @@ function drawEntry(dialog, group, view, row, { step, place, total }) {
       el("p", { class: "under" }, bdi(group.family[row]), " \u00b7 ", verdict(group, view, row)),
       el("p", { class: "under" }, ...stateCell(group.state[row]), about ? `: ${about}` : "")),
     el("div", { class: "entry-body" },
-      section("Figures", figuresTable(group, row, runs), ...runs.flatMap((run) => run.notes.map((text) => el("p", { class: "note" }, runs.length > 1 ? `seed ${run.seed}: ` : "", bdi(text))))),
+      section("Metrics", metricsTable(group, row, runs), ...runs.flatMap((run) => run.notes.map((text) => el("p", { class: "note" }, runs.length > 1 ? `seed ${run.seed}: ` : "", bdi(text))))),
       picker, parts,
       section("Cost", costs.length ? pairs(costs) : absent()),
       section("Config", config.length ? pairs(config) : absent()),
       published.length ? section("Published elsewhere, under other protocols", el("ul", { class: "note" }, ...published.map((one) =>
-        el("li", {}, bdi(`${one.data} ${one.metric} ${one.value}`), ": ", bdi(one.protocol), " \u2014 ", bdi(one.source), one.read ? "" : " (passed on, its source not read)")))) : null));
+        el("li", {}, bdi(`${one.data} ${one.metric} ${one.value}`), ": ", bdi(one.protocol), " \u2014 ", bdi(one.source), one.read ? "" : " (unverified: its source was not read)")))) : null));
   dialog.scrollTop = 0;
 }

@@ -1,4 +1,4 @@
-// Numbers, units and elements. Every text reaches the page as a text node, so that no name is ever markup.
+// Numbers, units and elements. Every text reaches the page as a text node, so that no name becomes markup.
 
 const minus = (text) => text.replace("-", "\u2212");
 
@@ -57,7 +57,7 @@ const svg = (tag, properties = {}, ...children) =>
 
 const byId = (id) => document.getElementById(id);
 
-// A stranger's text in its own direction: right-to-left letters in a name reorder nothing around it.
+// A third party's text in its own direction: right-to-left letters in a name reorder nothing around it.
 const bdi = (text, properties = {}) => el("bdi", properties, text);
 
 // Ascending ticks for [low, high]: 1, 2, 5 times powers of ten.

@@ -14,16 +14,16 @@ function setOptions(select, options, chosen) {
 }
 
 function remember() {
-  const now = new URLSearchParams({ data: group().data, protocol: group().protocol.hash, metric: view.metric });
+  const now = new URLSearchParams({ data: group().data, task: group().task, protocol: group().protocol.hash, metric: view.metric });
   if (view.search) now.set("search", view.search);
   if (view.entry !== null) now.set("entry", `${group().plugin[view.entry]}/${group().config[view.entry]}`);
   history.replaceState(null, "", `#${now}`);
 }
 
-// A place in the address is taken where it names something; anything else is passed over.
+// Open what the address names; names of nothing are ignored.
 function recall() {
   const wanted = new URLSearchParams(location.hash.slice(1));
-  const at = BOARD.groups.findIndex((one) => one.data === wanted.get("data") && one.protocol.hash === wanted.get("protocol"));
+  const at = BOARD.groups.findIndex((one) => one.data === wanted.get("data") && one.protocol.hash === wanted.get("protocol") && [null, one.task].includes(wanted.get("task")));
   setGroup(Math.max(at, 0));
   if (Object.hasOwn(group().rankings, wanted.get("metric") ?? "")) view.metric = wanted.get("metric");
   view.search = wanted.get("search") ?? "";
@@ -51,8 +51,10 @@ function drawChoices() {
   const now = group();
   setOptions(byId("data"), [...new Set(BOARD.groups.map((one) => one.data))].map((name) => [name, name]), now.data);
   const beside = BOARD.groups.map((one, at) => [one, at]).filter(([one]) => one.data === now.data);
-  setOptions(byId("protocol"), beside.map(([one, at]) => [String(at), one.title]), String(view.group));
-  const ranked = now.figures.filter((one) => Object.hasOwn(now.rankings, one.name));
+  setOptions(byId("task"), [...new Set(beside.map(([one]) => one.task))].map((name) => [name, name]), now.task);
+  const same = beside.filter(([one]) => one.task === now.task);
+  setOptions(byId("protocol"), same.map(([one, at]) => [String(at), one.title]), String(view.group));
+  const ranked = now.metrics.filter((one) => Object.hasOwn(now.rankings, one.name));
   setOptions(byId("metric"), ranked.map((one) => [one.name, one.unit ? `${one.name} (${one.unit})` : one.name]), view.metric);
   setOptions(byId("standing"), [["", "any"], ...BOARD.states.map(([name]) => [name, name])], view.standing);
   setOptions(byId("cost"), now.costs.map((cost) => [cost.name, cost.about]), view.cost);
@@ -61,7 +63,7 @@ function drawChoices() {
   byId("search").value = view.search;
   byId("families").replaceChildren(...now.families.map((family) => {
     const dot = el("span", { class: "dot" });
-    dot.style.background = familyColour(now, family);
+    dot.style.background = familyColor(now, family);
     return el("button", { type: "button", class: "chip", "aria-pressed": String(view.families.has(family)), onclick: (event) => {
       if (!view.families.delete(family)) view.families.add(family);
       event.currentTarget.setAttribute("aria-pressed", String(view.families.has(family)));
@@ -101,7 +103,7 @@ function draw() {
 function drawQuality() {
   const now = group();
   const cost = now.costs.find((one) => one.name === view.cost);
-  const one = figure(now, view.metric);
+  const one = metricOf(now, view.metric);
   const ranking = now.rankings[view.metric];
   byId("plot").hidden = !cost;
   if (!cost || !byId("plot").open) return;
@@ -117,7 +119,7 @@ function drawQuality() {
   byId("log-y").checked = logY;
   byId("log-y").disabled = !(lowest > 0);
   drawPlot(byId("drawing"), points, { costHeading: cost.about, costUnit: cost.unit, metric: view.metric, direction: one.better,
-    logX: view.logX, logY, colour: (family) => familyColour(now, family), open: openEntry });
+    logX: view.logX, logY, color: (family) => familyColor(now, family), open: openEntry });
   const left = listed.length - points.length;
   byId("undrawn").textContent = left ? `${left.toLocaleString("en")} of the entries shown lack one of the two and are not drawn.` : "";
 }
@@ -179,13 +181,14 @@ function startTheme() {
 
 function drawBad() {
   byId("bad").hidden = !BOARD.bad.length;
-  byId("bad").querySelector("summary").textContent = `${BOARD.bad.length} ${BOARD.bad.length === 1 ? "file" : "files"} left out`;
+  byId("bad").querySelector("summary").textContent = `Left out: ${BOARD.bad.length} ${BOARD.bad.length === 1 ? "file or conflict" : "files or conflicts"}`;
   byId("bad").querySelector("ul").replaceChildren(...BOARD.bad.map(([path, reason]) => el("li", {}, bdi(path), ": ", bdi(reason))));
 }
 
 function listenToChoices() {
   const change = (id, act, kind = "change") => byId(id).addEventListener(kind, (event) => { act(event.target); drawChoices(); draw(); });
   change("data", (select) => setGroup(BOARD.groups.findIndex((one) => one.data === select.value)));
+  change("task", (select) => setGroup(BOARD.groups.findIndex((one) => one.data === group().data && one.task === select.value)));
   change("protocol", (select) => setGroup(Number(select.value)));
   change("metric", (select) => { view.metric = select.value; view.logY = null; resetSort(); });
   change("standing", (select) => { view.standing = select.value; view.page = 0; });
@@ -194,7 +197,7 @@ function listenToChoices() {
   change("log-y", (box) => { view.logY = box.checked; });
   byId("search").addEventListener("input", (event) => { view.search = event.target.value.trim(); view.page = 0; draw(); });
   byId("plot").addEventListener("toggle", drawQuality);
-  byId("board-table").addEventListener("keydown", walkRows);
+  byId("board-table").addEventListener("keydown", moveRows);
   const dialog = byId("entry");
   dialog.addEventListener("close", entryClosed);
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });

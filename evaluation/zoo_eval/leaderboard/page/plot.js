@@ -1,4 +1,4 @@
-// Quality against cost: one dot an entry, the Pareto front of the ranked ones, walked by pointer or arrow keys.
+// Quality against cost: one dot an entry, the Pareto front of the ranked ones, read by pointer or arrow keys.
 
 const LABELS = 14; // this many entries or fewer are all named; of more, those of the front
 const NEAR = 24; // pixels from a dot within which the pointer means it
@@ -31,7 +31,7 @@ const tickText = (value) => (Math.abs(value) >= 1e4 ? number(value) : minus(Stri
 
 const overlap = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
 
-// Place names beside their dots where they cover neither each other nor a dot; what has no room goes unnamed.
+// Place names beside their dots where they cover neither each other nor a dot; names that do not fit are left out.
 function placeLabels(points, width, height) {
   const taken = points.map((p) => ({ x: p.px - 4, y: p.py - 4, w: 8, h: 8 }));
   const placed = [];
@@ -47,14 +47,14 @@ function placeLabels(points, width, height) {
   return placed;
 }
 
-// Dots of one family as one path: 10,000 of them are no more elements than ten.
+// Dots of one family as one path: 10,000 of them need no more elements than ten.
 const dotPath = (points) => points.map((p) => `M${p.px.toFixed(1)} ${p.py.toFixed(1)}h0`).join("");
 
 function drawPlot(holder, points, options) {
-  const { costHeading, costUnit, metric, direction, logX, logY, colour, open } = options;
+  const { costHeading, costUnit, metric, direction, logX, logY, color, open } = options;
   holder.replaceChildren();
   if (!points.length) {
-    holder.append(el("p", { class: "empty" }, "Nothing to draw: no entry shown has both figures."));
+    holder.append(el("p", { class: "empty" }, "Nothing to draw: no entry shown has both values."));
     return;
   }
   const width = Math.max(holder.clientWidth, 280);
@@ -64,21 +64,21 @@ function drawPlot(holder, points, options) {
   const x = makeAxis(points.map((p) => p.x), logX, left, width - 14, (v) => inUnit(v, costUnit), 90, costUnit);
   for (const p of points) [p.px, p.py] = [x.scale(p.x), y.scale(p.y)];
 
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+  const plot = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   for (const { v, text } of y.ticks) {
     const at = y.scale(v);
-    picture.append(svg("line", { class: "grid", x1: left, x2: width - 14, y1: at, y2: at }), svg("text", { class: "tick-text end", x: left - 8, y: at + 4 }, text));
+    plot.append(svg("line", { class: "grid", x1: left, x2: width - 14, y1: at, y2: at }), svg("text", { class: "tick-text end", x: left - 8, y: at + 4 }, text));
   }
   for (const { v, text } of x.ticks) {
     const at = x.scale(v);
-    picture.append(svg("line", { class: "grid", x1: at, x2: at, y1: 12, y2: height - 40 }), svg("text", { class: "tick-text middle", x: at, y: height - 24 }, text));
+    plot.append(svg("line", { class: "grid", x1: at, x2: at, y1: 12, y2: height - 40 }), svg("text", { class: "tick-text middle", x: at, y: height - 24 }, text));
   }
-  picture.append(svg("text", { class: "axis-name end", x: width - 14, y: height - 5 }, `${costHeading} \u2192`));
+  plot.append(svg("text", { class: "axis-name end", x: width - 14, y: height - 5 }, `${costHeading} \u2192`));
 
   const front = paretoFront(points.filter((p) => p.ranked), direction);
   if (front.length > 1) {
     const steps = front.map((p, k) => (k === 0 ? `M${p.px} ${p.py}` : `H${p.px}V${p.py}`)).join("");
-    picture.append(svg("path", { class: "front", d: steps }));
+    plot.append(svg("path", { class: "front", d: steps }));
   }
   const families = new Map();
   for (const p of points) {
@@ -92,27 +92,27 @@ function drawPlot(holder, points, options) {
         const [low, high] = p.ends.map((v) => Math.min(Math.max(logY && v <= 0 ? height - 40 : y.scale(v), 12), height - 40));
         return `M${p.px.toFixed(1)} ${low.toFixed(1)}V${high.toFixed(1)}`;
       });
-      picture.append(svg("path", { class: "bars", d: bars.join(""), stroke: colour(family) }));
+      plot.append(svg("path", { class: "bars", d: bars.join(""), stroke: color(family) }));
     }
     const ranked = members.filter((p) => p.ranked);
     const rest = members.filter((p) => !p.ranked);
-    picture.append(svg("path", { class: many ? "dots many" : "dots", d: dotPath(ranked), stroke: colour(family) }));
+    plot.append(svg("path", { class: many ? "dots many" : "dots", d: dotPath(ranked), stroke: color(family) }));
     if (rest.length) {
-      picture.append(svg("path", { class: "dots hollow", d: dotPath(rest), stroke: colour(family) }), svg("path", { class: "holes", d: dotPath(rest) }));
+      plot.append(svg("path", { class: "dots hollow", d: dotPath(rest), stroke: color(family) }), svg("path", { class: "holes", d: dotPath(rest) }));
     }
   }
   const named = points.length <= LABELS ? points : front.slice(0, LABELS);
   for (const label of placeLabels(named, width, height - 40)) {
-    picture.append(svg("text", { class: "name", x: label.x, y: label.y }, label.text));
+    plot.append(svg("text", { class: "name", x: label.x, y: label.y }, label.text));
   }
   const ring = svg("circle", { class: "ring", r: 8, visibility: "hidden" });
-  picture.append(ring);
+  plot.append(ring);
   const heading = el("p", { class: "plot-heading" }, bdi(metric), ` (${direction} is better)`);
   const tip = el("div", { class: "tip", role: "status", hidden: true });
   const stage = el("div", {
     class: "stage", tabindex: 0, role: "application", "aria-roledescription": "plot",
-    "aria-label": `${metric} against ${costHeading}, ${points.length} entries. Left and right arrows walk them, Enter opens one.`,
-  }, picture, tip);
+    "aria-label": `${metric} against ${costHeading}, ${points.length} entries. Left and right arrows move between them, Enter opens one.`,
+  }, plot, tip);
   const key = el("p", { class: "key" }, front.length > 1 ? el("span", {}, el("span", { class: "dash" }), "Pareto front of ranked entries") : null,
     points.every((p) => p.ranked) ? null : el("span", {}, el("span", { class: "hollow-key" }), "not ranked"));
   holder.append(heading, stage, key);

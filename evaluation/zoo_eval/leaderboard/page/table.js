@@ -3,14 +3,14 @@
 const PAGE = 100;
 
 function rankedCell(group, metric, row) {
-  const one = figure(group, metric);
+  const one = metricOf(group, metric);
   if (one.mean[row] === null) return [el("span", { class: "dim" }, "n/a")];
   return [boundSign(one, row) + number(one.mean[row]), el("span", { class: "width" }, spreadText(one, row))];
 }
 
 // The tightest likelihood of a row in a unit, with its kind: kinds share a column, never a rank.
 function likelihoodCell(group, unit, row) {
-  const found = group.figures.filter((one) => one.unit === unit && one.mean[row] !== null);
+  const found = group.metrics.filter((one) => one.unit === unit && one.mean[row] !== null);
   if (!found.length) return [el("span", { class: "dim" }, "n/a")];
   const best = found.reduce((a, b) => (better[b.better](b.mean[row], a.mean[row]) ? b : a));
   return [boundSign(best, row) + best.mean[row].toFixed(3), el("span", { class: "kind" }, " ", bdi(best.name))];
@@ -18,7 +18,7 @@ function likelihoodCell(group, unit, row) {
 
 // A row's mean and interval on one scale for all rows, so that what overlaps is seen to overlap.
 function intervalCell(group, metric, row, scale) {
-  const one = figure(group, metric);
+  const one = metricOf(group, metric);
   const mean = one.mean[row];
   if (mean === null || scale === null) return [];
   const [low, high] = (endsOf(one, row) ?? [mean, mean]).map((v) => scale(v).toFixed(1));
@@ -26,12 +26,12 @@ function intervalCell(group, metric, row, scale) {
     svg("svg", { class: "interval", width: 96, height: 14, "aria-hidden": "true" },
       svg("line", { x1: 0, x2: 96, y1: 7, y2: 7, class: "rail" }),
       svg("line", { x1: low, x2: high, y1: 7, y2: 7, class: "span" }),
-      svg("circle", { cx: scale(mean).toFixed(1), cy: 7, r: 3, fill: familyColour(group, group.family[row]) })),
+      svg("circle", { cx: scale(mean).toFixed(1), cy: 7, r: 3, fill: familyColor(group, group.family[row]) })),
   ];
 }
 
 function intervalScale(group, metric, all) {
-  const one = figure(group, metric);
+  const one = metricOf(group, metric);
   const ranked = all.filter((row) => group.rankings[metric].rank[row] !== null);
   const rows = ranked.length ? ranked : all; // what is unranked may lie beyond the scale, and stands at its end
   const means = rows.map((row) => one.mean[row]).filter((v) => v !== null);
@@ -57,20 +57,20 @@ function allColumns(group, metric) {
     key: `cost ${cost.name}`, heading: cost.heading, about: cost.about,
     cells: (row) => [inUnit(cost.value[row], cost.unit)], value: (row) => cost.value[row], shown: cost.shown,
   }));
-  const beside = group.figures.filter((one) => one.name !== metric && !one.unit);
+  const beside = group.metrics.filter((one) => one.name !== metric && !one.unit);
   const first = beside.filter((one) => one.better).slice(0, 3);
   const others = beside.map((one) => ({
     key: one.name, heading: one.name, about: one.better ? `${one.better} is better` : "shown, never ranked",
     cells: (row) => rankedCell(group, one.name, row).slice(0, 1), value: (row) => one.mean[row],
     shown: first.includes(one), down: one.better === "higher",
   }));
-  const units = [...new Set(group.figures.map((one) => one.unit).filter(Boolean))];
-  const likelihoods = units.filter((unit) => figure(group, metric).unit !== unit).map((unit) => ({
+  const units = [...new Set(group.metrics.map((one) => one.unit).filter(Boolean))];
+  const likelihoods = units.filter((unit) => metricOf(group, metric).unit !== unit).map((unit) => ({
     key: `likelihood ${unit}`, heading: unit, about: "the tightest likelihood, with its kind; ranked within a kind only",
     cells: (row) => likelihoodCell(group, unit, row), shown: true,
   }));
   const ranking = group.rankings[metric];
-  const direction = figure(group, metric).better;
+  const direction = metricOf(group, metric).better;
   return [
     { key: "rank", heading: "#", about: "rank", cells: (row) => [rankText(ranking, row)], fixed: true, rank: true },
     { key: "model", heading: "Model", cells: null, value: (row) => nameOf(group, row).toLowerCase(), fixed: true },
@@ -79,7 +79,7 @@ function allColumns(group, metric) {
     { key: "interval", heading: "", about: "mean and 95 % interval", label: "interval, drawn",
       cells: (row, scale) => intervalCell(group, metric, row, scale), shown: true },
     { key: "seeds", heading: "Seeds", cells: (row) => [String(group.seeds[row])], value: (row) => group.seeds[row], shown: true },
-    { key: "state", heading: "State", about: "what was found by measuring again", text: true, cells: (row) => stateCell(group.state[row]),
+    { key: "state", heading: "State", about: "whether its run was sampled and scored again", text: true, cells: (row) => stateCell(group.state[row]),
       value: (row) => -BOARD.states.findIndex(([name]) => name === group.state[row]), shown: true },
     ...others, ...likelihoods, ...costs,
   ];
@@ -124,21 +124,21 @@ function bodyRow(group, row, columns, view, scale, open) {
     line.append(el(column.key === "model" ? "th" : "td", { class: columnClass(column, view), scope: column.key === "model" ? "row" : null }, ...cells));
   }
   const dot = line.querySelector(".dot");
-  dot.style.background = familyColour(group, group.family[row]);
+  dot.style.background = familyColor(group, group.family[row]);
   line.addEventListener("click", (event) => { if (!event.target.closest("button")) open(row); });
   return line;
 }
 
 // A published figure: its protocol and source stand beside it, or on a phone, whose rows are short, under it.
 function publishedRows(one, columns) {
-  const told = () => [bdi(one.protocol), " \u2014 ", bdi(one.source), one.read ? null : el("em", {}, " (passed on, its source not read)")];
+  const origin = () => [bdi(one.protocol), " \u2014 ", bdi(one.source), one.read ? null : el("em", {}, " (unverified: its source was not read)")];
   return [
     el("tr", { class: "published" },
       el("td", { class: "rank" }, "ref"),
       el("th", { class: "model", scope: "row" }, bdi(one.name)),
       el("td", { class: "main" }, number(one.value)),
-      el("td", { class: "source text beside", colspan: Math.max(columns.length - 3, 1) }, ...told())),
-    el("tr", { class: "below" }, el("td", { class: "source text", colspan: 3 }, ...told())),
+      el("td", { class: "source text beside", colspan: Math.max(columns.length - 3, 1) }, ...origin())),
+    el("tr", { class: "below" }, el("td", { class: "source text", colspan: 3 }, ...origin())),
   ];
 }
 
@@ -148,7 +148,7 @@ function drawTable(group, view, columns, rows, { sortBy, open }) {
   const head = el("thead", {}, el("tr", {}, ...columns.map((column) => headCell(column, view, sortBy))));
   const body = el("tbody", { id: "rows" }, ...shown.map((row) => bodyRow(group, row, columns, view, scale, open)));
   if (!rows.length) body.append(el("tr", {}, el("td", { colspan: columns.length, class: "empty" }, "No entry fits the search and the filters.")));
-  const spreads = shown.map((row) => spreadText(figure(group, view.metric), row).length);
+  const spreads = shown.map((row) => spreadText(metricOf(group, view.metric), row).length);
   body.style.setProperty("--spread", `${spreads.reduce((a, b) => Math.max(a, b), 0)}ch`); // so that the means stand in line
   const caption = el("caption", { class: "unseen" }, `Entries of ${group.data} ranked by ${view.metric}`);
   const table = byId("board-table");
@@ -163,7 +163,7 @@ function drawTable(group, view, columns, rows, { sortBy, open }) {
 }
 
 // Up, Down, Home and End walk the rows' buttons; Enter and Space press them.
-function walkRows(event) {
+function moveRows(event) {
   const buttons = [...byId("rows").querySelectorAll("button.open")];
   const at = buttons.indexOf(document.activeElement);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
