@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import ValidationError
+
 from zoo_core import privacy, strict_yaml, terminal
 from zoo_core.config import RunConfig, flatten
 from zoo_core.distributed import World, from_first, gather, joined
@@ -270,7 +272,11 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
         return None
     facts = {"images": record.get("images") or {}, "weights_sha256": record.get("weights_sha256")}
     if config.eval.protocol == "none":
-        return _run_result(folder, config, None, cost=Cost(**record.get("cost", {})), **facts)
+        try:
+            cost = Cost.model_validate(record.get("cost", {}))
+        except ValidationError:
+            return None
+        return _run_result(folder, config, None, cost=cost, **facts)
     path = folder / "result.json"
     try:
         result = read_result(path)
@@ -281,18 +287,20 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
 
 
 def _recorded_state(folder: Path) -> dict[str, Any]:
+    return _mapping_in(folder / "run.json")
+
+
+def _mapping_in(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file; {} where there is no file or it is damaged."""
     try:
-        found = json.loads((folder / "run.json").read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
-    try:
-        recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        recorded = {}
+    recorded = _mapping_in(folder / "provenance.json")
     return RunResult(
         run_dir=str(folder),
         plugin=config.plugin,
