@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import types
@@ -46,12 +45,21 @@ WORDS = [
 ]
 
 spawn = multiprocessing.get_context("forkserver")
-spawn.set_forkserver_preload(["zoo_core.job", "zoo_gan.wgan", "zoo_core.data.digits", "sklearn.datasets"])
+spawn.set_forkserver_preload(
+    ["zoo_core.job", "zoo_gan.wgan", "zoo_core.data.digits", "sklearn.datasets", "torch._dynamo"]
+)
 
 
-def job(folder: str) -> Any:
+def job(folder: str, *words: str, log: str = "") -> Any:
     """Return a process that is a `zoo run` of its own, forked from one that has imported everything."""
-    return spawn.Process(target=main, args=(["run", *WORDS, f"run_dir={folder}"],))
+    return spawn.Process(target=main_logged, args=(["run", *(words or WORDS), f"run_dir={folder}"], log))
+
+
+def main_logged(words: list[str], log: str) -> None:
+    """Do what the command line does, with standard error in the file `log` where one is named."""
+    if log:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    main(words)
 
 
 def final_bytes(folder: Path) -> dict[str, str]:
@@ -100,14 +108,16 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(kill_count: int, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, home: Path) -> None:
     words = [w for w in WORDS if not w.startswith(("train.steps", "track.progress"))] + ["train.steps=100000"]
-    command = [sys.executable, "-m", "zoo_core.cli", "run", *words, "run_dir=here"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 180
+    child = job("here", *words, log="log.txt")
+    child.start()
+    deadline = time.monotonic() + 240
     while not any((Path("here") / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
+        assert child.is_alive()
         time.sleep(0.05)
-    child.send_signal(number)
-    told = child.communicate(timeout=120)[1]
-    assert child.returncode == 128 + number
+    os.kill(child.pid, number)
+    child.join(240)
+    told = Path("log.txt").read_text()
+    assert child.exitcode == 128 + number, told
     assert "next: zoo run resume=here" in told
     assert "Traceback" not in told
     state = json.loads((Path("here") / "run.json").read_text())
