@@ -3,8 +3,8 @@
 The command line calls these functions; importing this package imports no heavy library.
 
     import zoo_core
-    result = zoo_core.run(plugin="wgan", data="digits", seed=0)
-    images = zoo_core.load(result["run_dir"]).sample(16)
+    made = zoo_core.run(plugin="wgan", data="digits", seed=0)
+    images = zoo_core.load(made.run_dir).sample(16)
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import ValidationError
+
 from zoo_core import privacy, strict_yaml, terminal
 from zoo_core.config import RunConfig, flatten
 from zoo_core.data import identity
@@ -286,7 +288,11 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
         return None
     facts = {"images": record.get("images") or {}, "weights_sha256": record.get("weights_sha256")}
     if config.eval.protocol == "none":
-        return _run_result(folder, config, None, cost=Cost(**record.get("cost", {})), **facts)
+        try:
+            cost = Cost.model_validate(record.get("cost", {}))
+        except ValidationError:
+            return None
+        return _run_result(folder, config, None, cost=cost, **facts)
     path = folder / "result.json"
     try:
         result = read_result(path)
@@ -297,18 +303,20 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
 
 
 def _recorded_state(folder: Path) -> dict[str, Any]:
+    return _mapping_in(folder / "run.json")
+
+
+def _mapping_in(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file; {} where there is no file or it is damaged."""
     try:
-        found = json.loads((folder / "run.json").read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
-    try:
-        recorded = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        recorded = {}
+    recorded = _mapping_in(folder / "provenance.json")
     return RunResult(
         run_dir=str(folder),
         plugin=config.plugin,
@@ -425,35 +433,8 @@ def _finish(made: Run, events: Events, place: World) -> RunResult:
 
 def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     images = pictures.final(made, events) if made.config.track.pictures else {}
-    if result is not None:
-        weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-        hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
-        attached = {**result.attachments, **_attach(made)}
-        result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
-        write_result(result, made.dir / "result.json")
-    cost = Cost(**made.cost) if result is None else result.cost
-    return _run_result(made.dir, made.config, result, cost, images)
-
-
-def _attach(made: Run) -> dict[str, Attachment]:
-    """Write the sample grid and the curves beside the result; return their records."""
-    log = made.dir / "metrics.jsonl"
-    found = {
-        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
-        ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
-    }
-    attached = {}
-    for (what, suffix), content in found.items():
-        if content is not None:
-            attached[what] = attachment_of(what, content, suffix)
-            write_attachment(made.dir, attached[what], content)
-    return attached
-
-
-def _record(made: Run, events: Events, result: Result | None) -> RunResult:
-    images = pictures.final(made, events) if made.config.track.pictures else {}
     weights = checkpoint.listed(made.dir / "checkpoints")[-1]
-    hash_ = checkpoint.verify(weights)["weights.safetensors"]
+    hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
     if result is not None:
         attached = {**result.attachments, **_attach(made)}
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})

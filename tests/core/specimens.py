@@ -207,6 +207,18 @@ class OwnGenerator(Sound):
         return replace(made, loss=made.loss * (1 + self.rng.random()))
 
 
+class GlobalLoss(Sound):
+    def loss(self, batch: Batch, context: Context) -> Loss:
+        made = super().loss(batch, context)
+        return replace(made, loss=made.loss * (1 + torch.rand(()) + random.random()))
+
+
+class SeedsInLoss(Sound):
+    def loss(self, batch: Batch, context: Context) -> Loss:
+        torch.manual_seed(0)
+        return super().loss(batch, context)
+
+
 class ScaleOutsideState(Sound):
     scale = 1.0
 

@@ -68,6 +68,8 @@ def test_a_sound_model_passes_every_check(data: str, home: Path) -> None:
         ("Strays", "phases change only what they update", "frozen.weight"),
         ("CountsInLoss", "losses are pure", "context.rng"),
         ("OwnGenerator", "losses are pure", "context.rng"),
+        ("GlobalLoss", "losses use no global generator", "of torch, python"),
+        ("SeedsInLoss", "losses use no global generator", "of torch"),
         ("GoesBackward", "losses are pure", "the harness goes backward"),
         ("OwnGenerator", "a resume equals the uninterrupted run", "is a parameter or a buffer"),
         ("Climbs", "each phase can lower its loss", "look for a sign"),

@@ -252,7 +252,7 @@ def test_a_bundle_is_loaded_by_its_address(home: Path, tmp_path: Path) -> None:
     import zoo_core
 
     config = {"plugin": "histogram", "eval.protocol": "none", "track.wandb": "off", "run_dir": "here"}
-    made = zoo_core.load(zoo_core.run(config)["run_dir"])
+    made = zoo_core.load(zoo_core.run(config).run_dir)
     assert invoke(["push", "here", "bundle"]) == 0
     assert torch.equal(zoo_core.load("bundle").sample(4), made.sample(4))
     with pytest.raises(UsageError, match="address on the hub"):

@@ -10,8 +10,8 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import time
 import types
@@ -30,6 +30,7 @@ from zoo_core.faults import attributed
 from zoo_core.job import Signals, locked, resume, run
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import resolve
+from zoo_core.results import RunResult
 from zoo_core.tracking import trackers
 
 WORDS = [
@@ -44,12 +45,21 @@ WORDS = [
 ]
 
 spawn = multiprocessing.get_context("forkserver")
-spawn.set_forkserver_preload(["zoo_core.job", "zoo_gan.wgan", "zoo_core.data.digits", "sklearn.datasets"])
+spawn.set_forkserver_preload(
+    ["zoo_core.job", "zoo_gan.wgan", "zoo_core.data.digits", "sklearn.datasets", "torch._dynamo"]
+)
 
 
-def job(folder: str) -> Any:
+def job(folder: str, *words: str, log: str = "") -> Any:
     """Return a process that is a `zoo run` of its own, forked from one that has imported everything."""
-    return spawn.Process(target=main, args=(["run", *WORDS, f"run_dir={folder}"],))
+    return spawn.Process(target=main_logged, args=(["run", *(words or WORDS), f"run_dir={folder}"], log))
+
+
+def main_logged(words: list[str], log: str) -> None:
+    """Do what the command line does, with standard error in the file `log` where one is named."""
+    if log:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    main(words)
 
 
 def final_bytes(folder: Path) -> dict[str, str]:
@@ -58,7 +68,8 @@ def final_bytes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def test_a_run_killed_at_20_random_moments_ends_in_the_same_bytes(home: Path) -> None:
+@pytest.mark.parametrize("kill_count", [3, pytest.param(20, marks=pytest.mark.slow(depends=("zoo_core",)))])
+def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(kill_count: int, home: Path) -> None:
     """SIGKILL at any moment, then the same command again, until it is done: nothing is lost or moved."""
     started = time.monotonic()
     whole = job("whole")
@@ -71,7 +82,7 @@ def test_a_run_killed_at_20_random_moments_ends_in_the_same_bytes(home: Path) ->
     kills = 0
     for attempt in range(60):
         folder = f"killed-{attempt}"
-        while kills < 20:
+        while kills < kill_count:
             child = job(folder)
             child.start()
             child.join(moments.uniform(0.1 * took, 0.9 * took))
@@ -89,22 +100,24 @@ def test_a_run_killed_at_20_random_moments_ends_in_the_same_bytes(home: Path) ->
         records = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
         steps = [record["step"] for record in records]
         assert steps == sorted(set(steps))
-        if kills == 20:
+        if kills == kill_count:
             break
-    assert kills == 20
+    assert kills == kill_count
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, home: Path) -> None:
     words = [w for w in WORDS if not w.startswith(("train.steps", "track.progress"))] + ["train.steps=100000"]
-    command = [sys.executable, "-m", "zoo_core.cli", "run", *words, "run_dir=here"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 180
+    child = job("here", *words, log="log.txt")
+    child.start()
+    deadline = time.monotonic() + 240
     while not any((Path("here") / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
+        assert child.is_alive()
         time.sleep(0.05)
-    child.send_signal(number)
-    told = child.communicate(timeout=120)[1]
-    assert child.returncode == 128 + number
+    os.kill(child.pid, number)
+    child.join(240)
+    told = Path("log.txt").read_text()
+    assert child.exitcode == 128 + number, told
     assert "next: zoo run resume=here" in told
     assert "Traceback" not in told
     state = json.loads((Path("here") / "run.json").read_text())
@@ -366,13 +379,13 @@ def test_corrupt_checkpoints_are_set_aside_and_the_resume_ends(corrupt: int, hom
     run(resolve([*WORDS, "run_dir=whole"]))
     run(resolve([*WORDS, "run_dir=cut"]))
     expected = final_bytes(Path("whole"))
-    Path("cut/result.json").unlink()
+    Path("cut/run.json").unlink()
     spoiled = sorted(Path("cut/checkpoints").glob("step-*"))[-corrupt:]
     for path in spoiled:
         (path / "weights.safetensors").write_bytes(b"\0" * 100)
     result = resume("cut")
     assert final_bytes(Path("cut")) == expected
-    assert result["weights_sha256"] == expected["weights.safetensors"]
+    assert result.weights_sha256 == expected["weights.safetensors"]
     recorded = json.loads(Path("cut/run.json").read_text())
     assert recorded["state"] == "finished"
     assert len(recorded["set_aside"]) == corrupt
@@ -382,16 +395,39 @@ def test_corrupt_checkpoints_are_set_aside_and_the_resume_ends(corrupt: int, hom
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff", "[" * 100_000])
-def test_a_damaged_result_is_made_again_and_damaged_records_are_left_out(text: str, home: Path) -> None:
-    words = [*WORDS, "train.log_every=20", "run_dir=here"]
-    expected = run(resolve(words))
-    Path("here/result.json").write_text(text, encoding="latin-1")
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A scored run."""
+    folder = tmp_path_factory.mktemp("scored") / "run"
+    words = [w for w in WORDS if not w.startswith("eval.")] + ["eval.baselines=false", "train.log_every=20"]
+    return run(resolve([*words, f"run_dir={folder}"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("result.json", text) for text in ("", "{", "[1]", "\xff", "[" * 100_000)]
+    + [(name, text) for name in ("run.json", "provenance.json") for text in ("[1]", "[" * 100_000)],
+)
+def test_damaged_files_are_made_again_and_damaged_records_are_left_out(
+    name: str, text: str, scored: RunResult, home: Path
+) -> None:
+    shutil.copytree(scored.run_dir, "here")
+    Path("here", name).write_text(text, encoding="latin-1")
     with open("here/metrics.jsonl", "ab") as file:
         file.write(text.encode("latin-1") + b'\n{"step": "x"}\n\xfe\n{"loss": 1}\n')
-    again = run(resolve(words))
-    assert again["weights_sha256"] == expected["weights_sha256"]
+    again = resume("here")
+    assert again.weights_sha256 == scored.weights_sha256
+    assert again.metrics == scored.metrics
+    assert again.cost.steps == 60
     assert [r["step"] for r in trackers.read_metrics(Path("here/metrics.jsonl"))] == [20, 40, 60]
+
+
+@pytest.mark.parametrize("cost", ["[1]", "7", '{"steps": "many"}', '{"nonsense": 1}'])
+def test_a_damaged_cost_of_an_unscored_run_is_counted_again(cost: str, home: Path) -> None:
+    expected = run(resolve([*WORDS, "run_dir=here"])).cost
+    record = json.loads(Path("here/run.json").read_text())
+    Path("here/run.json").write_text(json.dumps({**record, "cost": json.loads(cost)}))
+    assert resume("here").cost.steps == expected.steps == 60
 
 
 def test_records_wait_for_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
