@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -310,6 +311,11 @@ def options(config: type[Config], prefix: str = "") -> Iterator[tuple[str, Field
             yield key, shown
 
 
+@lru_cache(maxsize=8)
+def _option_names(config: type[Config]) -> tuple[str, ...]:
+    return tuple(name for name, _ in options(config))
+
+
 def canonical(config: type[Config], key: str, value: Any) -> str:
     """Return the key that an assignment means: `data=mnist` names the section's `name`."""
     if "." not in key and key in config.model_fields and not isinstance(value, Mapping):
@@ -342,7 +348,7 @@ def _no_option(
 ) -> ZooError:
     here = ".".join(where)
     allowed = [f"{here}.{name}" if here else name for name in room.model_fields]
-    match = nearest(key, [name for name, _ in options(config)]) or nearest(key, allowed)
+    match = nearest(key, _option_names(config)) or nearest(key, allowed)
     return UsageError(
         f"unknown option {key!r} for {owner}",
         f"did you mean: {match}={value}" if match else "",
@@ -369,8 +375,9 @@ def validate(
     Returns:
         (the config, []) or (None, every mistake there is).
     """
-    mistakes = [e for key, value in flat.items() if (e := unknown_key(config, key, value, owner))]
-    known = {key: value for key, value in flat.items() if not unknown_key(config, key, value, owner)}
+    unknown = {key: unknown_key(config, key, value, owner) for key, value in flat.items()}
+    mistakes = [error for error in unknown.values() if error]
+    known = {key: value for key, value in flat.items() if not unknown[key]}
     defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
     try:
         made = config.model_validate(nest(defaults | known))

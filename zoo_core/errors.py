@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+LONGEST = 1000
+"""Characters of one line of a message; a value that was given may be of any length."""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}... ({len(line):,} characters)"
+
 
 class ZooError(Exception):
     """An error with notes under it, one a line.
@@ -25,11 +32,15 @@ class ZooError(Exception):
         self.notes = tuple(note for note in notes if note)
 
     def __str__(self) -> str:
-        return "\n    ".join((self.what, *self.notes))
+        return "\n    ".join(_shortened(line) for line in (self.what, *self.notes))
 
 
 class UsageError(ZooError):
     """The user's mistake: an option, a name, a value, a data file (exit status 2)."""
+
+
+SHOWN = 50
+"""Mistakes listed in one message."""
 
 
 class Mistakes(UsageError):
@@ -40,7 +51,9 @@ class Mistakes(UsageError):
         self.mistakes = tuple(mistakes)
 
     def __str__(self) -> str:
-        return "\n".join(str(mistake) for mistake in self.mistakes)
+        lines = [str(mistake) for mistake in self.mistakes[:SHOWN]]
+        more = len(self.mistakes) - SHOWN
+        return "\n".join([*lines, f"and {more:,} more mistakes"] if more > 0 else lines)
 
 
 class NotFoundError(UsageError, LookupError):

@@ -21,11 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from zoo_core import strict_yaml
+from zoo_core import privacy, strict_yaml
 from zoo_core.config import RunConfig, flatten
 from zoo_core.distributed import World, from_first, gather, joined
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events
+from zoo_core.home import home
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import config_hash, plain, resolve
@@ -180,7 +181,7 @@ def _execute(config: RunConfig, folder: Path, signals: Signals, place: World) ->
             return result
         except BaseException as error:
             if place.first:
-                state(folder, _state_of(error), reason=str(error))
+                state(folder, _state_of(error), reason=privacy.redacted_text(str(error)))
             events.tell("zoo_run_failed", run=made, error=error)
             if isinstance(error, Interrupted) and not error.notes:
                 raise Interrupted(
@@ -277,7 +278,13 @@ def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunRe
 def write_config(config: RunConfig, folder: Path) -> None:
     """Write config.yaml into a run's folder; the folder is then one that `zoo run resume=` continues."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(plain(config))
+    try:
+        privacy.keep(folder, flatten(plain(config)))
+    except OSError as error:
+        raise checkpoint.cannot_write(home(), 0, error) from error
+    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(
+        privacy.redacted(plain(config))
+    )
     checkpoint.write_atomic(folder / "config.yaml", text.encode())
 
 

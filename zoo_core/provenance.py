@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.distributed import world
+from zoo_core.privacy import redacted_words
 
 PACKAGES = (
     "genzoo",
@@ -87,6 +88,6 @@ def provenance(device: str, plugin_package: str) -> dict[str, Any]:
         "versions": versions((*PACKAGES, plugin_package)),
         "git": git(),
         "hardware": hardware(device),
-        "command": ["zoo", *sys.argv[1:]] if Path(sys.argv[0]).name == "zoo" else [],
+        "command": ["zoo", *redacted_words(sys.argv[1:])] if Path(sys.argv[0]).name == "zoo" else [],
         "plugin_package": plugin_package,
     }

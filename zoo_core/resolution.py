@@ -14,6 +14,7 @@ from pydantic import create_model
 from zoo_core import strict_yaml
 from zoo_core.config import Config, RunConfig, canonical, flatten, nest, validate
 from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError, nearest
+from zoo_core.privacy import kept
 from zoo_core.registry.manager import load_entry, manager
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
@@ -35,6 +36,10 @@ LATER = {
     "sampler.start": "normal",
 }
 """Options that came after the first results, with their defaults: left out there, so that no hash moves."""
+
+
+MAX_OPTIONS = 400
+"""Options of one run, those of its saved config included."""
 
 
 def parse_words(words: Iterable[str]) -> dict[str, str]:
@@ -122,11 +127,13 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(saved, Mapping):
         raise UsageError(f"{path} holds no config", "expected: a mapping such as a run's config.yaml")
     # What was resolved for that run is repeated; where it was kept, and on what, is not.
-    flat = flatten(saved)
+    flat = kept(path.parent, flatten(saved))
     return {key: value for key, value in flat.items() if key not in ("run_dir", "preset")}
 
 
 def _resolve_one(flat: dict[str, Any]) -> RunConfig:
+    if len(flat) > MAX_OPTIONS:
+        raise Mistakes([UsageError(f"{len(flat):,} options", f"expected: at most {MAX_OPTIONS}")])
     here = manager()
     mistakes: list[ZooError] = []
     plugin = str(flat.pop("plugin", "") or "")

@@ -22,7 +22,7 @@ from zoo_core.files import read_bounded
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_ALIASES = 100
-MAX_NODES = 50_000
+MAX_NODES = 10_000
 """Values, keys and collections, where an alias counts as all that it repeats."""
 LARGEST_INTEGER = 2**64
 
@@ -174,7 +174,7 @@ def parse(text: str, name: str) -> Any:
             loader.measure(node)
             return loader.construct_document(node)
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except _TooMuch as error:
         raise UsageError(f"{name} nests or repeats too much", str(error)) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--dim", type=int, default=24)
-    parser.add_argument("--per-feature", type=int, nargs="+", default=[30, 100])
+    parser.add_argument("--per-feature", type=int, nargs="+", default=[30])
     given = parser.parse_args()
     print(f"{given.repeats} repeats, {given.dim} features\n")
     print("| n/d | spectrum | law | limit | mean FD | mean FD-inf | error / standard error | coverage |")

@@ -45,8 +45,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--n", type=int, default=600)
-    parser.add_argument("--dims", type=int, nargs="+", default=[2, 8, 32])
+    parser.add_argument("--n", type=int, default=300)
+    parser.add_argument("--dims", type=int, nargs="+", default=[8, 2])
     given = parser.parse_args()
     print(f"{given.repeats} repeats, n = {given.n}; mean value: coverage of its 95 % interval\n")
     print(f"| features | scale | shift | shrunk | {' | '.join(NAMES)} |")

@@ -183,7 +183,7 @@ def stats(words: tuple[str, ...], json_: bool) -> None:
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[data=NAME] [eval.KEY=VALUE]...")
-@click.option("-n", "most", type=click.IntRange(min=1), help="Pictures a side; by default up to 5,000.")
+@click.option("-n", "most", type=click.IntRange(min=1), help="Images a side; by default up to 5,000.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON.")
 @click.option("--json", "json_", is_flag=True, help="Print the record as JSON.")
 def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: bool) -> None:

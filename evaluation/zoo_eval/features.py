@@ -1,4 +1,4 @@
-"""Features of pictures: one pass of the extractor over each set, and the checks that precede any metric.
+"""Features of images: one pass of the extractor over each set, and the checks that precede any metric.
 
 Several processes each pass their share; `gathered` puts the shares together, and every process has them all.
 """
@@ -26,7 +26,7 @@ LARGEST = 1e30
 
 @runtime_checkable
 class SpatialExtractor(Interface):
-    """An extractor that also gives features that keep their place in the picture.
+    """An extractor that also gives features that keep their place in the image.
 
     Attributes:
         spatial: what they are, as a protocol records it.
@@ -88,7 +88,7 @@ def check_examples(rows: Tensor, info: DataInfo) -> Tensor:
     """Return the same rows where they are what an extractor may see.
 
     Raises:
-        UsageError: for a float picture, a level outside [0, L), a point that is not finite, another shape.
+        UsageError: for a float image, a level outside [0, L), a point that is not finite, another shape.
     """
     if tuple(rows.shape[1:]) != info.shape:
         raise UsageError(
@@ -99,14 +99,14 @@ def check_examples(rows: Tensor, info: DataInfo) -> Tensor:
         return rows
     if rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
         raise UsageError(
-            f"pictures of {rows.dtype}",
+            f"images of {rows.dtype}",
             f"expected: integer levels, 0 to {info.levels - 1}; see data.quantise",
         )
     # int32: in uint8 itself, a comparison with 256 is one with 0
     outside = ((rows.int() < 0) | (rows.int() >= info.levels)).flatten(1).any(1)
     if bool(outside.any()):
         raise UsageError(
-            f"{int(outside.sum())} of {len(rows)} pictures hold levels out of range, "
+            f"{int(outside.sum())} of {len(rows)} images hold levels out of range, "
             f"from {int(rows.min())} to {int(rows.max())}",
             f"first: number {int(outside.nonzero()[0])}",
             f"expected: 0 to {info.levels - 1}",

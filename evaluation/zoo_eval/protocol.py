@@ -130,7 +130,7 @@ PLANS: Mapping[str, Plan] = {
 """quick: a laptop's minute. standard: differences of a few per cent. paper: as the literature counts."""
 
 SMALLEST = 20
-"""Examples that each split must have: with fewer, neighbours and covariances say nothing."""
+"""Examples that each split must have: with fewer, neighbors and covariances say nothing."""
 
 
 def plan(name: str) -> Plan:

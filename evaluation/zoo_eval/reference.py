@@ -27,7 +27,7 @@ def scoring_config(words: Mapping[str, str], name: str) -> RunConfig:
 
     Args:
         words: options of data, eval and device; `protocol=` is short for `eval.protocol=`, and `data=` takes
-            the path of a folder of pictures, too.
+            the path of a folder of images, too.
         name: of what is scored.
 
     Raises:

@@ -17,7 +17,9 @@ SIGNS = {"exact": "", "upper": "<= ", "lower": ">= "}
 def value_text(value: Value) -> str:
     """Return a value with its sign where it is a bound, and what it is out of where its note says so."""
     of = value.note.partition(" ")[2].partition(" ")[0] if value.note.startswith("of ") else ""
-    return f"{SIGNS[value.bound]}{number(value.value)}" + (f"/{of}".rstrip(";") if of else "")
+    if of:
+        return f"{value.value:g}/{of.rstrip(';')}"
+    return f"{SIGNS[value.bound]}{number(value.value)}"
 
 
 def is_frechet(column: str) -> bool:

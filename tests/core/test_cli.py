@@ -122,6 +122,28 @@ def test_samples_are_written_as_a_grid_and_as_numbers(home: Path, capsys: pytest
     assert ".png or .npz" in capsys.readouterr().err
 
 
+def test_samples_of_two_seeds_are_two_files_and_never_mix(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches one file for two seeds, and a folder that holds the images of two commands."""
+    from zoo_core.cli.running import _default_name
+
+    assert invoke(["run", "plugin=histogram", *FAST[1:], "run_dir=here"]) == 0
+    capsys.readouterr()
+    paths = []
+    for seed in ("1", "2"):
+        assert invoke(["sample", "here", "-n", "4", "--seed", seed]) == 0
+        paths.append(Path(capsys.readouterr().out.strip()))
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+    assert invoke(["sample", "here", "-n", "4", "--out", "folder"]) == 0
+    kept = {path: path.read_bytes() for path in Path("folder").iterdir()}
+    assert len(kept) == 4
+    assert invoke(["sample", "here", "-n", "3", "--seed", "1", "--out", "folder"]) == 2
+    assert "folder is not empty" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("folder").iterdir()} == kept
+    assert len({_default_name(4, 0, cond) for cond in (None, "3", "5", "a b", "a-b")}) == 5
+
+
 def test_python_says_what_the_command_line_says(home: Path) -> None:
     import zoo_core
 

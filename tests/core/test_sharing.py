@@ -21,6 +21,7 @@ import yaml
 import zoo_core
 from zoo_core.cli import invoke
 from zoo_core.errors import MachineError, NotFoundError, UsageError, ZooError
+from zoo_core.privacy import leak, without_paths
 from zoo_core.registry import index
 from zoo_core.registry.manager import manager
 from zoo_core.results import read_result, write_result
@@ -30,7 +31,7 @@ from zoo_core.sharing.address import Hub, parse
 from zoo_core.sharing.bundle import LIMITS, MANIFEST, sniff
 from zoo_core.sharing.card import slug
 from zoo_core.sharing.exchange import pull, push, run_folder
-from zoo_core.sharing.privacy import leak, portable, without_paths
+from zoo_core.sharing.privacy import portable
 from zoo_core.training import checkpoint
 
 CANARY = "/home/canary-user"

@@ -13,8 +13,9 @@ import pytest
 from zoo_core.cli import invoke
 from zoo_core.privacy import public
 from zoo_core.registry.metrics import direction
-from zoo_core.results import read_result
-from zoo_core.tracking.trackers import figures, leaderboard_row
+from zoo_core.results import Cost, DataRecord, ProtocolRecord, Result, Value, read_result
+from zoo_core.results.result import fields_hash
+from zoo_core.tracking.trackers import leaderboard_row, summary
 
 HEADER, BLOCK = 7, 32 * 1024
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
@@ -150,25 +151,28 @@ def test_what_may_leave_the_machine(given: dict[str, Any], kept: dict[str, Any])
     assert public(given) == kept
 
 
-def test_figures_are_named_as_in_the_result() -> None:
-    # catches a renamed column, a nested value or a list sent as a figure
-    result = {
-        "metrics": {"FD[digits]": {"value": 2.5, "low": 2.0}},
-        "likelihood": [{"name": "elbo", "bits_per_dim": 1.5}, {"name": "exact", "nats": -2.0}],
-        "cost": {"nfe": 1, "updates": {"critic": 5}},
-        "floor": {"value": 0.1},
-        "protocol": {"name": "quick", "version": 1, "hash": "abc", "fields": {}},
-    }
-    assert figures(result) == {
+def test_values_are_named_as_in_the_result() -> None:
+    # catches a renamed column, a nested value or a list sent as a value
+    fields = {"data": "digits", "data_sha256": "a" * 64}
+    result = Result(
+        plugin="wgan",
+        family="gan",
+        seed=3,
+        config_hash="0" * 12,
+        data=DataRecord(name="digits", sha256="a" * 64),
+        protocol=ProtocolRecord(name="quick", version=1, hash=fields_hash(fields), fields=fields),
+        metrics={"FD[digits]": Value(value=2.5), "bits_per_dim[elbo]": Value(value=1.5, bound="upper")},
+        cost=Cost(nfe=1, updates={"train/critic": 5}),
+        samples_sha256="b" * 64,
+    )
+    assert summary(result) == {
         "FD[digits]": 2.5,
-        "elbo bits_per_dim": 1.5,
-        "exact nats": -2.0,
+        "bits_per_dim[elbo]": 1.5,
         "cost.nfe": 1,
-        "floor.value": 0.1,
         "protocol.name": "quick",
         "protocol.version": 1,
-        "protocol.hash": "abc",
+        "protocol.hash": fields_hash(fields),
+        "samples_sha256": "b" * 64,
     }
-    assert figures({}) == {}
-    row = leaderboard_row({**result, "plugin": "wgan", "seed": 3})
-    assert list(row)[:3] == ["plugin", "seed", "FD[digits]"]
+    row = leaderboard_row(result)
+    assert list(row)[:6] == ["plugin", "family", "config_hash", "seed", "data", "FD[digits]"]

@@ -99,9 +99,9 @@ def test_damaged_weights_are_noticed(tmp_path, monkeypatch):
 
 def test_pictures_of_another_shape_are_refused():
     # catches MNIST seen by the digits' network through a silent reshape
-    with pytest.raises(UsageError, match="can't see 'cifar10'"):
+    with pytest.raises(UsageError, match="can't take 'cifar10'"):
         ShippedExtractor("digits", "cpu")(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), COLOUR)
-    with pytest.raises(UsageError, match="can't see 'moons'"):
+    with pytest.raises(UsageError, match="can't take 'moons'"):
         ShippedExtractor("digits", "cpu")(torch.zeros(2, 2), DataInfo("moons", (2,), None))
 
 

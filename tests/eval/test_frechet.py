@@ -30,18 +30,53 @@ def test_the_limit_has_lost_the_bias_of_few_samples(rng):
     assert plain > truth + 0.05
 
 
-def test_a_distance_that_is_linear_in_1_over_n_is_extrapolated_exactly(monkeypatch, rng):
-    # catches least squares with its sums exchanged
+@pytest.mark.parametrize("n", [600, 603])
+def test_two_terms_of_the_bias_are_removed(monkeypatch, rng, n):
+    # catches weights of the extrapolation exchanged, quarters of other sizes; 603 makes uneven blocks
+    monkeypatch.setattr(frechet, "distance", lambda real, fake: 2 + 30 / fake.n + 700 / fake.n**2)
+    ctx = sets(rng, n)
+    real, fake = ctx.train.values, ctx.generated.values
+    limit = frechet.at_infinity(frechet.moments(real), fake)
+    assert limit.value == pytest.approx(2, abs=1e-9 if n == 600 else 1e-3)
+
+
+def test_few_samples_per_feature_have_one_term_removed(monkeypatch, rng):
+    # catches quarters of singular covariances
     monkeypatch.setattr(frechet, "distance", lambda real, fake: 2 + 30 / fake.n)
-    ctx = sets(rng, 600)
-    limit = frechet.at_infinity(frechet.moments(ctx.train.values), ctx.generated.values)
-    assert limit.value == pytest.approx(2, abs=1e-9)
+    ctx = sets(rng, 56)
+    assert frechet.at_infinity(
+        frechet.moments(ctx.train.values), ctx.generated.values
+    ).value == pytest.approx(2)
+
+
+def test_the_limit_is_ranked_from_30_samples_per_feature_on(rng):
+    # catches a rank for an extrapolation that higher terms of the bias spoil
+    below, above = (frechet.frechet(sets(rng, n))["FD-inf[digits]"] for n in (239, 240))
+    assert "239 samples for 8 features" in below.unranked
+    assert "240 samples" in below.unranked
+    assert below.interval is None
+    assert above.unranked == ""
+    assert above.interval.low < above.value < above.interval.high
+    assert above.interval.high - above.value == pytest.approx(1.96 * above.standard_error, rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_the_standard_error_of_the_limit_is_its_spread(rng, scale):
+    # catches the linear variance alone, which near the law is twice as large, and the noise of the correction
+    real = frechet.moments(torch.randn(5000, 6, generator=rng).double())
+    limits = [
+        frechet.at_infinity(real, scale * torch.randn(240, 6, generator=rng).double()) for _ in range(100)
+    ]
+    values, errors = torch.tensor(limits, dtype=torch.float64).unbind(1)
+    assert float(errors.mean()) == pytest.approx(float(values.std()), rel=0.25)
 
 
 def test_too_few_samples_for_a_limit_say_so(rng):
     # catches an extrapolation of singular covariances
-    found = frechet.frechet(sets(rng, 31))
-    assert found["FD-inf[digits]"].reason == "needs 32 samples for 8 features, and there are 31"
+    found = frechet.frechet(sets(rng, 31))["FD-inf[digits]"]
+    assert found.reason == (
+        "8 features need 32 samples and more than 8 real examples; there are 31 and 20,000"
+    )
 
 
 def test_the_spatial_distance_sees_where_things_are(digits):

@@ -9,7 +9,13 @@ from tests.eval.fakes import context, protocol
 from zoo_eval.features import Features
 from zoo_eval.metrics import frechet
 from zoo_eval.metrics.kernel import kernel
-from zoo_eval.statistics.intervals import interval, resampled_means, share
+from zoo_eval.statistics.intervals import (
+    fraction,
+    interval,
+    normal_interval,
+    resampled_means,
+    score_interval,
+)
 
 
 def test_of_a_mean_it_is_the_normal_one(rng):
@@ -23,12 +29,36 @@ def test_of_a_mean_it_is_the_normal_one(rng):
     assert wider.interval.high - wider.interval.low == pytest.approx(4 * half, rel=0.1)
 
 
-def test_a_share_stays_a_share():
-    # catches precision above 1
-    found = share(torch.tensor([True] * 99 + [False]))
-    assert 0 <= found.interval.low < found.value < found.interval.high <= 1
-    every = share(torch.ones(50, dtype=torch.bool))
-    assert (every.value, every.interval.low, every.interval.high) == (1.0, 1.0, 1.0)
+def test_a_fraction_has_wilsons_interval():
+    # catches a precision above 1, and a normal interval where it is skewed
+    from scipy.stats import binomtest
+
+    for hits in (3, 50, 99):
+        found = fraction(torch.arange(100) < hits)
+        theirs = binomtest(hits, 100).proportion_ci(method="wilson")
+        assert (found.interval.low, found.interval.high) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+        assert (found.value, found.n) == (hits / 100, 100)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_at_0_and_1_the_bound_is_one_sided(value):
+    # catches an interval of no width: 50 of 50 are seen in 5 % of all draws at a rate of 0.05^(1/50)
+    ends = score_interval(value, 0.0, 50)
+    inner = ends.high if value == 0 else 1 - ends.low
+    assert (1 - inner) ** 50 == pytest.approx(0.05)
+    assert (ends.low if value == 0 else ends.high) == value
+
+
+def test_a_score_interval_knows_its_variance():
+    # catches the number of samples used in the place of the variance
+    wide = score_interval(0.5, 4 * 0.25 / 100, 100)
+    assert (wide.low, wide.high) == pytest.approx(tuple(vars(score_interval(0.5, 0.25 / 25, 7)).values()))
+
+
+def test_a_normal_interval_is_of_two_standard_errors():
+    # catches a variance taken for a standard error
+    ends = normal_interval(-1.0, 0.5)
+    assert (ends.low, ends.high) == pytest.approx((-1.98, -0.02), abs=1e-4)
 
 
 def test_resampling_is_the_same_at_every_call(rng):

@@ -236,3 +236,19 @@ def test_fewer_samples_than_features_are_shown_and_never_ranked(rng):
     assert cell.interval is None
     found = inception(context(Features(real), Features(fake), settings))
     assert reasons(found) == ["digits is not a classifier"]
+
+
+def test_the_choice_of_subsets_is_in_the_interval(rng):
+    # catches an interval without what few subsets add, 1.96 spread / sqrt(subsets), or with its mean or square
+    real = torch.randn(400, 4, generator=rng).double()
+    fake = 1.3 * torch.randn(400, 4, generator=rng).double() + 0.3
+    widths, chances = [], []
+    for subsets in (4, 64):
+        settings = protocol(kid_subsets=subsets, kid_subset_size=40)
+        cell = kernel(context(Features(real), Features(fake), settings))["KD[digits]"]
+        _, spread = kernel_distance(real, fake, subsets=subsets, subset_size=40)
+        widths.append((cell.interval.high - cell.value, cell.value - cell.interval.low))
+        chances.append(1.96 * spread / subsets**0.5)
+    for few, many in zip(*widths, strict=True):
+        assert few**2 - many**2 == pytest.approx(chances[0] ** 2 - chances[1] ** 2, rel=1e-6)
+        assert many > chances[1]

@@ -8,7 +8,7 @@ import torch
 from tests.eval.fakes import context
 from zoo_core.data.toy import TOYS
 from zoo_eval.features import Features, Modes
-from zoo_eval.metrics.modes import modes
+from zoo_eval.metrics.modes import balance, modes
 from zoo_eval.modes import components, modes_of_points
 
 
@@ -54,6 +54,27 @@ def test_the_interval_of_balance_is_that_of_a_share(rng):
     half = 1.96 * (0.2 * 0.8 / 1000) ** 0.5
     assert cell.interval.high - cell.value == pytest.approx(half, rel=0.15)
     assert cell.value - cell.interval.low == pytest.approx(half, rel=0.15)
+
+
+def test_perfect_samples_have_a_balance_of_one(rng):
+    # catches the noise of frequencies taken for imbalance, and points on no mode that real data have too
+    found = []
+    for _ in range(50):
+        real, fake = (torch.randint(-1, 8, (n,), generator=rng) for n in (4000, 1000))
+        found.append(balance(real, fake, 8)[0])
+    assert max(found) == 1
+    assert sum(found) / 50 > 0.99
+
+
+def test_imbalance_beyond_noise_is_counted_in_full(rng):
+    # catches an expected noise taken from differences that are none
+    real = torch.arange(2).repeat(2000)
+    fake = (torch.arange(1000) < 200).long()
+    assert balance(real, fake, 2)[0] == pytest.approx(0.7)
+    nowhere = torch.full((1000,), -1)
+    value, towards = balance(real, nowhere, 2)
+    assert value == 0
+    assert towards.tolist() == [0.5, 0.5, -0.5]
 
 
 @pytest.mark.parametrize(

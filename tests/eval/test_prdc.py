@@ -67,7 +67,7 @@ def test_blocks_do_not_change_the_figures(rng, monkeypatch):
 
 def test_too_few_pictures_are_refused():
     # catches a k-th neighbour that is not there
-    with pytest.raises(UsageError, match="neighbours among 5"):
+    with pytest.raises(UsageError, match="neighbors among 5"):
         neighbours.prdc(torch.randn(5, 2), torch.randn(50, 2))
     with pytest.raises(UsageError, match="3 rows of generated"):
         neighbours.prdc(torch.randn(50, 2), torch.randn(3, 2))
@@ -82,3 +82,73 @@ def test_as_a_metric_both_sides_count_equally_many(rng):
     assert found["coverage[digits]"].value * 300 == pytest.approx(
         round(found["coverage[digits]"].value * 300)
     )
+
+
+def brute(real, fake, k):
+    """Precision and recall of the paper, Eqs. 1 and 2, from differences of rows."""
+
+    def balls(x):
+        distance = (x[:, None] - x[None]).square().sum(2).fill_diagonal_(-1)
+        return distance.sort(1).values[:, k]
+
+    between = (fake[:, None] - real[None]).square().sum(2)
+    precise = (between <= balls(real)).any(1).double().mean()
+    recalled = (between <= balls(fake)[:, None]).any(0).double().mean()
+    return float(precise), float(recalled)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("repeats", [2, 4, 5])
+def test_rounding_decides_nothing_where_rows_repeat(rng, repeats, offset):
+    # catches distances by expansion, which put copies at 1e-13 where a radius is 0, and < for <=
+    base = torch.randn(30, 40, generator=rng).double() * 3 + offset
+    real = base.repeat(repeats, 1)
+    fake = torch.cat((base[:10], base[:10] + 1e-9, torch.randn(40, 40, generator=rng).double() + offset))
+    fake = fake.repeat(repeats, 1)
+    found = neighbours.prdc(real, fake)
+    assert (found["precision"], found["recall"]) == brute(real, fake, 3)
+    copies = neighbours.prdc(real, real)
+    assert copies["precision"] == copies["recall"] == copies["coverage"] == 1
+
+
+def test_a_set_that_is_one_row_has_radius_zero():
+    # catches a collapsed generator that is precise by rounding
+    fake = torch.full((60, 8), 0.1, dtype=torch.float64)
+    real = torch.randn(60, 8, generator=torch.Generator().manual_seed(0)).double()
+    assert neighbours.prdc(fake + 1e-7, fake)["precision"] == 0
+    assert neighbours.prdc(fake, fake)["precision"] == 1
+    assert neighbours.prdc(real, fake)["recall"] == 0
+
+
+def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng):
+    # catches real images resampled, which has half of recall's spread, and a scale of halves left out
+    real = torch.randn(240, 6, generator=rng).double()
+    values, variances = [], []
+    for k in range(120):
+        fake = 0.9 * torch.randn(240, 6, generator=rng).double() + 0.2
+        found = neighbours.prdc(real, fake)
+        values.append([found["recall"], found["coverage"]])
+        if k % 6 == 0:
+            variances.append(neighbours.recall_and_coverage_variances(real, fake))
+    spread = torch.tensor(values).std(0)
+    error = torch.tensor(variances).mean(0).sqrt()
+    assert error.tolist() == pytest.approx(spread.tolist(), rel=0.3)
+
+
+def test_a_larger_set_has_as_much_less_variance(rng, monkeypatch):
+    # catches the variance of the images that are split given for that of all
+    real, fake = torch.randn(2, 800, 4, generator=rng).double()
+    whole = torch.tensor(neighbours.recall_and_coverage_variances(real, fake))
+    monkeypatch.setattr(neighbours, "LARGEST", 400)
+    part = torch.tensor(neighbours.recall_and_coverage_variances(real, fake))
+    assert (part / whole).sqrt().tolist() == pytest.approx([1, 1], rel=0.35)
+
+
+def test_values_at_their_ends_have_one_sided_bounds(rng):
+    # catches an interval of no width where all or none are in
+    real = torch.randn(100, 4, generator=rng).double()
+    found = neighbours.values(real, real + 100)
+    for name in ("precision", "recall", "coverage"):
+        ends = found[name].interval
+        assert (found[name].value, ends.low) == (0, 0)
+        assert 0.02 < ends.high < 0.2

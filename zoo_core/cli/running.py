@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -164,7 +165,7 @@ def sample(
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond)
     used = made.config.sample.seed if seed is None else seed
-    path = out or made.dir / "pictures" / f"samples-{n}-seed{used}.png"
+    path = out or made.dir / "pictures" / _default_name(n, used, said)
     if not path.suffix:
         if path.is_dir() and any(path.iterdir()):
             raise UsageError(
@@ -181,6 +182,14 @@ def sample(
     else:
         save_samples(x, data.info, path, said.count(",") + 1 if said and "," in said else None)
     click.echo(str(path))
+
+
+def _default_name(n: int, seed: int, cond: str | None) -> str:
+    """Return the file name of samples: another one for another number, seed or condition."""
+    if cond is None:
+        return f"samples-{n}-seed{seed}.png"
+    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in cond)[:40]
+    return f"samples-{n}-seed{seed}-{slug}-{hashlib.sha256(cond.encode()).hexdigest()[:6]}.png"
 
 
 def _names(folder: str) -> Sequence[str]:

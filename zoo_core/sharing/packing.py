@@ -13,13 +13,14 @@ from torch import Tensor
 
 from zoo_core import strict_json, strict_yaml
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.privacy import leak, scrubbed
 from zoo_core.registry.manager import manager
 from zoo_core.resolution import plain
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.runs import saved_config
 from zoo_core.sharing.bundle import CARD, WEIGHTS_BYTES, Manifest, write_manifest
 from zoo_core.sharing.card import card
-from zoo_core.sharing.privacy import leak, portable, scrubbed
+from zoo_core.sharing.privacy import portable
 from zoo_core.training import checkpoint
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from zoo_core import strict_json, strict_yaml
 from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError
+from zoo_core.files import open_regular
 from zoo_core.home import runs_root
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import manager
@@ -138,7 +139,8 @@ def _arrange(
     (made / "pictures").mkdir(parents=True)
     point = made / "checkpoints" / f"step-{manifest.step:08d}"
     point.mkdir(parents=True)
-    _check_weights(taken)
+    for path in sorted(taken.glob("*.safetensors")):
+        check_weights(path)
     os.replace(taken / "weights.safetensors", point / "weights.safetensors")
     if (taken / "raw.safetensors").exists():
         os.replace(taken / "raw.safetensors", point / "ema.safetensors")
@@ -163,17 +165,29 @@ def _arrange(
     (made / "origin.json").write_text(json.dumps(origin, indent=1))
 
 
-def _check_weights(taken: Path) -> None:
+def check_weights(path: Path) -> None:
+    """Refuse a safetensors file that is damaged, or holds a weight that is not finite.
+
+    Raises:
+        UsageError: which weight, or what is wrong with the file.
+    """
     from safetensors import SafetensorError, safe_open
 
-    for path in sorted(taken.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - not a mapping
-                    tensor = file.get_tensor(key)
-                    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                        raise UsageError(f"{path.name} of the bundle: {key!r:.80} is not finite")
-        except (SafetensorError, ValueError, RuntimeError) as error:
-            if isinstance(error, ZooError):
-                raise
-            raise UsageError(f"{path.name} of the bundle is no safetensors file: {error}"[:200]) from error
+    try:
+        with open_regular(path):  # safe_open maps whatever it is given
+            pass
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                tensor = file.get_tensor(key)
+                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                    raise UsageError(f"{path.name}: {key!r:.80} is not finite")
+    except (
+        SafetensorError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+    ) as error:
+        raise UsageError(f"{path.name} is not a safetensors file: {error}"[:200]) from error

@@ -163,7 +163,7 @@ class WandB:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        from zoo_core.privacy import public
+        from zoo_core.privacy import public, public_text
         from zoo_core.resolution import plain
 
         mode: Any = os.environ.get("WANDB_MODE") or run.config.track.wandb
@@ -172,7 +172,7 @@ class WandB:
         known = wandb.Settings.model_fields  # they come and go between its releases
         settings = wandb.Settings(**{name: value for name, value in QUIET.items() if name in known})
         facts: dict[str, Any] = {
-            "project": run.config.track.project,
+            "project": public_text(run.config.track.project),
             "name": f"{run.config.data.name}-{run.config.plugin}-s{run.config.seed}",
             "group": f"{run.config.data.name}-{run.config.plugin}",
             "config": public(plain(run.config)),

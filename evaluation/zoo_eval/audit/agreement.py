@@ -1,4 +1,4 @@
-"""Our figures beside torch-fidelity's: on the same features, and on the same pictures and weights."""
+"""Our figures beside torch-fidelity's: on the same features, and on the same images and weights."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Agreement(NamedTuple):
 def on_features(real: Features, fake: Features) -> list[Agreement]:
     """Compare FD, KD, IS, precision and recall on equal features.
 
-    IS is of one split, where no order of the pictures matters; KD is of random subsets on both sides, and
+    IS is of one split, where no order of the images matters; KD is of random subsets on both sides, and
     held to three standard errors of their means.
     """
     from torch_fidelity import metric_fid, metric_isc, metric_kid, metric_prc
@@ -75,7 +75,7 @@ def on_features(real: Features, fake: Features) -> list[Agreement]:
     error = (spread**2 + kid["kernel_inception_distance_std"] ** 2) ** 0.5 / subsets**0.5
     theirs = kid["kernel_inception_distance_mean"]
     made.append(Agreement("KD, same features", mean, theirs, 3 * error, absolute=True))
-    # theirs counts a picture on the rim of a neighbourhood as inside; distances are in float64 on both sides
+    # theirs counts a image on the rim of a neighborhood as inside; distances are in float64 on both sides
     prc = metric_prc.prc_features_to_metric(
         fake.values, real.values, prc_neighborhood=k, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
     )
@@ -92,7 +92,7 @@ def on_features(real: Features, fake: Features) -> list[Agreement]:
 
 
 def end_to_end(real: Tensor, fake: Tensor, info: DataInfo, weights: Path, ours: float) -> Agreement:
-    """Compare FID of the same pictures through the same Inception weights, preprocessing included.
+    """Compare FID of the same images through the same Inception weights, preprocessing included.
 
     Args:
         real, fake: levels (n, 1 or 3, H, W).
@@ -102,8 +102,8 @@ def end_to_end(real: Tensor, fake: Tensor, info: DataInfo, weights: Path, ours: 
     from torch_fidelity import calculate_metrics
 
     found = calculate_metrics(
-        input1=_Pictures(to_rgb_bytes(fake, info)),
-        input2=_Pictures(to_rgb_bytes(real, info)),
+        input1=_Images(to_rgb_bytes(fake, info)),
+        input2=_Images(to_rgb_bytes(real, info)),
         fid=True,
         cuda=torch.cuda.is_available(),
         feature_extractor_weights_path=str(weights),
@@ -112,9 +112,9 @@ def end_to_end(real: Tensor, fake: Tensor, info: DataInfo, weights: Path, ours: 
         save_cpu_ram=True,  # no worker processes
         verbose=False,
     )
-    return Agreement("FID, same pictures and weights", ours, found["frechet_inception_distance"], 1e-3)
+    return Agreement("FID, same images and weights", ours, found["frechet_inception_distance"], 1e-3)
 
 
-class _Pictures(TensorDataset):
+class _Images(TensorDataset):
     def __getitem__(self, row: int) -> Tensor:  # type: ignore[override]
         return super().__getitem__(row)[0]

@@ -35,7 +35,7 @@ SCHEMA = 2
 SLOW = ("memorization",)
 """Metrics that only the copies are scored by: they take long and do not see other damage."""
 LARGEST = 5_000
-"""Pictures a side where none are asked for."""
+"""Images a side where none are asked for."""
 SIZES = (8, 4, 2, 1)
 """Real against real: the whole half, and these parts of it."""
 LEFT_OUT = (1, 3, 6)

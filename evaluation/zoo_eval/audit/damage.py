@@ -1,4 +1,4 @@
-"""Known damage to pictures, in steps of strength: what a measure must see, and order rightly."""
+"""Known damage to images, in steps of strength: what a measure must see, and order rightly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Damage(NamedTuple):
 
     Attributes:
         name: for the table.
-        change: does it to pictures.
+        change: does it to images.
         strengths: ascending; 0, which is no damage, goes before them.
         seen_by: short names of the columns that must get worse with every step.
     """
@@ -57,29 +57,29 @@ def jpeg(levels: Tensor, strength: float, count: int) -> Tensor:
     from PIL import Image
 
     found = torch.empty_like(levels)
-    grey = levels.shape[1] == 1
+    gray = levels.shape[1] == 1
     eight = quantise(to_unit(levels, count), 256).permute(0, 2, 3, 1).numpy()
-    for place, picture in enumerate(eight):
+    for place, image in enumerate(eight):
         file = io.BytesIO()
-        Image.fromarray(picture[..., 0] if grey else picture).save(file, "JPEG", quality=100 - int(strength))
+        Image.fromarray(image[..., 0] if gray else image).save(file, "JPEG", quality=100 - int(strength))
         with Image.open(file) as opened:
-            back = torch.from_numpy(np.array(opened)).view(*picture.shape).permute(2, 0, 1)
+            back = torch.from_numpy(np.array(opened)).view(*image.shape).permute(2, 0, 1)
         found[place] = quantise(to_unit(back, 256), count)
     return found
 
 
 def repeats(levels: Tensor, strength: float, count: int) -> Tensor:
-    """Keep one picture in every `strength`, each repeated: as many pictures, fewer different ones."""
+    """Keep one image in every `strength`, each repeated: as many images, fewer different ones."""
     kept = levels[: max(1, int(len(levels) / strength))]
     return kept[torch.arange(len(levels)) % len(kept)]
 
 
 DISTANCES = ("FD", "FID", "FD-inf", "FID-inf", "KD", "KID", "sFD", "sFID")
 FIDELITY = (*DISTANCES, "coverage")
-"""Columns that see pictures get worse. Not precision and density: their neighbourhoods are wide enough to
-take a lightly damaged picture in, and blurred ones lie where real ones are dense."""
+"""Columns that see images get worse. Not precision and density: their neighborhoods are wide enough to
+take a lightly damaged image in, and blurred ones lie where real ones are dense."""
 VARIETY = (*DISTANCES, "coverage")
-"""Columns that see pictures repeated. Not recall: among copies a neighbourhood has no width, and it is 0."""
+"""Columns that see images repeated. Not recall: among copies a neighborhood has no width, and it is 0."""
 DROPPED = (*DISTANCES, "coverage", "recall", "modes", "balance")
 """Columns that see classes left out."""
 
@@ -89,4 +89,4 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("JPEG", jpeg, (50, 80, 95), FIDELITY),
     Damage("repeats", repeats, (4, 16, 64), VARIETY),
 )
-"""Of pictures and of a set; dropped classes and copies need labels and a training set: see `audit`."""
+"""Of images and of a set; dropped classes and copies need labels and a training set: see `audit`."""

@@ -27,7 +27,7 @@ def audit_lines(record: Mapping[str, Any]) -> list[str]:
     extractor = record["extractor"]
     lines = [
         f"{record['data']['name']}, features of {extractor['name']} ({extractor['sha256'][:12]}), "
-        f"{record['n']:,} pictures a side",
+        f"{record['n']:,} images a side",
         "",
         "real against real",
     ]

@@ -1,6 +1,6 @@
 """InceptionV3 as the literature's FID has it: the network and weights of 2015, through torch-fidelity.
 
-Pictures are brought to 299x299 by TensorFlow 1's bilinear grid without antialiasing, as published figures
+Images are brought to 299x299 by TensorFlow 1's bilinear grid without antialiasing, as published figures
 were; one pass gives the 2,048 pooled features and the 1,008 logits without bias of the Inception Score.
 """
 
@@ -19,15 +19,15 @@ from zoo_eval.extractors.fetching import INCEPTION, read_weights, require
 
 
 def to_rgb_bytes(levels: Tensor, info: DataInfo) -> Tensor:
-    """Return integer levels as uint8 RGB, (n, 3, H, W): L levels spread over 0 to 255, grey repeated.
+    """Return integer levels as uint8 RGB, (n, 3, H, W): L levels spread over 0 to 255, gray repeated.
 
     Raises:
-        UsageError: for points, or pictures that have neither 1 nor 3 channels.
+        UsageError: for points, or images that have neither 1 nor 3 channels.
     """
     if info.levels is None or levels.shape[1] not in (1, 3):
         raise UsageError(
             f"a network of photographs can't see {info.name!r}: shape {tuple(levels.shape[1:])}",
-            "expected: pictures of 1 or 3 channels",
+            "expected: images of 1 or 3 channels",
             "next: eval.extractor=raw",
         )
     if info.levels != 256:
@@ -54,7 +54,7 @@ class Inception:
                 f"reason: {str(error).strip().splitlines()[-1].strip()[:200]}",
                 "expected: a state dict in torch-fidelity's format; zoo fetch inception",
             ) from error
-        for module in net.modules():  # a frozen normalisation is a factor of the weights before it
+        for module in net.modules():  # a frozen normalization is a factor of the weights before it
             if hasattr(module, "conv") and hasattr(module, "bn"):
                 module.conv = nn.utils.fuse_conv_bn_eval(module.conv.eval(), module.bn.eval())
                 module.bn = nn.Identity()

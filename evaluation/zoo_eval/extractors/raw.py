@@ -1,4 +1,4 @@
-"""No network at all: values as they are. For points of the plane, and for pictures that no network fits."""
+"""No network at all: values as they are. For points of the plane, and for images that no network fits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST = 4096
 
 
 class Raw:
-    """Flattened values, pictures in [-1, 1], as an `interfaces.Extractor`; `dim` 0 means the data's own."""
+    """Flattened values, images in [-1, 1], as an `interfaces.Extractor`; `dim` 0 means the data's own."""
 
     name = "raw"
     sha256 = "none"

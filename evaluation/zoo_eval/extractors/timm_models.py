@@ -132,7 +132,7 @@ class TimmModel:
         """Return the parts of a VGG, each ending in its resolution's first rectifier: relu1_1, relu2_1, ...
 
         Raises:
-            UsageError: for a network that is no sequence of convolutions, or pictures of neither 1 nor 3
+            UsageError: for a network that is no sequence of convolutions, or images of neither 1 nor 3
                 channels.
         """
         features = getattr(self.net, "features", None)
@@ -141,7 +141,7 @@ class TimmModel:
                 f"{self.name} is no sequence of convolutions", "expected: one of timm's vgg, e.g. timm:vgg19"
             )
         if shape[0] not in (1, 3):
-            raise UsageError(f"{self.name} can't see pictures of {shape}", "expected: 1 or 3 channels")
+            raise UsageError(f"{self.name} can't take images of {shape}", "expected: 1 or 3 channels")
         fresh = True
 
         def first_of_its_size(layer: nn.Module) -> bool:
@@ -153,11 +153,11 @@ class TimmModel:
             return ends
 
         mean, std = self.mean.detach().clone(), self.std.detach().clone()
-        return after_each([Coloured(mean, std), *features], first_of_its_size)
+        return after_each([Colored(mean, std), *features], first_of_its_size)
 
 
-class Coloured(nn.Module):
-    """Pictures (n, 1 or 3, H, W) in [-1, 1] to the input of a network of ImageNet, (n, 3, H, W)."""
+class Colored(nn.Module):
+    """Images (n, 1 or 3, H, W) in [-1, 1] to the input of a network of ImageNet, (n, 3, H, W)."""
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Coloured(nn.Module):
         self.register_buffer("std", std)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x + 1) / 2 - self.mean) / self.std  # one grey channel becomes three equal ones
+        return ((x + 1) / 2 - self.mean) / self.std  # one gray channel becomes three equal ones
 
 
 def timm_model(config: EvalConfig, device: torch.device | str) -> TimmModel:

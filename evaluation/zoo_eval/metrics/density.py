@@ -62,7 +62,7 @@ def score_error(score: Score, truth: Density, x: Tensor, level: float) -> Value:
 def score_errors(denoise: Denoiser, dataset: Dataset, n: int, device: torch.device | str) -> dict[str, Value]:
     """Return a column "score error[sigma]" for each of `SIGMAS` that the model was trained for.
 
-    There is none where the data's smoothed density is not known, where a condition is modelled, or where the
+    There is none where the data's smoothed density is not known, where a condition is modeled, or where the
     denoiser is not of the data themselves.
 
     Args:

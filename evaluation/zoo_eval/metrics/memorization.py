@@ -36,7 +36,7 @@ class Nearest:
     """The nearest example of a split.
 
     Attributes:
-        distance: (n,) float64, root mean square over an example's values: in levels for pictures.
+        distance: (n,) float64, root mean square over an example's values: in levels for images.
         index: (n,) int64, its row.
     """
 

@@ -22,7 +22,7 @@ from zoo_eval.statistics.intervals import fraction, interval, score_interval
 
 SPLITS = 30
 """Random splits into two half-samples, from which the intervals of recall and coverage come."""
-LARGEST = 1500
+LARGEST = 1000
 """Images per side that are split; of more, as many at random, and the variance is scaled."""
 _BLOCK = 1024
 _ROUNDING = 1e-11
@@ -176,10 +176,10 @@ def recall_and_coverage_variances(
     squares = []
     for _ in range(SPLITS):
         samples = torch.randperm(len(f), generator=rng)[: 2 * n].split(n)
-        own = [_kth(among_fake[half[:, None], half], precision_k) for half in samples]
+        own = [_kth(among_fake[half][:, half], precision_k) for half in samples]
         for images in torch.randperm(len(r), generator=rng)[: 2 * m].split(m):
-            wide = _kth(among_real[images[:, None], images], density_k)
-            blocks = [between[half[:, None], images] for half in samples]
+            wide = _kth(among_real[images][:, images], density_k)
+            blocks = [between[half][:, images] for half in samples]
             recall = [
                 float((b <= o[:, None]).any(0).double().mean()) for b, o in zip(blocks, own, strict=True)
             ]
@@ -195,7 +195,7 @@ def _dense(x: Tensor, y: Tensor) -> Tensor:
 
 def _kth(distances: Tensor, k: int) -> Tensor:
     """Return each row's k-th smallest distance to another row; distances (n, n) is overwritten."""
-    return distances.fill_diagonal_(-1).kthvalue(k + 1, dim=1).values
+    return distances.fill_diagonal_(-1).topk(k + 1, largest=False).values[:, k]
 
 
 def values(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, Value]:

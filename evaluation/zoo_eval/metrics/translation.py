@@ -74,7 +74,7 @@ def structural_similarity(made: Tensor, target: Tensor) -> Tensor | None:
     """Return the structural similarity of each pair, (n,), by torchmetrics; None for sides below 6.
 
     Wang et al. 2004: a Gaussian window of 11x11 pixels (standard deviation 1.5), constants 0.01 and 0.03; the
-    mean over all places of the picture, which is reflected at its border.
+    mean over all places of the image, which is reflected at its border.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 

@@ -17,6 +17,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from zoo_core import strict_json
+from zoo_core.errors import ZooError
 from zoo_core.home import home
 
 STATES = ("reported", "resampled", "reproduced")
@@ -100,9 +102,8 @@ def _own() -> Iterator[tuple[str, str]]:
 def _state(path: Path, sha256: str) -> str | None:
     """Return the state in a recorded verdict; None for a damaged file or a verdict on another one."""
     try:
-        with open(path, encoding="utf-8") as file:
-            verdict = json.loads(file.read(LARGEST))
+        verdict = strict_json.read(path, LARGEST)
         state = verdict["state"] if verdict["file_sha256"] == sha256 else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ZooError, KeyError, TypeError):
         return None
     return state if state in STATES else None
