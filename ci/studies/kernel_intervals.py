@@ -4,9 +4,9 @@ Run from the checkout:
 
     python ci/studies/kernel_intervals.py
 
-The real features are one draw of n from N(0, I) in two dimensions; samples come from the same law, from a near
-one (10 % wider, its mean off by .1 standard deviations) or a far one (40 %, .5). Coverage: 95 % intervals that
-hold the mean of the metric over all repeats, against the same real features.
+The real features are one draw of n from N(0, I) in two dimensions; samples come from the same law, from a
+near one (10 % wider, its mean off by .1 standard deviations) or a far one (40 %, .5). Coverage: 95 %
+intervals that hold the mean of the metric over all repeats, against the same real features.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def row(n: int, law: str, repeats: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--n", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--n", type=int, default=200)
     given = parser.parse_args()
     print(f"{given.repeats} repeats, n = {given.n}; mean value: coverage of its 95 % interval\n")
     print("| law | KD | SW | MMD | IS | FD |")

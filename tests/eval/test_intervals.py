@@ -16,6 +16,7 @@ from zoo_eval.statistics.intervals import (
     resampled_means,
     score_interval,
 )
+from zoo_eval.statistics.student import mean_interval
 
 
 def test_of_a_mean_it_is_the_normal_one(rng):
@@ -104,3 +105,14 @@ def test_nineteen_of_twenty_intervals_hold_the_mean_of_many_figures(metric, rng)
     mean = sum(cell.value for cell in cells) / 200
     held = sum(cell.interval.low <= mean <= cell.interval.high for cell in cells) / 200
     assert abs(held - 0.95) < 4.5 * (0.95 * 0.05 / 200) ** 0.5
+
+
+def test_the_interval_of_a_mean_agrees_with_scipy():
+    # catches n for n - 1, and one tail for two
+    from scipy import stats
+
+    values = [1.0, 1.4, 0.8, 1.1]
+    mean, width = mean_interval(values)
+    low, high = stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(values))
+    assert (mean - width, mean + width) == pytest.approx((low, high), rel=1e-6)
+    assert mean_interval([2.0]) == (2.0, None)
