@@ -239,7 +239,8 @@ def test_fewer_samples_than_features_are_shown_and_never_ranked(rng):
 
 
 def test_the_choice_of_subsets_is_in_the_interval(rng):
-    # catches an interval without what few subsets add, 1.96 spread / sqrt(subsets), or with its mean or square
+    # catches an interval without what few subsets add, 1.96 spread / sqrt(subsets), or with its mean or
+    # square
     real = torch.randn(400, 4, generator=rng).double()
     fake = 1.3 * torch.randn(400, 4, generator=rng).double() + 0.3
     widths, chances = [], []
