@@ -218,7 +218,10 @@ def _execute(
             _train(made, events, signals, place)
             result = _finish(made, events, place)
             if place.first:
-                facts = {"cost": result.cost.model_dump(mode="json"), "images": dict(result.images)}
+                facts: dict[str, Any] = {
+                    "cost": result.cost.model_dump(mode="json"),
+                    "images": dict(result.images),
+                }
                 state(folder, "finished", **facts, weights_sha256=result.weights_sha256)
         except BaseException as error:
             fault = machine_error(error) or error
