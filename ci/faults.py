@@ -221,6 +221,7 @@ def main() -> int:
     """Run the driver and print what went wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--offset", type=int, default=0)
     given = parser.parse_args()
     import zoo_core.data.digits
     import zoo_core.job  # noqa: F401
@@ -228,7 +229,7 @@ def main() -> int:
     preload()
     with tempfile.TemporaryDirectory() as room:
         os.environ["ZOO_HOME"] = str(Path(room) / "home")
-        cases, wrong = check(Path(room), stride=given.stride)
+        cases, wrong = check(Path(room), stride=given.stride, offset=given.offset)
     print("\n".join(wrong))
     print(f"{cases} cases, {len(wrong)} wrong")
     return 1 if wrong else 0

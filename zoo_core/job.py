@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from zoo_core import privacy, strict_yaml, terminal
+from zoo_core import privacy, strict_json, strict_yaml, terminal
 from zoo_core.config import RunConfig, flatten
 from zoo_core.data import identity
 from zoo_core.data.adapters import dataset_of
@@ -306,20 +306,11 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
 
 
 def _recorded_state(folder: Path) -> dict[str, Any]:
-    return _mapping_in(folder / "run.json")
-
-
-def _mapping_in(path: Path) -> dict[str, Any]:
-    """Return the mapping in a JSON file; {} where there is no file or it is damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return strict_json.mapping_or_empty(folder / "run.json")
 
 
 def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
-    recorded = _mapping_in(folder / "provenance.json")
+    recorded = strict_json.mapping_or_empty(folder / "provenance.json")
     return RunResult(
         run_dir=str(folder),
         plugin=config.plugin,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from zoo_core import strict_json
 from zoo_core.config import RunConfig, before_later
 from zoo_core.errors import MachineError
 from zoo_core.registry.manager import Entry
@@ -59,11 +59,8 @@ def changed_since(folder: Path, entry: Entry, device: str) -> list[str]:
         entry: the plugin as it is installed.
         device: as asked for; "auto" accepts any.
     """
-    try:
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        before, hardware = record.get("plugin_code"), record.get("hardware")
-    except (OSError, ValueError, AttributeError):
-        return []
+    record = strict_json.mapping_or_empty(folder / "provenance.json")
+    before, hardware = record.get("plugin_code"), record.get("hardware")
     lines = []
     if isinstance(before, Mapping):
         now = code_of(entry)

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.files import read_bounded
 
 MAX_BYTES = 1 << 20
@@ -116,3 +116,12 @@ def read(path: Path, max_bytes: int = MAX_BYTES, *, follow_links: bool = True) -
         return loads(read_bounded(path, max_bytes, follow_links=follow_links), max_bytes)
     except ValueError as error:
         raise UsageError(f"{path} is not readable JSON: {error}"[:400]) from error
+
+
+def mapping_or_empty(path: Path) -> dict[str, Any]:
+    """Return the mapping in a file; {} where there is no file, it is damaged, or holds something else."""
+    try:
+        found = read(path)
+    except (OSError, ZooError):
+        return {}
+    return found if isinstance(found, dict) else {}
