@@ -146,17 +146,20 @@ def command(words: Sequence[str], log: Path, injector: Injector) -> tuple[int, i
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return what a finished run must repeat: bytes of its weights, steps of its records, its result."""
+    """Return what a finished run must repeat: bytes of its weights, steps of its records, its result.
+
+    The header of the weights holds the config's hash.
+    """
     last = sorted((folder / "checkpoints").glob("step-*"))[-1]
     files = ("weights.safetensors", "ema.safetensors")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    result = json.loads((folder / "result.json").read_text())
+    result = json.loads((folder / "run.json").read_text())
     return {
         "step": last.name,
         "bytes": [hashlib.sha256((last / name).read_bytes()).hexdigest() for name in files],
         "steps": [record["step"] for record in records],
-        "result": [result["weights_sha256"], result["config_hash"], result["cost"]["images_seen"]],
-        "state": json.loads((folder / "run.json").read_text())["state"],
+        "result": [result.get("weights_sha256"), result.get("cost", {}).get("images_seen")],
+        "state": result["state"],
     }
 
 
