@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,6 @@ from torch import Tensor
 
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset, Domain
-from zoo_core.data.splits import all_digests, fingerprint
 from zoo_core.data.table import Streamed, Table
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.types import DataInfo, Task
@@ -31,6 +31,12 @@ BYTES = 256 * 2**20
 """Largest record that is read."""
 SHORT = 4
 """Bytes of each example's digest that are kept: enough to count which came and went."""
+ROWS = 2**26
+"""Most rows of a split that a record may claim: a record can come with a bundle of anyone."""
+VALUES = 2**27
+"""Most labels or tokens of a split that a record may claim."""
+LARGEST = 2**24
+"""Largest number of values of an example, of classes or of tokens that a record may claim."""
 NAMED = 3
 """Classes that a message names."""
 
@@ -42,14 +48,10 @@ def content_sha256(dataset: Dataset, fresh: bool = False) -> str:
 
     Args:
         dataset: as loaded.
-        fresh: hash the content again, from its files where they are cached, and not the value found at load.
+        fresh: read and hash the files again where decoded images are cached; for other data the value was
+            computed from the content when they were loaded.
     """
-    if not fresh:
-        return dataset.sha256
-    if dataset.reread is not None:
-        return dataset.reread()
-    tables = [Table(table.columns, table.transforms) for table in (dataset.train, dataset.test)]
-    return fingerprint(*((all_digests(table), table.label) for table in tables))
+    return dataset.reread() if fresh and dataset.reread is not None else dataset.sha256
 
 
 def digits(dataset: Dataset) -> str:
@@ -73,7 +75,10 @@ def _packed(values: Tensor | None) -> dict[str, Any] | None:
 def _unpacked(packed: Record | None) -> Tensor | None:
     if packed is None:
         return None
-    limit = 4 * torch.Size(packed["shape"]).numel()
+    size = math.prod(packed["shape"])
+    if not 0 <= size <= VALUES:
+        raise ValueError(f"{size:,} values in one column; a record has at most {VALUES:,}")
+    limit = 4 * size
     data = zlib.decompressobj().decompress(base64.b64decode(packed["int32"]), limit + 1)
     return torch.frombuffer(bytearray(data), dtype=torch.int32).reshape(packed["shape"]).long()
 
@@ -165,6 +170,23 @@ def check(folder: Path, dataset: Dataset) -> None:
             *lines,
             "next: restore the data, or train on what is there now with another run_dir=...",
         )
+
+
+def check_again(folder: Path, dataset: Dataset) -> str:
+    """Hash the content of data again, compare them with those of the run in a folder, and return the hash.
+
+    Raises:
+        UsageError: where they changed, or the cache holds other images than the files.
+    """
+    sha256 = content_sha256(dataset, fresh=True)
+    if sha256 != dataset.sha256:
+        raise UsageError(
+            "the cached images are not those of the files any more",
+            f"sha256: {dataset.sha256[:12]}... in the cache, {sha256[:12]}... in the files",
+            "next: remove the folder cache/images of ZOO_HOME, and try again",
+        )
+    check(folder, dataset)
+    return sha256
 
 
 def _earlier(folder: Path) -> Record | None:
@@ -259,6 +281,8 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
         return dataset
 
     def table(split: Record, get: Callable[[Dataset], Table]) -> Table:
+        if not 0 < split["count"] <= ROWS:
+            raise ValueError(f"{split['count']:,} rows; a record has at most {ROWS:,}")
         rows = torch.arange(split["count"])
 
         def column(name: str) -> Streamed:
@@ -279,7 +303,7 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
         )
         words = found["tokenizer"]
         return Dataset(
-            info=DataInfo(**{**found["info"], "shape": tuple(found["info"]["shape"])}),
+            info=_info(found["info"]),
             train=splits["train"],
             test=splits["test"],
             validation=splits.get("validation"),
@@ -295,6 +319,16 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
             f"{folder / RECORD} is damaged: {error}",
             "next: restore it, or remove the run's folder and train again",
         ) from error
+
+
+def _info(found: Record) -> DataInfo:
+    info = DataInfo(**{**found, "shape": tuple(found["shape"])})
+    sizes = (*info.shape, info.levels or 0, info.classes, info.vocabulary, info.caption_length)
+    if not all(isinstance(size, int) and 0 <= size <= LARGEST for size in (*sizes, info.image_channels)):
+        raise ValueError("a size in `info` is not a whole number within its bounds")
+    if not 0 < info.dims <= LARGEST:
+        raise ValueError(f"{info.dims:,} values in one example; a record has at most {LARGEST:,}")
+    return info
 
 
 def _origin(dataset: Dataset) -> Domain:

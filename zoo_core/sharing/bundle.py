@@ -5,6 +5,7 @@
     weights.safetensors  the weights that were scored: averages, where the run kept them
     raw.safetensors      what was averaged, as the last step left it; absent where nothing was
     state.json           counters and random states
+    data.json            shape, class names and hashes of the data, so that samples need no data
     provenance.json      versions, code, hardware, data, seeds
     result.json          figures with their protocols; absent where the run was not scored
     samples.png          a grid of samples
@@ -39,6 +40,7 @@ LIMITS: Mapping[str, int] = {
     "weights.safetensors": WEIGHTS_BYTES,
     "raw.safetensors": WEIGHTS_BYTES,
     "state.json": TEXT_BYTES,
+    "data.json": 64 << 20,
     "provenance.json": TEXT_BYTES,
     "result.json": TEXT_BYTES,
     "samples.png": 32 << 20,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import strict_json, strict_yaml
+from zoo_core.data.identity import RECORD
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.privacy import leak, scrubbed
 from zoo_core.registry.manager import manager
@@ -71,6 +72,8 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
             say("no pictures/samples.png in the run: the bundle has no samples")
         (into / "config.yaml").write_text(strict_yaml.dump(shared), encoding="utf-8")
         (into / "state.json").write_text(json.dumps(_encoded(kept.state)), encoding="utf-8")
+        if (run / RECORD).is_file():
+            shutil.copyfile(run / RECORD, into / RECORD)
         if result is not None:
             write_result(result, into / "result.json")
         if provenance:

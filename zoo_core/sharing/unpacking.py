@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core import strict_json, strict_yaml
-from zoo_core.errors import Mistakes, NotFoundError, UsageError, ZooError
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.identity import RECORD, stored
+from zoo_core.errors import MachineError, Mistakes, NotFoundError, UsageError, ZooError
 from zoo_core.files import open_regular
 from zoo_core.home import runs_root
 from zoo_core.registry.index import load_index
@@ -171,7 +173,27 @@ def _arrange(
         if (taken / name).exists():
             strict_json.read(taken / name)
             os.replace(taken / name, made / kept)
+    if (taken / RECORD).exists():
+        os.replace(taken / RECORD, made / RECORD)
+        _check_record(made)
     (made / "origin.json").write_text(json.dumps(origin, indent=1))
+
+
+def _check_record(made: Path) -> None:
+    """Refuse a record of data that is damaged or claims impossible sizes.
+
+    Raises:
+        UsageError: what is wrong.
+    """
+
+    def unread() -> Dataset:
+        raise AssertionError("no data are read while a bundle is checked")
+
+    try:
+        stored(made, unread)
+    except MachineError as error:
+        reason = error.what.partition(" is damaged: ")[2] or error.what
+        raise UsageError(f"{RECORD} of the bundle is not readable: {reason}"[:300]) from error
 
 
 def check_weights(path: Path) -> None:

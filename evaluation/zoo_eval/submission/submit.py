@@ -11,6 +11,7 @@ from zoo_core.privacy import public
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import read_attachment, write_attachment
 from zoo_eval.store.limits import problem
+from zoo_eval.submission.data import check_data
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ def submission(path: Path, say: Callable[[str], None] = print) -> Submission:
 
     Args:
         path: of a run's folder, or of one of the result files in it.
-        say: told which attachments are left out.
+        say: receives what is left out or not checked.
 
     Raises:
-        UsageError: where there is no result, or it is not one that the leaderboard accepts.
+        UsageError: where there is no result, it is not one that the leaderboard accepts, or the run's data
+            changed.
     """
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
@@ -54,9 +56,14 @@ def submission(path: Path, say: Callable[[str], None] = print) -> Submission:
     reason = problem(result)
     if reason is not None:
         raise UsageError(f"{file} can't be submitted: {reason}")
+    folder = file.parent
+    if (folder / "config.yaml").exists():
+        check_data(result, folder)
+    else:
+        say(f"no run in {folder}: its data are not hashed again")
     contents = {}
     for name, attachment in result.attachments.items():
-        content = read_attachment(file.parent, attachment)
+        content = read_attachment(folder, attachment)
         if content is None:
             say(f"{attachment.file} is missing or was changed: left out")
         else:

@@ -28,6 +28,7 @@ from zoo_core.results import Result, read_result
 from zoo_core.results.result import Scalar
 from zoo_eval.store.limits import problem
 from zoo_eval.store.states import STATES, Verdict, record
+from zoo_eval.submission.data import check_data
 from zoo_eval.verdicts import memorizes
 
 TOLERANCE = 1e-6
@@ -57,7 +58,8 @@ def verify(path: Path, run: Path | None = None, *, say: Callable[[str], None] = 
         say: told what is done.
 
     Raises:
-        UsageError: for a file that is not a result, or a run that is another one than the file's.
+        UsageError: for a file that is not a result, a run that is another one than the file's, or data that
+            changed since the run was made.
         MachineError: for a run without a usable checkpoint, or where the verdict can't be written.
     """
     result = read_result(path)
@@ -87,6 +89,8 @@ def _repeat(result: Result, folder: Path, say: Callable[[str], None]) -> Repeate
     from zoo_eval.rescoring import identity_of
 
     _same_run(result, folder)
+    say("hashing the data")
+    check_data(result, folder)
     run = load(folder, say=say)
     run.config = _scored_as(result, folder)
     source = replace(source_of(run), folder=None)
