@@ -9,14 +9,16 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import zoo_core
 from zoo_core.cli import invoke
@@ -153,7 +155,7 @@ def test_a_pulled_run_draws_samples_of_a_class_without_its_data(home: Path, tmp_
         (lambda one: one["info"].update(shape=[1, 2**20, 2**20]), "in one example"),
         (lambda one: one["info"].update(classes="9"), "whole number"),
         (lambda one: one.pop("info"), "info"),
-        (lambda one: one.update(class_names=7), ""),
+        (lambda one: one.update(class_names=[7]), "class_names"),
     ],
     ids=["rows", "labels", "shape", "type", "missing", "names"],
 )
