@@ -9,14 +9,16 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import zoo_core
 from zoo_core.cli import invoke
@@ -123,6 +125,48 @@ def test_a_pulled_run_is_scored_like_any_other_and_its_claims_are_no_result(shar
     assert json.loads((there / "reported.json").read_text())["metrics"]
     assert invoke(["eval", str(there), "eval.extractor=digits", "eval.baselines=false"]) == 0
     assert list(there.glob("result-*.json"))
+
+
+def test_a_pulled_run_draws_samples_of_a_class_without_its_data(home: Path, tmp_path: Path) -> None:
+    for k in range(40):
+        path = tmp_path / "images" / ("cat", "dog")[k % 2] / f"{k:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(values).save(path)
+    run = zoo_core.run(
+        plugin="ddpm",
+        preset="tiny",
+        data={"name": "folder", "path": str(tmp_path / "images"), "size": 8, "channels": 1, "task": "class"},
+        eval={"protocol": "none"},
+        track={"wandb": "off", "progress": False},
+    )
+    wanted = zoo_core.load(run.run_dir, say=lambda line: None).sample(4, cond="dog")
+    push(run.run_dir, str(tmp_path / "bundle"), say=lambda line: None)
+    shutil.rmtree(tmp_path / "images")
+    there = pull(str(tmp_path / "bundle"))
+    assert torch.equal(zoo_core.load(there, say=lambda line: None).sample(4, cond="dog"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda one: one["splits"]["train"].update(count=10**12), "rows; a record has at most"),
+        (lambda one: one["splits"]["train"]["label"].update(shape=[2**20, 2**20]), "in one column"),
+        (lambda one: one["info"].update(shape=[1, 2**20, 2**20]), "in one example"),
+        (lambda one: one["info"].update(classes="9"), "whole number"),
+        (lambda one: one.pop("info"), "info"),
+        (lambda one: one.update(class_names=[7]), "class_names"),
+    ],
+    ids=["rows", "labels", "shape", "type", "missing", "names"],
+)
+def test_a_hostile_record_of_data_is_refused_in_words(
+    bundle: Path, home: Path, change: Callable[[Any], object], reason: str
+) -> None:
+    record = json.loads((bundle / "data.json").read_text())
+    change(record)
+    (bundle / "data.json").write_text(json.dumps(record))
+    sign(bundle, "data.json")
+    assert reason in str(refused(bundle, home))
 
 
 def test_pulling_twice_gives_one_run_and_to_chooses_its_folder(

@@ -7,11 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import zoo_core
 from tests.eval.made_results import result
+from zoo_core.data import cache
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import read_attachment
@@ -68,6 +71,8 @@ def test_a_submission_holds_all_of_the_result(run, file):
     for name in ("metrics", "protocol", "samples_sha256", "weights_sha256", "cost", "attachments"):
         assert getattr(handed_in, name) == getattr(own, name)
     assert handed_in.config["plugin"] == "wgan"
+    code = json.loads((run / "provenance.json").read_text())["plugin_code"]
+    assert handed_in.provenance.source_sha256 == code["sha256"]
     assert "run_dir" not in handed_in.config
     assert {"samples", "curves"} <= set(handed_in.attachments)
     for attachment in handed_in.attachments.values():
@@ -272,6 +277,61 @@ def test_another_runs_checkpoint_proves_nothing(file, run, change, named):
         verify(file, run, say=silent)
     assert named in str(error.value)
     assert not verdicts_folder().exists()
+
+
+def images(root, start=0):
+    for k in range(start, start + 40):
+        values = np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)
+        (root / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(root / "ab"[k % 2] / f"{k:03}.png")
+
+
+@pytest.fixture
+def of_images(tmp_path):
+    """A scored baseline of a folder of images, and its result as it is handed in."""
+    images(tmp_path / "images")
+    data = {"name": "folder", "path": str(tmp_path / "images"), "size": 8, "channels": 1}
+    scored = {"eval.extractor": "raw", "eval.protocol": "quick"}
+    zoo_core.run({"plugin": "noise", "data": data, "run_dir": str(tmp_path / "of-images"), **QUIET, **scored})
+    run = tmp_path / "of-images"
+    return run, write_submission(submission(run, silent), tmp_path / "result-of-images.json")
+
+
+def test_data_that_changed_are_neither_handed_in_nor_verified(of_images, tmp_path):
+    # catches a result of images that are gone, believed because the run's record says so
+    run, file = of_images
+    images(tmp_path / "images", 40)
+    for refused in (lambda: submission(run, silent), lambda: verify(file, run, say=silent)):
+        with pytest.raises(UsageError, match="the data changed") as error:
+            refused()
+        assert "examples added" in str(error.value)
+    assert not verdicts_folder().exists()
+
+
+def test_the_content_is_hashed_again_and_not_the_cache(of_images):
+    # catches a check of the cache of decoded images against itself
+    run, file = of_images
+    (entry,) = (cache.home() / "cache" / "images").rglob(cache.INDEX)
+    other = json.loads(entry.read_text())
+    other["digests"][0] = "0" * 64
+    entry.write_text(json.dumps(other))
+    for refused in (lambda: submission(run, silent), lambda: verify(file, run, say=silent)):
+        with pytest.raises(UsageError, match="the cached images are not those of the files"):
+            refused()
+
+
+def test_a_result_of_other_data_than_its_runs_is_refused(file, run):
+    # catches a claimed hash of data that is only recorded
+    def other(one):
+        one["data"]["sha256"] = "0" * 64
+        other_protocol(one, data_sha256="0" * 64)
+
+    forge(file, other)
+    with pytest.raises(UsageError, match="the result is of other data"):
+        verify(file, run, say=silent)
+    shutil.copyfile(file, run / "result.json")
+    with pytest.raises(UsageError, match="the result is of other data"):
+        submission(run, silent)
 
 
 def test_files_and_folders_that_can_not_be_verified(file, run, tmp_path):

@@ -302,6 +302,8 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
             table(found["origin"]["test"], lambda dataset: _origin(dataset).test),
         )
         words = found["tokenizer"]
+        if not all(isinstance(name, str) for name in found["class_names"]):
+            raise ValueError("class_names are not a list of names")
         return Dataset(
             info=_info(found["info"]),
             train=splits["train"],

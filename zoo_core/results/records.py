@@ -44,7 +44,7 @@ def provenance_record(found: Mapping[str, Any]) -> Provenance:
     return Provenance(
         distribution=package,
         distribution_version=versions.get(package, ""),
-        source_sha256=found.get("source_sha256"),
+        source_sha256=found.get("plugin_code", {}).get("sha256"),
         versions=versions,
         git=dict(found.get("git", {})),
         hardware=Hardware(**found.get("hardware", {})),

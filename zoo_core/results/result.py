@@ -11,7 +11,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA = 2
 """Version of the file format; raised when a field changes its meaning."""
@@ -65,6 +73,13 @@ class Value(Record):
     unranked: Text = ""
     """Why this value is shown and not ranked; "" where it may be ranked."""
     note: Text = ""
+
+    @model_serializer(mode="wrap")
+    def _short(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain data without the fields that are at their default: a result has up to 200 values."""
+        plain: dict[str, Any] = written(self)
+        defaults = {name: field.default for name, field in Value.model_fields.items()}
+        return {key: one for key, one in plain.items() if key == "value" or one != defaults[key]}
 
 
 class NotApplicable(Record):
@@ -223,8 +238,8 @@ class Result(Record):
         return self
 
     def text(self) -> bytes:
-        """Return the result as it is written: JSON in UTF-8."""
-        return self.model_dump_json(indent=1, by_alias=True).encode()
+        """Return the result as it is written: JSON in UTF-8, on one line."""
+        return self.model_dump_json(by_alias=True).encode()
 
     def content_hash(self) -> str:
         """Return the sha256, in hex, of everything in the result but `content_sha256`."""
@@ -233,7 +248,7 @@ class Result(Record):
 
 def content_hash(text: bytes) -> str:
     """Return the sha256 of a result's text with null in `content_sha256`, which is its last field."""
-    head, mark, _ = text.rpartition(b'"content_sha256": ')
+    head, mark, _ = text.rpartition(b'"content_sha256":')
     return hashlib.sha256(head + mark + b"null").hexdigest()
 
 
