@@ -35,7 +35,7 @@ RUN = (
 )
 IMPORTED = (
     *("sklearn.datasets", "safetensors.torch", "torch._dynamo"),
-    *("zoo_gan.wgan", "zoo_core.data.digits", "zoo_core.job"),
+    *("zoo_gan.wgan", "zoo_core.data.digits", "zoo_core.runs.job"),
 )
 CALLS = ("fsync", "rename", "replace", "mkdir", "unlink", "remove", "rmdir", "truncate")
 KINDS = ("kill", "full once", "full from then on")
@@ -227,7 +227,7 @@ def main() -> int:
     parser.add_argument("--offset", type=int, default=0)
     given = parser.parse_args()
     import zoo_core.data.digits
-    import zoo_core.job  # noqa: F401
+    import zoo_core.runs.job  # noqa: F401
 
     preload()
     with tempfile.TemporaryDirectory() as room:

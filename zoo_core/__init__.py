@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from zoo_core.job import resume, run
     from zoo_core.launch.here import run_matrix
     from zoo_core.registry.manager import manager
-    from zoo_core.resolution import resolve, resolve_matrix
+    from zoo_core.registry.resolution import resolve, resolve_matrix
     from zoo_core.runs import Run
+    from zoo_core.runs.job import resume, run
 
 __all__ = ["run", "resume", "run_matrix", "load", "resolve", "resolve_matrix", "manager", "Run"]
 
 _HOMES = {
-    "run": "zoo_core.job",
-    "resume": "zoo_core.job",
+    "run": "zoo_core.runs.job",
+    "resume": "zoo_core.runs.job",
     "run_matrix": "zoo_core.launch.here",
     "Run": "zoo_core.runs",
-    "resolve": "zoo_core.resolution",
-    "resolve_matrix": "zoo_core.resolution",
+    "resolve": "zoo_core.registry.resolution",
+    "resolve_matrix": "zoo_core.registry.resolution",
     "manager": "zoo_core.registry.manager",
 }
 
@@ -46,7 +46,7 @@ def load(run: str | Path, *, say: Callable[[str], None] = print) -> Run:
         UsageError, MachineError: as `zoo pull`; and where the checkpoint is missing or corrupt.
     """
     from zoo_core.runs import load as load_folder
-    from zoo_core.sharing.exchange import run_folder
+    from zoo_core.runs.exchange import run_folder
 
     return load_folder(run_folder(str(run)), say=say)
 

@@ -37,3 +37,7 @@ def runs_root() -> Path:
     """Return the folder that runs are made in: ZOO_HOME/runs where ZOO_HOME is set, else ./runs."""
     given = os.environ.get("ZOO_HOME")
     return _expanded(Path(given)) / "runs" if given else Path("runs")
+
+
+OURS = "genzoo"
+"""Name of our own distribution."""

@@ -23,7 +23,7 @@ import torch
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.diffusion.sampling import bind
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import choose_device
 from zoo_core.seeds import Seeds
 from zoo_core.training.harness import Harness, Listener

@@ -55,14 +55,14 @@ def table(room: Path) -> list[Parser]:
     Args:
         room: an empty folder for the valid runs and bundles that are made first.
     """
-    from zoo_core import strict_json, strict_yaml
+    from zoo_core.config import strict_json, strict_yaml
     from zoo_core.data.arrays import read_array, read_headers
+    from zoo_core.hub import address
     from zoo_core.registry.index import load_index
-    from zoo_core.resolution import parse_words, resolve, resolve_matrix
+    from zoo_core.registry.resolution import parse_words, resolve, resolve_matrix
     from zoo_core.results import read_result
-    from zoo_core.sharing import address
-    from zoo_core.sharing.exchange import pull
-    from zoo_core.sharing.unpacking import check_weights
+    from zoo_core.runs.exchange import pull
+    from zoo_core.runs.unpacking import check_weights
     from zoo_core.training import checkpoint
     from zoo_core.training.harness import Harness
 
@@ -142,7 +142,7 @@ def _evaluation() -> list[Parser]:
     import hashlib
 
     from zoo_core.registry.manager import load_entry, manager
-    from zoo_core.resolution import resolve
+    from zoo_core.registry.resolution import resolve
     from zoo_core.results import Attachment, Result
     from zoo_eval.sample_files import read_samples
     from zoo_eval.store import states
@@ -183,7 +183,7 @@ def _evaluation() -> list[Parser]:
 def _trained(room: Path) -> tuple[Path, Path, object]:
     """Return the folder of a run in the middle of its training, a bundle, and a harness to restore."""
     import zoo_core
-    from zoo_core.sharing.exchange import push
+    from zoo_core.runs.exchange import push
 
     zoo_core.run(
         {"plugin": "wgan", "preset": "tiny", "run_dir": str(room / "whole"), "train.steps": 2} | QUIET,
@@ -217,7 +217,7 @@ def _sign(folder: Path, manifest: str) -> None:
 
 def _dataset(name: str, folder: Path) -> object:
     from zoo_core.registry.manager import load_entry, manager
-    from zoo_core.resolution import resolve
+    from zoo_core.registry.resolution import resolve
 
     words = [f"plugin=gaussian data={name}", f"data.path={folder}", "data.size=8", "data.holdout=0.25"]
     config = resolve(" ".join(words).split(" "))

@@ -21,10 +21,10 @@ from typing import Any
 
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import DivergedError, ZooError
+from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build
-from zoo_core.training.checkpoint import write_atomic
 from zoo_core.training.harness import Listener
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "families"))

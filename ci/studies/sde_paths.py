@@ -23,7 +23,7 @@ from zoo_core.diffusion.samplers import euler, euler_maruyama
 from zoo_core.diffusion.sdes import VP
 from zoo_core.interfaces import Trace
 from zoo_core.seeds import Seeds
-from zoo_core.tracking.paths import Panel, draw_paths, forward_sde
+from zoo_core.viz.paths import Panel, draw_paths, forward_sde
 
 MIXTURE = Mixture(
     torch.tensor([[-1.4], [0.2], [1.1]], dtype=torch.float64),

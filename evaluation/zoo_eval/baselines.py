@@ -8,7 +8,7 @@ from typing import Any
 import zoo_core
 from zoo_core.config import RunConfig
 from zoo_core.errors import Interrupted, ZooError
-from zoo_core.resolution import plain
+from zoo_core.registry.resolution import plain
 from zoo_core.results import Result
 
 BASELINES = ("noise", "histogram", "gaussian", "copycat")

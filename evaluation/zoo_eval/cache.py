@@ -13,10 +13,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zoo_core.distributed import any_
 from zoo_core.errors import MachineError
 from zoo_core.home import home
-from zoo_core.training.checkpoint import write_atomic
+from zoo_core.machine.distributed import any_
+from zoo_core.machine.files import write_atomic
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

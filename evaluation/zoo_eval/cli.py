@@ -14,7 +14,7 @@ import click
 
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
-from zoo_core.resolution import parse_words
+from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
     from zoo_eval.leaderboard.table import Table
@@ -194,7 +194,7 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
     It fails where a column that should see the damage does not order it, or the other tool disagrees.
     """
     from zoo_core.errors import PluginError
-    from zoo_core.training.checkpoint import write_atomic
+    from zoo_core.machine.files import write_atomic
     from zoo_eval.audit.checks import audit as measure
     from zoo_eval.audit.table import audit_lines, faults
 

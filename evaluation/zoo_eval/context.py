@@ -22,9 +22,9 @@ from torch import Tensor
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions
 from zoo_core.data.loading import Dataset, Table, quantise, to_unit
-from zoo_core.distributed import gather, share, world
 from zoo_core.interfaces import Extractor
-from zoo_core.memory import peak_bytes, reset_peak
+from zoo_core.machine.distributed import gather, share, world
+from zoo_core.machine.memory import peak_bytes, reset_peak
 from zoo_core.results import Attachment
 from zoo_core.results.attachments import attachment_of
 from zoo_core.runs import Drawn, Run

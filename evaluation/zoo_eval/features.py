@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Table
-from zoo_core.distributed import gather, gather_rows, share, world
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Extractor
+from zoo_core.machine.distributed import gather, gather_rows, share, world
 from zoo_core.types import DataInfo
 
 LARGEST = 1e30

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Dataset, Table
-from zoo_core.distributed import share, world
+from zoo_core.machine.distributed import share, world
 from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
 from zoo_eval.features import Modes, check_examples, full_precision, gathered
 

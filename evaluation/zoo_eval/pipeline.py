@@ -15,9 +15,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import EvalConfig
-from zoo_core.distributed import world
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
+from zoo_core.machine.distributed import world
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name
 from zoo_core.registry.spec import DatasetSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo_core.config import flatten
 from zoo_core.errors import UsageError
-from zoo_core.resolution import config_hash, plain, resolve
+from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import Cost, Result, SamplingRecord, read_result, write_result
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import Run, load

@@ -10,17 +10,16 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from zoo_core import strict_yaml
-from zoo_core.config import Config, flatten
+from zoo_core.config import Config, flatten, strict_yaml
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
-from zoo_core.provenance import provenance
 from zoo_core.registry.manager import manager
+from zoo_core.registry.resolution import plain
 from zoo_core.registry.spec import NAME
-from zoo_core.resolution import plain
 from zoo_core.results import Cost, Result, RunResult, SamplingRecord, read_result, write_result
 from zoo_core.results.attachments import attachment_of, write_attachment
+from zoo_core.results.provenance import provenance
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import choose_device, load_data
 from zoo_eval.baselines import baselines
@@ -231,7 +230,7 @@ def _origin(path: Path) -> dict[str, str]:
 def _grid(rows: Tensor, data: Dataset, folder: Path) -> dict[str, object]:
     """Write a grid of samples beside the result; return its record."""
     from zoo_core.results.attachments import small_png
-    from zoo_core.tracking.pictures import save_samples
+    from zoo_core.viz.pictures import save_samples
 
     info = data.info
     chosen = rows[:GRID] if info.is_image else rows[:2000]

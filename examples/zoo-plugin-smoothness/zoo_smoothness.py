@@ -61,8 +61,8 @@ def latent_smoothness(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """
     import torch
 
-    from zoo_core.distributed import share, world
     from zoo_core.interfaces import HasLatents
+    from zoo_core.machine.distributed import share, world
     from zoo_core.results import Interval, NotApplicable, Value
     from zoo_core.seeds import generator
 

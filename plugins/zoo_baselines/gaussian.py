@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from zoo_baselines.fitted import Fitted, FittedConfig, chunks
+from zoo_core.data.likelihood import dequantised
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import UsageError
-from zoo_core.likelihood import dequantised
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood, SampleRequest, Samples
 

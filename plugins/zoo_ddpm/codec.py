@@ -20,7 +20,7 @@ from zoo_core.data.loading import TrainData
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasCodebook, HasDenoiser, HasEncoder
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.training.recipe import Recipe, Stage
 from zoo_core.types import DataInfo
 

@@ -20,8 +20,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from zoo_core import strict_yaml
-from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig, strict_yaml
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.recipe import DiffusionOptim

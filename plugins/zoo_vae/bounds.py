@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from zoo_core.data.likelihood import dequantised
 from zoo_core.data.loading import dequantise
-from zoo_core.likelihood import dequantised
 from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood

@@ -20,8 +20,8 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
+from zoo_core.data.likelihood import dequantised
 from zoo_core.data.loading import TrainData
-from zoo_core.likelihood import dequantised
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples

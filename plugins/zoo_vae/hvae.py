@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
-from zoo_core.likelihood import COLLAPSED
+from zoo_core.data.likelihood import COLLAPSED
 from zoo_core.nn.bounding import bounded
 from zoo_core.nn.perceptron import perceptron
 from zoo_core.seeds import Seeds

@@ -17,10 +17,10 @@ from zoo_baselines.histogram import BINS, PSEUDO, Histogram
 from zoo_baselines.noise import Noise
 from zoo_core.config import DataConfig
 from zoo_core.data import digits, toy
+from zoo_core.data.likelihood import bits_per_dim
 from zoo_core.data.loading import Dataset, Resident, TrainData, quantise, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasLikelihood
-from zoo_core.likelihood import bits_per_dim
 from zoo_core.registry.spec import NAME, load_target
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood, SampleRequest

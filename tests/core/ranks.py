@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["torch.distributed", "zoo_core.job", "zoo_core.training.harness"])
+_server.set_forkserver_preload(["torch.distributed", "zoo_core.runs.job", "zoo_core.training.harness"])
 
 
 def free_port() -> int:

@@ -13,11 +13,11 @@ from pydantic import ConfigDict, field_validator
 from torch import Tensor, nn
 
 from zoo_core.config import Config, DataConfig, OptimizerConfig, Preset, RunConfig, SamplerConfig
+from zoo_core.data.likelihood import dequantised
 from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantise
 from zoo_core.data.splits import resident
 from zoo_core.diffusion.samplers import euler, heun
 from zoo_core.errors import UsageError
-from zoo_core.likelihood import dequantised
 from zoo_core.results import Value
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.recipe import Phase, Recipe, Stage

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from zoo_core.bench import SUITES, Bench, fitting
-from zoo_core.calibration import MARGIN, allowed_steps, measure, read_rate, shortened
 from zoo_core.cli import invoke
 from zoo_core.config import EmaConfig, OptimizerConfig
 from zoo_core.errors import UsageError
+from zoo_core.launch.calibration import MARGIN, allowed_steps, measure, read_rate, shortened
+from zoo_core.launch.suite import SUITES, Bench, fitting
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import plain, resolve
+from zoo_core.registry.resolution import plain, resolve
 
 BROKEN = """
 import pluggy

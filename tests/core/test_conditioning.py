@@ -21,7 +21,7 @@ from zoo_core.data.loading import Dataset
 from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import NOT_IN_HASH, config_hash, plain, resolve
+from zoo_core.registry.resolution import NOT_IN_HASH, config_hash, plain, resolve
 from zoo_core.runs import build, load_data
 from zoo_core.training.recipe import Recipe, Stage
 from zoo_core.types import Cond, SampleRequest, Samples

@@ -6,11 +6,21 @@ from typing import Any, Literal
 
 import pytest
 
-from zoo_core import comma_list, strict_yaml
-from zoo_core.config import Config, RunConfig, before_later, flatten, later, nest, options, validate
+from zoo_core.config import (
+    Config,
+    RunConfig,
+    before_later,
+    comma_list,
+    flatten,
+    later,
+    nest,
+    options,
+    strict_yaml,
+    validate,
+)
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import MAX_RUNS, config_hash, parse_words, plain, resolve, resolve_matrix
+from zoo_core.registry.resolution import MAX_RUNS, config_hash, parse_words, plain, resolve, resolve_matrix
 
 PLUGINS = [entry.spec.name for entry in manager().entries("plugin")]
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from tests.core.ranks import on_ranks, returned
-from zoo_core.distributed import (
+from zoo_core.errors import UsageError
+from zoo_core.machine.distributed import (
     World,
     any_,
     from_first,
@@ -27,7 +28,6 @@ from zoo_core.distributed import (
     sum_,
     world,
 )
-from zoo_core.errors import UsageError
 
 ROWS = 5
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
@@ -163,6 +163,6 @@ def test_a_process_that_is_silent_is_given_up_in_time(tmp_path: Path) -> None:
 
 
 def test_importing_it_costs_no_torch() -> None:
-    code = "import sys, zoo_core.distributed as d; print(d.world(), 'torch' in sys.modules)"
+    code = "import sys, zoo_core.machine.distributed as d; print(d.world(), 'torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "World(rank=0, size=1) False"

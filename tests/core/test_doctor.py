@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core.doctor import examine
+from zoo_core.cli.doctor import examine
 from zoo_core.errors import MachineError
-from zoo_core.libraries import explain_import
+from zoo_core.machine.libraries import explain_import
 
 CLASH = "operator torchvision::nms does not exist"
 

@@ -9,8 +9,8 @@ import torch
 from tests.diffusion.analytic import Exact
 from zoo_core.config import DataConfig, EvalConfig, RunConfig
 from zoo_core.data.toy import load
-from zoo_core.tracking import fields
 from zoo_core.types import DataInfo
+from zoo_core.viz import fields
 
 
 def exact_run(density, data):

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zoo_core
-from zoo_core import strict_json, strict_yaml
+from zoo_core.config import strict_json, strict_yaml
 from zoo_core.errors import MachineError, NotFoundError, UsageError, ZooError
-from zoo_core.files import read_bounded
-from zoo_core.resolution import resolve
+from zoo_core.machine.files import read_bounded
+from zoo_core.registry.resolution import resolve
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.files import LARGEST_FILE, parse_result
 from zoo_core.results.result import fields_hash

@@ -22,15 +22,14 @@ from typing import Any
 import pytest
 
 import zoo_core.home
-from zoo_core import terminal
 from zoo_core.errors import DivergedError, Interrupted, MachineError, PluginError, UsageError
-from zoo_core.events import Events, hookimpl
-from zoo_core.faults import attributed
-from zoo_core.job import Signals, locked, resume, run
+from zoo_core.events import Events, hookimpl, trackers
+from zoo_core.machine import terminal
+from zoo_core.machine.faults import attributed
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.results import RunResult
-from zoo_core.tracking import trackers
+from zoo_core.runs.job import Signals, locked, resume, run
 
 WORDS = [
     "plugin=wgan",
@@ -45,7 +44,7 @@ WORDS = [
 
 spawn = multiprocessing.get_context("forkserver")
 spawn.set_forkserver_preload(
-    ["zoo_core.job", "zoo_gan.wgan", "zoo_core.data.digits", "sklearn.datasets", "torch._dynamo"]
+    ["zoo_core.runs.job", "zoo_gan.wgan", "zoo_core.data.digits", "sklearn.datasets", "torch._dynamo"]
 )
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build, load_data
-from zoo_core.tracking import latents
-from zoo_core.tracking.drawing import tile, write_captioned
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import SampleRequest
+from zoo_core.viz import latents
+from zoo_core.viz.drawing import tile, write_captioned
 
 
 def make_run(plugin: str, data: str, *words: str) -> Any:

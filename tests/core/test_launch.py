@@ -24,7 +24,7 @@ from zoo_core.launch.progress import Progress, counted, duration, table_rows
 from zoo_core.launch.queue import ATTEMPTS, Queue, first_status, make_launcher
 from zoo_core.launch.ray_cluster import Ray
 from zoo_core.launch.slurm import Slurm
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 
 FAKE = """
 import fcntl, os, signal, sys, time

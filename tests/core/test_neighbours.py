@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from zoo_core import strict_yaml
 from zoo_core.cli import invoke
+from zoo_core.config import strict_yaml
 from zoo_core.registry.manager import GROUP, Manager, manager, standing_in
-from zoo_core.resolution import config_hash, plain, resolve
+from zoo_core.registry.resolution import config_hash, plain, resolve
 
 HEAD = """
 import pluggy

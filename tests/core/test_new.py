@@ -11,7 +11,7 @@ import pytest
 
 from zoo_core.cli import invoke
 from zoo_core.errors import UsageError
-from zoo_core.scaffold import MODULES, write
+from zoo_core.testing.scaffold import MODULES, write
 
 
 def present(root: Path) -> None:

@@ -16,7 +16,7 @@ from tests.core.recipes import Duel, Single, harness
 from zoo_core.config import EmaConfig, OptimizerConfig, SampleConfig, TrainConfig
 from zoo_core.errors import DivergedError, PluginError, UsageError
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import Run, build, load_data
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tests.core.ranks import free_port, on_ranks, returned
 from tests.core.recipes import Duel, harness
 from zoo_core.config import EmaConfig, OptimizerConfig
-from zoo_core.distributed import joined, share, world
-from zoo_core.job import run
-from zoo_core.resolution import resolve
+from zoo_core.machine.distributed import joined, share, world
+from zoo_core.registry.resolution import resolve
+from zoo_core.runs.job import run
 from zoo_core.training.checkpoint import latest
 from zoo_core.training.harness import Listener
 from zoo_core.training.recipe import Phase, Recipe, Stage

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from zoo_core.seeds import Seeds
-from zoo_core.tracking.denoising import spaced
-from zoo_core.tracking.drawing import write_animation
-from zoo_core.tracking.paths import Panel, draw_paths, forward_sde, kernels
+from zoo_core.viz.denoising import spaced
+from zoo_core.viz.drawing import write_animation
+from zoo_core.viz.paths import Panel, draw_paths, forward_sde, kernels
 
 
 def test_moments_are_evenly_spaced_from_the_first_to_the_last():

@@ -8,7 +8,7 @@ import pytest
 
 from zoo_core.config import Preset, RunConfig
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import _preset, resolve
+from zoo_core.registry.resolution import _preset, resolve
 
 
 def steps(count: int) -> Preset:

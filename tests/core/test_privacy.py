@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import zoo_core
-from zoo_core.job import write_config
+from zoo_core.config.privacy import HIDDEN, leak, public, redacted, redacted_text, redacted_words
 from zoo_core.launch.jobs import training_job
-from zoo_core.privacy import HIDDEN, leak, public, redacted, redacted_text, redacted_words
-from zoo_core.resolution import plain, resolve
+from zoo_core.registry.resolution import plain, resolve
 from zoo_core.runs import saved_config
+from zoo_core.runs.job import write_config
 
 GITHUB = "ghp_" + "a1B2" * 9
 SECRETS = [

@@ -22,18 +22,18 @@ from PIL import Image
 
 import zoo_core
 from zoo_core.cli import invoke
+from zoo_core.config.privacy import leak, without_paths
 from zoo_core.errors import MachineError, NotFoundError, UsageError, ZooError
-from zoo_core.privacy import leak, without_paths
+from zoo_core.hub import hub
+from zoo_core.hub.address import Hub, parse
+from zoo_core.hub.bundle import LIMITS, MANIFEST, sniff
+from zoo_core.hub.card import slug
+from zoo_core.hub.privacy import portable
 from zoo_core.registry import index
 from zoo_core.registry.manager import manager
 from zoo_core.results import read_result, write_result
 from zoo_core.runs import saved_config
-from zoo_core.sharing import hub
-from zoo_core.sharing.address import Hub, parse
-from zoo_core.sharing.bundle import LIMITS, MANIFEST, sniff
-from zoo_core.sharing.card import slug
-from zoo_core.sharing.exchange import pull, push, run_folder
-from zoo_core.sharing.privacy import portable
+from zoo_core.runs.exchange import pull, push, run_folder
 from zoo_core.training import checkpoint
 
 CANARY = "/home/canary-user"
@@ -485,7 +485,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_distribution(
         index.load_index().plugins[0].model_copy(update={"name": "mywgan", "package": "zoo-plugin-mywgan"})
     )
     listed = SimpleNamespace(entry=lambda name: known if name == "mywgan" else None)
-    monkeypatch.setattr("zoo_core.sharing.unpacking.load_index", lambda: listed)
+    monkeypatch.setattr("zoo_core.runs.unpacking.load_index", lambda: listed)
     assert "pip install zoo-plugin-mywgan" in str(refused(bundle, home))
 
 
@@ -509,7 +509,7 @@ def test_the_card_is_read_back_by_the_hubs_own_library(trained: Path, shared: Pa
 
 def test_the_cards_texts_keep_their_types() -> None:
     """A licence, plugin or dataset called `no` or `1e3` must stay a text to a reader of YAML 1.1."""
-    from zoo_core.sharing.card import metadata
+    from zoo_core.hub.card import metadata
 
     config = {"plugin": "wgan", "seed": 0, "data": {"name": "digits"}}
     front = metadata(config, None, family="gan", is_image=True, license_="")

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from zoo_core.tracking.styles import every_pair, matrix, spherical
+from zoo_core.viz.styles import every_pair, matrix, spherical
 
 
 def test_an_arc_keeps_the_radius_and_turns_evenly() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from zoo_core.cli import invoke
-from zoo_core.privacy import public
+from zoo_core.config.privacy import public
+from zoo_core.events.trackers import leaderboard_row, summary
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Cost, DataRecord, ProtocolRecord, Result, Value, read_result
 from zoo_core.results.result import fields_hash
-from zoo_core.tracking.trackers import leaderboard_row, summary
 
 HEADER, BLOCK = 7, 32 * 1024
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4

@@ -12,7 +12,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.binarized import drawn, load
 from zoo_core.data.loading import Resident, Table, TrainData
 from zoo_core.data.transforms import binarize
-from zoo_core.distributed import World
+from zoo_core.machine.distributed import World
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 

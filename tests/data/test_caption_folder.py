@@ -13,8 +13,8 @@ from zoo_core.data.captioned_folder import load
 from zoo_core.data.conditioning import conditions, read_conditions
 from zoo_core.data.configs import CaptionedFolderConfig
 from zoo_core.data.loading import Dataset, TrainData, conds
-from zoo_core.distributed import World
 from zoo_core.errors import UsageError
+from zoo_core.machine.distributed import World
 
 BIRDS = ("crow", "finch")
 

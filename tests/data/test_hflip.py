@@ -6,7 +6,7 @@ import torch
 
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.data.transforms import HorizontalFlip
-from zoo_core.distributed import World
+from zoo_core.machine.distributed import World
 from zoo_core.types import DataInfo
 
 INFO = DataInfo("images", (1, 4, 4), 256)

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from zoo_core.data.likelihood import bits_per_dim, dequantised
 from zoo_core.data.loading import to_unit
-from zoo_core.likelihood import bits_per_dim, dequantised
 from zoo_core.seeds import Seeds
 
 

@@ -17,8 +17,8 @@ from zoo_core.data.splits import digests, resident
 from zoo_core.data.table import Streamed, Table
 from zoo_core.data.toy import load as load_toy
 from zoo_core.data.transforms import HorizontalFlip, RowRandom, Transform, TwoViews
-from zoo_core.distributed import World
 from zoo_core.errors import UsageError
+from zoo_core.machine.distributed import World
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 

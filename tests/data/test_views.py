@@ -12,7 +12,7 @@ from zoo_core.data.digits import load
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.data.transforms import TwoViews
 from zoo_core.data.views import FADE, PLAIN, numbers, turned, view
-from zoo_core.distributed import World
+from zoo_core.machine.distributed import World
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 

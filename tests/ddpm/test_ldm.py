@@ -16,13 +16,13 @@ from zoo_core.diffusion.specs import ANCESTRAL
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.interfaces import HasEncoder, HasLikelihood
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import config_hash, resolve
+from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.runs import build, load_data
 from zoo_core.seeds import Seeds
-from zoo_core.tracking import fields, paths
 from zoo_core.training.harness import Harness
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import DataInfo, SampleRequest
+from zoo_core.viz import fields, paths
 from zoo_ddpm import ldm
 from zoo_ddpm.ddpm import DDPM, DDPMConfig
 from zoo_ddpm.ldm import LDM, LDMConfig

@@ -13,7 +13,7 @@ from zoo_core.config import validate
 from zoo_core.data.corruptions import hole
 from zoo_core.interfaces import HasLikelihood, Translator
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build, load_data
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest

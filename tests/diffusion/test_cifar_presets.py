@@ -12,7 +12,7 @@ from zoo_core.diffusion.sampling import bind
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.nn.embedding import FourierFeatures
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
 from zoo_core.training.harness import Harness
 from zoo_core.types import DataInfo, SampleRequest

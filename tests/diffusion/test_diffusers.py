@@ -20,7 +20,7 @@ from zoo_core.diffusion.schedule import DiscreteVP, cosine_betas, linear_betas
 from zoo_core.diffusion.schedulers import _streams, scheduled
 from zoo_core.errors import MachineError, NotFoundError, UsageError, ZooError
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
 from zoo_core.types import SampleRequest
 

@@ -16,8 +16,8 @@ from fakes import FakeRun, context, protocol, score
 
 from zoo_core.config import DataConfig
 from zoo_core.data.digits import load
-from zoo_core.distributed import joined, world
 from zoo_core.errors import ZooError
+from zoo_core.machine.distributed import joined, world
 from zoo_core.types import Likelihood
 from zoo_eval import context as contexts
 from zoo_eval import features, modes

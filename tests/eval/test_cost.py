@@ -13,7 +13,7 @@ from torch import nn
 from zoo_core.config import OptimizerConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.errors import UsageError
-from zoo_core.memory import peak_bytes
+from zoo_core.machine.memory import peak_bytes
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import DataInfo, Loss, SampleRequest, Samples
@@ -131,7 +131,7 @@ def test_the_peak_is_of_what_follows_the_reset():
         pytest.skip("this system does not tell a process's peak")
     code = """
 import torch
-from zoo_core.memory import peak_bytes, reset_peak
+from zoo_core.machine.memory import peak_bytes, reset_peak
 cpu = torch.device("cpu")
 found = []
 for size in (200_000_000, 400_000_000, 100_000_000):

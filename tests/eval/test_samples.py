@@ -15,8 +15,8 @@ import zoo_core
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
 from zoo_core.results import Result
-from zoo_core.tracking.pictures import save_samples
 from zoo_core.types import DataInfo
+from zoo_core.viz.pictures import save_samples
 from zoo_eval.cli import score, stats
 from zoo_eval.reference import scoring_config
 from zoo_eval.sample_files import SampleSet, read_samples, subset

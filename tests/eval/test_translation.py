@@ -99,7 +99,7 @@ def test_a_run_that_translates_has_the_columns(home: Path) -> None:
         "track.progress=false",
         "train.steps=60",
     ]
-    from zoo_core.resolution import resolve
+    from zoo_core.registry.resolution import resolve
 
     paired = zoo_core.run(resolve(["plugin=pix2pix", "run_dir=pairs", "optim.generator.lr=3e-3", *words]))
     cells = paired.metrics

@@ -24,7 +24,7 @@ from zoo_core.diffusion.samplers import heun
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import Manager, manager, standing_in
 from zoo_core.registry.metrics import direction
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
 from zoo_core.testing import checks, perform, subjects
 

@@ -14,7 +14,7 @@ from torch import nn
 from tests.families.icons import icons
 from zoo_core.data.loading import Dataset
 from zoo_core.registry.manager import Entry, load_entry, manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import Run, build
 from zoo_core.training.harness import Listener
 from zoo_core.types import DataInfo

@@ -8,7 +8,7 @@ import pytest
 
 from zoo_core.config import OptimizerConfig, RunConfig, flatten
 from zoo_core.registry.manager import load_entry, manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 
 OPTIONS = {
     "adam": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.types import Batch, Cond, Context, DataInfo
 from zoo_gan.adaptive_augmentation import EVERY, AdaptiveAugmentation

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.errors import UsageError
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.types import Batch, Cond, Context, DataInfo
 from zoo_gan.augmentation import augment, colour, cutout, translation

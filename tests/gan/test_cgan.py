@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from zoo_core.errors import UsageError
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_gan.cgan import CGAN

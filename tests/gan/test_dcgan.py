@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.types import DataInfo
 from zoo_gan.dcgan import DCGAN, DCGANConfig
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.types import DataInfo
 from zoo_gan.gan import GAN, GANConfig
 from zoo_gan.losses import MINIMAX, NONSATURATING, cross_entropy, minimax_generator, nonsaturating_generator

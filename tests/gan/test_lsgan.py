@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.gan.test_gan import best_critic, counts, discrete
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.types import DataInfo
 from zoo_gan.losses import least_squares
 from zoo_gan.lsgan import LSGAN, LSGANConfig

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build, load_data
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest

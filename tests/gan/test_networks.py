@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo_core.nn.resnet import ResidualBlock, ResNetCritic, ResNetGenerator
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_gan.networks import NetworksModel, build_critic, build_generator
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 12, 20)]

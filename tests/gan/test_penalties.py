@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.errors import UsageError
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.training.harness import Harness
 from zoo_core.types import Batch, Cond, Context, DataInfo

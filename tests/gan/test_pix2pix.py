@@ -12,7 +12,7 @@ from zoo_core.config import DataConfig, TrainConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import UsageError
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest

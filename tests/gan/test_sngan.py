@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.types import DataInfo
 from zoo_gan.losses import HINGE, hinge_critic
 from zoo_gan.sngan import SNGAN

@@ -11,7 +11,7 @@ import torch
 from zoo_core.errors import UsageError
 from zoo_core.nn.adain import statistics
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import Run, build, load_data
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Context

@@ -14,7 +14,7 @@ from zoo_core.config import OptimizerConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.errors import UsageError
 from zoo_core.nn.adain import adain, statistics
-from zoo_core.resolution import plain, resolve
+from zoo_core.registry.resolution import plain, resolve
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
 from zoo_core.training.optim import build_optimizer

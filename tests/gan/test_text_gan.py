@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo_core.data.conditioning import mismatched
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.types import Batch, Cond, Context, DataInfo
 from zoo_gan.game import Game

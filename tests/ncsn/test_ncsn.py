@@ -17,7 +17,7 @@ from zoo_core.diffusion.sampling import bind
 from zoo_core.diffusion.specs import ANNEALED_LANGEVIN, SAMPLERS
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasDenoiser
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_ncsn import zoo_plugins

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo_core.errors import UsageError
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.types import Batch, Cond, Context, DataInfo
 from zoo_sde.edm import EDM, EDMConfig
 

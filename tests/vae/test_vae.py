@@ -13,10 +13,10 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_diverg
 
 from zoo_core.config import DataConfig, TrainConfig
 from zoo_core.data.digits import load as load_digits
+from zoo_core.data.likelihood import bits_per_dim
 from zoo_core.data.loading import TrainData, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasEncoder, HasLikelihood
-from zoo_core.likelihood import bits_per_dim
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, SampleRequest

@@ -18,9 +18,9 @@ from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasCodebook, HasEncoder, HasLikelihood
 from zoo_core.seeds import Seeds, generator
-from zoo_core.tracking.codebook import code_counts, draw_use
 from zoo_core.training.harness import Harness, Listener
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.viz.codebook import code_counts, draw_use
 from zoo_vae.discrete import PriorConfig
 from zoo_vae.quantiser import Quantiser, nearest_code, perplexity, straight_through
 from zoo_vae.vq_vae import VQVAE, VQModel, VQVAEConfig

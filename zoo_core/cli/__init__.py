@@ -136,7 +136,7 @@ def zoo() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its status."""
-    from zoo_core import terminal
+    from zoo_core.machine import terminal
 
     terminal.prepare()
     status = invoke(args)
@@ -149,8 +149,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def invoke(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status; a ZooError is printed without a traceback."""
-    from zoo_core import terminal
     from zoo_core.errors import Mistakes, ZooError
+    from zoo_core.machine import terminal
 
     try:
         words = None if args is None else list(args)
@@ -167,14 +167,14 @@ def invoke(args: Sequence[str] | None = None) -> int:
     except _ReaderLeft:
         return 0
     except OSError as error:
-        from zoo_core.faults import machine_error
+        from zoo_core.machine.faults import machine_error
 
         fault = machine_error(error)
         if fault is None:
             raise
         return _tell(fault, fault)
     except Exception as error:
-        from zoo_core.libraries import explain_import
+        from zoo_core.machine.libraries import explain_import
 
         try:
             explain_import(error)
@@ -185,7 +185,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: Exception, *lines: Exception) -> int:
-    from zoo_core import terminal
+    from zoo_core.machine import terminal
 
     if os.environ.get("ZOO_DEBUG"):
         import traceback

@@ -85,7 +85,7 @@ def _tell(result: Result) -> None:
 )
 def new(name: str, kind: str, folder: Path) -> None:
     """Write a plugin's distribution that installs, trains and passes its tests as it stands."""
-    from zoo_core.scaffold import write
+    from zoo_core.testing.scaffold import write
 
     made = write(name, kind, folder)
     click.echo(f"{made}: a {kind} named {name!r}")

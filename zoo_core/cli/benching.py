@@ -9,7 +9,7 @@ import click
 from zoo_core.cli.completion import complete
 from zoo_core.cli.launching import launcher_options, run_jobs
 from zoo_core.cli.overrides import Overrides
-from zoo_core.resolution import parse_words
+from zoo_core.registry.resolution import parse_words
 
 
 @click.command(cls=Overrides)
@@ -41,14 +41,14 @@ def bench(
     Start-up, sampling and scoring come on top. The same command goes on where it was interrupted.
     """
     if suite is None:
-        from zoo_core.bench import SUITES
         from zoo_core.cli.listings import table
+        from zoo_core.launch.suite import SUITES
 
         rows = [[name, f"{found.budget:g} s", found.summary] for name, found in SUITES.items()]
         click.echo(table(rows, ["suite", "budget a run", "summary"]))
         return
-    from zoo_core.bench import Bench
     from zoo_core.launch.queue import first_status
+    from zoo_core.launch.suite import Bench
 
     made = Bench(suite, budget, out or Path("bench") / suite, parse_words(words))
     measuring = made.measuring()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from zoo_core.distributed import launched
 from zoo_core.errors import Interrupted, UsageError
-from zoo_core.resolution import parse_words
+from zoo_core.machine.distributed import launched
+from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
     from zoo_core.launch.jobs import Job, Outcome

@@ -164,7 +164,7 @@ def plugins(json_: bool, refresh: bool) -> None:
 @as_json
 def doctor(json_: bool) -> None:
     """Installed versions, problems, and the commands that fix them; status 5 where there is a problem."""
-    from zoo_core.doctor import examine
+    from zoo_core.cli.doctor import examine
 
     findings = examine()
     if json_:

@@ -16,10 +16,10 @@ from zoo_core.cli.completion import complete
 from zoo_core.cli.launching import launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.config import RunConfig
-from zoo_core.distributed import launched
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.machine.distributed import launched
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import parse_words, plain, resolve_matrix
+from zoo_core.registry.resolution import parse_words, plain, resolve_matrix
 from zoo_core.results import RunResult
 
 
@@ -64,12 +64,12 @@ def run(
                 f"resume= stands alone; also given: {', '.join(sorted(set(given) - {'resume'}))}",
                 "to change options, start a run of its own: zoo run config=RUN/config.yaml key=value",
             )
-        from zoo_core.job import resume
+        from zoo_core.runs.job import resume
 
         return _show_result(resume(given["resume"]), json_)
     configs = resolve_matrix(given)
     if dry_run:
-        from zoo_core import strict_yaml
+        from zoo_core.config import strict_yaml
 
         click.echo("---\n".join(strict_yaml.dump(plain(config)) for config in configs), nl=False)
         return None
@@ -79,7 +79,7 @@ def run(
     if launcher or slots or resources:
         return _launch(configs, launcher, slots, resources, json_)
     if len(configs) == 1:
-        from zoo_core.job import run as run_one
+        from zoo_core.runs.job import run as run_one
 
         return _show_result(run_one(configs[0]), json_)
     from zoo_core.launch.here import run_matrix
@@ -89,9 +89,9 @@ def run(
 
 
 def _set_aside(config: RunConfig) -> None:
-    from zoo_core.job import held
-    from zoo_core.repeat import set_aside
     from zoo_core.runs import default_dir
+    from zoo_core.runs.job import held
+    from zoo_core.runs.repeat import set_aside
 
     folder = Path(config.run_dir) if config.run_dir else default_dir(config)
     if held(folder):
@@ -109,10 +109,10 @@ def _launch(
     json_: bool,
 ) -> None:
     from zoo_core.cli.launching import run_jobs
-    from zoo_core.job import finished
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
     from zoo_core.runs import saved_config
+    from zoo_core.runs.job import finished
 
     outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
     for outcome in outcomes:
@@ -178,10 +178,11 @@ def sample(
             "expected: cond=CLASS or cond=CAPTION, several separated by commas, or cond=FOLDER",
             "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
         )
-    from zoo_core import comma_list, load
+    from zoo_core import load
+    from zoo_core.config import comma_list
     from zoo_core.data.conditioning import PICTURED, dealt, read_conditions, source_pictures
-    from zoo_core.tracking.pictures import save_folder, save_samples
-    from zoo_core.tracking.translations import save_translations
+    from zoo_core.viz.pictures import save_folder, save_samples
+    from zoo_core.viz.translations import save_translations
 
     _check_out(out)
     made = load(folder, say=lambda line: click.echo(line, err=True))

@@ -24,7 +24,7 @@ def push(run: str, address: str, private: bool, license_: str) -> None:
     Weights go as safetensors. Paths of this machine, the command that was typed and the device stay here, and
     a file in which something looks like a secret stops the push. Push to a FOLDER first to see what leaves.
     """
-    from zoo_core.sharing.exchange import push as share
+    from zoo_core.runs.exchange import push as share
 
     click.echo(share(run, address, private=private, license_=license_, say=_say))
 
@@ -46,7 +46,7 @@ def pull(address: str, to: Path | None) -> None:
     Every file is checked against its sha256 in the manifest; pickles are refused. Scores that came with the
     weights are kept in reported.json: they are not results until `zoo eval` has measured them here.
     """
-    from zoo_core.sharing.exchange import pull as fetch
+    from zoo_core.runs.exchange import pull as fetch
 
     click.echo(str(fetch(address, to)))
 

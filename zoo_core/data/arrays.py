@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from zoo_core.errors import UsageError
-from zoo_core.files import open_regular
+from zoo_core.machine.files import open_regular
 
 LARGEST_ARRAY = 8 << 30
 """Bytes of the largest array that is read into memory, unless the caller allows another size."""

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zoo_core import comma_list
+from zoo_core.config import comma_list
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.levels import to_unit
 from zoo_core.data.table import conds

@@ -114,9 +114,3 @@ class PythonConfig(DataConfig):
 
     name: str = "python"
     """Registered name."""
-
-
-def named_repo(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted options with data.name=hf:NAME written as data.name=hf data.repo=NAME."""
-    name, _, repo = str(flat.get("data.name") or "").partition(":")
-    return {**flat, "data.name": name, "data.repo": repo} if name == "hf" and repo else dict(flat)

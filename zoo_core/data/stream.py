@@ -11,8 +11,8 @@ from torch import Tensor
 from zoo_core.data.levels import to_unit
 from zoo_core.data.table import Table, conds
 from zoo_core.data.transforms import RowRandom, Rows
-from zoo_core.distributed import ALONE, World, share
 from zoo_core.errors import UsageError
+from zoo_core.machine.distributed import ALONE, World, share
 from zoo_core.seeds import derive, generator
 from zoo_core.types import Batch, Cond, DataInfo
 

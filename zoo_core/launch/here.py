@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from zoo_core.config import RunConfig
-from zoo_core.distributed import launched
 from zoo_core.errors import Interrupted, ZooError
-from zoo_core.job import run
+from zoo_core.machine.distributed import launched
 from zoo_core.results import RunResult
+from zoo_core.runs.job import run
 
 
 def run_matrix(configs: Sequence[RunConfig], told: Callable[[RunResult], None] = lambda result: None) -> int:

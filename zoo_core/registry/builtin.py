@@ -8,8 +8,6 @@ from pathlib import Path
 
 from zoo_core.registry.listing import Listing, from_json, list_module, to_json
 
-OURS = "genzoo"
-"""Name of our own distribution."""
 PATH = Path(__file__).resolve().parent / "listing.json"
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from zoo_core import strict_yaml
-from zoo_core.config import Config
+from zoo_core.config import Config, strict_yaml
 from zoo_core.errors import Mistakes, UsageError
-from zoo_core.registry.builtin import OURS
+from zoo_core.home import OURS
 
 if TYPE_CHECKING:
     from zoo_core.registry.manager import Manager

@@ -22,15 +22,7 @@ import pluggy
 
 from zoo_core.errors import Interrupted, PluginError, not_found
 from zoo_core.registry import builtin, cache, hookspecs
-from zoo_core.registry.listing import (
-    EVENTS,
-    GROUP,
-    KINDS,
-    Listing,
-    import_hooks,
-    list_module,
-    one_line,
-)
+from zoo_core.registry.listing import EVENTS, GROUP, KINDS, Listing, import_hooks, list_module, one_line
 from zoo_core.registry.spec import load_target
 
 SAY = {"plugin": "plugin={}", "sampler": "sampler={}", "dataset": "data={}", "extractor": "eval.extractor={}"}
@@ -362,7 +354,7 @@ def load_entry(kind: str, entry: Entry, field: str = "target") -> Any:
     Raises:
         PluginError: where the import fails; it names the distribution.
     """
-    from zoo_core.libraries import explain_import
+    from zoo_core.machine.libraries import explain_import
 
     target = getattr(entry.spec, field)
     interrupts = _Interrupts()

@@ -35,7 +35,7 @@ def write_attachment(folder: Path, attachment: Attachment, content: bytes) -> No
     Raises:
         MachineError: where it can't be written.
     """
-    from zoo_core.training.checkpoint import write_atomic
+    from zoo_core.machine.files import write_atomic
 
     write_atomic(folder / attachment.file, content)
 
@@ -43,7 +43,7 @@ def write_attachment(folder: Path, attachment: Attachment, content: bytes) -> No
 def read_attachment(folder: Path, attachment: Attachment) -> bytes | None:
     """Return an attachment's content; None where the file is missing or is not the recorded one."""
     from zoo_core.errors import UsageError
-    from zoo_core.files import read_bounded
+    from zoo_core.machine.files import read_bounded
 
     try:
         content = read_bounded(folder / attachment.file, attachment.size, follow_links=False)

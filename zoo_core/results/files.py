@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from zoo_core import strict_json
+from zoo_core.config import strict_json
 from zoo_core.errors import UsageError
-from zoo_core.files import read_bounded
+from zoo_core.machine.files import read_bounded
 from zoo_core.results.result import SCHEMA, Result, content_hash
 
 LARGEST_FILE = 20_000
@@ -64,7 +64,7 @@ def write_result(result: Result, path: Path) -> None:
     Raises:
         MachineError: where it can't be written.
     """
-    from zoo_core.training.checkpoint import write_atomic
+    from zoo_core.machine.files import write_atomic
 
     final = result.model_copy(update={"content_sha256": result.content_hash()})
     write_atomic(path, final.text())

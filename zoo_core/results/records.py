@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo_core.privacy import public
+from zoo_core.config.privacy import public
 from zoo_core.results.result import Hardware, Provenance, Scalar
 
 LONGEST = 400
@@ -36,7 +36,7 @@ def provenance_record(found: Mapping[str, Any]) -> Provenance:
     """Return a run's provenance as a result holds it.
 
     Args:
-        found: as `zoo_core.provenance.provenance` returns it, with `seeds`.
+        found: as `zoo_core.results.provenance.provenance` returns it, with `seeds`.
     """
     package = str(found.get("plugin_package", ""))
     versions = {str(k): str(v)[:LONGEST] for k, v in found.get("versions", {}).items()}

@@ -13,9 +13,9 @@ from zoo_core.data.loading import Dataset, Resident, to_unit
 from zoo_core.data.splits import resident
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import HasEncoder, HasLikelihood, Translator
-from zoo_core.job import run
 from zoo_core.registry.manager import manager
 from zoo_core.results import read_result
+from zoo_core.runs.job import run
 from zoo_core.seeds import Seeds, generator
 from zoo_core.testing.results import Failed, NotApplicable
 from zoo_core.types import DataInfo, Likelihood, LikelihoodKind

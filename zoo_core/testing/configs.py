@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from zoo_core import strict_yaml
-from zoo_core.config import options
+from zoo_core.config import options, strict_yaml
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.registry.manager import manager
-from zoo_core.resolution import config_hash, plain, resolve
+from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.testing.results import Failed
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.interfaces import Extractor
 from zoo_core.registry.manager import Entry, load_entry, manager
-from zoo_core.resolution import resolve
+from zoo_core.registry.resolution import resolve
 from zoo_core.runs import load_data
 from zoo_core.testing.results import Failed, NotApplicable
 

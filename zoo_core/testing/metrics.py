@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from zoo_core.errors import ZooError
-from zoo_core.job import run
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name
+from zoo_core.registry.resolution import resolve
 from zoo_core.registry.spec import MetricSpec
-from zoo_core.resolution import resolve
 from zoo_core.results import NotApplicable as NoValue
 from zoo_core.results import Value
+from zoo_core.runs.job import run
 from zoo_core.seeds import generator
 from zoo_core.testing.results import Failed, NotApplicable
 

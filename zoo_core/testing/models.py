@@ -13,7 +13,7 @@ from zoo_core.config import RunConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.registry.manager import Entry, load_entry, manager
-from zoo_core.resolution import parse_words, resolve
+from zoo_core.registry.resolution import parse_words, resolve
 from zoo_core.runs import Run, build, load_data
 from zoo_core.testing import abilities, configs, sampling, training
 from zoo_core.testing.results import Failed, NotApplicable

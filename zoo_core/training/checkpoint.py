@@ -8,7 +8,6 @@ renamed; the last two are kept. One that turns out corrupt is renamed to `corrup
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -22,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import strict_json
+from zoo_core.config import strict_json
 from zoo_core.errors import MachineError, ZooError
-from zoo_core.files import open_regular
+from zoo_core.machine.files import cannot_write, sha256_of, sync, write_synced
 
 KEEP = 2
 MANIFEST = "manifest.json"
@@ -44,66 +43,6 @@ class Checkpoint:
     weights: dict[str, Tensor]
     ema: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder's entries to the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and flush it to the disk."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync it, and rename it: never half a file.
-
-    Raises:
-        MachineError: where the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write_synced(temporary, data)
-        os.replace(temporary, path)
-        sync(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise cannot_write(path, len(data), error) from error
-        raise
-
-
-def cannot_write(path: Path, size: int, error: OSError) -> MachineError:
-    """Return the error for a write that the machine refused."""
-    free = _free(path)
-    return MachineError(
-        f"cannot write {path}: {error.strerror or error}",
-        f"needed: {size:,} bytes" + ("" if free is None else f"; free there: {free:,} bytes"),
-        "next: free some space, then run the same command again; it resumes from the last checkpoint",
-    )
-
-
-def _free(path: Path) -> int | None:
-    with contextlib.suppress(OSError):
-        while not path.exists() and path != path.parent:
-            path = path.parent
-        return shutil.disk_usage(path).free
-    return None
 
 
 def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
-from zoo_core.distributed import any_, from_first_, gather, share, world
 from zoo_core.errors import DivergedError, MachineError, UsageError, ZooError
-from zoo_core.faults import attributed
+from zoo_core.machine.distributed import any_, from_first_, gather, share, world
+from zoo_core.machine.faults import attributed
 from zoo_core.seeds import derive
 from zoo_core.training.checkpoint import Checkpoint, check_fit
 from zoo_core.training.ema import Averages

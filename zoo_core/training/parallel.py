@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from zoo_core.config import TrainConfig
-from zoo_core.distributed import World, gather_rows, sum_
 from zoo_core.errors import UsageError
+from zoo_core.machine.distributed import World, gather_rows, sum_
 from zoo_core.types import Loss
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from zoo_core.config import TrainConfig
 from zoo_core.errors import PluginError, UsageError
-from zoo_core.faults import attributed
+from zoo_core.machine.faults import attributed
 from zoo_core.training.recipe import Phase, Recipe, Stage
 
 

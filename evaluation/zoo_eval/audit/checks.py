@@ -19,8 +19,8 @@ from torch import Tensor
 from zoo_core.config import RunConfig
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
-from zoo_core.provenance import versions
 from zoo_core.registry.metrics import base_name, direction
+from zoo_core.results.provenance import versions
 from zoo_core.runs import choose_device, load_data
 from zoo_core.seeds import generator
 from zoo_eval.audit.agreement import Agreement, end_to_end, on_features

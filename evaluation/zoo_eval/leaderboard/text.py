@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from zoo_core.errors import UsageError
 from zoo_core.registry.metrics import base_name
-from zoo_core.resolution import deciding
+from zoo_core.registry.resolution import deciding
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import is_likelihood, kind_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import EvalConfig
+from zoo_core.data.likelihood import COLLAPSED, bits_per_dim, dequantised
 from zoo_core.data.loading import Dataset, to_unit
-from zoo_core.distributed import gather, share, world
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood
-from zoo_core.likelihood import COLLAPSED, bits_per_dim, dequantised
+from zoo_core.machine.distributed import gather, share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood, LikelihoodKind
@@ -190,7 +190,7 @@ def check(found: Likelihood, n: int, info: DataInfo, model: str) -> None:
         raise PluginError(
             f"{model}: likelihood {found.name!r} is a probability of levels above 1: log P = {largest:.4g}",
             "expected: log P <= 0 nats for data with levels",
-            "next: a density needs dequantization: zoo_core.likelihood.dequantised, dequantisation='uniform'",
+            "next: a density needs dequantization: zoo_core.data.likelihood.dequantised, dequantisation='uniform'",
         )
 
 

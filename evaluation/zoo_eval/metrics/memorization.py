@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Dataset, Resident, Table, to_unit
-from zoo_core.distributed import share, world
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
+from zoo_core.machine.distributed import share, world
 from zoo_core.results import NotApplicable, Value
-from zoo_core.tracking.pictures import tile
+from zoo_core.viz.pictures import tile
 from zoo_eval.features import gathered
 from zoo_eval.statistics.intervals import fraction
 

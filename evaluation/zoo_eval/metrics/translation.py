@@ -15,9 +15,9 @@ from torch import Tensor
 
 from zoo_core.data.conditioning import dealt
 from zoo_core.data.loading import Domain, Table
-from zoo_core.distributed import gather, share, world
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import EvalContext, TwoWay
+from zoo_core.machine.distributed import gather, share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds
 from zoo_eval.metrics.frechet import cell, check_pair

@@ -18,7 +18,7 @@ from sys import intern
 from typing import NamedTuple
 
 from zoo_core.errors import UsageError
-from zoo_core.files import read_bounded
+from zoo_core.machine.files import read_bounded
 from zoo_core.results import Result
 from zoo_core.results.files import LARGEST_READ, parse_result
 from zoo_core.results.result import DataRecord, ProtocolRecord

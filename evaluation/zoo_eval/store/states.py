@@ -17,7 +17,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from zoo_core import strict_json
+from zoo_core.config import strict_json
 from zoo_core.errors import ZooError
 from zoo_core.home import home
 
@@ -61,7 +61,7 @@ def record(verdict: Verdict) -> Path:
         MachineError: where it can't be written.
     """
     from zoo_core.errors import MachineError
-    from zoo_core.training.checkpoint import write_atomic
+    from zoo_core.machine.files import write_atomic
 
     path = verdicts_folder() / f"{verdict.file_sha256}.json"
     try:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo_core.config.privacy import public
 from zoo_core.errors import MachineError, UsageError
-from zoo_core.privacy import public
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import read_attachment, write_attachment
 from zoo_eval.store.limits import problem

@@ -140,7 +140,7 @@ def _same_run(result: Result, folder: Path) -> None:
     Raises:
         UsageError: naming what differs.
     """
-    from zoo_core.resolution import config_hash
+    from zoo_core.registry.resolution import config_hash
     from zoo_core.runs import saved_config
     from zoo_core.training import checkpoint
 
@@ -167,7 +167,7 @@ def _same_run(result: Result, folder: Path) -> None:
 
 def _scored_as(result: Result, folder: Path) -> RunConfig:
     """Return the run's config with the evaluation that a result was scored under."""
-    from zoo_core.resolution import resolve
+    from zoo_core.registry.resolution import resolve
 
     fields = result.protocol.fields
     asked = {

@@ -14,8 +14,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from zoo_core.config.privacy import public
 from zoo_core.errors import UsageError
-from zoo_core.privacy import public
 from zoo_core.registry.metrics import base_name
 from zoo_core.results import Result, read_result
 from zoo_eval.leaderboard.facts import BASELINE, Column, protocol_title

@@ -1,0 +1,325 @@
+"""Listeners to a run's events: the console, metrics.jsonl, W&B. The run's folder is the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo_core.errors import MachineError
+from zoo_core.events import hookimpl
+from zoo_core.machine import terminal
+from zoo_core.machine.files import write_atomic
+from zoo_core.registry.metrics import direction
+from zoo_core.results import Result, RunResult, Value
+
+PLAIN_SECONDS = 5.0
+"""Between the lines printed where there is no terminal."""
+
+
+class Console:
+    """Progress with rate, time left and the last losses: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+        progress: False prints results and warnings only.
+    """
+
+    def __init__(self, progress: bool = True) -> None:
+        self.progress = progress
+        self.live = progress and terminal.Guarded(sys.stderr).isatty() and not os.environ.get("CI")
+        self._bar: Any = None
+        self._task: Any = None
+        self._first = 0
+        self._started = self._told = 0.0
+
+    def say(self, line: str) -> None:
+        """Say a line that is of use only to who watches the run."""
+        if self.progress:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """Print a line to standard error, above the bar; where that is impossible, print nothing."""
+        if self._bar is None:
+            terminal.tell(line)
+            return
+        try:
+            self._bar.console.print(line, markup=False, highlight=False)
+        except Exception:  # whatever a terminal that is gone raises through rich
+            self._bar = None
+            terminal.tell(line)
+
+    @hookimpl
+    def zoo_run_started(self, run: Any) -> None:
+        self._first = run.harness.counts.total
+        self._started = self._told = time.monotonic()
+        if self.live and run.config.train.steps:
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[losses]}", style="dim"),
+                console=RichConsole(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                run.config.plugin, total=run.config.train.steps, completed=self._first, rate="", losses=""
+            )
+
+    @hookimpl
+    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        rate = (step - self._first) / max(now - self._started, 1e-9)
+        losses = " ".join(
+            f"{k.removesuffix('/loss')} {v:.3g}" for k, v in values.items() if k.endswith("/loss")
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, rate=f"{rate:.1f} it/s", losses=losses)
+            if step >= run.config.train.steps:
+                self._close()
+        elif self.progress and (now - self._told >= PLAIN_SECONDS or step >= run.config.train.steps):
+            self._told = now
+            left = (run.config.train.steps - step) / max(rate, 1e-9)
+            total = run.config.train.steps
+            self.say(
+                f"{run.config.plugin}: step {step}/{total}, {rate:.1f} it/s, {left:.0f} s left, {losses}"
+            )
+
+    @hookimpl
+    def zoo_run_failed(self, run: Any, error: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with contextlib.suppress(Exception):  # the terminal may be gone
+                bar.stop()
+
+
+class Jsonl:
+    """metrics.jsonl: one line a record; after a resume, records past the checkpoint are dropped first.
+
+    A record that cannot be written is kept and written with the next one; the user is told once.
+    """
+
+    def __init__(self) -> None:
+        self._path = Path()
+        self._waiting: list[bytes] = []
+
+    @hookimpl
+    def zoo_run_started(self, run: Any) -> None:
+        self._path = run.dir / "metrics.jsonl"
+        if self._path.exists():
+            steps = [(record, record["step"]) for record in read_metrics(self._path)]
+            text = "".join(_line(record) for record, step in steps if step <= run.harness.counts.total)
+            write_atomic(self._path, text.encode())
+
+    @hookimpl
+    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        told = bool(self._waiting)
+        self._waiting.append(_line({"step": step, **values}).encode())
+        try:
+            _append(self._path, b"".join(self._waiting))
+        except OSError as error:
+            if not told:
+                run.warn(f"warning: cannot write {self._path}: {error.strerror}; trying again with the next")
+        else:
+            self._waiting = []
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append to a file all of `data` or nothing.
+
+    Raises:
+        OSError: where the machine refuses.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the records of a metrics.jsonl; lines that hold no record with a step are left out."""
+    records = []
+    for line in path.read_bytes().splitlines():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(record, dict):
+            continue
+        step = record.get("step")
+        if isinstance(step, int) and not isinstance(step, bool):
+            records.append(record)
+    return records
+
+
+QUIET = {
+    "init_timeout": 10,
+    "console": "off",
+    "silent": True,
+    "x_disable_stats": True,
+    # W&B's own record of the machine: host, user, working directory, command line, git remote, packages
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+    "disable_git": True,
+    "disable_code": True,
+    "host": "zoo",
+}
+"""W&B's settings: no output, no waiting, and nothing sent but what is told here."""
+
+
+class WandB:
+    """Weights & Biases: online with a key, offline without; never a prompt, never a long wait.
+
+    Names are those of result.json: the summary and the table `metrics` have its columns and costs, and the
+    table `leaderboard` holds the run as a row, with the baselines below. The config is sent without secrets
+    and paths (`zoo_core.config.privacy`).
+    """
+
+    def __init__(self) -> None:
+        self._run: Any = None
+
+    @hookimpl
+    def zoo_run_started(self, run: Any) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        from zoo_core.config.privacy import public, public_text
+        from zoo_core.registry.resolution import plain
+
+        mode: Any = os.environ.get("WANDB_MODE") or run.config.track.wandb
+        if mode == "auto":
+            mode = "online" if _has_key(wandb) else "offline"
+        known = wandb.Settings.model_fields  # they come and go between its releases
+        settings = wandb.Settings(**{name: value for name, value in QUIET.items() if name in known})
+        facts: dict[str, Any] = {
+            "project": public_text(run.config.track.project),
+            "name": f"{run.config.data.name}-{run.config.plugin}-s{run.config.seed}",
+            "group": f"{run.config.data.name}-{run.config.plugin}",
+            "config": public(plain(run.config)),
+            # W&B's background process keeps the working directory of its first run
+            "dir": str(run.dir.resolve()),
+            "id": _wandb_id(run.dir / "wandb.json"),
+            "resume": "allow",
+        }
+        try:
+            self._run = wandb.init(mode=mode, settings=settings, **facts)
+        except Exception:
+            self._run = wandb.init(mode="offline", settings=settings, **facts)
+        # W&B reports later imports to its process from inside the import statement, which then raises in
+        # whatever code imports something once that process is gone.
+        with contextlib.suppress(Exception):
+            self._run._unregister_telemetry_import_hooks(self._run.id)
+
+    @hookimpl
+    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+        if self._run is not None:
+            self._run.log(dict(values), step=step)
+
+    @hookimpl
+    def zoo_images(self, run: Any, step: int, name: str, path: str) -> None:
+        if self._run is not None:
+            import wandb
+
+            self._run.log({name: wandb.Image(path)}, step=step)
+
+    @hookimpl
+    def zoo_run_finished(self, run: Any, result: RunResult) -> None:
+        if self._run is not None:
+            import wandb
+
+            self._run.summary.update(_known("cost", result.cost.model_dump(mode="json")))
+            if result.result is not None:
+                self._run.summary.update(summary(result.result))
+                rows = [leaderboard_row(one) for one in (result.result, *result.baselines)]
+                columns = list(dict.fromkeys(name for row in rows for name in row))
+                board = [[row.get(name) for name in columns] for row in rows]
+                cells = [[name, *_cell(name, value)] for name, value in result.metrics.items()]
+                names = ["column", "value", "better", "low", "high"]
+                self._run.log({"metrics": wandb.Table(columns=names, data=cells)})
+                self._run.log({"leaderboard": wandb.Table(columns=columns, data=board)})
+            offline = getattr(self._run, "offline", False)
+            folder = Path(self._run.dir).parent
+            self._finish(0)
+            if offline:
+                run.say(f"W&B: kept offline; with a key: wandb sync {folder}")
+
+    @hookimpl
+    def zoo_run_failed(self, run: Any, error: BaseException) -> None:
+        self._finish(1)
+
+    def _finish(self, exit_code: int) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=exit_code)
+            self._run = None
+
+
+def _wandb_id(path: Path) -> str:
+    """Return the W&B id of a run, made at its first start; a resumed run continues the same W&B run."""
+    try:
+        found = json.loads(path.read_text())["id"]
+        if isinstance(found, str) and found.isalnum():
+            return found
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # the first start, or a damaged file: a new id does no harm
+    made = secrets.token_hex(8)
+    with contextlib.suppress(MachineError):
+        write_atomic(path, json.dumps({"id": made}).encode())
+    return made
+
+
+def _cell(name: str, value: Value) -> tuple[float, str, float | None, float | None]:
+    low, high = (value.interval.low, value.interval.high) if value.interval else (None, None)
+    return value.value, direction(name), low, high
+
+
+def _known(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{section}.{name}": one for name, one in values.items() if isinstance(one, str | int | float)}
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """Return a result's values by name: columns as they are named there, the rest by its path.
+
+    `FD[digits]` is the value of that column, `cost.nfe` is `result.cost.nfe`.
+    """
+    found: dict[str, Any] = {name: value.value for name, value in result.metrics.items()}
+    found |= _known("cost", result.cost.model_dump(mode="json"))
+    found |= _known("protocol", result.protocol.model_dump(include={"name", "version", "hash"}))
+    found["samples_sha256"] = result.samples_sha256
+    return found | ({"weights_sha256": result.weights_sha256} if result.weights_sha256 else {})
+
+
+def leaderboard_row(result: Result) -> dict[str, Any]:
+    """Return a result as a row of a leaderboard: who it is, then its `summary`."""
+    who = {name: getattr(result, name) for name in ("plugin", "family", "config_hash", "seed")}
+    return {**who, "data": result.data.name} | summary(result)
+
+
+def _has_key(wandb: Any) -> bool:
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception:
+        return False

@@ -1,0 +1,1 @@
+"""The machine and its processes: files, standard streams, memory, libraries, ranks."""

@@ -1,0 +1,453 @@
+"""One job, end to end: train, sample, score, record, draw.
+
+import zoo_core
+made = zoo_core.run(plugin="wgan", seed=0)
+images = zoo_core.load(made.run_dir).sample(16)
+
+Under torchrun all processes train and score; the first alone holds the folder, tells events and writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import ValidationError
+
+from zoo_core.config import RunConfig, flatten, privacy, strict_json, strict_yaml
+from zoo_core.data import identity
+from zoo_core.data.adapters import dataset_of
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.preparation import configured
+from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
+from zoo_core.events import Events, trackers
+from zoo_core.home import home
+from zoo_core.machine import terminal
+from zoo_core.machine.distributed import World, from_first, gather, joined
+from zoo_core.machine.faults import machine_error
+from zoo_core.machine.files import cannot_write, write_atomic
+from zoo_core.registry.manager import manager
+from zoo_core.registry.resolution import config_hash, plain, resolve
+from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
+from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
+from zoo_core.results.records import provenance_record
+from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.rehearsal import rehearse
+from zoo_core.runs.repeat import changed_options, changed_since
+from zoo_core.training import checkpoint
+from zoo_core.training.harness import Listener
+from zoo_core.viz import pictures
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; the lock of a dead process is free.
+
+    Raises:
+        MachineError: where another process holds it, or the folder can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
+    except OSError as error:
+        raise MachineError(
+            f"can't make the run's folder {folder}: {error.strerror}", "next: run_dir=..."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MachineError(
+                f"another process is at work in {folder}", "next: wait for it, or choose another run_dir=..."
+            ) from None
+        yield
+
+
+def held(folder: Path) -> bool:
+    """Return whether a process is at work in a run's folder now."""
+    try:
+        with open(folder / ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that save a run and end it: Ctrl-C, a shutdown, a lost terminal, a cluster's notice of a limit."""
+
+
+class Signals:
+    """Signals while work is on: the first one asks it to save and end, a second Ctrl-C ends it at once.
+
+    Attributes:
+        received: the first signal, or None.
+        deferred: whether the training asks for `received` between two steps; else the signal raises at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.deferred = False
+        self._kept: dict[int, Any] = {}
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            if number == signal.SIGINT:
+                os._exit(128 + number)
+            return  # service managers send SIGTERM and SIGHUP together
+        self.received = number
+        if not self.deferred:  # what is not training can be done again from the last checkpoint
+            raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
+
+    def __enter__(self) -> Signals:
+        for number in STOPPING:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup
+            with contextlib.suppress(ValueError):  # only the main thread of a process may listen
+                self._kept[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._kept.items():
+            signal.signal(number, handler)
+
+
+def run(
+    config: RunConfig | Mapping[str, Any] | None = None, /, *, dataset: Any = None, **given: Any
+) -> RunResult:
+    """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
+
+    Args:
+        config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
+        dataset: data of the caller's own instead of data=...: arrays, (arrays, labels) or a torch Dataset, as
+            `zoo_core.data.adapters.dataset_of` takes them.
+
+    Returns:
+        Its folder, and its result as recorded in result.json.
+
+    Raises:
+        ZooError: with the exit status of the command line.
+    """
+    data = None
+    if dataset is not None:
+        data = dataset_of(dataset)
+        given = {"data": data.info.name, **given}
+    resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
+    data = None if data is None else configured(data, resolved.data)
+    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved, data)
+    return execute(resolved, folder, data)
+
+
+def resume(folder: str | Path) -> RunResult:
+    """Continue the run in a folder with its own config.
+
+    Raises:
+        UsageError: where the folder holds no run.
+    """
+    folder = Path(folder)
+    return execute(saved_config(folder), folder)
+
+
+class Unheard(Events):
+    """Events of a process beside the first: hooks are asked, but nobody is told a thing twice."""
+
+    def tell(self, event: str, **facts: Any) -> None:
+        pass
+
+
+def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> RunResult:
+    """Do the job of one config in one folder, on its data or those given; under torchrun, a part of it.
+
+    Nothing that is printed meanwhile, by whatever code, can raise into the run.
+    """
+    with (
+        terminal.guarded(),
+        Signals() as signals,
+        joined(config.device) as place,
+        locked(folder) if place.first else contextlib.nullcontext(),
+    ):
+        try:
+            return _execute(config, folder, signals, place, dataset)
+        except (OSError, MemoryError) as error:
+            fault = machine_error(error)
+            if fault is None:
+                raise
+            raise fault from error
+
+
+def _execute(
+    config: RunConfig, folder: Path, signals: Signals, place: World, dataset: Dataset | None
+) -> RunResult:
+    here = manager()
+    console = trackers.Console(config.track.progress)
+    say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
+    done = from_first(finished(folder, config, warn) if place.first else None)
+    choose_device(config.device)  # one that is not there is refused before the data are read
+    dataset = load_data(config) if dataset is None else dataset
+    identity.check(folder, dataset)
+    if done is not None:
+        say(f"already done: {folder}; its result is shown (--rerun trains it again)")
+        entry = here.find("plugin", config.plugin, config.providers.plugin)
+        for line in changed_since(folder, entry, config.device):
+            warn(line)
+        return _with_baselines(done, config, Events(here, warn))
+    events = Events(here, warn) if place.first else Unheard(here, warn)
+    for line in dataset.report:
+        warn(line)
+    made = build(config, dataset, folder, here, say=say, warn=warn)
+    listeners: list[Any] = [console, trackers.Jsonl()]
+    if config.track.wandb != "off":
+        listeners.append(trackers.WandB())
+    with events.listening(listeners if place.first else []):
+        try:
+            events.ask("zoo_preflight", run=made)
+            if place.first:
+                write_config(config, folder)
+                identity.write(folder, dataset, write_atomic)
+                _write_provenance(made)
+            _train(made, events, signals, place)
+            result = _finish(made, events, place)
+            if place.first:
+                facts: dict[str, Any] = {
+                    "cost": result.cost.model_dump(mode="json"),
+                    "images": dict(result.images),
+                }
+                state(folder, "finished", **facts, weights_sha256=result.weights_sha256)
+        except BaseException as error:
+            fault = machine_error(error) or error
+            if place.first:
+                state(folder, _state_of(fault), reason=privacy.redacted_text(str(fault)))
+            events.tell("zoo_run_failed", run=made, error=fault)
+            if isinstance(fault, Interrupted) and not fault.notes:
+                raise Interrupted(
+                    fault.status - 128, fault.what, f"saved in {folder}", f"next: zoo run resume={folder}"
+                ) from None
+            if fault is not error:
+                raise fault from error
+            raise
+        events.tell("zoo_run_finished", run=made, result=result)
+        return result
+
+
+def _unsaid(line: str) -> None:
+    """Say nothing: the first process has said it."""
+
+
+def _state_of(error: BaseException) -> str:
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, ZooError) and error.status == 3 else "failed"
+
+
+def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: Any) -> None:
+    """Record what has become of a run, in run.json.
+
+    Args:
+        folder: the run's folder.
+        name: running, finished, interrupted, diverged or failed.
+        set_aside: corrupt checkpoints that were renamed, added to those recorded before.
+        facts: what else to record.
+    """
+    path = folder / "run.json"
+    known = _recorded_state(folder).get("set_aside")
+    aside = [*(known if isinstance(known, list) else ()), *set_aside]
+    record = {"state": name, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
+    with contextlib.suppress(MachineError):  # the record of a full disk may not fit on it
+        text = json.dumps({**record, "set_aside": aside} if aside else record, indent=1)
+        write_atomic(path, text.encode())
+
+
+def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = print) -> RunResult | None:
+    """Return the recorded result of a finished run of this very config, or None.
+
+    A result that can't be read is reported; the run is then scored again.
+
+    Raises:
+        UsageError: where the folder holds another config's run.
+    """
+    if not (folder / "config.yaml").exists():
+        return None
+    saved = saved_config(folder)
+    if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
+        changed = changed_options(saved, config)
+        raise UsageError(
+            f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
+        )
+    how = {"batch_size", "baselines"}  # no metric depends on these
+    if saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
+        return None
+    record = _recorded_state(folder)
+    if record.get("state") != "finished":
+        return None
+    facts = {"images": record.get("images") or {}, "weights_sha256": record.get("weights_sha256")}
+    if config.eval.protocol == "none":
+        try:
+            cost = Cost.model_validate(record.get("cost", {}))
+        except ValidationError:
+            return None
+        return _run_result(folder, config, None, cost=cost, **facts)
+    path = folder / "result.json"
+    try:
+        result = read_result(path)
+    except ZooError as error:
+        warn(f"{error.what}; the run is scored again")
+        return None
+    return _run_result(folder, config, result, cost=result.cost, **facts)
+
+
+def _recorded_state(folder: Path) -> dict[str, Any]:
+    return strict_json.mapping_or_empty(folder / "run.json")
+
+
+def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
+    recorded = strict_json.mapping_or_empty(folder / "provenance.json")
+    return RunResult(
+        run_dir=str(folder),
+        plugin=config.plugin,
+        data=config.data.name,
+        seed=config.seed,
+        config_hash=config_hash(config),
+        result=result,
+        provenance=provenance_record(recorded) if result is None else result.provenance,
+        **facts,
+    )
+
+
+def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunResult:
+    """Return a run's result with those of the baselines that the evaluation compares it with."""
+    found = None if made.result is None else events.first("zoo_baselines", config=config)
+    return replace(made, baselines=tuple(found or ()))
+
+
+def write_config(config: RunConfig, folder: Path) -> None:
+    """Write config.yaml into a run's folder; the folder is then one that `zoo run resume=` continues."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        privacy.keep(folder, flatten(plain(config)))
+    except OSError as error:
+        raise cannot_write(home(), 0, error) from error
+    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(
+        privacy.redacted(plain(config))
+    )
+    write_atomic(folder / "config.yaml", text.encode())
+
+
+def _write_provenance(made: Run) -> None:
+    record = json.dumps(made.provenance, indent=1).encode()
+    write_atomic(made.dir / "provenance.json", record)
+
+
+def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
+    harness, folder = made.harness, made.dir / "checkpoints"
+    recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
+    assert recovered is not None  # sent by the first process
+    found, set_aside = recovered
+    if found is not None:
+        restore(made, *found)
+        made.say(f"continuing from step {harness.counts.total} ({found[0]})")
+    else:
+        made.say(f"run: {made.dir}")
+        rehearse(made)
+    if place.first:
+        state(made.dir, "running", set_aside=set_aside)
+    metadata = {
+        "plugin": made.config.plugin,
+        "data": made.config.data.name,
+        "config": config_hash(made.config),
+    }
+
+    def save(step: int, kept: checkpoint.Checkpoint) -> None:
+        if place.first:
+            checkpoint.save(folder, step, kept, metadata)
+
+    def picture(step: int) -> None:
+        if not (place.first and made.config.track.pictures):
+            return
+        try:
+            pictures.progress(made, step, events)
+        except OSError as error:  # a plot is not worth a run
+            made.warn(f"warning: cannot draw at step {step}: {error}")
+
+    harness.listener = Listener(
+        log=lambda step, values: events.tell("zoo_log", run=made, step=step, values=values),
+        save=save,
+        picture=picture,
+        stop=lambda: signals.received is not None,
+        say=made.say,
+    )
+    events.tell("zoo_run_started", run=made)
+    signals.deferred = True
+    harness.run()
+    signals.deferred = False
+    received = next(filter(None, gather(signals.received)), None)  # a stop that one heard stops them all
+    if received is not None:
+        raise Interrupted(
+            received,
+            f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",
+            f"next: zoo run resume={made.dir}",
+        )
+    made.cost = cost(made)
+
+
+def _finish(made: Run, events: Events, place: World) -> RunResult:
+    """Score, plot and record a trained run; all processes score, the first does the rest."""
+    try:
+        result: Result | None = None
+        if made.config.eval.protocol != "none":
+            made.say("scoring")
+            result = events.first("zoo_score", run=made)
+            if result is not None and not isinstance(result, Result):
+                raise PluginError(
+                    f"zoo_score returned {type(result).__name__}",
+                    "expected: zoo_core.results.Result, or None",
+                )
+        recorded = from_first(_record(made, events, result) if place.first else None)
+        assert recorded is not None
+        return _with_baselines(recorded, made.config, events)
+    except Exception as error:
+        fault = machine_error(error) or error
+        if isinstance(fault, ZooError) and not isinstance(fault, Interrupted):
+            fault.notes += (
+                f"the trained weights are saved; zoo run resume={made.dir} scores them without training",
+            )
+        if fault is not error:
+            raise fault from error
+        raise
+
+
+def _record(made: Run, events: Events, result: Result | None) -> RunResult:
+    images = pictures.final(made, events) if made.config.track.pictures else {}
+    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+    hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
+    if result is not None:
+        attached = {**result.attachments, **_attach(made)}
+        result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
+        write_result(result, made.dir / "result.json")
+    cost = Cost(**made.cost) if result is None else result.cost
+    return _run_result(made.dir, made.config, result, cost=cost, images=images, weights_sha256=hash_)
+
+
+def _attach(made: Run) -> dict[str, Attachment]:
+    """Write the sample grid and the curves beside the result; return their records."""
+    log = made.dir / "metrics.jsonl"
+    found = {
+        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
+        ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
+    }
+    attached = {}
+    for (what, suffix), content in found.items():
+        if content is not None:
+            attached[what] = attachment_of(what, content, suffix)
+            write_attachment(made.dir, attached[what], content)
+    return attached

@@ -1,0 +1,392 @@
+"""A model with its data, its folder and its weights: opening one, loading one back, drawing from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.config import RunConfig
+from zoo_core.data.conditioning import choose_task, conditions, read_conditions
+from zoo_core.data.identity import check, digits, stored
+from zoo_core.data.loading import Dataset, TrainData, quantise
+from zoo_core.data.preparation import configured
+from zoo_core.diffusion.sampling import BoundSampler, bind
+from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
+from zoo_core.home import runs_root
+from zoo_core.interfaces import HasDenoiser, HasLikelihood
+from zoo_core.machine.faults import attributed
+from zoo_core.machine.memory import peak_bytes, reset_peak
+from zoo_core.registry.manager import Manager, load_entry, manager
+from zoo_core.registry.resolution import config_hash, resolve
+from zoo_core.results.provenance import provenance
+from zoo_core.runs.repeat import code_of
+from zoo_core.seeds import Seeds, derive
+from zoo_core.training import checkpoint
+from zoo_core.training.harness import Harness
+from zoo_core.training.randomness import seed_all
+from zoo_core.training.recipe import Recipe
+from zoo_core.types import Cond, Likelihood, SampleRequest, Samples, Task
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of samples as they are scored.
+
+    Attributes:
+        rows: uint8 levels (n, C, H, W), or float32 points (n, D).
+        calls: network calls per sample.
+        clipped: share of values that lay outside [-1, 1] before quantising; 0 for points.
+    """
+
+    rows: Tensor
+    calls: int
+    clipped: float
+
+
+@dataclass
+class Run:
+    """A model with its data, its folder and its weights: what listeners and the evaluator are handed.
+
+    Attributes:
+        config: resolved.
+        dir: the run's folder.
+        entry: spec and distribution of the plugin.
+        data: the dataset.
+        recipe: the model, on `device`.
+        device: where it runs.
+        sampler: the chosen sampler; None where the recipe takes its own.
+        harness: trains it; holds counts and averages.
+        say: tells the user how things go; silent where no progress is shown.
+        warn: tells the user what went wrong.
+        cost: what training consumed, filled in when it ends.
+    """
+
+    config: RunConfig
+    dir: Path
+    entry: Any
+    data: Dataset
+    recipe: Recipe
+    device: torch.device
+    sampler: BoundSampler | None
+    harness: Harness
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+    cost: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Any:
+        return self.entry.spec
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where this run's figures come from: code, machine, data, seeds."""
+        return provenance(str(self.device), self.entry.distribution) | {
+            "data": {"name": self.data.info.name, "sha256": self.data.sha256},
+            "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
+            "plugin_code": code_of(self.entry),
+        }
+
+    def request(
+        self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None
+    ) -> SampleRequest:
+        """Return the request for the samples with these indices; sample k depends on (seed, k) alone.
+
+        A conditional run given no conditions takes those of `conditions`, as frequent as in training.
+        """
+        if cond is None and len(indices):
+            drawn = conditions(self.data, max(indices) + 1)
+            cond = None if drawn is None else drawn[list(indices)]
+        cond = None if cond is None else cond.to(self.device)
+        noise = Seeds(self.config.sample.seed if seed is None else seed, indices, self.device)
+        return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
+
+    def samples(self, request: SampleRequest) -> Samples:
+        """Draw one batch with the weights that are scored.
+
+        Raises:
+            PluginError: where the plugin raises, or returns something else than `Samples` of the right shape.
+        """
+        plugin = self.config.plugin
+        with self.harness.quiet(self.config.eval.weights):
+            try:
+                drawn: Any = self.recipe.sample(request)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                raise attributed(error, plugin, "while sampling") from error
+        if not isinstance(drawn, Samples) or not isinstance(drawn.x, Tensor):
+            what = drawn.x if isinstance(drawn, Samples) else drawn
+            raise PluginError(
+                f"plugin {plugin!r}: sample() returned "
+                + ("None" if what is None else f"a {type(what).__name__}"),
+                "expected: zoo_core.types.Samples(x), with x a tensor",
+                f"next: `zoo check {plugin}` tests the plugin",
+            )
+        expected = (len(request), *self.data.info.shape)
+        if tuple(drawn.x.shape) != expected:
+            raise PluginError(
+                f"plugin {plugin!r} drew samples of shape {tuple(drawn.x.shape)}", f"expected: {expected}"
+            )
+        return drawn
+
+    def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
+        """Return the likelihoods that the recipe itself has of a batch, with the weights that are scored.
+
+        Args:
+            x: (n, *shape), as a model sees it.
+            noise: per-example randomness.
+            k: importance samples.
+
+        Returns:
+            Empty for a recipe that has none.
+
+        Raises:
+            PluginError: where the plugin raises, or returns something else than likelihoods of n examples.
+        """
+        if not isinstance(self.recipe, HasLikelihood):
+            return ()
+        plugin = self.config.plugin
+        with self.harness.quiet(self.config.eval.weights):
+            try:
+                found: Any = self.recipe.likelihoods(x, noise=noise, k=k)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                raise attributed(error, plugin, "in likelihoods()") from error
+        if not isinstance(found, Sequence) or not all(
+            isinstance(one, Likelihood) and tuple(one.log_prob.shape) == (len(x),) for one in found
+        ):
+            raise PluginError(
+                f"plugin {plugin!r}: likelihoods() returned "
+                + ("None" if found is None else f"a {type(found).__name__}"),
+                f"expected: a list of zoo_core.types.Likelihood, log_prob of shape ({len(x)},)",
+                f"next: `zoo check {plugin}` tests the plugin",
+            )
+        return found
+
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int | None = None,
+        cond: Cond | str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
+
+        Args:
+            n: how many.
+            seed: of their noise; None for the config's.
+            cond: conditions, one row a sample; or words, as `read_conditions` takes them ("a three", "3");
+                None for those of training.
+            progress: called after each batch with the number of samples drawn so far.
+        """
+        if n < 1:
+            raise UsageError(f"can't draw {n} samples", "expected: at least 1")
+        if isinstance(cond, str):
+            cond = read_conditions(cond, self.data, n)
+        parts: list[Tensor] = []
+        for drawn in self.draw(n, seed=seed, cond=cond):
+            parts.append(drawn.rows)
+            if progress is not None:
+                progress(sum(map(len, parts)))
+        rows = torch.cat(parts)
+        levels = self.data.info.levels
+        return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
+
+    def draw(
+        self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
+    ) -> Iterator[Drawn]:
+        """Yield samples `start` to `start + n` in batches, quantised to the data's levels.
+
+        Raises:
+            UsageError: where a sample is not finite or has another shape than the data.
+        """
+        for first in range(start, start + n, self.config.sample.batch_size):
+            indices = range(first, min(first + self.config.sample.batch_size, start + n))
+            part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
+            drawn = self.samples(self.request(indices, seed, part))
+            yield self._quantised(drawn)
+
+    def _quantised(self, drawn: Samples) -> Drawn:
+        info, x = self.data.info, drawn.x.detach()
+        if info.levels is None:
+            if not bool(torch.isfinite(x).all()):
+                raise UsageError(f"plugin {self.config.plugin!r} drew points that are not finite")
+            return Drawn(x.float().cpu(), drawn.calls, 0.0)
+        # An epsilon beyond the ends is rounding, not clipping.
+        clipped = float((x.float().abs() > 1 + 1 / (info.levels - 1)).float().mean())
+        return Drawn(quantise(x, info.levels).cpu(), drawn.calls, clipped)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that is asked for; `auto` takes a GPU where there is one.
+
+    Raises:
+        UsageError: for a name torch does not know, or a device without memory.
+        MachineError: for a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(
+            f"bad value for 'device': {name!r}", "expected: auto, cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "meta":
+        raise UsageError("device=meta holds no values", "expected: auto, cpu, cuda or cuda:N")
+    try:
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # each backend of torch raises its own kind
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise MachineError(
+            f"device={name} was asked for, and torch cannot use it; GPUs that it can use: {gpus}",
+            f"reason: {str(error).partition(chr(10))[0]:.200}",
+            f"next: device=cpu{', device=cuda' if gpus else ''} or device=auto; "
+            "`zoo doctor` shows what is installed",
+        ) from error
+    return device
+
+
+def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>; of the user's own data the content is named, too.
+
+    Args:
+        dataset: of the run; read where it is needed and not given.
+    """
+    content = ""
+    if config.data.BY_CONTENT:
+        content = f"-{digits(load_data(config) if dataset is None else dataset)}"
+    name = f"{config_hash(config)}{content}-s{config.seed}"
+    return runs_root() / config.data.name / config.plugin / name
+
+
+def load_data(config: RunConfig) -> Dataset:
+    """Return the dataset that a config names, with the validation part and augmentations it asks for."""
+    entry = manager().find("dataset", config.data.name, config.providers.data)
+    make = load_entry("dataset", entry)
+    try:
+        dataset: Dataset = make(config.data)
+    except Exception as error:
+        raise attributed(error, config.data.name, "to load its data") from error
+    return configured(dataset, config.data)
+
+
+def build(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: Path,
+    here: Manager,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Run:
+    """Return the run with its model freshly initialised from the seed."""
+    device = choose_device(config.device)
+    entry = here.find("plugin", config.plugin, config.providers.plugin)
+    make = load_entry("plugin", entry)
+    dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here), config.data.source)
+    sampler = None
+    if config.sampler.name:
+        sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
+        sampler = bind(sampler_entry.spec, config.sampler)
+    reset_peak(device)
+    seed_all(derive(config.seed, "init"))
+    try:
+        recipe: Recipe = make(config, dataset.info)
+    except Exception as error:
+        raise attributed(error, config.plugin, f"of {entry.distribution} to build") from error
+    if not isinstance(recipe, Recipe):
+        raise PluginError(
+            f"plugin {config.plugin!r} of {entry.distribution} built a {type(recipe).__name__}",
+            "expected: a zoo_core Recipe",
+        )
+    if sampler is not None and isinstance(recipe, HasDenoiser) and config.sample.steps:
+        sampler.grid(
+            recipe.denoiser(), config.sample.steps
+        )  # what it refuses, it refuses before the training
+    recipe = recipe.to(device)
+    if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
+        recipe = recipe.to(memory_format=torch.channels_last)
+    data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
+    harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
+    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
+
+
+def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
+    """Return what the run models; where its data can't serve that, the error names datasets that can."""
+    wanted = config.data.task
+    served = {entry.spec.name: set(entry.spec.tasks) for entry in here.entries("dataset")}
+    able = [name for name, its in served.items() if its & ({wanted} if wanted else set(tasks))]
+    return choose_task(dataset, wanted, tasks, config.plugin, able)
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """Return the config that a run's folder holds."""
+    if not (folder / "config.yaml").exists():
+        known = [str(path.parent) for path in sorted(runs_root().glob("*/*/*/config.yaml"))]
+        raise NotFoundError(f"no run in {str(folder)!r}", f"runs here: {', '.join(known[:8]) or 'none'}")
+    return resolve({"config": str(folder)})
+
+
+def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
+    """Return a trained run with the weights of its last checkpoint, to sample from or to score.
+
+    Args:
+        folder: of a run or a bundle, or `hf://user/name[@revision]`, which is pulled first.
+        say: receives lines for the user.
+
+    Raises:
+        NotFoundError: where the folder holds no run.
+        MachineError: where it has no checkpoint, or a corrupt one.
+    """
+    from zoo_core.runs.exchange import run_folder  # which reads saved runs itself
+
+    folder = run_folder(str(folder))
+    config = saved_config(folder)
+    dataset = stored(folder, lambda: load_data(config))
+    if dataset is None:
+        dataset = load_data(config)
+        check(folder, dataset)
+    made = build(config, dataset, folder, manager(), say=say, warn=say)
+    found = checkpoint.latest(folder / "checkpoints", say)
+    if found is None:
+        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
+    restore(made, *found)
+    made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
+    return made
+
+
+def restore(made: Run, path: Path, saved: checkpoint.Checkpoint) -> None:
+    """Set a run to the state of a checkpoint.
+
+    Raises:
+        MachineError: where the checkpoint is not one of this model.
+    """
+    try:
+        made.harness.restore(saved)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MachineError(
+            f"the checkpoint {path} and the model {made.config.plugin!r} do not fit together",
+            *str(error).splitlines()[:4],
+            "next: install the plugin's version that provenance.json names, or choose another run_dir=...",
+        ) from error
+
+
+def cost(made: Run) -> dict[str, Any]:
+    """Return what the training consumed, as counted by the harness, and the memory it took."""
+    counts, peak = made.harness.counts, peak_bytes(made.device)
+    return {
+        "train_seconds": round(counts.seconds, 3),
+        "images_seen": counts.images,
+        "steps": counts.total,
+        "updates": dict(counts.updates),
+        "parameters": sum(p.numel() for p in made.recipe.parameters()),
+        **({} if peak is None else {"train_peak_bytes": peak}),
+    }

@@ -1,0 +1,102 @@
+"""Points of the plane: a model's score over the density, and how Langevin dynamics walk on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo_core.diffusion.langevin import annealed_langevin, langevin
+from zoo_core.interfaces import Denoiser, Density, HasDenoiser, Smoothable
+from zoo_core.seeds import Seeds
+from zoo_core.viz.drawing import Surface, score_field, walks
+
+if TYPE_CHECKING:
+    from zoo_core.runs import Run
+
+POINTS = 2000
+"""Of the data, where their density is not known."""
+SHARES = (2.0, 0.5, 0.125)
+"""Levels of the score field, as shares of the data's standard deviation."""
+CHAINS, LEVELS, REPEATS = 30, 40, 10
+"""Walkers, and the rungs and steps of the ladder that they are taken down; one step a rung is drawn."""
+SETTLED = 0.2
+"""Level of the walk that is not annealed, as a share of the data's standard deviation."""
+
+
+def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+    """Return name -> drawing function for a model of points of the plane that holds a denoiser."""
+    if run.data.info.shape != (2,) or not isinstance(run.recipe, HasDenoiser):
+        return {}
+    if run.recipe.denoiser().space != "data":
+        return {}
+    return {
+        "score-field": lambda path: _score_field(run, path),
+        "langevin": lambda path: _walks(run, path),
+    }
+
+
+def _examples(run: Run) -> Tensor:
+    return run.data.train.examples(torch.arange(min(POINTS, len(run.data.train)))).cpu()
+
+
+def surface(density: Density | None, sigma: float) -> Surface | None:
+    """Return log p of data at level sigma as a function of points (n, 2); None where it is not known."""
+    if sigma == 0 and density is not None:
+        return density.log_prob
+    return density.smoothed(sigma).log_prob if isinstance(density, Smoothable) else None
+
+
+def _within(denoise: Denoiser, sigma: float) -> float:
+    return min(max(sigma, denoise.sigma_min), denoise.sigma_max)
+
+
+def _score_field(run: Run, path: Path) -> None:
+    assert isinstance(run.recipe, HasDenoiser)
+    denoise = run.recipe.denoiser()
+    real = _examples(run)
+
+    def score(points: Tensor, sigma: float) -> Tensor:
+        level = torch.tensor(sigma, device=run.device)
+        with run.harness.quiet(run.config.eval.weights):
+            x0 = denoise(points.to(run.device), level)
+        return (x0.cpu() - points) / sigma**2  # Tweedie's formula
+
+    spread = float(real.std())
+    levels = [s for s in (k * spread for k in SHARES) if denoise.sigma_min <= s <= denoise.sigma_max]
+    panels = [(sigma, surface(run.data.density, sigma)) for sigma in levels]
+    score_field(score, panels, real, path, f"{run.config.plugin} on {run.config.data.name}: score field")
+
+
+def _walks(run: Run, path: Path) -> None:
+    """Draw walkers from everywhere, at one level and down a ladder: only then do they heed the weights."""
+    assert isinstance(run.recipe, HasDenoiser)
+    denoise = run.recipe.denoiser()
+    real = _examples(run)
+    spread = float(real.std())
+    reach = 1.15 * float(real.abs().max())
+    noise = Seeds(0, range(CHAINS), run.device)
+    starts = (2 * noise.rand((2,)) - 1) * reach
+    low, high = _within(denoise, SETTLED * spread), _within(denoise, spread)
+    least = _within(denoise, SETTLED * spread / 8)
+    rungs = torch.logspace(math.log10(high), math.log10(least), LEVELS, dtype=torch.float64)
+    sigmas = torch.cat((rungs, rungs.new_zeros(1)))
+    still = torch.cat((rungs.new_full((LEVELS * REPEATS,), low), rungs.new_zeros(1)))
+    paths: list[list[Tensor]] = [[], []]
+
+    def keep(which: int) -> Callable[[int, Tensor, Tensor, Tensor], None]:
+        return lambda step, sigma, x, x0: paths[which].append(x.cpu())
+
+    with run.harness.quiet(run.config.eval.weights):
+        ends = (
+            langevin(denoise, starts, still, noise=noise, callback=keep(0), level=low),
+            annealed_langevin(denoise, starts, sigmas, noise=noise, callback=keep(1), repeats=REPEATS),
+        )
+    walked = [torch.stack([*states[::REPEATS], end.cpu()]) for states, end in zip(paths, ends, strict=True)]
+    names = (f"one level, sigma = {low:.2g}", f"annealed from {high:.2g} to {least:.2g}")
+    title = f"{run.config.plugin} on {run.config.data.name}: {CHAINS} walks of Langevin dynamics"
+    walks(list(zip(names, walked, strict=True)), surface(run.data.density, 0), real, path, title)
