@@ -31,7 +31,7 @@ from typing import Any
 
 RUN = (
     *("run", "plugin=wgan", "preset=tiny", "train.steps=4", "train.checkpoint_every=1", "train.log_every=1"),
-    *("eval.protocol=none", "track.wandb=off", "track.progress=false", "track.pictures=false"),
+    *("eval.protocol=none", "track.wandb=off", "track.progress=false", "track.plots=false"),
 )
 IMPORTED = (
     *("sklearn.datasets", "safetensors.torch", "torch._dynamo"),
@@ -230,9 +230,9 @@ def main() -> int:
     import zoo_core.runs.job  # noqa: F401
 
     preload()
-    with tempfile.TemporaryDirectory() as room:
-        os.environ["ZOO_HOME"] = str(Path(room) / "home")
-        cases, wrong = check(Path(room), stride=given.stride, offset=given.offset)
+    with tempfile.TemporaryDirectory() as workspace:
+        os.environ["ZOO_HOME"] = str(Path(workspace) / "home")
+        cases, wrong = check(Path(workspace), stride=given.stride, offset=given.offset)
     print("\n".join(wrong))
     print(f"{cases} cases, {len(wrong)} wrong")
     return 1 if wrong else 0

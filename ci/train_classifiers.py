@@ -99,7 +99,7 @@ PLANS = {
 
 
 def augment(x: Tensor, shift: float, rng: torch.Generator) -> Tensor:
-    """Return pictures turned by up to 10 degrees, scaled by up to 8 % and moved by up to `shift` pixels."""
+    """Return images turned by up to 10 degrees, scaled by up to 8 % and moved by up to `shift` pixels."""
     turn, scale, right, down = torch.rand(4, len(x), generator=rng).mul(2).sub(1)
     angle = turn * math.radians(10)
     zoom = 1 + 0.08 * scale
@@ -139,7 +139,7 @@ def train(plan: Plan, dataset: Dataset) -> torch.nn.Module:
 
 @torch.no_grad()
 def set_scale(net: FeatureNet, dataset: Dataset) -> None:
-    """Bring the features' mean square on training pictures (10,000 at most) to 1; logits stay as they are."""
+    """Bring the features' mean square on training images (10,000 at most) to 1; logits stay as they are."""
     assert dataset.info.levels is not None
     rows = torch.arange(min(len(dataset.train), 10_000))
     features, _ = net(to_unit(dataset.train.examples(rows), dataset.info.levels))
@@ -185,7 +185,7 @@ def main() -> None:
             "sha256": digest(path),
             "train_accuracy": round(accuracy(net, dataset, "train"), 4),
             "test_accuracy": round(accuracy(net, dataset, "test"), 4),
-            "trained_on": f"the training split, {len(dataset.train)} pictures, shifted and turned a little",
+            "trained_on": f"the training split, {len(dataset.train)} images, shifted and turned a little",
             "command": f"python ci/train_classifiers.py {name}"
             + (" --root FOLDER" if arguments.root else ""),
         }

@@ -47,11 +47,11 @@ def test_throughput():
         "--rounds",
         1,
     ]
-    assert "pictures/s in training" in run("bench/throughput.py", *words)
+    assert "plots/s in training" in run("bench/throughput.py", *words)
 
 
 def test_every_sampler_of_one_run(tmp_path):
-    """Catches a sampler that is left out of the table, and a picture that is not drawn."""
+    """Catches a sampler that is left out of the table, and a image that is not drawn."""
     result = zoo_core.run(
         plugin="vp-sde", preset="tiny", run_dir=str(tmp_path / "run"), **{"eval.baselines": False}
     )
@@ -94,10 +94,10 @@ def test_slow_tests_run_when_what_they_depend_on_changes(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "instead"),
     [
-        ("picture_every = 4", "image"),
-        ("class PictureSheet:", "image"),
-        ("the optimiser's rate", "optimizer"),
-        ("a greyscale neighbourhood", "neighborhood"),
+        ("sample_every = 4", "image"),
+        ("class ImageSheet:", "image"),
+        ("the optimizer's rate", "optimizer"),
+        ("a grayscale neighborhood", "neighborhood"),
         ("sample.guidance=2", "guidance_scale"),
     ],
 )

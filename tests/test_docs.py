@@ -108,23 +108,23 @@ def commands(text: str) -> list[Command]:
     return made
 
 
-def install(page: Path, room: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def install(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Put the distribution of a page's blocks where Python finds it, as pip would; name its modules."""
     parts = files(page)
     for name, text in parts.items():
-        (room / name).parent.mkdir(parents=True, exist_ok=True)
-        (room / name).write_text(text)
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / name).write_text(text)
     if "pyproject.toml" not in parts:
         return []
     project = tomllib.loads(parts["pyproject.toml"])["project"]
-    info = room / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info = workspace / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
     )
     points = project["entry-points"]["zoo"]
     (info / "entry_points.txt").write_text("[zoo]\n" + "\n".join(f"{k} = {v}" for k, v in points.items()))
-    monkeypatch.syspath_prepend(str(room))
+    monkeypatch.syspath_prepend(str(workspace))
     return sorted({value.split(":")[0].split(".")[0] for value in points.values()})
 
 
@@ -136,8 +136,8 @@ def reader(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     def follow(page: Path) -> None:
         installed.extend(install(page, tmp_path / "plugin", monkeypatch))
-        (tmp_path / "room").mkdir()
-        monkeypatch.chdir(tmp_path / "room")
+        (tmp_path / "workspace").mkdir()
+        monkeypatch.chdir(tmp_path / "workspace")
         stack.enter_context(manager.standing_in(manager.Manager()))
 
     with contextlib.ExitStack() as stack:
@@ -178,7 +178,7 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setenv(key, value)
         with manager.standing_in(manager.Manager()) if command.env else contextlib.nullcontext():
             status = invoke(words)
-    allowed = {0, 5} if words[0] == "doctor" else {0}  # 5: it found something to mend on this machine
+    allowed = {0, 5} if words[0] == "doctor" else {0}  # 5: it found something to fix on this machine
     assert status in allowed, f"status {status}: zoo {shlex.join(words)}"
 
 
@@ -269,14 +269,14 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         shown = capsys.readouterr().out
         assert "FD[page-rows]" in shown
         assert "shift" in shown
-        heard = Path("jump/heard.txt").read_text()
-        assert heard.startswith("started at step 0\n")
-        assert re.search(r"^step \d+: .*net/loss", heard, re.MULTILINE)
-        assert re.search(r"^samples at step \d+: \S+\.png$", heard, re.MULTILINE)
-        assert re.search(r"^finished: .*FD\[page-rows\]", heard, re.MULTILINE)
+        received = Path("jump/received.txt").read_text()
+        assert received.startswith("started at step 0\n")
+        assert re.search(r"^step \d+: .*net/loss", received, re.MULTILINE)
+        assert re.search(r"^samples at step \d+: \S+\.png$", received, re.MULTILINE)
+        assert re.search(r"^finished: .*FD\[page-rows\]", received, re.MULTILINE)
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "seed=13", "run_dir=no", *quiet]) == 2
         assert "seed 13 on stripes" in capsys.readouterr().err
-        assert Path("no/heard.txt").read_text().startswith("failed: seed 13")
+        assert Path("no/received.txt").read_text().startswith("failed: seed 13")
         assert invoke(["page-hello"]) == 0
         assert "hello from a plugin" in capsys.readouterr().out
     assert set(called) == set(hookspecs.HOOKS)
@@ -349,7 +349,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    room = tmp_path_factory.mktemp("site")
+    workspace = tmp_path_factory.mktemp("site")
 
     def refuse(*_: Any) -> None:
         raise OSError("the build asked for the network")
@@ -357,9 +357,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setenv("NO_MKDOCS_2_WARNING", "1")
-        config = load_config(str(CHECKOUT / "mkdocs.yml"), site_dir=str(room), strict=True)
+        config = load_config(str(CHECKOUT / "mkdocs.yml"), site_dir=str(workspace), strict=True)
         build(config)
-    return room
+    return workspace
 
 
 def test_the_site_builds_strictly_and_its_pages_fetch_nothing(site: Path) -> None:

@@ -65,8 +65,8 @@ def test_normals_are_normal_across_samples() -> None:
     expected = torch.special.ndtr(first.sort().values)
     gap = (expected - (torch.arange(n) + 0.5) / n).abs().max()
     assert gap < 1.95 / n**0.5  # Kolmogorov-Smirnov at 0.001
-    neighbours = (first[1:] * first[:-1]).mean()
-    assert abs(neighbours) < 4.5 / n**0.5
+    neighbors = (first[1:] * first[:-1]).mean()
+    assert abs(neighbors) < 4.5 / n**0.5
 
 
 def test_integers_are_uniform() -> None:

@@ -103,7 +103,7 @@ class HasLikelihood(Protocol):
         """Return every kind of likelihood the model has for a batch.
 
         Args:
-            x: (n, *shape) at the data's level centres (`2k / (L - 1) - 1`), or points.
+            x: (n, *shape) at the data's level centers (`2k / (L - 1) - 1`), or points.
             noise: per-example randomness.
             k: importance samples, for the kinds that use them.
         """
@@ -152,7 +152,7 @@ class HasStyles(HasLatents, Protocol):
     def styles(self) -> int: ...
 
     def mixed(self, z: Tensor, other: Tensor, first: int, request: SampleRequest) -> Tensor:
-        """Return pictures (n, C, H, W) with z's styles below layer `first`, and the other's from it on."""
+        """Return images (n, C, H, W) with z's styles below layer `first`, and the other's from it on."""
         ...
 
 
@@ -195,7 +195,7 @@ class HasOutput(Protocol):
 
 @runtime_checkable
 class Translator(Protocol):
-    """A recipe that maps a picture to a picture."""
+    """A recipe that maps a image to a image."""
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor: ...
 
@@ -209,10 +209,10 @@ class TwoWay(Translator, Protocol):
 
 @runtime_checkable
 class Stylist(Protocol):
-    """A recipe that paints one picture in the style of another."""
+    """A recipe that paints one image in the style of another."""
 
-    def stylise(self, content: Tensor, style: Tensor) -> Tensor:
-        """Return pictures (n, C, H, W) with the content of the first and the style of the second."""
+    def stylize(self, content: Tensor, style: Tensor) -> Tensor:
+        """Return images (n, C, H, W) with the content of the first and the style of the second."""
         ...
 
 
@@ -240,7 +240,7 @@ class Smoothable(Protocol):
 
 @runtime_checkable
 class Extractor(Protocol):
-    """A frozen feature network that pictures are compared in.
+    """A frozen feature network that images are compared in.
 
     Attributes:
         name: as printed in a column: "digits" gives `FD[digits]`; only "inception" may print `FID`.
@@ -259,18 +259,18 @@ class Extractor(Protocol):
 
 @runtime_checkable
 class HasLayers(Protocol):
-    """An extractor whose maps can be had on the way, with gradients by the picture."""
+    """An extractor whose maps can be had on the way, with gradients by the image."""
 
     def layers(self, shape: tuple[int, ...]) -> Sequence[nn.Module]:
         """Return the convolutional part of the network in parts, in order, each ending in a rectifier.
 
-        The first takes pictures (n, C, H, W) in [-1, 1], each next one the maps of the one before.
+        The first takes images (n, C, H, W) in [-1, 1], each next one the maps of the one before.
 
         Args:
-            shape: (C, H, W) of the pictures.
+            shape: (C, H, W) of the images.
 
         Raises:
-            UsageError: where the network can't take such pictures.
+            UsageError: where the network can't take such images.
         """
         ...
 

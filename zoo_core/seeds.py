@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 # A block of draws holds about this many numbers a sample: a large share of a trajectory's noise in one call
-# for small pictures, little memory for large ones. It depends on the shape only, so batches do not matter.
+# for small images, little memory for large ones. It depends on the shape only, so batches do not matter.
 _BLOCK_NUMBERS = 4096
 _BLOCK_STEPS = 64
 
 
 def mix32(x: int) -> int:
-    """Scramble 32 bits; a bijection (the finaliser of MurmurHash3), so distinct inputs stay distinct."""
+    """Scramble 32 bits; a bijection (the finalizer of MurmurHash3), so distinct inputs stay distinct."""
     x &= 0xFFFFFFFF
     x = ((x ^ (x >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
     x = ((x ^ (x >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
@@ -37,7 +37,7 @@ def generator(seed: int, *names: int | str, device: torch.device | str = "cpu") 
 
 
 class Seeds:
-    """One random stream a sample, on the CPU so that every device draws the same pictures.
+    """One random stream a sample, on the CPU so that every device draws the same images.
 
     torch's CPU generator keeps 32 bits of its seed, so sample k of `seed` gets mix32(a(seed) + k):
     no two samples of a run share a stream.

@@ -1,4 +1,4 @@
-"""The small types that every room speaks: what is learnt from, what a loss returns, what a likelihood is.
+"""The small types that every module uses: what is learned from, what a loss returns, what a likelihood is.
 
 Importing this module costs no torch: tensors are named in annotations only.
 """
@@ -25,15 +25,15 @@ class DataInfo:
 
     Attributes:
         name: the dataset's registered name.
-        shape: of one example without the batch: (C, H, W) for pictures, (D,) for points.
-        levels: L, the number of values of a pixel (256 for 8-bit pictures, 17 for the digits);
+        shape: of one example without the batch: (C, H, W) for images, (D,) for points.
+        levels: L, the number of values of a pixel (256 for 8-bit images, 17 for the digits);
             None for points of the plane, which are continuous.
         classes: number of classes, 0 where there are no labels.
         vocabulary: number of caption tokens, the padding counted; 0 where there are no captions.
         caption_length: tokens of every caption, padding included; 0 where there are no captions.
-        task: what this run models of the data: x alone, or x given labels, captions or pictures. A batch
+        task: what this run models of the data: x alone, or x given labels, captions or images. A batch
             holds all that the dataset has, whatever the task.
-        image_channels: of the picture that an example is conditioned on; 0 where there is none.
+        image_channels: of the image that an example is conditioned on; 0 where there is none.
     """
 
     name: str
@@ -97,10 +97,10 @@ class Batch:
     """One batch of training data on the device.
 
     Attributes:
-        x: what is modelled, (n, *shape) float in [-1, 1]; of an unpaired task the domain translated to.
-        cond: labels, captions, source pictures; its fields are None where the data have none.
+        x: what is modeled, (n, *shape) float in [-1, 1]; of an unpaired task the domain translated to.
+        cond: labels, captions, source images; its fields are None where the data have none.
         index: (n,) int64, row in the training split.
-        second: where examples come in couples, the other of each: another view of the same thing (views),
+        second: where examples come in pairs, the other of each: another view of the same thing (views),
             or an example of the domain translated from, of no relation to x (unpaired); shaped like x, but
             for its channels. None elsewhere.
     """
@@ -124,7 +124,7 @@ class Loss:
     """What a phase's loss returns.
 
     Attributes:
-        loss: the scalar to minimise, a mean over the batch.
+        loss: the scalar to minimize, a mean over the batch.
         log: detached scalar tensors to record.
         sums: detached tensors added up over micro-batches and processes for `Phase.after_step`.
         keep: detached tensors concatenated along dim 0 over micro-batches and processes, likewise.
@@ -161,11 +161,11 @@ class Likelihood:
     """Log-likelihood of a batch, with all that makes the figure mean something.
 
     Attributes:
-        log_prob: (n,) float64, nats: of the discrete picture's levels, or, where the data are continuous
+        log_prob: (n,) float64, nats: of the discrete image's levels, or, where the data are continuous
             points, the log-density.
         kind: how it was had: "exact"; "ode" (probability flow); lower bounds "vlb", "elbo", "iwae".
         k: importance samples of "iwae", steps of the chain of "vlb"; 1 elsewhere.
-        dequantisation: "none" for a pmf over levels, "uniform" for a density (then a lower bound).
+        dequantization: "none" for a pmf over levels, "uniform" for a density (then a lower bound).
         calls: network calls spent per example.
         variant: what tells it from another of the same kind by the same model, e.g. "uniform prior".
         note: what else moves the figure, e.g. "variance beta".
@@ -176,7 +176,7 @@ class Likelihood:
     log_prob: Tensor
     kind: LikelihoodKind
     k: int = 1
-    dequantisation: Literal["none", "uniform"] = "none"
+    dequantization: Literal["none", "uniform"] = "none"
     calls: int = 1
     variant: str = ""
     note: str = ""
@@ -191,7 +191,7 @@ class Likelihood:
     @property
     def is_bound(self) -> bool:
         """Whether log_prob bounds the log-likelihood from below in expectation."""
-        return self.kind in ("vlb", "elbo", "iwae") or self.dequantisation == "uniform"
+        return self.kind in ("vlb", "elbo", "iwae") or self.dequantization == "uniform"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Samples:
     """What a model drew.
 
     Attributes:
-        x: (n, *shape) float, before quantising.
+        x: (n, *shape) float, before quantizing.
         calls: network calls per sample.
         trajectory: states of the sampler on the way, each (m, *shape), where one was asked for.
     """
@@ -218,7 +218,7 @@ class SampleRequest:
         cond: conditions, one row a sample, or None.
         sampler: the chosen sampler bound to its options; None for a recipe that has no choice of one.
         steps: of the sampler; None for the sampler's own default.
-        trace: keep the sampler's states for a picture.
+        trace: keep the sampler's states for a image.
     """
 
     noise: Seeds

@@ -119,7 +119,7 @@ def with_harness(net: nn.Module, levels: Tensor) -> Loop:
         return left == 0
 
     config = TrainConfig(
-        steps=10**9, batch_size=BATCH, log_every=LOG_EVERY, checkpoint_every=10**9, picture_every=10**9
+        steps=10**9, batch_size=BATCH, log_every=LOG_EVERY, checkpoint_every=10**9, sample_every=10**9
     )
     listener = Listener(log=lambda step, values: records.append(values), stop=stop)
     harness = Harness(Bench(net), config, TrainData(Resident(levels), INFO, 0), listener=listener)

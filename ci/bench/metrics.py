@@ -1,9 +1,9 @@
 """What scoring costs: all figures of the evaluator beside other tools' fewer ones, interleaved in a process.
 
-    python ci/bench/metrics.py [--pictures 512] [--rounds 3] [--json]
+    python ci/bench/metrics.py [--images 512] [--rounds 3] [--json]
 
-Each contestant sees the same pictures through the same InceptionV3 with the same random weights, from
-pictures to figures, the building of its network included:
+Each contestant sees the same images through the same InceptionV3 with the same random weights, from
+images to figures, the building of its network included:
   zoo              FID, KID, IS, precision, recall, density, coverage, spatial FID, with their intervals
   torch-fidelity   FID, IS, KID, precision and recall, in one call
   torchmetrics     FID, KID and IS, run apart
@@ -66,7 +66,7 @@ def save_random_weights(path: Path) -> None:
 
 
 def settings(n: int) -> Protocol:
-    """Return a protocol of n pictures a side."""
+    """Return a protocol of n images a side."""
     return Protocol(
         name="bench",
         version=1,
@@ -182,12 +182,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rng = torch.Generator().manual_seed(0)
-    shape = (args.pictures, *INFO.shape)
+    shape = (args.images, *INFO.shape)
     real, fake = (torch.randint(0, 256, shape, generator=rng).to(torch.uint8) for _ in range(2))
     times: dict[str, list[float]] = {"zoo": [], "torch-fidelity": [], "torchmetrics": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -212,9 +212,7 @@ def main() -> None:
     if args.json:
         print(json.dumps({"seconds": times, "share": share, "most": MOST}, indent=1))
         return
-    print(
-        f"{args.pictures} pictures a side, {torch.get_num_threads()} threads, {args.rounds} rounds; seconds"
-    )
+    print(f"{args.images} images a side, {torch.get_num_threads()} threads, {args.rounds} rounds; seconds")
     for name, theirs in times.items():
         print(f"{name:15} {statistics.median(theirs):8.1f} ({min(theirs):.1f} to {max(theirs):.1f})")
     for name, part in share.items():

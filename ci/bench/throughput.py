@@ -1,10 +1,10 @@
-"""Training and sampling speed of the diffusion models: pictures a second, on the device at hand.
+"""Training and sampling speed of the diffusion models: images a second, on the device at hand.
 
     python ci/bench/throughput.py [--data cifar10] [--preset paper] [--plugins ddpm,edm] [--rounds 5]
 
-Each model trains through the harness at its preset's batch, on random pictures of the data's shape, then
-draws with its preset's own sampler. Printed, as medians over rounds: training pictures a second; network
-calls a second times the batch; and from it the pictures a second that the preset's number of calls allows.
+Each model trains through the harness at its preset's batch, on random images of the data's shape, then
+draws with its preset's own sampler. Printed, as medians over rounds: training images a second; network
+calls a second times the batch; and from it the images a second that the preset's number of calls allows.
 Nothing is downloaded, and the number of calls is read off two short samplings: it is linear in the steps.
 On a CPU: --batch 2 --steps 1 --rounds 3, and minutes.
 """
@@ -55,7 +55,7 @@ def timed(run: Callable[[], Any], rounds: int, device: torch.device) -> float:
 def training(recipe: Recipe, config: Any, info: DataInfo, device: torch.device, steps: int) -> Any:
     """Return a function that trains for so many steps, and the harness, whose weights are then drawn from."""
     levels = info.levels or 2
-    pictures = torch.randint(0, levels, (512, *info.shape), generator=torch.Generator().manual_seed(0))
+    images = torch.randint(0, levels, (512, *info.shape), generator=torch.Generator().manual_seed(0))
     left = 0
 
     def stop() -> bool:
@@ -63,8 +63,8 @@ def training(recipe: Recipe, config: Any, info: DataInfo, device: torch.device, 
         left -= 1
         return left == 0
 
-    unbroken = {"steps": 10**9, "checkpoint_every": 10**9, "picture_every": 10**9}
-    data = TrainData(Resident(pictures.to(torch.uint8)), info, 0, device)
+    unbroken = {"steps": 10**9, "checkpoint_every": 10**9, "sample_every": 10**9}
+    data = TrainData(Resident(images.to(torch.uint8)), info, 0, device)
     harness = Harness(recipe, config.train.model_copy(update=unbroken), data, listener=Listener(stop=stop))
 
     def run() -> None:
@@ -145,8 +145,8 @@ def main() -> None:
         if not args.json:
             print(
                 f"{plugin:8} {row['parameters'] / 1e6:6.1f} M  batch {row['batch']:4}  "
-                f"{row['train_per_s']:9.1f} pictures/s in training  "
-                f"{row['calls_per_s']:9.1f} calls x pictures/s  "
+                f"{row['train_per_s']:9.1f} plots/s in training  "
+                f"{row['calls_per_s']:9.1f} calls x plots/s  "
                 f"{row['samples_per_s']:9.3f} samples/s at {row['calls']} calls",
                 flush=True,
             )

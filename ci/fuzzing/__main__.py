@@ -166,27 +166,27 @@ def _work(given: argparse.Namespace) -> int:
 
     warnings.simplefilter("ignore")  # zipfile's, about the names that a mutation uses twice
     with tempfile.TemporaryDirectory(prefix="zoo-fuzz-") as temporary:
-        room = Path(temporary).resolve()
-        os.environ |= {"ZOO_HOME": str(room / "home"), "WANDB_MODE": "disabled", "HOME": str(room)}
-        os.chdir(room)
+        workspace = Path(temporary).resolve()
+        os.environ |= {"ZOO_HOME": str(workspace / "home"), "WANDB_MODE": "disabled", "HOME": str(workspace)}
+        os.chdir(workspace)
         out = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)  # what a parser prints is no report
-        parsers = table(room)
+        parsers = table(workspace)
         chosen = [parser for parser in parsers if given.parser in (None, parser.name)]
         if not chosen:
             raise SystemExit(f"no parser {given.parser!r}; there are: {', '.join(p.name for p in parsers)}")
         for parser in chosen:
-            _fill(parser, room / "case")
-            parser.sign(room / "case")
-            parser.read(room / "case")  # a valid input must be accepted, or the mutations test nothing
-            shutil.rmtree(room / "case"), shutil.rmtree(room / "pulled", ignore_errors=True)
+            _fill(parser, workspace / "case")
+            parser.sign(workspace / "case")
+            parser.read(workspace / "case")  # a valid input must be accepted, or the mutations test nothing
+            shutil.rmtree(workspace / "case"), shutil.rmtree(workspace / "pulled", ignore_errors=True)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
-        watch = Watch(room)
+        watch = Watch(workspace)
         first, stride = given.worker
         print(json.dumps({"ready": True}), file=out)
         for case in range(first, first + 1 if given.case is not None else given.count, stride):
             faulthandler.dump_traceback_later(DEAD_S - 10, exit=True)
-            report = _try(chosen, case, given, room, watch, Hang)
+            report = _try(chosen, case, given, workspace, watch, Hang)
             print(json.dumps(report), file=out)
         faulthandler.cancel_dump_traceback_later()
     return 0
@@ -198,12 +198,14 @@ def _fill(parser: Any, folder: Path, rng: random.Random | None = None) -> None:
         (folder / name).write_bytes(rng.choice(seeds) if rng else seeds[0])
 
 
-def _try(parsers: list[Any], case: int, given: argparse.Namespace, room: Path, watch: Any, hang: Any) -> Any:
+def _try(
+    parsers: list[Any], case: int, given: argparse.Namespace, workspace: Path, watch: Any, hang: Any
+) -> Any:
     from zoo_core.errors import ZooError
 
     rng = random.Random(f"{given.seed}/{case}")
     parser = rng.choices(parsers, [parser.weight for parser in parsers])[0]
-    folder = room / "case"
+    folder = workspace / "case"
     _fill(parser, folder, rng)
     target = folder / rng.choice(list(parser.mutated))
     if parser.special and rng.random() < 0.02:
@@ -236,7 +238,7 @@ def _try(parsers: list[Any], case: int, given: argparse.Namespace, room: Path, w
     if events:
         fault, what, where = "execution", "; ".join(events[:3]), events[0].split(" ")[0]
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(room / "pulled", ignore_errors=True)
+    shutil.rmtree(workspace / "pulled", ignore_errors=True)
     return _report(case, parser.name, fault, what, where, seconds, accepted)
 
 

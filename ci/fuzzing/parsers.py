@@ -16,7 +16,7 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 Mutation = Callable[[Random, bytes], bytes]
-QUIET = {"track.wandb": "off", "track.progress": False, "track.pictures": False, "eval.protocol": "none"}
+QUIET = {"track.wandb": "off", "track.progress": False, "track.plots": False, "eval.protocol": "none"}
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def one(
     return Parser(name, {file: seeds}, {file: mutation}, lambda folder: read(folder / file), **more)
 
 
-def table(room: Path) -> list[Parser]:
+def table(workspace: Path) -> list[Parser]:
     """Return every parser under fuzz.
 
     Args:
-        room: an empty folder for the valid runs and bundles that are made first.
+        workspace: an empty folder for the valid runs and bundles that are made first.
     """
     from zoo_core.config import strict_json, strict_yaml
     from zoo_core.data.arrays import read_array, read_headers
@@ -66,7 +66,7 @@ def table(room: Path) -> list[Parser]:
     from zoo_core.training import checkpoint
     from zoo_core.training.harness import Harness
 
-    run, bundle, harness = _trained(room)
+    run, bundle, harness = _trained(workspace)
     saved = (run / "config.yaml").read_bytes()
     points = sorted((run / "checkpoints").glob("step-*"))[-1]
     weights = (points / "weights.safetensors").read_bytes()
@@ -180,23 +180,23 @@ def _evaluation() -> list[Parser]:
     ]  # fmt: skip
 
 
-def _trained(room: Path) -> tuple[Path, Path, object]:
+def _trained(workspace: Path) -> tuple[Path, Path, object]:
     """Return the folder of a run in the middle of its training, a bundle, and a harness to restore."""
     import zoo_core
     from zoo_core.runs.exchange import push
 
     zoo_core.run(
-        {"plugin": "wgan", "preset": "tiny", "run_dir": str(room / "whole"), "train.steps": 2} | QUIET,
+        {"plugin": "wgan", "preset": "tiny", "run_dir": str(workspace / "whole"), "train.steps": 2} | QUIET,
         **{"train.checkpoint_every": 1, "train.ema.decay": 0.9},
     )
-    push(room / "whole", str(room / "bundle"), say=lambda line: None)
-    shutil.copytree(room / "whole", room / "run")
-    for path in sorted((room / "run" / "checkpoints").glob("step-*"))[1:]:
+    push(workspace / "whole", str(workspace / "bundle"), say=lambda line: None)
+    shutil.copytree(workspace / "whole", workspace / "run")
+    for path in sorted((workspace / "run" / "checkpoints").glob("step-*"))[1:]:
         shutil.rmtree(
             path
         )  # the first checkpoint has optimizers and moments; that of a finished run has none
-    made = zoo_core.load(room / "run", say=lambda line: None)
-    return room / "run", room / "bundle", made.harness
+    made = zoo_core.load(workspace / "run", say=lambda line: None)
+    return workspace / "run", workspace / "bundle", made.harness
 
 
 def _sign(folder: Path, manifest: str) -> None:

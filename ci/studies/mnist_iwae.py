@@ -1,11 +1,11 @@
-"""How many nats `vae` needs for a binarised MNIST picture: IWAE-5000 on the first 1,000 test pictures.
+"""How many nats `vae` needs for a binarized MNIST image: IWAE-5000 on the first 1,000 test images.
 
 Run from the checkout:
 
     python ci/studies/mnist_iwae.py data.root=../shared/data/mnist
 
 Words are options of the run (`train.steps=2000`, `seed=1`); --k and --n are of the measurement, which is
-streamed: its memory does not grow with K. The test split is one draw of the grey values with a fixed seed.
+streamed: its memory does not grow with K. The test split is one draw of the gray values with a fixed seed.
 The run itself stays in ZOO_HOME like any other, with its checkpoint; it is scored by `zoo score`.
 """
 
@@ -25,7 +25,7 @@ BATCH = 250
 
 
 def measure(run_dir: str, n: int, k: int) -> dict[str, tuple[float, float]]:
-    """Return the mean and standard error of -log p, in nats, of the first n test pictures by kind."""
+    """Return the mean and standard error of -log p, in nats, of the first n test images by kind."""
     run = zoo_core.load(run_dir)
     found: dict[str, list[Likelihood]] = {}
     with run.harness.quiet():
@@ -44,16 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="options of the run, a.b=c")
     parser.add_argument("--k", type=int, default=5000, help="importance samples")
-    parser.add_argument("--n", type=int, default=1000, help="test pictures, from the first")
+    parser.add_argument("--n", type=int, default=1000, help="test images, from the first")
     given = parser.parse_args()
     options = dict(word.split("=", 1) for word in given.words)
-    fixed = {"plugin": "vae", "data": "mnist-binarised", "eval.protocol": "none"}
+    fixed = {"plugin": "vae", "data": "mnist-binarized", "eval.protocol": "none"}
     result = zoo_core.run({**fixed, "track.wandb": "off", **options})
     cost = result.cost
     print(f"trained: {cost.steps:,} steps, {cost.images_seen:,} images, {cost.train_seconds:.0f} s")
     start = time.monotonic()
     for name, (mean, error) in measure(result.run_dir, given.n, given.k).items():
-        print(f"{name}: {mean:.2f} +- {error:.2f} nats a picture, {given.n:,} test pictures")
+        print(f"{name}: {mean:.2f} +- {error:.2f} nats a image, {given.n:,} test images")
     print(f"measured in {time.monotonic() - start:.0f} s; run: {result.run_dir}")
 
 

@@ -6,7 +6,7 @@ Run from the checkout, on the folder of a finished run of a diffusion model:
 
 Every registered sampler draws from the run's weights in each of --steps, from one noise, and is scored by the
 run's protocol, on --n samples; a sampler that chooses its steps itself is given --tolerances instead. Figures
-are in RUN/samplers/samplers.json, the picture beside it; a study that was stopped goes on where it was.
+are in RUN/samplers/samplers.json, the image beside it; a study that was stopped goes on where it was.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def keep_in(states: list[Tensor]) -> Trace:
 def main() -> None:
     """Walk, compare and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path, help="picture to write, .png")
+    parser.add_argument("out", type=Path, help="image to write, .png")
     given = parser.parse_args()
     from scipy.stats import ks_2samp
 

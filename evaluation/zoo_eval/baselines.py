@@ -21,7 +21,7 @@ def baseline_config(name: str, config: RunConfig) -> dict[str, Any]:
         "device": config.device,
         "data": plain(config.data),
         "eval": {**plain(config.eval), "baselines": False, "weights": "ema", "ode": "auto"},
-        "track": {"wandb": "off", "progress": False, "pictures": False},
+        "track": {"wandb": "off", "progress": False, "images": False},
     }
 
 

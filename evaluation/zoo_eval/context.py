@@ -21,7 +21,7 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions
-from zoo_core.data.loading import Dataset, Table, quantise, to_unit
+from zoo_core.data.loading import Dataset, Table, quantize, to_unit
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.distributed import gather, share, world
 from zoo_core.machine.memory import peak_bytes, reset_peak
@@ -301,7 +301,7 @@ class Context:
     def from_model(self, x: Tensor) -> Tensor:
         """Return a model's output as samples are scored, on the CPU."""
         levels = self.data.info.levels
-        return (x.float() if levels is None else quantise(x, levels)).cpu()
+        return (x.float() if levels is None else quantize(x, levels)).cpu()
 
     # -- shared work
 

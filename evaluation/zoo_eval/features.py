@@ -100,7 +100,7 @@ def check_examples(rows: Tensor, info: DataInfo) -> Tensor:
     if rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool:
         raise UsageError(
             f"images of {rows.dtype}",
-            f"expected: integer levels, 0 to {info.levels - 1}; see data.quantise",
+            f"expected: integer levels, 0 to {info.levels - 1}; see data.quantize",
         )
     # int32: in uint8 itself, a comparison with 256 is one with 0
     outside = ((rows.int() < 0) | (rows.int() >= info.levels)).flatten(1).any(1)

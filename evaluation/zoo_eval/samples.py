@@ -230,12 +230,12 @@ def _origin(path: Path) -> dict[str, str]:
 def _grid(rows: Tensor, data: Dataset, folder: Path) -> dict[str, object]:
     """Write a grid of samples beside the result; return its record."""
     from zoo_core.results.attachments import small_png
-    from zoo_core.viz.pictures import save_samples
+    from zoo_core.viz.plots import save_samples
 
     info = data.info
     chosen = rows[:GRID] if info.is_image else rows[:2000]
     x = chosen if info.levels is None else to_unit(chosen, info.levels)
-    path = folder / "pictures" / "samples.png"
+    path = folder / "plots" / "samples.png"
     save_samples(x, info, path)
     content = small_png(path)
     if content is None:

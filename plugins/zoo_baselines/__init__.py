@@ -25,5 +25,5 @@ def zoo_plugins() -> list[PluginSpec]:
         _baseline("noise", "Noise", "every level equally likely: the worst that honest sampling does"),
         _baseline("histogram", "Histogram", "independent pixels, each with its own frequencies"),
         _baseline("gaussian", "Gaussian", "one Gaussian with a full covariance"),
-        _baseline("copycat", "Copycat", "replays the training set: what memorising scores"),
+        _baseline("copycat", "Copycat", "replays the training set: what memorizing scores"),
     ]

@@ -1,6 +1,6 @@
 """The training set, replayed: a perfect score by every distance, and no model at all.
 
-It shows what a distance between distributions cannot see and the memorisation check must.
+It shows what a distance between distributions cannot see and the memorization check must.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Copycat(Fitted):
         return Samples(rows if self.data.levels is None else to_unit(rows, self.data.levels))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # A fresh recipe can't know how many rows a checkpoint holds: make room for them first.
+        # A fresh recipe can't know how many rows a checkpoint holds: make space for them first.
         saved = state_dict.get(f"{prefix}rows")
         if saved is not None and saved.shape[1:] == self.rows.shape[1:]:
             self.rows = self.rows.new_empty(saved.shape)

@@ -1,7 +1,7 @@
 """One Gaussian with the data's mean and full covariance: what second moments alone can do.
 
-Pictures are fitted as if dequantised: uniform noise over a bin of width w = 2 / (L - 1) adds w^2 / 12 to
-every variance, here by its expectation, so the covariance is regular however few the pictures are.
+Images are fitted as if dequantized: uniform noise over a bin of width w = 2 / (L - 1) adds w^2 / 12 to
+every variance, here by its expectation, so the covariance is regular however few the images are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo_baselines.fitted import Fitted, FittedConfig, chunks
-from zoo_core.data.likelihood import dequantised
+from zoo_core.data.likelihood import dequantized
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
@@ -41,7 +41,7 @@ class Gaussian(Fitted):
                 f"plugin 'gaussian' keeps a full covariance, and an example of {data.name!r} has "
                 f"{data.dims:,} values",
                 f"expected: at most {MAX_DIMS:,}, such as 3 x 64 x 64",
-                "next: smaller pictures, or another plugin",
+                "next: smaller images, or another plugin",
             )
         self.register_buffer("mean", torch.zeros(data.dims, dtype=torch.float64))
         self.register_buffer("scale_tril", torch.eye(data.dims, dtype=torch.float64))
@@ -80,5 +80,5 @@ class Gaussian(Fitted):
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
         if self.data.levels is None:
             return [Likelihood(self.log_density(x.double()), "exact")]
-        log_prob = dequantised(self.log_density, x, self.data.levels, noise=noise)
-        return [Likelihood(log_prob, "exact", dequantisation="uniform")]
+        log_prob = dequantized(self.log_density, x, self.data.levels, noise=noise)
+        return [Likelihood(log_prob, "exact", dequantization="uniform")]

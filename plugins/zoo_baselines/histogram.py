@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_baselines.fitted import Fitted, FittedConfig, bounds, chunks
-from zoo_core.data.loading import TrainData, quantise, to_unit
+from zoo_core.data.loading import TrainData, quantize, to_unit
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood, SampleRequest, Samples
 
@@ -58,7 +58,7 @@ class Histogram(Fitted):
     def _cell(self, x: Tensor) -> Tensor:
         """Return the level, or the bin with its tails, of each value: (n, D) int64."""
         if self.data.levels is not None:
-            return quantise(x, self.data.levels).flatten(1).long()
+            return quantize(x, self.data.levels).flatten(1).long()
         cell = ((x - self.low) / self.width).floor().clamp(-1, BINS).long()
         return torch.where(x == self.high, BINS - 1, cell) + 1  # the last bin holds its upper edge
 

@@ -21,7 +21,7 @@ MARGIN = 0.1
 
 
 class Noise(Fitted):
-    """P(k) = L^-D over pictures; p(x) = 1 / volume over the box of points, 0 outside it."""
+    """P(k) = L^-D over images; p(x) = 1 / volume over the box of points, 0 outside it."""
 
     low: Tensor
     high: Tensor

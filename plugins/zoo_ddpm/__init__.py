@@ -46,7 +46,7 @@ def zoo_plugins() -> list[PluginSpec]:
             family="diffusion",
             target="zoo_ddpm.palette:Palette",
             config="zoo_ddpm.palette:PaletteConfig",
-            summary="Pictures from pictures: super-resolution, inpainting, colour; by concatenation",
+            summary="Images from images: super-resolution, inpainting, color; by concatenation",
             paper="arXiv:2111.05826",
             tasks=("paired",),
         ),

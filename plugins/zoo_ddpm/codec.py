@@ -79,7 +79,7 @@ def autoencoders() -> list[str]:
 class Codec(nn.Module):
     """An autoencoder's codes as a diffusion model wants them: of unit variance, in a shape it has nets for.
 
-    Codes (n, d) stay vectors and (n, C, H, W) pictures; the vectors at places, (n, M, d), become one.
+    Codes (n, d) stay vectors and (n, C, H, W) images; the vectors at places, (n, M, d), become one.
 
     Args:
         recipe: the autoencoder, not trained.

@@ -88,7 +88,7 @@ class DDPMConfig(RunConfig):
     model: DDPMModel = DDPMModel()
     """The chain and the network."""
     optim: DiffusionOptim = DiffusionOptim()
-    """Optimisation."""
+    """Optimization."""
     sample: GuidedSampleConfig = GuidedSampleConfig()
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))
@@ -167,7 +167,7 @@ def chain_bound(
 
     Args:
         denoise: of the chain.
-        x: (n, *shape) level centres, or points.
+        x: (n, *shape) level centers, or points.
         data: of x.
         model: with T, variance and vlb_terms.
         noise: one stream an example.

@@ -64,7 +64,7 @@ class LDMConfig(RunConfig):
     """Options of the autoencoder, as `zoo show` tells them: autoencoder.model.latent_dim=8; its preset is
     `latent` where it has one."""
     optim: DiffusionOptim = DiffusionOptim(net=OptimizerConfig(lr=1e-3, schedule="cosine", warmup=100))
-    """Optimisation of the diffusion; autoencoder.optim is the autoencoder's."""
+    """Optimization of the diffusion; autoencoder.optim is the autoencoder's."""
     sample: GuidedSampleConfig = GuidedSampleConfig(steps=100)
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=6000, batch_size=128, ema=EmaConfig(decay=0.999))

@@ -1,12 +1,12 @@
 """Palette (Saharia et al. 2022, "Palette: Image-to-Image Diffusion Models", arXiv:2111.05826).
 
-A diffusion model of pictures y given a picture x, which is laid beside the noisy y as channels more of the
+A diffusion model of images y given a image x, which is laid beside the noisy y as channels more of the
 network's input; trained by (section 2 of the paper, with p = 2)
 
     L = E || eps - f(x, sqrt(gamma) y + sqrt(1 - gamma) eps, gamma) ||^2,
 
 so one network without losses of its own for any task is had from pairs: super-resolution, inpainting,
-colourisation, pictures from edges (`data.source`). Where the pictures of every training pair are equal the
+colorisation, images from edges (`data.source`). Where the images of every training pair are equal the
 value is known, and copied from x: in inpainting, all but the hole.
 """
 
@@ -44,11 +44,11 @@ class PaletteConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="lowres")
-    """What is learnt from."""
+    """What is learned from."""
     model: ChainModel = ChainModel()
     """The chain and the network."""
     optim: DiffusionOptim = DiffusionOptim()
-    """Optimisation."""
+    """Optimization."""
     sample: GuidedSampleConfig = GuidedSampleConfig()
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=1500, batch_size=32, ema=EmaConfig(decay=0.995))
@@ -56,7 +56,7 @@ class PaletteConfig(RunConfig):
 
 
 class Palette(Chain):
-    """A network of noisy pictures beside the pictures that they are made from, and its chain."""
+    """A network of noisy images beside the images that they are made from, and its chain."""
 
     known: Tensor
 
@@ -69,7 +69,7 @@ class Palette(Chain):
         return [replace(train, begin=self.find_known), *later]
 
     def find_known(self, data: TrainData) -> None:
-        """Set which values are known: those at which the pictures of every training pair are equal."""
+        """Set which values are known: those at which the images of every training pair are equal."""
         known = torch.ones_like(self.known)
         for rows in torch.arange(min(PAIRS, len(data))).split(500):
             batch = data.batch(rows)
@@ -79,7 +79,7 @@ class Palette(Chain):
         self.known.copy_(known)
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Draw pictures made from the request's; what is known is copied, to the bit."""
+        """Draw images made from the request's; what is known is copied, to the bit."""
         assert request.cond is not None
         drawn, source = super().sample(request), _source(request.cond)
         if not bool(self.known.any()):
@@ -87,11 +87,11 @@ class Palette(Chain):
         return replace(drawn, x=torch.where(self.known, source, drawn.x))
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor:
-        """Return a picture drawn for each of the source pictures (n, C', H, W), (n, C, H, W)."""
+        """Return a image drawn for each of the source images (n, C', H, W), (n, C, H, W)."""
         return self.sample(SampleRequest(noise, Cond(image=x), steps=self.config.sample.steps)).x
 
 
 def _source(cond: Cond) -> Tensor:
-    """Return the pictures that others are to be made from."""
+    """Return the images that others are to be made from."""
     assert cond.image is not None
     return cond.image

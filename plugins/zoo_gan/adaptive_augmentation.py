@@ -1,8 +1,8 @@
 """Adaptive augmentation of what a critic sees (Karras et al. 2020, arXiv:2006.06676), for small data.
 
-Every change is made with probability p. A critic that has learnt its training pictures by heart gives all of
-them positive scores: r = E[sign f(x)] at real pictures (Eq. 1 of the paper) tends to 1. Where r is above its
-target p rises, below it p falls, so that pictures are changed no more than the critic's overfitting asks for.
+Every change is made with probability p. A critic that has learned its training images by heart gives all of
+them positive scores: r = E[sign f(x)] at real images (Eq. 1 of the paper) tends to 1. Where r is above its
+target p rises, below it p falls, so that images are changed no more than the critic's overfitting asks for.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class AdaptiveAugmentation(nn.Module):
     Args:
         kinds: of change, in turn; each is drawn with probability p.
         target: of r; 0.6 in the paper.
-        images: real pictures over which p goes from 0 to 1 at most; 500,000 in the paper.
+        images: real images over which p goes from 0 to 1 at most; 500,000 in the paper.
 
     Attributes:
-        p: the probability; it starts at 0, where no picture is changed.
+        p: the probability; it starts at 0, where no image is changed.
     """
 
     p: Tensor
@@ -44,15 +44,15 @@ class AdaptiveAugmentation(nn.Module):
             self.register_buffer(name, torch.zeros(()))
 
     def forward(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Return pictures (n, C, H, W), some of them changed."""
+        """Return images (n, C, H, W), some of them changed."""
         return augment(x, self.kinds, rng, self.p)
 
     def tally(self, real: Tensor) -> Mapping[str, Tensor]:
-        """Return what `steer` is to be told of scores of real pictures, to be added up."""
+        """Return what `steer` is to be told of scores of real images, to be added up."""
         return {"signs": real.sign().sum(), "seen": torch.ones_like(real).sum()}
 
     def steer(self, sums: Mapping[str, Tensor]) -> None:
-        """Take in the tally of an update, and move p after every fourth by the pictures it was taken on."""
+        """Take in the tally of an update, and move p after every fourth by the images it was taken on."""
         self.signs += sums["signs"]
         self.seen += sums["seen"]
         self.updates += 1

@@ -1,6 +1,6 @@
 """How a condition enters both networks of a game, as a vector: of a class, or of a caption.
 
-The generator reads it beside its latent. The critic reads it in one of two ways: concatenated to a picture's
+The generator reads it beside its latent. The critic reads it in one of two ways: concatenated to a image's
 features before a joint hidden layer (Mirza and Osindero 2014, arXiv:1411.1784, section 3.2; Reed et al. 2016,
 arXiv:1605.05396, section 4.1), or as a projection, an inner product with the features (Miyato and Koyama
 2018, arXiv:1802.05637, Eq. 3).
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo_core.errors import UsageError
 from zoo_core.nn.conditioning import ConditionEmbedding
 from zoo_core.types import Cond, DataInfo
-from zoo_gan.networks import NetworksModel, build_critic, build_generator, spectrally_normalised
+from zoo_gan.networks import NetworksModel, build_critic, build_generator, spectrally_normalized
 
 Joint = Literal["concat", "projection"]
 
@@ -66,7 +66,7 @@ class ConditionedGenerator(nn.Module):
 
     Args:
         model: options of the network.
-        data: what is learnt from.
+        data: what is learned from.
         embedding: conditions to vectors.
         width: of those vectors.
     """
@@ -90,7 +90,7 @@ class ConditionedCritic(nn.Module):
 
     Args:
         model: options of the network; with spectral norm, embedding and joint layers have it too.
-        data: what is learnt from.
+        data: what is learned from.
         embedding: conditions to vectors.
         width: of those vectors.
         joint: how vector and features meet.
@@ -121,7 +121,7 @@ class ConditionedCritic(nn.Module):
         self.embedding = embedding
         if model.spectral_norm:
             for module in added:
-                spectrally_normalised(module)
+                spectrally_normalized(module)
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> Tensor:
         return self.given(x, self.embedding(cond))

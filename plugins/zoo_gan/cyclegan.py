@@ -1,18 +1,18 @@
 """Image to image without pairs (Zhu, Park, Isola and Efros 2017, arXiv:1703.10593): two translators, two
 critics.
 
-g makes pictures of domain B from those of A, f the other way round; a critic of patches of each domain tells
-its pictures from what is made. With least squares the critic of B minimises
+g makes images of domain B from those of A, f the other way round; a critic of patches of each domain tells
+its images from what is made. With least squares the critic of B minimizes
 
     E_b[(D_B(b) - 1)^2] + E_a[D_B(g(a))^2]
 
-halved, as its authors do, and g minimises E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. What is made is to come
-back when it is translated back, and a picture that is of the domain already is to stay as it is:
+halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. What is made is to come
+back when it is translated back, and a image that is of the domain already is to stay as it is:
 
     lambda (E_a[|f(g(a)) - a|_1] + E_b[|g(f(b)) - b|_1]) + lambda mu (E_b[|g(b) - b|_1] + E_a[|f(a) - a|_1])
 
-with lambda = 10 and mu = 0.5 (Eq. 2 and section 5.2), |.|_1 the mean over values. Critics are shown pictures
-from a pool of the last ones made. Nothing says which picture of B a picture of A belongs to, and nobody
+with lambda = 10 and mu = 0.5 (Eq. 2 and section 5.2), |.|_1 the mean over values. Critics are shown images
+from a pool of the last ones made. Nothing says which image of B a image of A belongs to, and nobody
 knows.
 """
 
@@ -42,9 +42,9 @@ class CycleGANModel(Config):
     """The translators, the critics and their losses."""
 
     generator_width: int = Field(24, ge=1)
-    """Channels of a translator at the picture's size, twice as many at each halving."""
+    """Channels of a translator at the image's size, twice as many at each halving."""
     halvings: int = Field(1, ge=0)
-    """How often a translator halves the picture before its residual blocks."""
+    """How often a translator halves the image before its residual blocks."""
     blocks: int = Field(3, ge=0)
     """Residual blocks of a translator."""
     critic_width: int = Field(32, ge=1)
@@ -52,13 +52,13 @@ class CycleGANModel(Config):
     patch_layers: int = Field(1, ge=0)
     """Layers of stride 2 in a critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
     norm: Norm = "batch"
-    """Normalisation: over each picture, as in the paper, over the batch, or none."""
+    """Normalization: over each image, as in the paper, over the batch, or none."""
     cycle: float = Field(10.0, ge=0)
     """lambda: weight of the mean absolute difference after a translation there and back."""
     identity: float = Field(0.5, ge=0)
-    """mu: that of a picture of the domain translated to, in units of lambda; 0 where channels differ."""
+    """mu: that of a image of the domain translated to, in units of lambda; 0 where channels differ."""
     pool: int = Field(50, ge=0)
-    """Pictures of each domain that were made before and that critics are shown again; 0 for new ones only."""
+    """Images of each domain that were made before and that critics are shown again; 0 for new ones only."""
     init: Literal["torch", "dcgan"] = "dcgan"
     """Initial weights: torch's own, or N(0, 0.02)."""
 
@@ -82,7 +82,7 @@ class CycleGANConfig(RunConfig):
                 **ema(),
                 "data.hflip": True,
             },
-            "Zhu et al. 2017, sections 4 and 7.2, for pictures of 256x256: data=folder data.pairs=folders "
+            "Zhu et al. 2017, sections 4 and 7.2, for images of 256x256: data=folder data.pairs=folders "
             "data.size=256; constant rate, which the paper lowers in its second half",
         ),
         "tiny": Preset(
@@ -99,11 +99,11 @@ class CycleGANConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="lowres")
-    """What is learnt from; of edges, a translator of small digits makes other digits: the game allows it."""
+    """What is learned from; of edges, a translator of small digits makes other digits: the game allows it."""
     model: CycleGANModel = CycleGANModel()
     """Networks and losses."""
     optim: GameOptim = GameOptim()
-    """Optimisers, one for both translators and one for both critics."""
+    """Optimizers, one for both translators and one for both critics."""
     train: TrainConfig = TrainConfig(steps=800, batch_size=32, ema=EmaConfig(decay=0.98))
     """Training."""
 
@@ -201,7 +201,7 @@ class CycleGAN(Recipe):
         self.pool_b.keep(keep["made_b"], keep["where_b"])
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return what the critics say of both translators' pictures, and how far they are off after a
+        """Return what the critics say of both translators' images, and how far they are off after a
         cycle."""
         model = self.config.model
         a, b = domains(batch)
@@ -221,21 +221,21 @@ class CycleGAN(Recipe):
     # -- sampling
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Translate the pictures of domain A that are asked for; nothing is random."""
+        """Translate the images of domain A that are asked for; nothing is random."""
         assert request.cond is not None
         assert request.cond.image is not None
         return Samples(self.translate(request.cond.image, noise=request.noise))
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor:
-        """Return pictures of domain B made of those of A, (n, C, H, W) in [-1, 1]."""
+        """Return images of domain B made of those of A, (n, C, H, W) in [-1, 1]."""
         return self.translators.there(x)
 
     def translate_back(self, x: Tensor, *, noise: Seeds) -> Tensor:
-        """Return pictures of domain A made of those of B, (n, C', H, W) in [-1, 1]."""
+        """Return images of domain A made of those of B, (n, C', H, W) in [-1, 1]."""
         return self.translators.back(x)
 
 
 def domains(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the pictures of domain A and of domain B."""
+    """Return the images of domain A and of domain B."""
     assert batch.second is not None
     return batch.second, batch.x

@@ -4,7 +4,7 @@ The game of Goodfellow et al. 2014, and the networks that made it train (section
 and down instead of pooling, batch norm in both networks but for the generator's output and the critic's
 input, no fully connected layers between, ReLU in the generator with tanh at its end, LeakyReLU of slope 0.2
 in the critic, weights from N(0, 0.02), Adam at 2e-4 with beta_1 = 0.5 (section 4). At 64 x 64 the generator
-is the one of figure 1; smaller pictures take fewer doublings.
+is the one of figure 1; smaller images take fewer doublings.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DCGANConfig(RunConfig):
     model: DCGANModel = DCGANModel()
     """Networks."""
     optim: GameOptim = GameOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=3000, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 

@@ -34,11 +34,11 @@ class GameModel(Config):
     r1_every: int = Field(16, ge=1)
     """Steps from one update by that penalty to the next, each with as many times its weight."""
     augment: tuple[Augmentation, ...] = ()
-    """Done to each picture that the critic sees, real or generated, e.g. [colour, translation, cutout]."""
+    """Done to each image that the critic sees, real or generated, e.g. [color, translation, cutout]."""
 
 
 class GameOptim(Config):
-    """One optimiser a network."""
+    """One optimizer a network."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999))
     """Of the critic."""
@@ -51,10 +51,10 @@ class Game(Recipe):
 
     Args:
         config: with `model`, `optim` and `train` of the classes above.
-        data: what is learnt from.
+        data: what is learned from.
         generator: called as generator(z, cond).
         critic: called as critic(x, cond); its scores are unbounded.
-        loss: what the two minimise.
+        loss: what the two minimize.
 
     Raises:
         UsageError: where augmentation is asked for and the data are points, or R1 with a batch norm in the
@@ -67,7 +67,7 @@ class Game(Recipe):
         super().__init__()
         model = config.model
         if model.augment and not data.is_image:
-            raise UsageError(f"model.augment changes pictures, and {data.name!r} has points", "expected: []")
+            raise UsageError(f"model.augment changes images, and {data.name!r} has points", "expected: []")
         if model.r1:
             refuse_batch_norm(critic, f"model.r1={model.r1:g}")
         self.config = config

@@ -5,7 +5,7 @@
 For a fixed generator the best discriminator is D*(x) = p(x) / (p(x) + p_g(x)) (Proposition 1), and the value
 there is C(g) = -log 4 + 2 JSD(p | p_g) (Theorem 1). D is the sigmoid of the critic's score, and is never
 computed: the losses are softplus forms of the score. `model.loss=minimax` is Eq. 1 as it stands;
-`nonsaturating` lets the generator maximise log D(g(z)) instead, which has the same fixed point and gradients
+`nonsaturating` lets the generator maximize log D(g(z)) instead, which has the same fixed point and gradients
 where D is sure (section 3).
 """
 
@@ -28,7 +28,7 @@ class GANModel(NetworksModel):
     """The two networks and their game."""
 
     loss: Literal["nonsaturating", "minimax"] = "nonsaturating"
-    """What the generator minimises: -log D(g(z)), or log(1 - D(g(z)))."""
+    """What the generator minimizes: -log D(g(z)), or log(1 - D(g(z)))."""
 
 
 class GANConfig(RunConfig):
@@ -51,7 +51,7 @@ class GANConfig(RunConfig):
     model: GANModel = GANModel()
     """Networks."""
     optim: GameOptim = GameOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=3000, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 

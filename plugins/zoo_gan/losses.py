@@ -1,4 +1,4 @@
-"""The objectives of the adversarial game, each in the two halves that the two networks minimise.
+"""The objectives of the adversarial game, each in the two halves that the two networks minimize.
 
 Scores are what a critic returns, unbounded and of any shape: (n,), or a PatchGAN's map (n, 1, h, w). Where a
 loss speaks of a probability the score is its logit, and the softplus forms stay finite at any logit.
@@ -20,7 +20,7 @@ class AdversarialLoss:
     Attributes:
         critic: (scores of real, scores of fake) to the critic's loss, a scalar.
         generator: scores of fake to the generator's loss, a scalar.
-        boundary: the score above which the critic takes a picture for real; None where scores have no such
+        boundary: the score above which the critic takes a image for real; None where scores have no such
             meaning (they are then only compared).
     """
 
@@ -65,9 +65,9 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Adversarial
     The critic's output is linear: targets are no probabilities.
 
     Args:
-        a: the critic's target for fake pictures.
-        b: the critic's target for real pictures.
-        c: what the generator wants the critic to say of its pictures.
+        a: the critic's target for fake images.
+        b: the critic's target for real images.
+        c: what the generator wants the critic to say of its images.
     """
 
     def critic(real: Tensor, fake: Tensor) -> Tensor:

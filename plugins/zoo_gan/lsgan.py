@@ -5,7 +5,7 @@
 
 D is linear in its last layer: its targets a, b and c are no probabilities. The best D is
 (b p + a p_g) / (p + p_g) (Eq. 5); where b - c = 1 and b - a = 2 the generator, with the term of the real data
-kept, then minimises a Pearson chi-squared divergence: 2 C(g) = chi^2(p + p_g | 2 p_g) (Eq. 8). The default
+kept, then minimizes a Pearson chi-squared divergence: 2 C(g) = chi^2(p + p_g | 2 p_g) (Eq. 8). The default
 a = 0, b = c = 1 (Eq. 9) has no such reading, and trains as well (section 3.3).
 """
 
@@ -47,7 +47,7 @@ class LSGANConfig(RunConfig):
     model: LSGANModel = LSGANModel()
     """Networks and targets."""
     optim: GameOptim = GameOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=3000, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 

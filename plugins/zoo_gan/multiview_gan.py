@@ -1,12 +1,12 @@
 """Generative multi-view model, GMV (Chen and Denoyer 2018, arXiv:1711.00305).
 
-A picture is made of its content c, what is shown, and its view v, how it is shown: x = g(c, v), both standard
-normal. The generator makes couples of one content and two views, and the critic judges couples:
+A image is made of its content c, what is shown, and its view v, how it is shown: x = g(c, v), both standard
+normal. The generator makes pairs of one content and two views, and the critic scores pairs:
 
     min_g max_D  E[log D(x1, x2)] + E_{c, v1, v2}[log(1 - D(g(c, v1), g(c, v2)))]         (Eq. 2 of the paper)
 
 where x1 and x2 are two views of one thing. Nobody says what a view is: whatever the two share must come from
-c, and whatever they need not share can come from v. Real couples have no order, so the critic looks at each
+c, and whatever they need not share can come from v. Real pairs have no order, so the critic looks at each
 in both, and its score is the mean.
 """
 
@@ -53,16 +53,16 @@ class MultiViewConfig(RunConfig):
     model: MultiViewModel = MultiViewModel()
     """Networks."""
     optim: SNGANOptim = SNGANOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=1200, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 
 
 class CoupleCritic(nn.Module):
-    """Couples (n, 2C, H, W), one picture's channels over the other's, to scores (n,); their order is nothing.
+    """Pairs (n, 2C, H, W), one image's channels over the other's, to scores (n,); their order is nothing.
 
     Args:
-        net: called with couples in one order.
+        net: called with pairs in one order.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -76,7 +76,7 @@ class CoupleCritic(nn.Module):
 
 
 class MultiView(Game):
-    """A generator of views and a critic of couples."""
+    """A generator of views and a critic of pairs."""
 
     def __init__(self, config: MultiViewConfig, data: DataInfo) -> None:
         model = config.model
@@ -86,16 +86,16 @@ class MultiView(Game):
         super().__init__(config, data, generator, critic, NONSATURATING)
 
     def real(self, batch: Batch) -> Tensor:
-        """Return couples of views of one thing, (n, 2C, H, W)."""
+        """Return pairs of views of one thing, (n, 2C, H, W)."""
         assert batch.second is not None
         return torch.cat((batch.x, batch.second), 1)
 
     def generated(self, n: int, cond: Cond | None, context: Context) -> Tensor:
-        """Return couples of one content and two views, (n, 2C, H, W)."""
+        """Return pairs of one content and two views, (n, 2C, H, W)."""
         rng, content = context.rng, self.latents(n, context)
         views = torch.randn(2, n, self.config.model.view_dim, generator=rng, device=rng.device)
-        pictures = self.generator(torch.cat((content.repeat(2, 1), views.flatten(0, 1)), 1))
-        return torch.cat(pictures.chunk(2), 1)
+        images = self.generator(torch.cat((content.repeat(2, 1), views.flatten(0, 1)), 1))
+        return torch.cat(images.chunk(2), 1)
 
     # -- sampling
 
@@ -108,5 +108,5 @@ class MultiView(Game):
         return self.config.model.latent_dim
 
     def from_latents(self, z: Tensor, request: SampleRequest) -> Tensor:
-        """Return one picture for each content and view, side by side in z."""
+        """Return one image for each content and view, side by side in z."""
         return self.generator(z)

@@ -1,6 +1,6 @@
 """The generator and the critic that a game's options ask for.
 
-A condition enters by what the networks are built with: a latent of more dimensions, a picture of more
+A condition enters by what the networks are built with: a latent of more dimensions, a image of more
 channels, or a critic's `features` and `head`.
 """
 
@@ -29,9 +29,9 @@ class NetworksModel(GameModel):
     """The two networks and their game."""
 
     net: Literal["dcgan", "resnet", "perceptron"] = "dcgan"
-    """Networks of pictures: DCGAN's, residual, or fully connected as those of points always are."""
+    """Networks of images: DCGAN's, residual, or fully connected as those of points always are."""
     generator_width: int = Field(64, ge=1)
-    """dcgan: channels beside the picture, each layer away from it has twice as many; else of every layer."""
+    """dcgan: channels beside the image, each layer away from it has twice as many; else of every layer."""
     hidden: int = Field(256, ge=0)
     """dcgan: width of a fully connected layer between the latent and the convolutions; 0 for none."""
     critic_width: int = Field(32, ge=1)
@@ -39,9 +39,9 @@ class NetworksModel(GameModel):
     init: Literal["torch", "dcgan"] = "torch"
     """Initial weights of convolutional networks: torch's own, or DCGAN's N(0, 0.02)."""
     generator_norm: Literal["batch", "none"] = "batch"
-    """Normalisation in a convolutional generator."""
+    """Normalization in a convolutional generator."""
     critic_norm: Literal["batch", "layer", "none"] = "batch"
-    """Normalisation in a convolutional critic: over a batch, over each picture, or none."""
+    """Normalization in a convolutional critic: over a batch, over each image, or none."""
     spectral_norm: bool = False
     """Divide every weight of the critic by its largest singular value."""
 
@@ -77,7 +77,7 @@ POINTS: Mapping[str, Any] = {
 
 
 def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
-    """Return the preset for MNIST: networks narrower for the larger picture, so many steps, and overrides."""
+    """Return the preset for MNIST: networks narrower for the larger image, so many steps, and overrides."""
     narrow = {"model.latent_dim": 32, "model.generator_width": 32, "model.critic_width": 32}
     source = "a budget of about five minutes on one core"
     return {"default@mnist": Preset({**narrow, "train.steps": steps, **(overrides or {})}, source)}
@@ -94,8 +94,8 @@ class NetworkGame(Game):
 
     Args:
         config: its `model` is a NetworksModel.
-        data: what is learnt from.
-        loss: what the two minimise.
+        data: what is learned from.
+        loss: what the two minimize.
     """
 
     def __init__(self, config: Any, data: DataInfo, loss: AdversarialLoss) -> None:
@@ -113,7 +113,7 @@ def build_generator(model: NetworksModel, shape: tuple[int, ...], latent_dim: in
         latent_dim: dimensions of what is fed in.
 
     Raises:
-        UsageError: for pictures of an odd side.
+        UsageError: for images of an odd side.
     """
     net: nn.Module
     is_image = len(shape) == 3
@@ -124,7 +124,7 @@ def build_generator(model: NetworksModel, shape: tuple[int, ...], latent_dim: in
     else:
         width, norm = model.generator_width, model.generator_norm
         net = DCGANGenerator(latent_dim, shape, width, norm, model.hidden)
-    return _initialised(net, model)
+    return _initialized(net, model)
 
 
 def build_critic(
@@ -139,7 +139,7 @@ def build_critic(
         shape: (C, H, W), with as many channels as are laid over one another, or (D,) for points.
 
     Raises:
-        UsageError: for pictures of an odd side.
+        UsageError: for images of an odd side.
     """
     net: DCGANCritic | ResNetCritic | PerceptronCritic
     if len(shape) != 3 or model.net == "perceptron":
@@ -149,17 +149,17 @@ def build_critic(
         net = ResNetCritic(shape, model.critic_width, model.critic_norm, pool)
     else:
         net = DCGANCritic(shape, model.critic_width, model.critic_norm)
-    net = _initialised(net, model)
-    return spectrally_normalised(net) if model.spectral_norm else net
+    net = _initialized(net, model)
+    return spectrally_normalized(net) if model.spectral_norm else net
 
 
-def _initialised(net: N, model: NetworksModel) -> N:
-    # Through layers without normalisation weights that small pass next to nothing on.
+def _initialized(net: N, model: NetworksModel) -> N:
+    # Through layers without normalization weights that small pass next to nothing on.
     plain = isinstance(net, PerceptronGenerator | PerceptronCritic)
     return net.apply(init_weights) if model.init == "dcgan" and not plain else net
 
 
-def spectrally_normalised(net: N) -> N:
+def spectrally_normalized(net: N) -> N:
     """Divide the weight of every layer by its largest singular value, by torch's power iteration.
 
     Miyato et al. 2018 (arXiv:1802.05957), section 2.1: a convolution's weight counts as the matrix of

@@ -1,6 +1,6 @@
-"""A critic of patches: one score for each place, of the picture's patch around it (Isola et al. 2016).
+"""A critic of patches: one score for each place, of the image's patch around it (Isola et al. 2016).
 
-A convolutional critic whose last map is kept judges overlapping patches one by one, whatever the picture's
+A convolutional critic whose last map is kept evaluates overlapping patches one by one, whatever the image's
 size; their side is the receptive field of one score (section 3.2.2 of arXiv:1611.07004).
 """
 
@@ -17,10 +17,10 @@ from zoo_core.types import Cond
 Norm = Literal["instance", "batch", "none"]
 
 
-def normalisation(kind: Norm, channels: int) -> nn.Module:
-    """Return the normalisation of (n, channels, H, W) that translators and their critics share.
+def normalization(kind: Norm, channels: int) -> nn.Module:
+    """Return the normalization of (n, channels, H, W) that translators and their critics share.
 
-    Over the places of each picture (Ulyanov et al. 2016, arXiv:1607.08022), which is batch norm of a batch of
+    Over the places of each image (Ulyanov et al. 2016, arXiv:1607.08022), which is batch norm of a batch of
     one; over the batch; or none.
     """
     kinds = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
@@ -28,21 +28,21 @@ def normalisation(kind: Norm, channels: int) -> nn.Module:
 
 
 class PatchCritic(nn.Module):
-    """Pictures (n, C, H, W) to a map of unbounded scores (n, 1, h, w), never averaged.
+    """Images (n, C, H, W) to a map of unbounded scores (n, 1, h, w), never averaged.
 
     4x4 convolutions: `layers` of stride 2 with `width` channels, doubled at each up to eight times, then one
     of stride 1, then the scores. With 3 layers a score sees 70x70 pixels: C64-C128-C256-C512 of the paper.
     With none they are 1x1 and a score sees one pixel.
 
     Args:
-        channels: of all pictures that are laid over one another.
+        channels: of all images that are laid over one another.
         width: channels after the first layer.
         layers: of stride 2.
         norm: after each layer but the first and the scores.
-        size: (H, W), to be judged before training.
+        size: (H, W), to be evaluated before training.
 
     Raises:
-        UsageError: where such a picture would leave no score.
+        UsageError: where such a image would leave no score.
     """
 
     def __init__(self, channels: int, width: int, layers: int, norm: Norm, size: tuple[int, int]) -> None:
@@ -55,18 +55,18 @@ class PatchCritic(nn.Module):
         stack: list[nn.Module] = []
         for place, (wide, stride) in enumerate(zip(widths, strides, strict=True)):
             stack.append(nn.Conv2d(channels, wide, kernel, stride, padding))
-            stack += [normalisation(norm, wide)] if place else []
+            stack += [normalization(norm, wide)] if place else []
             stack.append(nn.LeakyReLU(0.2))
             channels = wide
         self.net = nn.Sequential(*stack, nn.Conv2d(channels, 1, kernel, 1, padding))
         smallest = min(size) >> layers
         if layers and smallest < 3:
             raise UsageError(
-                f"model.patch_layers={layers} leaves no patch of pictures of {size[0]}x{size[1]}",
+                f"model.patch_layers={layers} leaves no patch of images of {size[0]}x{size[1]}",
                 f"expected: at most {max(0, (min(size) // 3).bit_length() - 1)}",
             )
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> Tensor:
-        """Return the scores of pictures, with the condition's picture laid under them where there is one."""
+        """Return the scores of images, with the condition's image laid under them where there is one."""
         shown = x if cond is None or cond.image is None else torch.cat((cond.image, x), 1)
         return self.net(shown)

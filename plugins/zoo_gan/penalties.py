@@ -63,35 +63,35 @@ def refuse_batch_norm(critic: nn.Module, asked_by: str, option: str = "model.cri
 
     Args:
         critic: the network.
-        asked_by: what penalises its slope, e.g. "model.r1".
+        asked_by: what penalizes its slope, e.g. "model.r1".
         option: that takes the batch norm out.
     """
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in critic.modules()):
         raise UsageError(
-            f"{asked_by} penalises the critic's slope at each example, but with batch norm "
+            f"{asked_by} penalizes the critic's slope at each example, but with batch norm "
             "each score depends on the whole batch",
             f"expected: {option}=none, or {option}=layer",
         )
 
 
-def path_lengths(pictures: Tensor, styles: Tensor, y: Tensor) -> Tensor:
-    """Return |J^T y| of each picture, (n,), J by its styles; the mean square over layers; differentiable.
+def path_lengths(images: Tensor, styles: Tensor, y: Tensor) -> Tensor:
+    """Return |J^T y| of each image, (n,), J by its styles; the mean square over layers; differentiable.
 
     Karras et al. 2020 (arXiv:1912.04958), Eq. 4, is the variance of these about their running mean.
 
     Args:
-        pictures: painted from `styles`, (n, C, H, W).
+        images: painted from `styles`, (n, C, H, W).
         styles: (n, L, latent_dim), with a gradient.
-        y: like `pictures`.
+        y: like `images`.
     """
-    (gradient,) = torch.autograd.grad((pictures * y).sum(), styles, create_graph=True)
+    (gradient,) = torch.autograd.grad((images * y).sum(), styles, create_graph=True)
     return gradient.square().sum(2).mean(1).sqrt()
 
 
 def lazily(config: OptimizerConfig, every: int) -> OptimizerConfig:
-    """Return an optimiser that makes `every` + 1 steps where the config's would have made `every`.
+    """Return an optimizer that makes `every` + 1 steps where the config's would have made `every`.
 
-    Lazy penalties share their network's optimiser; with c = k / (k + 1) its rate becomes c lr and its
+    Lazy penalties share their network's optimizer; with c = k / (k + 1) its rate becomes c lr and its
     moments' decays beta^c (Karras et al. 2020, arXiv:1912.04958, appendix B).
     """
     c = every / (every + 1)

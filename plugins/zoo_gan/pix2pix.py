@@ -1,13 +1,13 @@
 """Image to image with a conditional game (Isola, Zhu, Zhou and Efros 2016, arXiv:1611.07004), of pairs.
 
-A U-Net g makes a picture y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
+A U-Net g makes a image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
 
     g* = arg min_g max_D  E[log D(x, y)] + E[log(1 - D(x, g(x, z)))] + lambda E[|y - g(x, z)|_1]     (Eq. 4)
 
 with (x, y) drawn together from the pairs, lambda = 100, and |.|_1 the mean over values; y is the target that
-belongs to x. As in the paper g minimises -log D, D's loss is halved, and z is dropout in the decoder, drawn
+belongs to x. As in the paper g minimizes -log D, D's loss is halved, and z is dropout in the decoder, drawn
 in sampling as in training. The paper's batch norm uses the statistics of the batch it translates, and its
-batch is one picture: that is instance norm (`model.norm`).
+batch is one image: that is instance norm (`model.norm`).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Pix2PixModel(Config):
     """The translator, the critic and their losses."""
 
     generator_width: int = Field(32, ge=1)
-    """Channels of the U-Net beside the picture; each layer away from it has twice as many, up to eight
+    """Channels of the U-Net beside the image; each layer away from it has twice as many, up to eight
     times."""
     critic_width: int = Field(32, ge=1)
     """Channels of the critic after its first layer; each layer after has twice as many, up to eight times."""
     patch_layers: int = Field(1, ge=0)
     """Layers of stride 2 in the critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
     norm: Literal["instance", "batch"] = "batch"
-    """Normalisation: over each picture, as the paper's batches of one, or over the batch."""
+    """Normalization: over each image, as the paper's batches of one, or over the batch."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of the values that are dropped in the first layers of the decoder: the translator's only
     noise."""
@@ -89,7 +89,7 @@ class Pix2PixConfig(RunConfig):
     model: Pix2PixModel = Pix2PixModel()
     """Networks and losses."""
     optim: GameOptim = GameOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=1500, batch_size=32, ema=EmaConfig(decay=0.98))
     """Training."""
 
@@ -147,7 +147,7 @@ class Pix2Pix(Recipe):
         return Loss(self.adversarial.critic(real_score, fake_score) / 2, log=log)
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return the translator's loss: what the critic says of its pictures, and how far they are off."""
+        """Return the translator's loss: what the critic says of its images, and how far they are off."""
         made = self.made(batch, context)
         game = self.adversarial.generator(self.critic(made, batch.cond))
         l1 = reconstruction(made, batch.x)
@@ -167,6 +167,6 @@ class Pix2Pix(Recipe):
 
 
 def source_of(cond: Cond) -> Tensor:
-    """Return the pictures that are to be translated."""
+    """Return the images that are to be translated."""
     assert cond.image is not None
     return cond.image

@@ -1,4 +1,4 @@
-"""Spectrally normalised GAN (Miyato et al. 2018, arXiv:1802.05957).
+"""Spectrally normalized GAN (Miyato et al. 2018, arXiv:1802.05957).
 
 Every weight of the critic is divided by its largest singular value (Eq. 8), estimated by one step of power
 iteration at each forward pass (Algorithm 1; torch's own), so that the critic is Lipschitz layer by layer. The
@@ -35,13 +35,13 @@ class SNGANModel(NetworksModel):
     n_critic: int = Field(4, ge=1)
     """Critic updates, each on a fresh batch, for one of the generator."""
     critic_norm: Literal["batch", "layer", "none"] = "none"
-    """Normalisation in a convolutional critic beside that of its weights."""
+    """Normalization in a convolutional critic beside that of its weights."""
     spectral_norm: bool = True
     """Divide every weight of the critic by its largest singular value."""
 
 
 class SNGANOptim(GameOptim):
-    """One optimiser a network, without momentum of the first moment; the critic's goes faster."""
+    """One optimizer a network, without momentum of the first moment; the critic's goes faster."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.0, 0.9))
     """Of the critic."""
@@ -50,7 +50,7 @@ class SNGANOptim(GameOptim):
 
 
 class SNGANConfig(RunConfig):
-    """Spectrally normalised GAN."""
+    """Spectrally normalized GAN."""
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
@@ -69,13 +69,13 @@ class SNGANConfig(RunConfig):
     model: SNGANModel = SNGANModel()
     """Networks."""
     optim: SNGANOptim = SNGANOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=1500, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 
 
 class SNGAN(NetworkGame):
-    """A generator and a critic of normalised weights."""
+    """A generator and a critic of normalized weights."""
 
     def __init__(self, config: SNGANConfig, data: DataInfo) -> None:
         super().__init__(config, data, HINGE)

@@ -1,6 +1,6 @@
 """Arbitrary style transfer by AdaIN (Huang and Belongie 2017, arXiv:1703.06868).
 
-A frozen encoder f gives the maps of a content picture c and of a style picture s; AdaIN gives the content's
+A frozen encoder f gives the maps of a content image c and of a style image s; AdaIN gives the content's
 maps the mean and deviation of the style's, channel by channel, and a decoder g paints what has these maps:
 
     t = AdaIN(f(c), f(s)),    L = E |f(g(t)) - t|^2 + lambda sum_i E |mu_i(g(t)) - mu_i(s)|^2
@@ -12,7 +12,7 @@ the paper's code). There is no critic, and nothing is trained but the decoder, w
 Content is drawn from the domain translated from, styles from the domain translated to. By default both are
 halves of one dataset. The encoder is VGG-19 where ImageNet is a yardstick and its weights are at hand; the
 digits have the shipped classifier, in whose features their Frechet distance is measured too. Samples are
-held-out pictures in another style: their distances are no measure of invention.
+held-out images in another style: their distances are no measure of invention.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class StyleTransferModel(Config):
     style_weight: float = Field(10.0, ge=0)
     """lambda: weight of the style's statistics."""
     gallery: int = Field(256, ge=1)
-    """Training pictures that are kept as styles for sampling."""
+    """Training images that are kept as styles for sampling."""
 
 
 class StyleTransferOptim(Config):
-    """The optimiser."""
+    """The optimizer."""
 
     decoder: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of the decoder."""
@@ -96,7 +96,7 @@ class StyleTransferConfig(RunConfig):
                 **ema(),
                 "sample.alpha": 1.0,
             },
-            "Huang and Belongie 2017, section 6, and its code, for pictures of 256x256: data=folder "
+            "Huang and Belongie 2017, section 6, and its code, for images of 256x256: data=folder "
             "data.pairs=folders data.size=256, content in A and styles in B",
         ),
         "tiny": Preset(
@@ -112,11 +112,11 @@ class StyleTransferConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="itself")
-    """What is learnt from."""
+    """What is learned from."""
     model: StyleTransferModel = StyleTransferModel()
     """Networks and losses."""
     optim: StyleTransferOptim = StyleTransferOptim()
-    """Optimisers."""
+    """Optimizers."""
     sample: StyleTransferSample = StyleTransferSample()
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=1000, batch_size=64, ema=EmaConfig(decay=0.99))
@@ -124,7 +124,7 @@ class StyleTransferConfig(RunConfig):
 
 
 class FrozenEncoder(nn.Module):
-    """A feature network's maps, with gradients by the picture and none by its weights.
+    """A feature network's maps, with gradients by the image and none by its weights.
 
     It stays in evaluation mode whatever the recipe is in: a batch norm in it keeps its statistics.
 
@@ -141,7 +141,7 @@ class FrozenEncoder(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of pictures (n, C, H, W), one for each part."""
+        """Return the maps of images (n, C, H, W), one for each part."""
         maps = []
         for part in self.parts:
             x = part(x)
@@ -152,11 +152,11 @@ class FrozenEncoder(nn.Module):
 class MirrorDecoder(nn.Module):
     """The encoder back to front: a convolution for each of its convolutions, doubling where it pools.
 
-    Padding is by reflection, upsampling by the nearest pixel, and nothing is normalised (section 6).
+    Padding is by reflection, upsampling by the nearest pixel, and nothing is normalized (section 6).
 
     Args:
         encoder: in evaluation mode.
-        shape: (C, H, W) of a picture.
+        shape: (C, H, W) of a image.
     """
 
     def __init__(self, encoder: FrozenEncoder, shape: tuple[int, ...]) -> None:
@@ -182,7 +182,7 @@ class MirrorDecoder(nn.Module):
         self.convolutions = nn.ModuleList(reversed(convolutions))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return pictures (n, *shape), unbounded, of the encoder's last maps."""
+        """Return images (n, *shape), unbounded, of the encoder's last maps."""
         last = len(self.sides) - 1
         for place, (layer, sides) in enumerate(zip(self.convolutions, self.sides, strict=True)):
             if isinstance(layer, nn.Conv2d):
@@ -197,7 +197,7 @@ def find_encoder(model: StyleTransferModel, data: DataInfo) -> FrozenEncoder:
     """Return the encoder that is asked for, as deep as its maps are compared.
 
     Raises:
-        UsageError: where it is not there, lacks its weights, gives no maps, or can't see such pictures.
+        UsageError: where it is not there, lacks its weights, gives no maps, or can't see such images.
     """
     here = manager()
     own = here.find("dataset", data.name).spec.extractor if not model.encoder else ""
@@ -244,7 +244,7 @@ class StyleTransfer(Recipe):
     def __init__(self, config: StyleTransferConfig, data: DataInfo) -> None:
         super().__init__()
         if not data.is_image:
-            raise UsageError(f"style transfer is of pictures, and {data.name!r} has points")
+            raise UsageError(f"style transfer is of images, and {data.name!r} has points")
         self.config = config
         self.encoder = find_encoder(config.model, data)
         self.decoder = MirrorDecoder(self.encoder, data.shape)
@@ -260,40 +260,40 @@ class StyleTransfer(Recipe):
         return [Stage("transfer", [phase], optimizers, ema=ema, begin=self.hang)]
 
     def hang(self, data: TrainData) -> None:
-        """Keep training pictures of the styles' domain for sampling, drawn at random."""
+        """Keep training images of the styles' domain for sampling, drawn at random."""
         rows = torch.randperm(len(data.split), generator=generator(data.seed, "gallery"))
         chosen = rows[torch.arange(len(self.gallery)) % len(rows)]
         self.gallery.copy_(data.to_model(data.split.examples(chosen)))
 
     def decoder_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return the loss of the content's pictures in the styles of the others."""
+        """Return the loss of the content's images in the styles of the others."""
         assert batch.second is not None
         with torch.no_grad():
-            content, style = self.encoder(self.coloured(batch.second))[-1], self.encoder(batch.x)
+            content, style = self.encoder(self.colored(batch.second))[-1], self.encoder(batch.x)
             target = adain(content, *statistics(style[-1]))
         maps = self.encoder(self.decoder(target))
         kept, styled = content_loss(maps[-1], target), style_loss(maps, style)
         log = {"content": kept.detach(), "style": styled.detach()}
         return Loss(kept + self.config.model.style_weight * styled, log=log)
 
-    def coloured(self, x: Tensor) -> Tensor:
-        """Return pictures of as many channels as the data have: grey contents may be painted in colour."""
+    def colored(self, x: Tensor) -> Tensor:
+        """Return images of as many channels as the data have: gray contents may be painted in color."""
         return x.expand(-1, self.channels, -1, -1)
 
     # -- sampling
 
-    def stylise(self, content: Tensor, style: Tensor) -> Tensor:
-        """Return pictures with the content of the first and the style of the second, (n, C, H, W)."""
-        maps = self.encoder(self.coloured(content))[-1]
+    def stylize(self, content: Tensor, style: Tensor) -> Tensor:
+        """Return images with the content of the first and the style of the second, (n, C, H, W)."""
+        maps = self.encoder(self.colored(content))[-1]
         target = adain(maps, *statistics(self.encoder(style)[-1]))
         return self.decoder(torch.lerp(maps, target, self.config.sample.alpha))
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor:
-        """Return pictures in styles that the noise draws from the gallery."""
-        return self.stylise(x, self.gallery[noise.randint(len(self.gallery))])
+        """Return images in styles that the noise draws from the gallery."""
+        return self.stylize(x, self.gallery[noise.randint(len(self.gallery))])
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Paint the pictures that are asked for, each in a style from the gallery."""
+        """Paint the images that are asked for, each in a style from the gallery."""
         assert request.cond is not None
         assert request.cond.image is not None
         painted = self.translate(request.cond.image, noise=request.noise)

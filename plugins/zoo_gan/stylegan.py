@@ -2,11 +2,11 @@
 and adaptive augmentation (Karras et al. 2020, arXiv:2006.06676).
 
 The game is the non-saturating one with R1 on the critic. R1, every 16 steps, and the path-length penalty,
-every 8, are lazy: phases that share their network's optimiser and have the weight of all the steps they
+every 8, are lazy: phases that share their network's optimizer and have the weight of all the steps they
 stand for, while its rate and moments allow for them (StyleGAN2, appendix B). Path length (StyleGAN2, Eq. 4)
-asks that a step in w change the picture by the same amount everywhere and in every direction,
+asks that a step in w change the image by the same amount everywhere and in every direction,
 
-    E_{w, y} (|J_w^T y| - a)^2,    y a picture of normal noise, a the running mean of |J_w^T y|.
+    E_{w, y} (|J_w^T y| - a)^2,    y a image of normal noise, a the running mean of |J_w^T y|.
 
 Neither version grows in training, as the second paper does not.
 """
@@ -46,19 +46,19 @@ class StyleGANModel(GameModel):
     """The two networks, their penalties, and the augmentation."""
 
     version: int = Field(2, ge=1, le=2)
-    """1: AdaIN after each layer; 2: modulated weights, colours of every resolution, a residual critic."""
+    """1: AdaIN after each layer; 2: modulated weights, colors of every resolution, a residual critic."""
     latent_dim: int = Field(32, ge=1)
     """Dimensions of z and of w."""
     mapping_layers: int = Field(2, ge=0)
     """Layers from z to w."""
     generator_width: int = Field(32, ge=1)
-    """Channels of the generator beside the picture; each layer away from it has twice as many."""
+    """Channels of the generator beside the image; each layer away from it has twice as many."""
     critic_width: int = Field(32, ge=1)
-    """Channels of the critic beside the picture; each layer away from it has twice as many."""
+    """Channels of the critic beside the image; each layer away from it has twice as many."""
     max_width: int = Field(64, ge=1)
     """Most channels of a layer."""
     mixing: float = Field(0.1, ge=0, le=1)
-    """Share of training pictures painted in two styles, the second from a random layer on; 0.9 in the papers,
+    """Share of training images painted in two styles, the second from a random layer on; 0.9 in the papers,
     whose generators have more layers."""
     r1: float = Field(0.1, ge=0)
     """gamma: gamma/2 E[|grad f(x)|^2] at real examples is added to the critic's loss; 0 for none."""
@@ -66,16 +66,16 @@ class StyleGANModel(GameModel):
     """Of the path-length penalty; 0 for none."""
     path_every: int = Field(8, ge=1)
     """Steps from one update by the path-length penalty to the next, each with as many times its weight."""
-    augment: tuple[Augmentation, ...] = ("translation", "colour", "cutout")
-    """What may be done to pictures that the critic sees: [colour, translation, cutout, flip, rotation]."""
+    augment: tuple[Augmentation, ...] = ("translation", "color", "cutout")
+    """What may be done to images that the critic sees: [color, translation, cutout, flip, rotation]."""
     ada_target: float = Field(0.6, ge=0, lt=1)
-    """E[sign f(x)] at real pictures that the probability of augmentation is steered to; 0 for always."""
+    """E[sign f(x)] at real images that the probability of augmentation is steered to; 0 for always."""
     ada_images: int = Field(50_000, ge=1)
-    """Real pictures over which that probability goes from 0 to 1 at most."""
+    """Real images over which that probability goes from 0 to 1 at most."""
 
 
 class StyleGANOptim(GameOptim):
-    """One optimiser a network, of the game's steps and the lazy penalties' together."""
+    """One optimizer a network, of the game's steps and the lazy penalties' together."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=8e-3, betas=(0.0, 0.99))
     """Of the critic."""
@@ -90,7 +90,7 @@ class StyleGANSample(SampleConfig):
 
     truncation: float = Field(1.0, ge=0)
     """psi: w is brought to mean + psi (w - mean). 1 changes nothing, 0 leaves one style; between them
-    pictures are more typical and less varied."""
+    images are more typical and less varied."""
 
 
 PAPER = {
@@ -118,7 +118,7 @@ class StyleGANConfig(RunConfig):
                 "model.path_weight": 2.0,
                 "model.path_every": 4,
                 "model.ada_images": 500_000,
-                "model.augment": ("flip", "rotation", "translation", "colour", "cutout"),
+                "model.augment": ("flip", "rotation", "translation", "color", "cutout"),
                 **adam("optim.critic", lr=2.5e-3, betas=(0.0, 0.99)),
                 **adam("optim.generator", lr=2.5e-3, betas=(0.0, 0.99)),
                 **ema(half_life=20_000.0),
@@ -155,7 +155,7 @@ class StyleGANConfig(RunConfig):
     model: StyleGANModel = StyleGANModel()
     """Networks."""
     optim: StyleGANOptim = StyleGANOptim()
-    """Optimisers."""
+    """Optimizers."""
     sample: StyleGANSample = StyleGANSample()
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=3000, batch_size=32, ema=EmaConfig(decay=0.98))
@@ -163,7 +163,7 @@ class StyleGANConfig(RunConfig):
 
 
 class StyleGAN(Game):
-    """A style-based generator against a critic that sees augmented pictures; UsageError for points."""
+    """A style-based generator against a critic that sees augmented images; UsageError for points."""
 
     generator: StyleGenerator
     path_mean: Tensor
@@ -173,8 +173,8 @@ class StyleGAN(Game):
         model = config.model
         if not data.is_image:
             raise UsageError(
-                f"plugin 'stylegan' paints pictures layer by layer, and {data.name!r} has points",
-                "expected: data=digits, or other pictures",
+                f"plugin 'stylegan' paints images layer by layer, and {data.name!r} has points",
+                "expected: data=digits, or other images",
                 "next: plugin=gan, which models points",
             )
         generator = StyleGenerator(
@@ -230,7 +230,7 @@ class StyleGAN(Game):
         return mix(w, other, torch.where(is_mixed, first, layers))
 
     def painted(self, styles: Tensor, context: Context) -> Tensor:
-        """Return pictures of styles, with noise."""
+        """Return images of styles, with noise."""
         rng = context.rng
         drawn = torch.randn(len(styles), self.generator.noise_size, generator=rng, device=rng.device)
         return self.generator.synthesis(styles, self.generator.noise(drawn))
@@ -268,9 +268,9 @@ class StyleGAN(Game):
         """Return the path-length penalty with the weight of all the steps that it stands for."""
         model, rng = self.config.model, context.rng
         styles = self.styled(max(1, len(batch) // PATH_SHRINK), context)
-        pictures = self.painted(styles, context)
-        y = torch.randn(pictures.shape, generator=rng, device=rng.device) / math.sqrt(pictures[0, 0].numel())
-        lengths = path_lengths(pictures, styles, y)
+        images = self.painted(styles, context)
+        y = torch.randn(images.shape, generator=rng, device=rng.device) / math.sqrt(images[0, 0].numel())
+        lengths = path_lengths(images, styles, y)
         sums = {"length": lengths.detach().sum(), "count": torch.ones_like(lengths).detach().sum()}
         mean = torch.lerp(self.path_mean, sums["length"] / sums["count"], PATH_SHARE)
         # As Adam corrects its moments: a mean that starts at 0 would shrink every length in a short run.
@@ -294,7 +294,7 @@ class StyleGAN(Game):
         return self.mixed(z, z, self.styles, request)
 
     def mixed(self, z: Tensor, other: Tensor, first: int, request: SampleRequest) -> Tensor:
-        """Return pictures with z's styles below layer `first` and the other's from it on, both truncated."""
+        """Return images with z's styles below layer `first` and the other's from it on, both truncated."""
         psi = self.config.sample.truncation
         w, w2 = (self.generator.styled(self.generator.mapping(latent), psi) for latent in (z, other))
         noise = self.generator.noise(request.noise.randn((self.generator.noise_size,)))

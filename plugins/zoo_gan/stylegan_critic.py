@@ -1,4 +1,4 @@
-"""The critics of StyleGAN and StyleGAN2: no normalisation, and one map that tells how varied a batch is."""
+"""The critics of StyleGAN and StyleGAN2: no normalization, and one map that tells how varied a batch is."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.nn.resampling import FIR, Resampler
-from zoo_gan.equalised import EqualConv2d, EqualLinear, activate
+from zoo_gan.equalized import EqualConv2d, EqualLinear, activate
 from zoo_gan.stylegan_networks import widths
 
 GROUP = 4
-"""Most pictures whose spread is measured together."""
+"""Most images whose spread is measured together."""
 
 
 def minibatch_deviation(x: Tensor, group: int = GROUP) -> Tensor:
-    """Return maps (n, c + 1, H, W) whose last channel tells how much the pictures of a group differ.
+    """Return maps (n, c + 1, H, W) whose last channel tells how much the images of a group differ.
 
     Karras et al. 2018 (arXiv:1710.10196), section 3: the standard deviation of every value over the group,
     then its mean over channels and places; a generator that repeats itself shows in it. The batch is dealt
@@ -47,13 +47,13 @@ class CriticBlock(nn.Module):
 
 
 class StyleCritic(nn.Module):
-    """Pictures (n, *shape) to unbounded scores (n,).
+    """Images (n, *shape) to unbounded scores (n,).
 
-    A score depends on the group that its picture is in, by one number; a slope at one example still exists.
+    A score depends on the group that its image is in, by one number; a slope at one example still exists.
 
     Args:
-        shape: (C, H, W) of a picture.
-        width: channels beside the picture, twice as many each halving away, up to `max_width`.
+        shape: (C, H, W) of a image.
+        width: channels beside the image, twice as many each halving away, up to `max_width`.
         version: of StyleGAN; the second has residual blocks.
     """
 
@@ -61,7 +61,7 @@ class StyleCritic(nn.Module):
         super().__init__()
         small_first, (height, side) = widths(shape, width, max_width)
         channels = small_first[::-1]
-        self.colours = EqualConv2d(shape[0], channels[0], 1)
+        self.colors = EqualConv2d(shape[0], channels[0], 1)
         self.blocks = nn.Sequential(
             *(CriticBlock(inner, outer, version == 2) for inner, outer in itertools.pairwise(channels))
         )
@@ -70,6 +70,6 @@ class StyleCritic(nn.Module):
         self.head = EqualLinear(channels[-1], 1)
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:
-        h = self.blocks(activate(self.colours(x)))
+        h = self.blocks(activate(self.colors(x)))
         h = activate(self.last(minibatch_deviation(h)))
         return self.head(activate(self.hidden(h.flatten(1)))).squeeze(1)

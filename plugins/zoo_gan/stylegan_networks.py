@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zoo_core.nn.adain import adain
 from zoo_core.nn.dcgan import doublings
-from zoo_gan.equalised import EqualConv2d, EqualLinear, activate
+from zoo_gan.equalized import EqualConv2d, EqualLinear, activate
 
 
 class Mapping(nn.Module):
@@ -53,11 +53,11 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
 class ModulatedConv2d(nn.Module):
     """A convolution whose weights a style scales (Karras et al. 2020, Eq. 1 and 3).
 
-    Scaling the inputs by the style and the outputs by the demodulation is the same as convolving each picture
-    with weights of its own, without a group a picture.
+    Scaling the inputs by the style and the outputs by the demodulation is the same as convolving each image
+    with weights of its own, without a group a image.
 
     Args:
-        demodulate: give each output's weights unit norm; the layers to colours do without.
+        demodulate: give each output's weights unit norm; the layers to colors do without.
     """
 
     def __init__(self, inner: int, outer: int, size: int, latent_dim: int, demodulate: bool = True) -> None:
@@ -122,11 +122,11 @@ def up(x: Tensor) -> Tensor:
 
 
 class Synthesis(nn.Module):
-    """Styles and noise to pictures, (n, *shape), unbounded.
+    """Styles and noise to images, (n, *shape), unbounded.
 
     Version 1 has two layers a resolution, the first on the constant alone, and turns the last maps into
-    colours; it does not grow in training. Version 2 has one layer at the smallest resolution and two at each
-    other, and adds up the colours of every resolution (skip connections).
+    colors; it does not grow in training. Version 2 has one layer at the smallest resolution and two at each
+    other, and adds up the colors of every resolution (skip connections).
 
     Attributes:
         styles: number of layers that take a style, L.
@@ -141,7 +141,7 @@ class Synthesis(nn.Module):
         self.constant = nn.Parameter(torch.randn(1, channels[0], height, side))
         ends = itertools.pairwise([channels[0], *channels])
         self.blocks = nn.ModuleList()
-        self.colours = nn.ModuleList()
+        self.colors = nn.ModuleList()
         self.sides: list[tuple[int, int]] = []
         for k, (inner, outer) in enumerate(ends):
             layers: list[nn.Module]
@@ -155,34 +155,34 @@ class Synthesis(nn.Module):
             self.blocks.append(nn.ModuleList(layers))
             self.sides += [(height << k, side << k)] * len(layers)
             if version == 2:
-                self.colours.append(Colour(outer, shape[0], latent_dim))
+                self.colors.append(Color(outer, shape[0], latent_dim))
         if version == 1:
-            self.colours.append(EqualConv2d(channels[-1], shape[0], 1))
+            self.colors.append(EqualConv2d(channels[-1], shape[0], 1))
         self.styles = len(self.sides)
 
     def forward(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Return pictures.
+        """Return images.
 
         Args:
             w: a style for each layer, (n, L, latent_dim).
             noise: for each layer (n, 1, H, W) at its sides; None for none at all.
         """
         x = self.constant.expand(len(w), -1, -1, -1)
-        picture: Tensor | None = None
+        image: Tensor | None = None
         place = 0
         for depth, block in enumerate(self.blocks):
             x = up(x) if depth else x
             for layer in block:  # type: ignore[attr-defined]
                 x = layer(x, w[:, place], 0.0 if noise is None else noise[place])
                 place += 1
-            if len(self.colours) > 1:
-                coloured = self.colours[depth](x, w[:, place - 1])
-                picture = coloured if picture is None else up(picture) + coloured
-        return self.colours[0](x) if picture is None else picture
+            if len(self.colors) > 1:
+                colored = self.colors[depth](x, w[:, place - 1])
+                image = colored if image is None else up(image) + colored
+        return self.colors[0](x) if image is None else image
 
 
-class Colour(nn.Module):
-    """Maps to colours by a modulated 1 x 1 convolution without demodulation."""
+class Color(nn.Module):
+    """Maps to colors by a modulated 1 x 1 convolution without demodulation."""
 
     def __init__(self, inner: int, outer: int, latent_dim: int) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Colour(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """Mapping and synthesis: z (n, latent_dim) to pictures.
+    """Mapping and synthesis: z (n, latent_dim) to images.
 
     Attributes:
         w_mean: running mean of w, where truncation leads to.
@@ -217,7 +217,7 @@ class StyleGenerator(nn.Module):
         self.register_buffer("w_mean", torch.zeros(latent_dim))
 
     def forward(self, z: Tensor, cond: object = None) -> Tensor:
-        """Return pictures of one style each, without noise."""
+        """Return images of one style each, without noise."""
         return self.synthesis(self.styled(self.mapping(z)))
 
     def styled(self, w: Tensor, psi: float = 1.0) -> Tensor:
@@ -234,7 +234,7 @@ class StyleGenerator(nn.Module):
 
     @property
     def noise_size(self) -> int:
-        """Numbers of noise that a picture takes."""
+        """Numbers of noise that a image takes."""
         return sum(height * side for height, side in self.synthesis.sides)
 
 

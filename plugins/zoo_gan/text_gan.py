@@ -1,22 +1,22 @@
-"""Captions to pictures (Reed et al. 2016, arXiv:1605.05396): GAN-INT-CLS.
+"""Captions to images (Reed et al. 2016, arXiv:1605.05396): GAN-INT-CLS.
 
-The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: a picture x with
-its caption t, the picture with a caption t' of another, and a generated picture with t:
+The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: a image x with
+its caption t, the image with a caption t' of another, and a generated image with t:
 
-    L_D = log D(x, t) + 1/2 [log(1 - D(x, t')) + log(1 - D(g(z, t), t))]                    (it is maximised)
+    L_D = log D(x, t) + 1/2 [log(1 - D(x, t')) + log(1 - D(g(z, t), t))]                    (it is maximized)
 
-so that a good picture of the wrong thing is a mistake, too. A batch gives its own t', drawn among captions
+so that a good image of the wrong thing is a mistake, too. A batch gives its own t', drawn among captions
 that differ from t as captions, never by the row alone. Where a batch has but one caption there is no t', and
-generated pictures have its weight.
+generated images have its weight.
 
 Manifold interpolation (GAN-INT, section 4.3, Eq. 5) trains the generator between captions as well, on
 
-    log(1 - D(g(z, beta t1 + (1 - beta) t2), beta t1 + (1 - beta) t2))                      (it is minimised)
+    log(1 - D(g(z, beta t1 + (1 - beta) t2), beta t1 + (1 - beta) t2))                      (it is minimized)
 
-of two embedded captions, for which there are no real pictures. Here as in Algorithm 1 the generator maximises
-log D instead of minimising log(1 - D).
+of two embedded captions, for which there are no real images. Here as in Algorithm 1 the generator maximizes
+log D instead of minimizing log(1 - D).
 
-The paper embeds captions by a network that was trained beforehand to match pictures; here each of the two
+The paper embeds captions by a network that was trained beforehand to match images; here each of the two
 networks learns an encoder of its own, a small transformer, in the game itself.
 """
 
@@ -56,7 +56,7 @@ class TextGANModel(SNGANModel):
 
 
 class TextGANConfig(RunConfig):
-    """Captions to pictures."""
+    """Captions to images."""
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
@@ -72,7 +72,7 @@ class TextGANConfig(RunConfig):
     model: TextGANModel = TextGANModel()
     """Networks."""
     optim: SNGANOptim = SNGANOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=700, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 
@@ -81,9 +81,9 @@ def matching_aware(right: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
     """Return -log s_r - 1/2 [log(1 - s_w) + log(1 - s_f)], a mean over logits (Reed et al. 2016, Alg. 1).
 
     Args:
-        right: real pictures with their captions, (n,).
-        wrong: real pictures with captions of others, (n,).
-        fake: generated pictures with the captions they were made from, (n,).
+        right: real images with their captions, (n,).
+        wrong: real images with captions of others, (n,).
+        fake: generated images with the captions they were made from, (n,).
     """
     return (F.softplus(-right) + (F.softplus(wrong) + F.softplus(fake)) / 2).mean()
 
@@ -106,7 +106,7 @@ class TextGAN(Game):
         return Cond(tokens=batch.cond.tokens)
 
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return the matching-aware loss on a batch, on captions of others, and on generated pictures."""
+        """Return the matching-aware loss on a batch, on captions of others, and on generated images."""
         cond = self.condition(batch)
         assert cond.tokens is not None
         with torch.no_grad():

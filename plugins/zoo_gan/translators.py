@@ -1,8 +1,8 @@
-"""Networks from picture to picture of the same size: a U-Net, and one of residual blocks.
+"""Networks from image to image of the same size: a U-Net, and one of residual blocks.
 
 A translation keeps where things are. The U-Net (Isola et al. 2016, arXiv:1611.07004, section 3.2.1) hands
 each layer's map to the layer of its size on the way up; the residual one (Johnson et al. 2016,
-arXiv:1603.08155, as in Zhu et al. 2017) works on a map that is hardly smaller than the picture.
+arXiv:1603.08155, as in Zhu et al. 2017) works on a map that is hardly smaller than the image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
-from zoo_gan.patches import Norm, normalisation
+from zoo_gan.patches import Norm, normalization
 
 Uniforms = Callable[[Sequence[int]], Tensor]
 """Shape of an example to uniforms in [0, 1), (n, *shape): what dropout is drawn from."""
@@ -29,7 +29,7 @@ REACH = 3
 
 
 class UNet(nn.Module):
-    """Pictures to pictures of the same size in [-1, 1], by halving and doubling with skip connections.
+    """Images to images of the same size in [-1, 1], by halving and doubling with skip connections.
 
     Each layer is a 4x4 convolution of stride 2 on the way down, to one pixel or as far as the sides are even,
     and a transposed one on the way up, where it is joined by the layer of its size on the way down (section
@@ -38,8 +38,8 @@ class UNet(nn.Module):
     Args:
         channels: (of the source, of what is made).
         size: (H, W).
-        width: channels beside the picture.
-        norm: as in `normalisation`; neither the first layer nor the bottom has any.
+        width: channels beside the image.
+        norm: as in `normalization`; neither the first layer nor the bottom has any.
         dropout: share dropped in the first layers of the decoder.
 
     Raises:
@@ -57,7 +57,7 @@ class UNet(nn.Module):
         super().__init__()
         depth = halvings(*size)
         if depth == 0:
-            raise UsageError(f"pictures of {size[0]}x{size[1]} can't be halved", "expected: even sides")
+            raise UsageError(f"images of {size[0]}x{size[1]} can't be halved", "expected: even sides")
         self.dropout = dropout
         widths = [width * min(2**place, 8) for place in range(depth)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -67,13 +67,13 @@ class UNet(nn.Module):
                 nn.Sequential(
                     nn.LeakyReLU(0.2) if place else nn.Identity(),
                     nn.Conv2d(narrow, wide, 4, 2, 1),
-                    normalisation(norm if inner else "none", wide),
+                    normalization(norm if inner else "none", wide),
                 )
             )
         for place in reversed(range(depth)):
             wide = widths[place] * (1 if place == depth - 1 else 2)
             narrow = widths[place - 1] if place else channels[1]
-            last = nn.Tanh() if place == 0 else normalisation(norm, narrow)
+            last = nn.Tanh() if place == 0 else normalization(norm, narrow)
             self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1), last))
 
     def forward(self, source: Tensor, uniforms: Uniforms) -> Tensor:
@@ -113,10 +113,10 @@ class Residual(nn.Module):
         super().__init__()
         self.net = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"),
-            normalisation(norm, width),
+            normalization(norm, width),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect"),
-            normalisation(norm, width),
+            normalization(norm, width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,12 +124,12 @@ class Residual(nn.Module):
 
 
 class ResNetTranslator(nn.Module):
-    """Pictures to pictures of the same size in [-1, 1]: c7s1, halvings, residual blocks, doublings, c7s1.
+    """Images to images of the same size in [-1, 1]: c7s1, halvings, residual blocks, doublings, c7s1.
 
     Args:
         channels: (of the source, of what is made).
-        size: (H, W), to be judged before training.
-        width: channels at the picture's size.
+        size: (H, W), to be evaluated before training.
+        width: channels at the image's size.
         halvings: layers of stride 2, and as many transposed ones.
         blocks: residual blocks between them.
         norm: after every layer but the last.
@@ -150,12 +150,12 @@ class ResNetTranslator(nn.Module):
         super().__init__()
         if any(side % 2**halvings or side >> halvings < 2 or side <= REACH for side in size):
             raise UsageError(
-                f"model.halvings={halvings} does not fit pictures of {size[0]}x{size[1]}",
+                f"model.halvings={halvings} does not fit images of {size[0]}x{size[1]}",
                 f"expected: sides that {2**halvings} divides, of at least 2 pixels after it",
             )
 
         def layer(module: nn.Module, out: int) -> list[nn.Module]:
-            return [module, normalisation(norm, out), nn.ReLU()]
+            return [module, normalization(norm, out), nn.ReLU()]
 
         side = 2 * REACH + 1
         first = nn.Conv2d(channels[0], width, side, padding=REACH, padding_mode="reflect")

@@ -6,8 +6,8 @@ The critic f_w approximates the supremum of the Kantorovich dual,
 
 over functions that are K-Lipschitz because their weights are clipped to [-c, c]; K depends on c and the net
 and is unknown, so the critic's value is an estimate of K W and is never called a distance. The generator
-minimises -E[f(g(z))]. Each step makes n_critic critic updates, each on a fresh batch, then one of the
-generator. The optimiser has no momentum, which the paper found to matter.
+minimizes -E[f(g(z))]. Each step makes n_critic critic updates, each on a fresh batch, then one of the
+generator. The optimizer has no momentum, which the paper found to matter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WGANModel(NetworksModel):
 
 
 class WGANOptim(GameOptim):
-    """One optimiser a network, without momentum."""
+    """One optimizer a network, without momentum."""
 
     critic: OptimizerConfig = OptimizerConfig(kind="rmsprop", lr=5e-5)
     """Of the critic."""
@@ -71,7 +71,7 @@ class WGANConfig(RunConfig):
     model: WGANModel = WGANModel()
     """Networks."""
     optim: WGANOptim = WGANOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=2000, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 

@@ -3,7 +3,7 @@
     L = E_z[f(g(z))] - E_{x ~ p}[f(x)] + lambda E[(|grad f(x_hat)| - 1)^2]       (Eq. 3 of the paper)
 
 x_hat is uniform on the line from a generated to a real example, drawn for each pair: the critic that attains
-the Kantorovich dual has slope 1 almost everywhere on such lines between coupled points (Proposition 1). The
+the Kantorovich dual has slope 1 almost everywhere on such lines between paired points (Proposition 1). The
 penalty is of the slope at one example, so the critic has no batch norm (section 4); it is refused by name.
 `model.one_sided` lets slopes under 1 go free. What the critic reaches is no distance: the two-sided penalty
 can get stuck below it, and the one-sided one settles above it.
@@ -32,15 +32,15 @@ class WGANGPModel(NetworksModel):
     n_critic: int = Field(3, ge=1)
     """Critic updates, each on a fresh batch, for one of the generator."""
     critic_norm: Literal["batch", "layer", "none"] = "none"
-    """Normalisation in a convolutional critic: over each picture, or none; over a batch is refused."""
+    """Normalization in a convolutional critic: over each image, or none; over a batch is refused."""
     penalty: float = Field(10.0, ge=0)
     """lambda, the gradient penalty's weight."""
     one_sided: bool = False
-    """Penalise slopes above 1 only."""
+    """Penalize slopes above 1 only."""
 
 
 class WGANGPOptim(GameOptim):
-    """One optimiser a network, without momentum of the first moment."""
+    """One optimizer a network, without momentum of the first moment."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.9))
     """Of the critic."""
@@ -68,13 +68,13 @@ class WGANGPConfig(RunConfig):
     model: WGANGPModel = WGANGPModel()
     """Networks and penalty."""
     optim: WGANGPOptim = WGANGPOptim()
-    """Optimisers."""
+    """Optimizers."""
     train: TrainConfig = TrainConfig(steps=1500, batch_size=64, ema=EmaConfig(decay=0.98))
     """Training."""
 
 
 class WGANGP(NetworkGame):
-    """A generator and a critic whose slope is penalised.
+    """A generator and a critic whose slope is penalized.
 
     Raises:
         UsageError: where the critic has batch norm.

@@ -1,4 +1,4 @@
-"""Score networks on a ladder of noise levels."""
+"""Score networks on a sequence of noise levels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def zoo_plugins() -> list[PluginSpec]:
             family="diffusion",
             target="zoo_ncsn.ncsn:NCSN",
             config="zoo_ncsn.ncsn:NCSNConfig",
-            summary="Score network on a ladder of noise levels, sampled by annealed Langevin dynamics",
+            summary="Score network on a sequence of noise levels, sampled by annealed Langevin dynamics",
             paper="arXiv:1907.05600",
             tasks=("unconditional", "class", "text"),
         )

@@ -1,14 +1,14 @@
-"""Noise conditional score networks: the score of data at every level of a ladder of noise.
+"""Noise conditional score networks: the score of data at every level of a schedule of noise.
 
 Song and Ermon 2019, "Generative Modeling by Estimating Gradients of the Data Distribution", arXiv:1907.05600;
 equation numbers are that paper's. One network learns grad log q_sigma(x), the score of the noised data, at
 all levels by denoising score matching (Eq. 5 and 6, lambda = sigma^2); samples are drawn by annealed Langevin
-dynamics down the ladder (Algorithm 1).
+dynamics down the schedule (Algorithm 1).
 
 The network says -sigma score, which is of one size at every level, as in Song and Ermon 2020,
 arXiv:2006.09011, section 3.3; the paper's own (`model.net=refinenet`) found that size by itself. With
-`model.net=energy` it is the gradient of a scalar. With `model.levels=continuous` the ladder has no rungs, and
-the probability flow has a likelihood; with rungs there is a bound.
+`model.net=energy` it is the gradient of a scalar. With `model.levels=continuous` the schedule is continuous, and
+the probability flow has a likelihood; with discrete levels there is a bound.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from zoo_core.seeds import Seeds
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss
 from zoo_ncsn.energy import Energy
-from zoo_ncsn.ladder import Ladder
+from zoo_ncsn.noise_levels import NoiseLevels
 from zoo_ncsn.refinenet import RefineNet
 
 
@@ -42,16 +42,16 @@ class NCSNModel(DiffusionModel):
     """The levels, and the network."""
 
     net: Literal["auto", "unet", "dit", "mlp", "refinenet", "energy"] = "auto"  # type: ignore[assignment]
-    """auto takes a U-Net for pictures and an MLP for points; refinenet is the paper's own, of `channels`;
+    """auto takes a U-Net for images and an MLP for points; refinenet is the paper's own, of `channels`;
     energy takes the gradient of a scalar of auto's."""
     levels: Literal["discrete", "continuous"] = "discrete"
-    """Train on a ladder of L levels, or on all between its ends: then there is a probability flow."""
+    """Train on a schedule of L levels, or on all between its ends: then there is a probability flow."""
     L: int = Field(20, ge=2, le=10_000)
-    """Levels of the ladder; samplers visit all of them up to 60, more with sample.steps."""
+    """Levels of the schedule; samplers visit all of them up to 60, more with sample.steps."""
     sigma_min: float = Field(0.03, gt=0)
     """Standard deviation of the noise at the lowest level."""
-    dequantise: bool = later(False, since="0.1.0")
-    """Spread pictures over their levels' bins in training, as without rungs they always are."""
+    dequantize: bool = later(False, since="0.1.0")
+    """Spread images over their levels' bins in training, as with continuous levels they always are."""
     sigma_max: float = Field(6.0, gt=0)
     """At the highest: about the distance between two examples, or walks do not get from mode to mode."""
 
@@ -60,7 +60,7 @@ POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192}
     | {"model.L": 60, "model.sigma_min": 0.01, "model.sigma_max": 4.0}
     | {"sampler.step": 0.3, "sampler.repeats": 5},
-    "points are cheap, lie nearer to each other than pictures, and have finer structure",
+    "points are cheap, lie nearer to each other than images, and have finer structure",
 )
 
 
@@ -80,11 +80,11 @@ class NCSNConfig(RunConfig):
             | adam("optim.net", lr=1e-3, betas=(0.9, 0.999))
             | {"optim.grad_clip": None, **ema(), "data.hflip": True}
             | {"train.batch_size": 128, "train.steps": 200_000, "train.checkpoint_every": 10_000}
-            | {"model.dequantise": True, "sampler.start": "uniform"}
+            | {"model.dequantize": True, "sampler.start": "uniform"}
             | {"sampler.step": 0.2, "sampler.repeats": 100, "sampler.clean": False},
-            "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of pictures in "
+            "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of images in "
             "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code, "
-            "on dequantised pixels, from uniform noise; "
+            "on dequantized pixels, from uniform noise; "
             "their RefineNet, 30.1 M parameters, is fed x of unit variance and says -sigma score",
         ),
     }
@@ -92,7 +92,7 @@ class NCSNConfig(RunConfig):
     model: NCSNModel = NCSNModel()
     """The levels and the network."""
     optim: DiffusionOptim = DiffusionOptim()
-    """Optimisation."""
+    """Optimization."""
     sample: GuidedSampleConfig = GuidedSampleConfig()
     """Sampling."""
     sampler: AnnealedLangevinConfig = AnnealedLangevinConfig(name="annealed-langevin", step=0.7, repeats=3)
@@ -102,10 +102,10 @@ class NCSNConfig(RunConfig):
 
 
 TIMES = 1000.0
-"""What the network is told of the highest level, with rungs and without."""
+"""What the network is told of the highest level, with discrete levels and without."""
 
 VLB_TERMS = 64
-"""Step terms of the bound that an example evaluates: all of a shorter ladder's."""
+"""Step terms of the bound that an example evaluates: all of a shorter schedule's."""
 
 Score = Callable[[Tensor], Tensor]
 """Noisy data (n, *shape) to the score of their density, likewise; each row at its own level."""
@@ -130,18 +130,18 @@ def score_matching(score: Score, x: Tensor, sigma: Tensor, eps: Tensor) -> Tenso
     return residual.square().flatten(1).sum(1) / 2
 
 
-def build_net(model: NCSNModel, data: DataInfo, schedule: Ladder | VE, time_scale: float) -> nn.Module:
+def build_net(model: NCSNModel, data: DataInfo, schedule: NoiseLevels | VE, time_scale: float) -> nn.Module:
     """Return the network that says -sigma score: called as net(x, t, cond), fed x of unit variance.
 
     Raises:
         UsageError: for a network that can't take such data or levels.
     """
     if model.net == "refinenet":
-        if not data.is_image or data.task != "unconditional" or not isinstance(schedule, Ladder):
+        if not data.is_image or data.task != "unconditional" or not isinstance(schedule, NoiseLevels):
             raise UsageError(
                 f"model.net=refinenet was asked for, with model.levels={model.levels} and data of shape "
-                f"{data.shape}, task {data.task}: it has weights for each rung, and reads no condition",
-                "expected: pictures, data.task=unconditional, model.levels=discrete; next: model.net=auto",
+                f"{data.shape}, task {data.task}: it has weights for each level, and reads no condition",
+                "expected: images, data.task=unconditional, model.levels=discrete; next: model.net=auto",
             )
         return Scaled(RefineNet(data.shape[0], model.channels, len(schedule.levels)), schedule)
     energy = model.net == "energy"
@@ -151,15 +151,15 @@ def build_net(model: NCSNModel, data: DataInfo, schedule: Ladder | VE, time_scal
 
 
 class NCSN(DiffusionRecipe):
-    """NCSN: a score network and its ladder of levels."""
+    """NCSN: a score network and its schedule of levels."""
 
-    schedule: Ladder | VE
+    schedule: NoiseLevels | VE
 
     def __init__(self, config: NCSNConfig, data: DataInfo) -> None:
         model = config.model
-        schedule: Ladder | VE
+        schedule: NoiseLevels | VE
         if model.levels == "discrete":
-            schedule, time_scale = Ladder(model.L, model.sigma_min, model.sigma_max), TIMES / model.L
+            schedule, time_scale = NoiseLevels(model.L, model.sigma_min, model.sigma_max), TIMES / model.L
         else:
             schedule, time_scale = VE(model.sigma_min, model.sigma_max), TIMES
         net = build_net(model, data, schedule, time_scale)
@@ -167,11 +167,11 @@ class NCSN(DiffusionRecipe):
 
     @property
     def spreads(self) -> bool:
-        return super().spreads or bool(self.config.model.dequantise)
+        return super().spreads or bool(self.config.model.dequantize)
 
     def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
         """Return times drawn uniformly: from 1..L, int64, or from T_MIN..1; sigma is then even in its log."""
-        if isinstance(self.schedule, Ladder):
+        if isinstance(self.schedule, NoiseLevels):
             return torch.randint(1, len(self.schedule.levels) + 1, (n,), generator=rng, device=device)
         return T_MIN + (1 - T_MIN) * torch.rand(n, generator=rng, device=device)
 
@@ -192,12 +192,12 @@ class NCSN(DiffusionRecipe):
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
-        """Return the variational bound of the chain down the ladder; none without rungs, which need no bound.
+        """Return the variational bound of the chain down the schedule; none with continuous levels, which need no bound.
 
         The network defines an ancestral chain as DDPM's does (Ho et al. 2020, arXiv:2006.11239, Eq. 5), with
         variance beta-tilde; Langevin dynamics draw from no density that is known.
         """
-        if not isinstance(self.schedule, Ladder):
+        if not isinstance(self.schedule, NoiseLevels):
             return []
         denoise, levels = self.denoiser(), self.data.levels
         decoder = gaussian_log_prob if levels is None else discretised_gaussian(levels)

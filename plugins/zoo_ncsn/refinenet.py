@@ -17,7 +17,7 @@ from zoo_core.types import Cond
 
 
 class LevelNorm(nn.Module):
-    """Instance normalisation with weights for each level, which keeps what the channels' means tell.
+    """Instance normalization with weights for each level, which keeps what the channels' means tell.
 
         gamma_i ((x - mu) / s + alpha_i (mu - m) / v) + beta_i
 
@@ -26,7 +26,7 @@ class LevelNorm(nn.Module):
 
     Args:
         features: channels.
-        levels: of the ladder.
+        levels: of the schedule.
     """
 
     def __init__(self, features: int, levels: int) -> None:
@@ -47,7 +47,7 @@ class NormConv(nn.Module):
 
     Args:
         features, out: channels before and after.
-        levels: of the ladder.
+        levels: of the schedule.
         between: ELU unless told otherwise.
         dilation: of the convolution.
         bias: whether the convolution has one.
@@ -77,7 +77,7 @@ class Residual(nn.Module):
 
     Args:
         features, out: channels before and after.
-        levels: of the ladder.
+        levels: of the schedule.
         shortcut: from the one to the other.
         pool: what is done to the sum.
         dilation: of the convolutions.
@@ -112,12 +112,12 @@ class Units(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Fuses a stage with what lies deeper, at the stage's side, and pools over ever wider neighbourhoods.
+    """Fuses a stage with what lies deeper, at the stage's side, and pools over ever wider neighborhoods.
 
     Args:
         features: channels of each input, the stage's own first.
         out: channels.
-        levels: of the ladder.
+        levels: of the schedule.
         units: residual units at the end.
     """
 
@@ -145,13 +145,13 @@ class Refinement(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """A picture to a picture, at one of the levels of a ladder.
+    """A image to a image, at one of the levels of a schedule.
 
     Args:
-        channels: of the pictures.
+        channels: of the images.
         features: of the first stage; the others have twice as many. The paper's 128 and 10 levels make
-            30,117,635 parameters for pictures in colour.
-        levels: of the ladder.
+            30,117,635 parameters for images in color.
+        levels: of the schedule.
     """
 
     def __init__(self, channels: int, features: int, levels: int) -> None:
@@ -187,7 +187,7 @@ class RefineNet(nn.Module):
         self.last = NormConv(one, channels, levels)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """Return the output, like x: x (n, C, H, W) at rungs t, (n,) in 1..levels; no condition is read."""
+        """Return the output, like x: x (n, C, H, W) at levels t, (n,) in 1..levels; no condition is read."""
         level = t.long() - 1
         h = self.first(x)
         found = []

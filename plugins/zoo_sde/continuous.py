@@ -11,7 +11,7 @@ The network predicts eps in x_t = alpha(t) x0 + sigma(t) eps, so the score is -e
                 levels sigma / alpha that are uniform in their logarithm. For a variance-exploding SDE both
                 weightings are one.
 
-Pictures are spread over their levels' bins, so that there is a density for the probability flow to follow.
+Images are spread over their levels' bins, so that there is a density for the probability flow to follow.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SDEConfig(RunConfig):
     model: SDEModel = SDEModel()
     """The SDE and the network."""
     optim: DiffusionOptim = DiffusionOptim()
-    """Optimisation."""
+    """Optimization."""
     sample: GuidedSampleConfig = GuidedSampleConfig(steps=30)
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))

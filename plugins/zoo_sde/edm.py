@@ -77,7 +77,7 @@ class EDMConfig(RunConfig):
     model: EDMModel = EDMModel()
     """The levels and the network."""
     optim: DiffusionOptim = DiffusionOptim()
-    """Optimisation."""
+    """Optimization."""
     sample: GuidedSampleConfig = GuidedSampleConfig()
     """Sampling."""
     train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))

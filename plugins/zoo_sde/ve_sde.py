@@ -1,7 +1,7 @@
 """The variance-exploding SDE.
 
 Song et al. 2021, arXiv:2011.13456, Eq. 9: dx = sqrt(d sigma^2 / dt) dw with sigma(t) geometric, the limit of
-NCSN's ladder of levels. The paper's sigma_max, 50, is the largest distance between two pictures of CIFAR-10
+NCSN's schedule of levels. The paper's sigma_max, 50, is the largest distance between two images of CIFAR-10
 (technique 1 of Song and Ermon 2020, arXiv:2006.09011); digits of 64 pixels lie nearer.
 """
 
@@ -46,7 +46,7 @@ class VESDEConfig(SDEConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
         "default@mnist": Preset(
-            {**MNIST.overrides, "model.sigma_max": 25.0}, "larger pictures are further apart"
+            {**MNIST.overrides, "model.sigma_max": 25.0}, "larger images are further apart"
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(
@@ -54,7 +54,7 @@ class VESDEConfig(SDEConfig):
             | {"model.fourier_scale": 136.3, **ema(decay=0.999)}
             | {"sampler.name": "predictor-corrector", "sampler.snr": 0.16, "sample.steps": 1000},
             "Song et al. 2021, appendix H and the authors' config: NCSN++; their sigma, 0.01 to 50, is of "
-            "pictures in [0, 1], and their Fourier features, of scale 16, are of log sigma, which is 16 "
+            "images in [0, 1], and their Fourier features, of scale 16, are of log sigma, which is 16 "
             "log(5000) of the time; the network sees x of unit variance",
         ),
     }

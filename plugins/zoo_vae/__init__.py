@@ -40,7 +40,7 @@ def zoo_plugins() -> list[PluginSpec]:
             family="vae",
             target="zoo_vae.hvae:HVAE",
             config="zoo_vae.hvae:HVAEConfig",
-            summary="ladder of Gaussian levels, shared by prior and posterior",
+            summary="hierarchy of Gaussian latent levels, shared by prior and posterior",
             paper="arXiv:1602.02282",
         ),
         PluginSpec(
@@ -48,7 +48,7 @@ def zoo_plugins() -> list[PluginSpec]:
             family="vae",
             target="zoo_vae.vq_vae:VQVAE",
             config="zoo_vae.vq_vae:VQVAEConfig",
-            summary="autoencoder with a learnt codebook, and a prior over its codes",
+            summary="autoencoder with a learned codebook, and a prior over its codes",
             paper="arXiv:1711.00937",
             tasks=("unconditional", "class", "text"),
         ),

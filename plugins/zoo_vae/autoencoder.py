@@ -26,7 +26,7 @@ from zoo_vae.bounds import (
     log_mean_exp,
     log_prior_ratio,
     mean_and_log_var,
-    reparameterise,
+    reparameterize,
     spread,
 )
 from zoo_vae.decoders import DecoderModel, build_output
@@ -50,18 +50,18 @@ class AutoencoderModel(HiddenModel):
     latent_dim: int = Field(16, ge=1)
     """Dimensions of z."""
     net: Literal["mlp", "conv"] = "mlp"
-    """Fully connected, or convolutional (pictures only)."""
+    """Fully connected, or convolutional (images only)."""
     hidden: tuple[int, ...] = (256, 256)
     """mlp: sizes of the encoder's hidden layers, backwards those of the decoder; empty is a linear model."""
     width: int = Field(32, ge=1)
-    """conv: channels beside the picture; each halving of the side doubles them."""
+    """conv: channels beside the image; each halving of the side doubles them."""
     kl_warmup: float = Field(0.0, ge=0, lt=1)
     """Share of training over which the KL's weight rises from 0 to its own, so that the latent is used before
     it is paid for (Sonderby et al. 2016, arXiv:1602.02282); reported bounds have weight 1."""
 
 
 class AutoencoderOptim(Config):
-    """The optimiser."""
+    """The optimizer."""
 
     net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of encoder and decoder together."""
@@ -71,8 +71,8 @@ class AutoencoderSample(SampleConfig):
     """How samples are drawn."""
 
     output: Literal["auto", "mean", "sample"] = "auto"
-    """What is taken of p(x | z): its mean, or a draw; auto takes the mean of pictures (on the digits their
-    Frechet distance is the lower one), but a draw of points and of pictures of two levels."""
+    """What is taken of p(x | z): its mean, or a draw; auto takes the mean of images (on the digits their
+    Frechet distance is the lower one), but a draw of points and of images of two levels."""
 
     def takes_mean(self, data: DataInfo) -> bool:
         """Whether samples of such data are means."""
@@ -102,7 +102,7 @@ def build_networks(model: AutoencoderModel, data: DataInfo, outputs: int) -> tup
     """Return the encoder, (n, *shape) to (n, 2 latent_dim), and the decoder, to (n, outputs, *shape).
 
     Raises:
-        UsageError: for convolutions over points, or over pictures of an odd side.
+        UsageError: for convolutions over points, or over images of an odd side.
     """
     activation = partial(between_layers, model)
     if model.net == "mlp":
@@ -113,7 +113,7 @@ def build_networks(model: AutoencoderModel, data: DataInfo, outputs: int) -> tup
     if not data.is_image:
         raise UsageError(
             f"model.net=conv was asked for and an example of {data.name!r} has shape {data.shape}",
-            "expected: pictures, (C, H, W)",
+            "expected: images, (C, H, W)",
             "next: model.net=mlp",
         )
     return (
@@ -128,7 +128,7 @@ class AutoencoderConfig(RunConfig):
     model: AutoencoderModel = AutoencoderModel()
     """The model."""
     optim: AutoencoderOptim = AutoencoderOptim()
-    """Optimisation."""
+    """Optimization."""
     train: TrainConfig = TrainConfig(steps=2000, batch_size=128, ema=EmaConfig(decay=0.99))
     """Training."""
     sample: AutoencoderSample = AutoencoderSample()
@@ -153,7 +153,7 @@ class GaussianAutoencoder(Recipe):
         self.latent_shape = (config.model.latent_dim,)
 
     def loss(self, batch: Batch, context: Context) -> Loss:
-        """Return the objective to minimise, in nats, a mean over the batch."""
+        """Return the objective to minimize, in nats, a mean over the batch."""
         raise NotImplementedError(f"{type(self).__name__}.loss")
 
     def stages(self) -> Sequence[Stage]:
@@ -166,7 +166,7 @@ class GaussianAutoencoder(Recipe):
         x = spread(batch.x, self.data, self.output, rng)
         mean, log_var = self.posterior(x)
         eps = torch.randn(mean.shape, generator=rng, device=x.device)
-        return self.log_prob(x, reparameterise(mean, log_var, eps)), gaussian_kl(mean, log_var)
+        return self.log_prob(x, reparameterize(mean, log_var, eps)), gaussian_kl(mean, log_var)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mean, log_var) of q(z | x), each (n, latent_dim), float32 at least."""
@@ -199,7 +199,7 @@ class GaussianAutoencoder(Recipe):
     def elbo(self, x: Tensor, *, noise: Seeds) -> Tensor:
         """Return the evidence lower bound from one draw of z and the KL in closed form, (n,) float64 nats."""
         mean, log_var = self.posterior(x)
-        z = reparameterise(mean, log_var, noise.randn(self.latent_shape).to(mean))
+        z = reparameterize(mean, log_var, noise.randn(self.latent_shape).to(mean))
         return self.log_prob(x, z).double() - gaussian_kl(mean, log_var).double()
 
     def iwae(self, x: Tensor, k: int, *, noise: Seeds) -> Tensor:
@@ -208,7 +208,7 @@ class GaussianAutoencoder(Recipe):
 
         def draw() -> Tensor:
             eps = noise.randn(self.latent_shape).to(mean)
-            z = reparameterise(mean, log_var, eps)
+            z = reparameterize(mean, log_var, eps)
             return (self.log_prob(x, z) + log_prior_ratio(z, log_var, eps)).double()
 
         return log_mean_exp(draw, k)
@@ -220,7 +220,7 @@ class GaussianAutoencoder(Recipe):
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
-        """Return the ELBO and IWAE_k; of pictures under a density, by uniform dequantisation.
+        """Return the ELBO and IWAE_k; of images under a density, by uniform dequantization.
 
         Raises:
             UsageError: where the decoder is a probability of levels and x lies between them.

@@ -59,7 +59,7 @@ class BetaVAEConfig(AutoencoderConfig):
 
 
 class BetaVAE(GaussianAutoencoder):
-    """An encoder and a decoder that maximise the weighted bound."""
+    """An encoder and a decoder that maximize the weighted bound."""
 
     config: BetaVAEConfig
 

@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zoo_core.data.likelihood import dequantised
-from zoo_core.data.loading import dequantise
+from zoo_core.data.likelihood import dequantized
+from zoo_core.data.loading import dequantize
 from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood
@@ -49,7 +49,7 @@ def latent_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_var.exp() - log_var - 1)
 
 
-def reparameterise(mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
+def reparameterize(mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
     """Return z = mean + exp(log_var / 2) eps: a draw of N(mean, exp(log_var)) that gradients pass through."""
     return mean + torch.exp(log_var / 2) * eps
 
@@ -77,10 +77,10 @@ def log_mean_exp(draw: Callable[[], Tensor], k: int) -> Tensor:
 
 
 def spread(x: Tensor, data: DataInfo, output: OutputDistribution, rng: torch.Generator) -> Tensor:
-    """Return what a decoder is trained on: levels as they are, or dequantised where it is a density."""
+    """Return what a decoder is trained on: levels as they are, or dequantized where it is a density."""
     if data.levels is None or output.discrete:
         return x
-    return dequantise(x, data.levels, torch.rand(x.shape, generator=rng, device=x.device))
+    return dequantize(x, data.levels, torch.rand(x.shape, generator=rng, device=x.device))
 
 
 def bounds(
@@ -94,26 +94,26 @@ def bounds(
     k: int,
     kl: Callable[[Tensor], Mapping[str, Tensor]],
 ) -> Sequence[Likelihood]:
-    """Return the ELBO and IWAE_k of a batch; of pictures under a density, by uniform dequantisation.
+    """Return the ELBO and IWAE_k of a batch; of images under a density, by uniform dequantization.
 
     Args:
         elbo, iwae: (n, *shape) to (n,) float64 nats; iwae takes k draws of z.
-        x: (n, *shape) level centres, or points.
+        x: (n, *shape) level centers, or points.
         kl: of x, the KL of each part of the latent, (n,) nats.
 
     Raises:
         UsageError: where the decoder is a probability of levels and x lies between them.
     """
-    dequantisation: Literal["none", "uniform"] = "none"
+    dequantization: Literal["none", "uniform"] = "none"
     if data.levels is None:
         lower, tighter = elbo(x), iwae(x)
     elif output.discrete:
         check_levels(x, data.levels)
         lower, tighter = elbo(x), iwae(x)
     else:
-        dequantisation = "uniform"
-        lower, tighter = (dequantised(bound, x, data.levels, noise=noise) for bound in (elbo, iwae))
+        dequantization = "uniform"
+        lower, tighter = (dequantized(bound, x, data.levels, noise=noise) for bound in (elbo, iwae))
     return [
-        Likelihood(lower, "elbo", dequantisation=dequantisation, calls=2, kl=kl(x)),
-        Likelihood(tighter, "iwae", k=k, dequantisation=dequantisation, calls=1 + k),
+        Likelihood(lower, "elbo", dequantization=dequantization, calls=2, kl=kl(x)),
+        Likelihood(tighter, "iwae", k=k, dequantization=dequantization, calls=1 + k),
     ]

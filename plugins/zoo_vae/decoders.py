@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import Config
-from zoo_core.data.loading import quantise, to_unit
+from zoo_core.data.loading import quantize, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
@@ -77,7 +77,7 @@ def log_sinhc(h: Tensor) -> Tensor:
 def continuous_bernoulli_log_prob(u: Tensor, logits: Tensor) -> Tensor:
     """Return log p(u) = logits u + log C, elementwise nats, of the continuous Bernoulli density on [0, 1].
 
-    C = logits / (e^logits - 1) is what plain cross-entropy on greys leaves out. Loaiza-Ganem and Cunningham
+    C = logits / (e^logits - 1) is what plain cross-entropy on grays leaves out. Loaiza-Ganem and Cunningham
     2019, arXiv:1907.06845, Eqs. 6 and 7, in terms of logits.
     """
     return logits * (u - 0.5) - log_sinhc(logits / 2)
@@ -104,7 +104,7 @@ def logistic_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
     up to 1. Salimans et al. 2017, arXiv:1701.05517, Eq. 2.
 
     Args:
-        x: level centres.
+        x: level centers.
         mean, log_scale: of the logistic, in the units of x.
         levels: L, at least 2.
     """
@@ -130,7 +130,7 @@ def logits_of(out: Tensor) -> Tensor:
 
 
 class Bernoulli:
-    """Binary pictures: one logit a value."""
+    """Binary images: one logit a value."""
 
     outputs = 1
     discrete = True
@@ -147,9 +147,9 @@ class Bernoulli:
 
 
 class ContinuousBernoulli:
-    """Pictures of L levels: the mass of a continuous Bernoulli in level k's bin [k / L, (k + 1) / L].
+    """Images of L levels: the mass of a continuous Bernoulli in level k's bin [k / L, (k + 1) / L].
 
-    The masses are a truncated geometric distribution, so that nothing is lost to dequantisation.
+    The masses are a truncated geometric distribution, so that nothing is lost to dequantization.
 
     Args:
         levels: L, at least 2.
@@ -163,11 +163,11 @@ class ContinuousBernoulli:
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         # Within a bin the density is again a continuous Bernoulli's, with logits / L: their ratio at the
-        # bin's centre is the mass over the width.
+        # bin's center is the mass over the width.
         logits, count = logits_of(out), self.levels
-        centre = (x * (count - 1) + count) / (2 * count)
+        center = (x * (count - 1) + count) / (2 * count)
         inside = log_sinhc(logits / (2 * count))
-        return continuous_bernoulli_log_prob(centre, logits) + inside - math.log(count)
+        return continuous_bernoulli_log_prob(center, logits) + inside - math.log(count)
 
     def mean(self, out: Tensor) -> Tensor:
         """Return the mean over the L levels."""
@@ -184,7 +184,7 @@ class ContinuousBernoulli:
 
 
 class Gaussian:
-    """Points, or dequantised pictures.
+    """Points, or dequantized images.
 
     Args:
         std: the standard deviation of every value; None where the network gives each value its own.
@@ -212,9 +212,9 @@ class Gaussian:
 
 
 class DiscretisedLogistic:
-    """Pictures of L levels: a mixture of logistics for each value, with its mass in the level's bin.
+    """Images of L levels: a mixture of logistics for each value, with its mass in the level's bin.
 
-    Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a mixture of its own for each value: colours of
+    Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a mixture of its own for each value: colors of
     a pixel are tied by z alone, not by the paper's section 2.2.
 
     Args:
@@ -288,7 +288,7 @@ def build_output(model: DecoderModel, data: DataInfo) -> OutputDistribution:
         has = "continuous values" if data.levels is None else f"{data.levels} levels"
         raise UsageError(
             f"model.decoder={kind} is no likelihood of {data.name!r}, which has {has}",
-            "expected: data of 2 levels" if kind == "bernoulli" else "expected: pictures",
+            "expected: data of 2 levels" if kind == "bernoulli" else "expected: images",
             f"next: model.decoder={natural}",
         )
     if kind == "bernoulli":
@@ -302,9 +302,9 @@ def check_levels(x: Tensor, levels: int) -> None:
     """Raise where a probability of levels is asked for values between them.
 
     Raises:
-        UsageError: with how many values are no level centre.
+        UsageError: with how many values are no level center.
     """
-    between = int(((x - to_unit(quantise(x, levels), levels)).abs() > 1e-4).sum())
+    between = int(((x - to_unit(quantize(x, levels), levels)).abs() > 1e-4).sum())
     if between:
         raise UsageError(
             f"{between} of {x.numel()} values lie between the data's {levels} levels",

@@ -1,4 +1,4 @@
-"""Autoencoders with discrete latents, in two stages: codes are learnt, then a prior over them.
+"""Autoencoders with discrete latents, in two stages: codes are learned, then a prior over them.
 
 An example becomes M codes out of K; p(x | c) is the decoder's. The first stage pays for codes at a uniform
 prior, log K nats each; the second freezes it and fits p(c), by which samples are drawn. For either prior
@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
-from zoo_core.data.likelihood import dequantised
+from zoo_core.data.likelihood import dequantized
 from zoo_core.data.loading import TrainData
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -61,7 +61,7 @@ class PriorConfig(Config):
 
 
 class DiscreteOptim(Config):
-    """The optimisers."""
+    """The optimizers."""
 
     net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of the first stage: encoder, decoder and codebook together."""
@@ -77,7 +77,7 @@ class DiscreteConfig(RunConfig):
     prior: PriorConfig = PriorConfig()
     """The prior."""
     optim: DiscreteOptim = DiscreteOptim()
-    """Optimisation."""
+    """Optimization."""
     train: TrainConfig = TrainConfig(steps=3500, batch_size=64, ema=EmaConfig(decay=0.99))
     """Training; the average is the prior's."""
     sample: AutoencoderSample = AutoencoderSample()
@@ -106,7 +106,7 @@ POINTS: Mapping[str, Any] = {
 }
 """What suits points of the plane."""
 
-PICTURES: Mapping[str, Any] = {
+IMAGES: Mapping[str, Any] = {
     "model.net": "conv",
     "model.halvings": 2,
     "model.codes": 256,
@@ -117,9 +117,9 @@ PICTURES: Mapping[str, Any] = {
     "train.steps": 40_000,
     "train.batch_size": 128,
 }
-"""What pictures of 28 or 32 pixels ask for, on a GPU."""
+"""What images of 28 or 32 pixels ask for, on a GPU."""
 
-ON_PICTURES = ("default@mnist", "default@fashion-mnist", "default@cifar10")
+ON_IMAGES = ("default@mnist", "default@fashion-mnist", "default@cifar10")
 
 
 def build_prior(config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int]) -> Prior:
@@ -271,7 +271,7 @@ class DiscreteAutoencoder(Recipe):
         spread: Literal["none", "uniform"] = "none"
         if levels is not None and not self.output.discrete:
             spread = "uniform"
-            found = {variant: dequantised(elbo, x, levels, noise=noise) for variant, elbo in kinds.items()}
+            found = {variant: dequantized(elbo, x, levels, noise=noise) for variant, elbo in kinds.items()}
         else:
             if levels is not None:
                 check_levels(x, levels)
@@ -279,7 +279,7 @@ class DiscreteAutoencoder(Recipe):
         note = {"": "fitted prior"}
         return [
             Likelihood(
-                value, "elbo", dequantisation=spread, calls=3, variant=variant, note=note.get(variant, "")
+                value, "elbo", dequantization=spread, calls=3, variant=variant, note=note.get(variant, "")
             )
             for variant, value in found.items()
         ]

@@ -10,7 +10,7 @@ and decodes sum_k y_k e_k; y becomes one-hot, a true draw, as tau falls. The los
     L = -log p(x | y) + beta KL(q(c | x) || uniform),  KL = log K - H(q) at each place,
 
 whose KL is log K nats a place where q is certain. In the second stage a transformer models text and codes in
-one stream, so that a caption draws a picture.
+one stream, so that a caption draws a image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo_core.config import Preset
 from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_vae.bounds import kl_weight, spread
-from zoo_vae.discrete import ON_PICTURES, PICTURES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
+from zoo_vae.discrete import IMAGES, ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
 from zoo_vae.grids import GridModel
 from zoo_vae.priors import pick
 
@@ -52,14 +52,14 @@ class DVAEConfig(DiscreteConfig):
     """Discrete variational autoencoder.
 
     The defaults were chosen on `digits` by the fitted bound of a fifth of the training split, held out (287
-    pictures), and by the Frechet distance to the training split. One full run had shown the test split's
+    images), and by the Frechet distance to the training split. One full run had shown the test split's
     figures before the last of the choices was made.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
         "default@points": Preset(POINTS, "points of the plane"),
-        **dict.fromkeys(ON_PICTURES, Preset(PICTURES, "a convolutional start for a GPU; not tuned")),
+        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional start for a GPU; not tuned")),
     }
 
     model: DVAEModel = DVAEModel()

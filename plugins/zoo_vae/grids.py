@@ -1,6 +1,6 @@
 """Networks between examples and grids of vectors: the places that discrete latents stand at.
 
-Convolutions give pictures a grid (h, w) of places; a fully connected network gives any example a row (1, M).
+Convolutions give images a grid (h, w) of places; a fully connected network gives any example a row (1, M).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class GridModel(HiddenModel):
     dim: int = Field(32, ge=1)
     """Numbers in a code's vector."""
     net: Literal["mlp", "conv"] = "mlp"
-    """Fully connected, or convolutional (pictures only)."""
+    """Fully connected, or convolutional (images only)."""
     halvings: int = Field(1, ge=1, le=6)
-    """conv: how often the side is halved; a picture of 8x8 halved once has 4x4 codes."""
+    """conv: how often the side is halved; a image of 8x8 halved once has 4x4 codes."""
     width: int = Field(64, ge=1)
     """conv: channels."""
     blocks: int = Field(2, ge=0)
@@ -83,7 +83,7 @@ def uses_convolutions(model: GridModel, data: DataInfo) -> bool:
     if model.net == "conv" and not data.is_image:
         raise UsageError(
             f"model.net=conv was asked for and an example of {data.name!r} has shape {data.shape}",
-            "expected: pictures, (C, H, W)",
+            "expected: images, (C, H, W)",
             "next: model.net=mlp",
         )
     return model.net == "conv"
@@ -93,7 +93,7 @@ def grid_of(model: GridModel, data: DataInfo) -> tuple[int, int]:
     """Return the grid of places, (h, w).
 
     Raises:
-        UsageError: where pictures can't be halved so often, or one place would be left.
+        UsageError: where images can't be halved so often, or one place would be left.
     """
     if not uses_convolutions(model, data):
         return 1, model.places
@@ -101,7 +101,7 @@ def grid_of(model: GridModel, data: DataInfo) -> tuple[int, int]:
     factor = 2**model.halvings
     if height % factor or width % factor or height * width < 2 * factor**2:
         raise UsageError(
-            f"model.halvings={model.halvings} was asked for and the pictures are {height}x{width}",
+            f"model.halvings={model.halvings} was asked for and the images are {height}x{width}",
             f"expected: sides divisible by {factor}, and at least two places left",
             "next: a lower model.halvings, or model.net=mlp",
         )

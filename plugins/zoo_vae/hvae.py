@@ -1,4 +1,4 @@
-"""Hierarchical VAE: the ladder of Sonderby et al. 2016, "Ladder Variational Autoencoders", arXiv:1602.02282.
+"""Hierarchical VAE: the schedule of Sonderby et al. 2016, "Ladder Variational Autoencoders", arXiv:1602.02282.
 
 The latents form a Markov chain downwards, z_L ~ N(0, I), z_i | z_{i+1}, and x | z_1 (Eqs. 1 to 3). The
 posterior shares that way down: a network goes up from x and proposes N(mean_up, exp(log_var_up)) for each
@@ -41,7 +41,7 @@ from zoo_vae.bounds import (
     kl_weight,
     log_mean_exp,
     log_prior_ratio,
-    reparameterise,
+    reparameterize,
     spread,
 )
 from zoo_vae.decoders import build_output
@@ -52,7 +52,7 @@ LOG_VAR = 10.0
 
 
 class HVAEModel(HiddenModel):
-    """The ladder and the decoder's distribution."""
+    """The schedule and the decoder's distribution."""
 
     latent_dims: tuple[int, ...] = Field((16, 12, 8), min_length=1)
     """Dimensions of z_1, next to the data, up to z_L."""
@@ -67,9 +67,9 @@ class HVAEModel(HiddenModel):
 
 
 class HVAEConfig(RunConfig):
-    """Ladder variational autoencoder.
+    """NoiseLevels variational autoencoder.
 
-    Layers, dropout, decoder and optimiser are `vae`'s defaults; dimensions, warm-up and free nats were chosen
+    Layers, dropout, decoder and optimizer are `vae`'s defaults; dimensions, warm-up and free nats were chosen
     as `vae`'s were, by the ELBO of a held-out fifth of the training split of `digits` over nine runs. Without
     free nats the two upper levels collapse there.
     """
@@ -90,7 +90,7 @@ class HVAEConfig(RunConfig):
     model: HVAEModel = HVAEModel()
     """The model."""
     optim: AutoencoderOptim = AutoencoderOptim()
-    """Optimisation."""
+    """Optimization."""
     train: TrainConfig = TrainConfig(steps=2000, batch_size=128, ema=EmaConfig(decay=0.99))
     """Training."""
     sample: AutoencoderSample = AutoencoderSample()
@@ -98,7 +98,7 @@ class HVAEConfig(RunConfig):
 
 
 def merged(mean_up: Tensor, log_var_up: Tensor, mean_p: Tensor, log_var_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (mean, log_var) of q(e), e in units of the prior: the normalised product of two Gaussians.
+    """Return (mean, log_var) of q(e), e in units of the prior: the normalized product of two Gaussians.
 
     Args:
         mean_up, log_var_up: of z as the way up proposes it.
@@ -110,7 +110,7 @@ def merged(mean_up: Tensor, log_var_up: Tensor, mean_p: Tensor, log_var_p: Tenso
 
 @dataclass(frozen=True)
 class Descent:
-    """One way down the ladder, from z_L to z_1.
+    """One way down the schedule, from z_L to z_1.
 
     Attributes:
         z: z_1, (n, latent_dims[0]).
@@ -126,7 +126,7 @@ class Descent:
 
 
 class HVAE(Recipe):
-    """A ladder of Gaussian levels."""
+    """A hierarchy of Gaussian latent levels."""
 
     def __init__(self, config: HVAEConfig, data: DataInfo) -> None:
         super().__init__()
@@ -179,8 +179,8 @@ class HVAE(Recipe):
             mean_p, log_var_p = self.prior_of(level, z, noise)
             mean_up, log_var_up = proposals[level]
             mean, log_var = merged(mean_up, log_var_up, mean_p, log_var_p)
-            e = reparameterise(mean, log_var, noise)
-            z = reparameterise(mean_p, log_var_p, e)
+            e = reparameterize(mean, log_var, noise)
+            z = reparameterize(mean_p, log_var_p, e)
             levels.insert(0, (e, mean, log_var))
         assert z is not None
         e, mean, log_var = (torch.cat(part, 1) for part in zip(*levels, strict=True))
@@ -190,7 +190,7 @@ class HVAE(Recipe):
         """Return z_1 of latents in units of their priors, (n, sum of latent_dims)."""
         z = None
         for level, part in reversed(list(enumerate(e.split(self.dims, 1)))):
-            z = reparameterise(*self.prior_of(level, z, part), part)
+            z = reparameterize(*self.prior_of(level, z, part), part)
         assert z is not None
         return z
 
@@ -264,7 +264,7 @@ class HVAE(Recipe):
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
-        """Return the ELBO and IWAE_k; of pictures under a density, by uniform dequantisation.
+        """Return the ELBO and IWAE_k; of images under a density, by uniform dequantization.
 
         Raises:
             UsageError: where the decoder is a probability of levels and x lies between them.

@@ -20,7 +20,7 @@ from pydantic import Field
 from zoo_core.config import Preset
 from zoo_core.types import Batch, Context, Loss
 from zoo_vae.autoencoder import POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
-from zoo_vae.bounds import kl_weight, log_prior_ratio, reparameterise, spread
+from zoo_vae.bounds import kl_weight, log_prior_ratio, reparameterize, spread
 
 
 class IWAEModel(AutoencoderModel):
@@ -47,7 +47,7 @@ class IWAEConfig(AutoencoderConfig):
 
 
 class IWAE(GaussianAutoencoder):
-    """An encoder and a decoder that maximise the bound from K draws."""
+    """An encoder and a decoder that maximize the bound from K draws."""
 
     config: IWAEConfig
     objective = "iwae"
@@ -61,7 +61,7 @@ class IWAE(GaussianAutoencoder):
         x = spread(batch.x, self.data, self.output, rng)
         mean, log_var = self.posterior(x)
         eps = torch.randn((model.k, *mean.shape), generator=rng, device=x.device)
-        z, many = reparameterise(mean, log_var, eps), x.expand(model.k, *x.shape).flatten(0, 1)
+        z, many = reparameterize(mean, log_var, eps), x.expand(model.k, *x.shape).flatten(0, 1)
         log_prob = self.log_prob(many, z.flatten(0, 1)).unflatten(0, (model.k, len(x)))
         log_w = log_prob + kl_weight(context.progress, model.kl_warmup) * log_prior_ratio(z, log_var, eps)
         bound = (torch.logsumexp(log_w, 0) - math.log(model.k)).mean()

@@ -33,7 +33,7 @@ def conv_encoder(shape: Sequence[int], width: int, outputs: int, activation: Act
 
     Args:
         shape: (C, H, W).
-        width: channels beside the picture; each halving doubles them.
+        width: channels beside the image; each halving doubles them.
 
     Raises:
         UsageError: for an odd side.

@@ -121,7 +121,7 @@ class PixelCNN(nn.Module):
     """Masked convolutions over the grid of codes (van den Oord et al. 2016, arXiv:1601.06759, section 3.2).
 
     Masks leave a blind spot, up and to the right, that a deeper net does not see either. A text is told to
-    every layer as the sum of its words' vectors and is not itself modelled.
+    every layer as the sum of its words' vectors and is not itself modeled.
 
     Args:
         codes: K.

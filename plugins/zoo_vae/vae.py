@@ -1,12 +1,12 @@
 """Variational autoencoder (Kingma and Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114).
 
 The latent has a standard normal prior p(z); a decoder gives p(x | z); an encoder approximates the posterior
-by q(z | x) = N(mean, diag exp(log_var)). Both are trained to maximise the evidence lower bound,
+by q(z | x) = N(mean, diag exp(log_var)). Both are trained to maximize the evidence lower bound,
 
     ELBO(x) = E_{q(z|x)}[log p(x | z)] - KL(q(z | x) || p(z)) <= log p(x),      (Eq. 3 of the paper)
 
 with one draw z = mean + exp(log_var / 2) eps a step (Eq. 10, L = 1) and the KL in closed form (appendix B).
-The tighter bound on K draws, which `iwae` maximises, is only evaluated here.
+The tighter bound on K draws, which `iwae` maximizes, is only evaluated here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zoo_vae.bounds import kl_weight
 class VAEConfig(AutoencoderConfig):
     """Variational autoencoder.
 
-    The defaults were chosen on `digits` by the ELBO of a fifth of the training split, held out (287 pictures,
+    The defaults were chosen on `digits` by the ELBO of a fifth of the training split, held out (287 images,
     stratified; the rest trained on), over sizes, dropout, components, learning rate and steps, then with
     three seeds; the test split was not looked at. Without dropout, or with a rate that stays, the held-out
     ELBO gets worse again before the last step.
@@ -49,7 +49,7 @@ class VAEConfig(AutoencoderConfig):
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.dropout": 0.0, "train.steps": 5000},
             "the default network, wider and without dropout",
         ),
-        "default@mnist-binarised": Preset(
+        "default@mnist-binarized": Preset(
             {"model.hidden": (400, 400), "model.latent_dim": 40, "model.dropout": 0.0, "train.steps": 10_000}
             | {"optim.net.lr": 1e-3},
             "two hidden layers, as Burda et al. 2016 have them, wider",
@@ -59,7 +59,7 @@ class VAEConfig(AutoencoderConfig):
 
 
 class VAE(GaussianAutoencoder):
-    """An encoder and a decoder that maximise the ELBO."""
+    """An encoder and a decoder that maximize the ELBO."""
 
     config: VAEConfig
 

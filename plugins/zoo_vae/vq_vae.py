@@ -1,6 +1,6 @@
 """VQ-VAE (van den Oord et al. 2017, "Neural Discrete Representation Learning", arXiv:1711.00937).
 
-The encoder's outputs z_e are replaced by the nearest vectors e of a codebook, z_q; to minimise, in nats,
+The encoder's outputs z_e are replaced by the nearest vectors e of a codebook, z_q; to minimize, in nats,
 
     L = -log p(x | z_q) + ||sg(z_e) - e||^2 + beta ||z_e - sg(e)||^2          (Eq. 3 of the paper)
 
@@ -23,9 +23,9 @@ from zoo_core.data.loading import TrainData
 from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_vae.bounds import spread
-from zoo_vae.discrete import ON_PICTURES, PICTURES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
+from zoo_vae.discrete import IMAGES, ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
 from zoo_vae.grids import GridModel
-from zoo_vae.quantiser import Quantiser, nearest_code, straight_through
+from zoo_vae.quantizer import Quantizer, nearest_code, straight_through
 
 
 class VQModel(GridModel):
@@ -42,22 +42,22 @@ class VQModel(GridModel):
 
 
 class VQVAEConfig(DiscreteConfig):
-    """Vector-quantised variational autoencoder.
+    """Vector-quantized variational autoencoder.
 
     The defaults were chosen on `digits` by the fitted bound of a fifth of the training split, held out (287
-    pictures), and by the Frechet distance to the training split. One full run had shown the test split's
+    images), and by the Frechet distance to the training split. One full run had shown the test split's
     figures before the last of the choices was made.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
         "default@points": Preset(POINTS, "points of the plane"),
-        **dict.fromkeys(ON_PICTURES, Preset(PICTURES, "a convolutional start for a GPU; not tuned")),
+        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional start for a GPU; not tuned")),
         "latent": Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each"),
         "latent@points": Preset({**POINTS, "model.dim": 4}, "the same; not tuned"),
         **{
-            name.replace("default", "latent"): Preset({**PICTURES, "model.dim": 4}, "the same; not tuned")
-            for name in ON_PICTURES
+            name.replace("default", "latent"): Preset({**IMAGES, "model.dim": 4}, "the same; not tuned")
+            for name in ON_IMAGES
         },
     }
 
@@ -66,7 +66,7 @@ class VQVAEConfig(DiscreteConfig):
 
 
 class VQVAE(DiscreteAutoencoder):
-    """An encoder, a quantiser and a decoder."""
+    """An encoder, a quantizer and a decoder."""
 
     config: VQVAEConfig
     features = "dim"
@@ -74,7 +74,7 @@ class VQVAE(DiscreteAutoencoder):
     def __init__(self, config: VQVAEConfig, data: DataInfo) -> None:
         super().__init__(config, data)
         model = config.model
-        self.quantiser = Quantiser(
+        self.quantizer = Quantizer(
             model.codes,
             model.dim,
             averaged=model.codebook == "ema",
@@ -84,29 +84,29 @@ class VQVAE(DiscreteAutoencoder):
 
     @property
     def codebook(self) -> Tensor:
-        return self.quantiser.codebook
+        return self.quantizer.codebook
 
     def first_stage(self) -> Stage:
         phase = Phase(
             "vq",
             self.loss,
-            [self.encoder, self.decoder, self.quantiser],
+            [self.encoder, self.decoder, self.quantizer],
             "net",
-            after_step=lambda sums, keep: self.quantiser.update(sums, keep["candidates"]),
+            after_step=lambda sums, keep: self.quantizer.update(sums, keep["candidates"]),
         )
         share = 1 - self.config.prior.share
         return Stage("codes", [phase], {"net": self.config.optim.net}, share, begin=self._measure_epoch)
 
     def _measure_epoch(self, data: TrainData) -> None:
-        self.quantiser.epoch_length.fill_(len(data))
+        self.quantizer.epoch_length.fill_(len(data))
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return (-log p(x | z_q), codebook term, commitment, each a mean over the batch, z_e, codes)."""
         z = self.encoder(x).float()
-        code, quantised = self.quantiser(z)
-        nats = -self.log_likelihood(x, straight_through(z, quantised)).mean()
-        codebook = (z.detach() - quantised).square().sum((1, 2)).mean()
-        commitment = (z - quantised.detach()).square().sum((1, 2)).mean()
+        code, quantized = self.quantizer(z)
+        nats = -self.log_likelihood(x, straight_through(z, quantized)).mean()
+        codebook = (z.detach() - quantized).square().sum((1, 2)).mean()
+        commitment = (z - quantized.detach()).square().sum((1, 2)).mean()
         return nats, codebook, commitment, z, code
 
     def loss(self, batch: Batch, context: Context) -> Loss:
@@ -114,13 +114,13 @@ class VQVAE(DiscreteAutoencoder):
         x = spread(batch.x, self.data, self.output, context.rng)
         nats, codebook, commitment, z, code = self.terms(x)
         loss = nats + self.config.model.beta * commitment
-        if not self.quantiser.averaged:
+        if not self.quantizer.averaged:
             loss = loss + codebook
-        sums, candidates = self.quantiser.statistics(z, code, context.rng)
+        sums, candidates = self.quantizer.statistics(z, code, context.rng)
         log = {
             "nats": nats.detach(),
             "commitment": commitment.detach(),
-            "perplexity": self.quantiser.epoch_perplexity(sums["count"]),
+            "perplexity": self.quantizer.epoch_perplexity(sums["count"]),
         }
         return Loss(loss, log, sums, {"candidates": candidates})
 

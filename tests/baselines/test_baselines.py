@@ -18,7 +18,7 @@ from zoo_baselines.noise import Noise
 from zoo_core.config import DataConfig
 from zoo_core.data import digits, toy
 from zoo_core.data.likelihood import bits_per_dim
-from zoo_core.data.loading import Dataset, Resident, TrainData, quantise, to_unit
+from zoo_core.data.loading import Dataset, Resident, TrainData, quantize, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasLikelihood
 from zoo_core.registry.spec import NAME, load_target
@@ -66,7 +66,7 @@ def _tiny_grid() -> Tensor:
 
 @pytest.mark.parametrize("spec", zoo_baselines.zoo_plugins(), ids=lambda spec: spec.name)
 def test_specs_name_what_exists(spec) -> None:
-    """Catches a target or config that is misspelt, and a baseline that would be trained."""
+    """Catches a target or config that is misspelled, and a baseline that would be trained."""
     assert NAME.fullmatch(spec.name)
     assert load_target(spec.config)().train.steps == 0
     assert issubclass(load_target(spec.target), Fitted)
@@ -74,7 +74,7 @@ def test_specs_name_what_exists(spec) -> None:
 
 @pytest.mark.parametrize("model", [Noise, Histogram])
 def test_pmf_sums_to_one(model: type[Fitted]) -> None:
-    """Catches a pmf that forgets a level or its smoothing: the sum over all 64 pictures."""
+    """Catches a pmf that forgets a level or its smoothing: the sum over all 64 images."""
     log_prob = _score(_fitted(model, _tiny_train(), TINY), _tiny_grid()).log_prob
     assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
 
@@ -95,7 +95,7 @@ def test_histogram_is_the_smoothed_frequency() -> None:
     train = _tiny_train()
     recipe = _fitted(Histogram, train, TINY)
     grid = _tiny_grid()
-    for x, log_prob in zip(quantise(grid, 4).flatten(1).tolist(), _score(recipe, grid).log_prob, strict=True):
+    for x, log_prob in zip(quantize(grid, 4).flatten(1).tolist(), _score(recipe, grid).log_prob, strict=True):
         share = 1.0
         for pixel, level in enumerate(x):
             count = sum(int(row[pixel]) == level for row in train.flatten(1))
@@ -105,10 +105,10 @@ def test_histogram_is_the_smoothed_frequency() -> None:
 
 @pytest.mark.parametrize("model", [Noise, Histogram])
 def test_discrete_samples_follow_the_pmf(model: type[Fitted]) -> None:
-    """Catches sampling that is off by one level, or mixes pixels: counts of all 64 pictures."""
+    """Catches sampling that is off by one level, or mixes pixels: counts of all 64 images."""
     recipe = _fitted(model, _tiny_train(), TINY)
     n = 20_000
-    k = quantise(_draw(recipe, n), 4).flatten(1).long()
+    k = quantize(_draw(recipe, n), 4).flatten(1).long()
     observed = (k * torch.tensor([16, 4, 1])).sum(1).bincount(minlength=64)
     expected = _score(recipe, _tiny_grid()).log_prob.exp() * n
     assert ((observed - expected).abs() / expected.sqrt()).max() < 4.5
@@ -188,7 +188,7 @@ def test_gaussian_is_torchs_own_at_the_sample_moments() -> None:
     assert ((torch.cov(drawn.T) - moments[1]) / scale).abs().max() * 20_000**0.5 < 4.5
 
 
-def test_gaussian_of_pictures_is_fitted_to_dequantised_data(data: dict[str, Dataset]) -> None:
+def test_gaussian_of_images_is_fitted_to_dequantized_data(data: dict[str, Dataset]) -> None:
     """Catches a fit on bare levels, singular wherever a pixel is constant, as many of the digits' are."""
     recipe = _on(Gaussian, data["digits"])
     assert isinstance(recipe, Gaussian)
@@ -199,11 +199,11 @@ def test_gaussian_of_pictures_is_fitted_to_dequantised_data(data: dict[str, Data
     assert torch.allclose(covariance, torch.cov(spread.T, correction=0), atol=2e-3)
     assert covariance.diagonal().min().item() == pytest.approx((1 / 8) ** 2 / 12, rel=1e-9)
     likelihood = _score(recipe, to_unit(data["digits"].test.examples(torch.arange(5)), 17))
-    assert (likelihood.name, likelihood.dequantisation, likelihood.is_bound) == ("exact", "uniform", True)
+    assert (likelihood.name, likelihood.dequantization, likelihood.is_bound) == ("exact", "uniform", True)
 
 
 def test_gaussian_bounds_the_pmf_from_below() -> None:
-    """Catches a dequantised density that codes for free: over all pictures exp(bound) sums to at most one."""
+    """Catches a dequantized density that codes for free: over all images exp(bound) sums to at most one."""
     recipe = _fitted(Gaussian, _tiny_train(), TINY)
     grid = _tiny_grid()
     draws = [
@@ -212,13 +212,13 @@ def test_gaussian_bounds_the_pmf_from_below() -> None:
     assert 0.5 < torch.stack(draws).mean(0).exp().sum().item() < 1
 
 
-def test_gaussian_stands_constant_and_few_pictures() -> None:
-    """Catches a Cholesky factor that fails: one picture, repeated, in 48 dimensions."""
+def test_gaussian_stands_constant_and_few_images() -> None:
+    """Catches a Cholesky factor that fails: one image, repeated, in 48 dimensions."""
     info = DataInfo("flat", (3, 4, 4), 256)
     x = torch.full((2, 3, 4, 4), 200, dtype=torch.uint8)
     recipe = _fitted(Gaussian, x, info)
     assert _score(recipe, to_unit(x, 256)).log_prob.isfinite().all()
-    assert (quantise(_draw(recipe, 50), 256).int() - 200).abs().max() <= 3
+    assert (quantize(_draw(recipe, 50), 256).int() - 200).abs().max() <= 3
 
 
 def test_gaussian_says_why_it_can_not() -> None:
@@ -243,10 +243,10 @@ def test_bits_per_dim_on_the_digits(data: dict[str, Dataset]) -> None:
 
 
 def test_copycat_replays_every_row_once(data: dict[str, Dataset]) -> None:
-    """Catches rows drawn with replacement, and pictures that are changed on the way."""
+    """Catches rows drawn with replacement, and images that are changed on the way."""
     recipe = _on(Copycat, data["digits"])
     train = data["digits"].train.examples(torch.arange(1437))
-    drawn = quantise(_draw(recipe, 1437), 17)
+    drawn = quantize(_draw(recipe, 1437), 17)
     assert sorted(drawn.flatten(1).tolist()) == sorted(train.flatten(1).tolist())
     assert not torch.equal(drawn, train)  # a prefix must be a fair share of sorted data
     assert torch.equal(_draw(recipe, 1500)[1437:], _draw(recipe, 63))

@@ -13,8 +13,8 @@ from pydantic import ConfigDict, field_validator
 from torch import Tensor, nn
 
 from zoo_core.config import Config, DataConfig, OptimizerConfig, Preset, RunConfig, SamplerConfig
-from zoo_core.data.likelihood import dequantised
-from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantise
+from zoo_core.data.likelihood import dequantized
+from zoo_core.data.loading import Dataset, Domain, Resident, TrainData, dequantize
 from zoo_core.data.splits import resident
 from zoo_core.diffusion.samplers import euler, heun
 from zoo_core.errors import UsageError
@@ -77,7 +77,7 @@ class NoTinyConfig(SoundConfig):
 
 class BadPresetConfig(SoundConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = TINY | {
-        "paper": Preset({"model.skale": 1}, "a misspelt option")
+        "paper": Preset({"model.skale": 1}, "a misspelled option")
     }
 
 
@@ -105,7 +105,7 @@ class Affine(nn.Module):
 
 
 class Sound(Recipe):
-    """A Gaussian learnt by gradient, with every ability: exact density, codes, translation, an average."""
+    """A Gaussian learned by gradient, with every ability: exact density, codes, translation, an average."""
 
     def __init__(self, config: SoundConfig, data: DataInfo) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Sound(Recipe):
     def loss(self, batch: Batch, context: Context) -> Loss:
         x = batch.x
         if self.data.levels is not None:
-            x = dequantise(x, self.data.levels, torch.rand(x.shape, generator=context.rng, device=x.device))
+            x = dequantize(x, self.data.levels, torch.rand(x.shape, generator=context.rng, device=x.device))
         loss = -self.net.log_prob(x.flatten(1)).mean()
         return Loss(loss, log={"nll": loss.detach()}, sums={"n": torch.tensor(len(batch))})
 
@@ -143,8 +143,8 @@ class Sound(Recipe):
 
         if self.data.levels is None:
             return [Likelihood(density(x), "exact")]
-        log_prob = dequantised(density, x, self.data.levels, noise=noise)
-        return [Likelihood(log_prob, "exact", dequantisation="uniform")]
+        log_prob = dequantized(density, x, self.data.levels, noise=noise)
+        return [Likelihood(log_prob, "exact", dequantization="uniform")]
 
     def encode(self, x: Tensor) -> Tensor:
         return self.net.inverse(x.flatten(1))
@@ -294,7 +294,7 @@ class HeedsAnyway(Sound):
         return Samples(x if request.cond is None else x + 1)
 
 
-class Unnormalised(Sound):
+class Unnormalized(Sound):
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
         return [replace(one, log_prob=one.log_prob + 1) for one in super().likelihoods(x, noise=noise, k=k)]
 
@@ -418,7 +418,7 @@ def lost_class(config: DataConfig) -> Dataset:
 
 
 def untold_channels(config: DataConfig) -> Dataset:
-    """Brings pictures that its own are made from, and does not say of how many channels they are."""
+    """Brings images that its own are made from, and does not say of how many channels they are."""
     info = DataInfo(config.name, (1, 2, 2), levels=3)
     x = torch.randint(3, (200, 1, 2, 2), generator=generator(0, "pairs")).to(torch.uint8)
     made = resident(info, Resident(x[:150]), Resident(x[150:]))
@@ -435,7 +435,7 @@ class _WrongDensity:
         return -x
 
 
-def unnormalised(config: DataConfig) -> Dataset:
+def unnormalized(config: DataConfig) -> Dataset:
     return replace(sound_data(config), density=_WrongDensity())
 
 

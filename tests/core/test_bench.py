@@ -38,7 +38,7 @@ WORDS = [
     "eval.extractor=raw",
     "eval.metrics=[prdc]",
     "track.wandb=off",
-    "track.pictures=false",
+    "track.plots=false",
 ]
 WORDS += ["train.checkpoint_every=10", "train.log_every=5"]
 

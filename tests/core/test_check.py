@@ -100,9 +100,9 @@ def test_a_broken_model_fails_the_check_that_names_it(target: str, check: str, w
     refused(outcome("plugin", model(target), check, data), what)
 
 
-def test_an_exact_likelihood_must_be_normalised(home: Path) -> None:
+def test_an_exact_likelihood_must_be_normalized(home: Path) -> None:
     """Catches a constant that is lost: e times the truth sums to e."""
-    result = outcome("plugin", model("Unnormalised"), "probabilities add up to one", ("ring",))
+    result = outcome("plugin", model("Unnormalized"), "probabilities add up to one", ("ring",))
     refused(result, "sum to 2.7")
 
 
@@ -164,10 +164,10 @@ def dataset(function: str, **more: Any) -> DatasetSpec:
         (dataset("lost_class", classes=3), "labels and captions fit", "0 to 2"),
         (
             dataset("untold_channels", shape=(1, 2, 2), levels=3, tasks=("unconditional", "paired")),
-            "couples and pairs have their form",
+            "pairs have their form",
             "image_channels",
         ),
-        (dataset("unnormalised"), "its density is the datas", "normalise it"),
+        (dataset("unnormalized"), "its density is the datas", "normalize it"),
     ],
 )
 def test_a_broken_dataset_fails_the_check_that_names_it(spec: DatasetSpec, check: str, what: str) -> None:
@@ -186,7 +186,7 @@ def test_a_sound_dataset_and_extractor_pass() -> None:
 @pytest.mark.parametrize(
     ("function", "check", "what"),
     [
-        ("shuffled", "a pictures features are its own", "eval mode"),
+        ("shuffled", "a images features are its own", "eval mode"),
         ("narrow", "features have its form", "(8, 3)"),
         ("unhashed", "it names itself and its weights", "'latest'"),
     ],

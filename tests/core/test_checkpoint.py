@@ -149,7 +149,7 @@ def state_bytes(run: Harness) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("cut", range(1, 20))
 def test_a_resume_from_any_step_equals_the_uninterrupted_run(cut: int, tmp_path: Path) -> None:
-    """Catches a forgotten optimiser, average, generator, data position, dropout state or stage."""
+    """Catches a forgotten optimizer, average, generator, data position, dropout state or stage."""
     torch.manual_seed(0)
     whole = harness(Duel(), steps=20)
     start = {k: v.clone() for k, v in whole.recipe.state_dict().items()}

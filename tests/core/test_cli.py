@@ -12,7 +12,7 @@ import torch
 from zoo_core.cli import invoke
 from zoo_core.errors import UsageError
 
-FAST = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.pictures=false"]
+FAST = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.plots=false"]
 
 
 def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +236,7 @@ def test_python_says_what_the_command_line_says(home: Path) -> None:
     import zoo_core
 
     result = zoo_core.run(
-        plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "pictures": False}
+        plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "images": False}
     )
     run = zoo_core.load(result.run_dir)
     drawn = run.sample(16)

@@ -1,4 +1,4 @@
-"""What a run models, and the conditions of its samples: chosen, drawn, typed, and judged."""
+"""What a run models, and the conditions of its samples: chosen, drawn, typed, and evaluated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RING = load_toy(DataConfig(name="ring"))
 
 
 class Echo(Recipe):
-    """Draws a picture whose grey says which class it was asked for."""
+    """Draws a image whose gray says which class it was asked for."""
 
     def stages(self) -> Sequence[Stage]:
         return [Stage("none")]
@@ -40,8 +40,8 @@ class Echo(Recipe):
     def sample(self, request: SampleRequest) -> Samples:
         assert request.cond is not None
         assert request.cond.label is not None
-        grey = request.cond.label.float() / 8 - 1  # level k of 17
-        return Samples(grey[:, None, None, None].expand(-1, 1, 8, 8))
+        gray = request.cond.label.float() / 8 - 1  # level k of 17
+        return Samples(gray[:, None, None, None].expand(-1, 1, 8, 8))
 
 
 def run_of(dataset: Dataset, task: str, batch_size: int = 7) -> Any:
@@ -116,14 +116,14 @@ def test_a_task_left_to_the_model_changes_no_hash() -> None:
     assert config_hash(usual) == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def labelled(task: Any) -> Dataset:
+def labeled(task: Any) -> Dataset:
     return DIGITS.for_task(task)
 
 
 def test_conditions_are_those_of_training_rows() -> None:
-    # catches captions of one picture with the label of another, and classes all equally often
+    # catches captions of one image with the label of another, and classes all equally often
     assert conditions(DIGITS, 5) is None
-    cond = conditions(labelled("text"), 4000)
+    cond = conditions(labeled("text"), 4000)
     assert cond is not None
     assert cond.label is not None
     assert cond.tokens is not None
@@ -141,7 +141,7 @@ def test_conditions_are_those_of_training_rows() -> None:
 @pytest.mark.parametrize("n", [1, 3, 15, 16, 17, 100])
 def test_a_condition_depends_on_its_place_alone(n: int) -> None:
     # catches a stream of conditions that another number of samples changes
-    whole, part = conditions(labelled("class"), 500), conditions(labelled("class"), n)
+    whole, part = conditions(labeled("class"), 500), conditions(labeled("class"), n)
     assert whole is not None
     assert part is not None
     assert torch.equal(whole.label[:n], part.label)  # type: ignore[index, arg-type]
@@ -172,12 +172,12 @@ def test_samples_are_of_what_was_typed() -> None:
 
 def test_a_grid_has_a_class_a_column() -> None:
     # catches rows and columns changed about
-    columns, cond = grid_conditions(labelled("class"), 8)
+    columns, cond = grid_conditions(labeled("class"), 8)
     assert columns == 10
     assert cond is not None
     assert cond.label is not None
     assert torch.equal(cond.label.view(8, 10), torch.arange(10).expand(8, 10))
-    columns, cond = grid_conditions(labelled("text"), 2)
+    columns, cond = grid_conditions(labeled("text"), 2)
     assert cond is not None
     assert cond.tokens is not None
     tokenizer = DIGITS.tokenizer
@@ -201,7 +201,7 @@ def test_a_grid_has_a_class_a_column() -> None:
 )
 def test_a_condition_that_can_not_be_is_told(text: str, task: Any, told: str) -> None:
     with pytest.raises(UsageError) as error:
-        read_conditions(text, labelled(task), 4)
+        read_conditions(text, labeled(task), 4)
     assert told in str(error.value)
 
 
@@ -243,7 +243,7 @@ def test_the_command_line_draws_what_is_asked_for(
     """A captioned model, trained for a moment, from the words of a command line to a file."""
     words = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.progress=false", "train.steps=10"]
     assert invoke(["run", "plugin=dvae", "run_dir=here", *words]) == 0
-    assert (tmp_path / "here" / "pictures" / "samples.png").exists()
+    assert (tmp_path / "here" / "plots" / "samples.png").exists()
     assert invoke(["sample", "here", "cond=a three,a thin seven", "-n", "8", "--out", "grid.png"]) == 0
     from PIL import Image
 

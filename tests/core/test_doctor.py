@@ -1,4 +1,4 @@
-"""A torchvision that was built for another torch is met with one sentence and the command that mends it."""
+"""A torchvision that was built for another torch is met with one sentence and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_run_that_needs_it_says_so_in_one_sentence(home: Path, tmp_path: Path)
         "plugin=wgan",
         "preset=tiny",
         "track.wandb=off",
-        "track.pictures=false",
+        "track.plots=false",
         "eval.baselines=false",
     ]
     done = zoo([*words, "data=mnist", f"data.root={tmp_path}"], home, tmp_path / "fake")

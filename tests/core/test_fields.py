@@ -1,4 +1,4 @@
-"""Pictures of the plane: which a run has, and what the landscape behind them is."""
+"""Images of the plane: which a run has, and what the landscape behind them is."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_walks_heed_the_weights_only_when_annealed(tmp_path, monkeypatch):
     assert abs(on_the_left[1] - 0.2) < 4.5 * (0.2 * 0.8 / 400) ** 0.5 + 0.03
 
 
-def test_pictures_are_drawn_with_and_without_a_known_density(tmp_path):
-    """Catches a picture that needs contours where none are known, and a blank one."""
+def test_images_are_drawn_with_and_without_a_known_density(tmp_path):
+    """Catches a image that needs contours where none are known, and a blank one."""
     from PIL import Image
 
     data = load(DataConfig(name="two-gaussians"))
@@ -59,15 +59,15 @@ def test_pictures_are_drawn_with_and_without_a_known_density(tmp_path):
         for name, job in fields.jobs(exact_run(density, data)).items():
             path = tmp_path / f"{name}-{place}.png"
             job(path)
-            picture = Image.open(path)
-            assert picture.width > 800
-            assert len(picture.convert("RGB").resize((200, 100)).getcolors(20_000)) > 100
+            image = Image.open(path)
+            assert image.width > 800
+            assert len(image.convert("RGB").resize((200, 100)).getcolors(20_000)) > 100
     assert fields.surface(only, 0.3) is None
     assert fields.surface(only, 0.0) is only.log_prob
 
 
-def test_pictures_have_no_fields():
-    """Catches a plane that is looked for in pictures, in a latent, or in a model without a denoiser."""
+def test_images_have_no_fields():
+    """Catches a plane that is looked for in images, in a latent, or in a model without a denoiser."""
     data = load(DataConfig(name="two-gaussians"))
     made = exact_run(data.density, data)
     assert set(fields.jobs(made)) == {"score-field", "langevin"}

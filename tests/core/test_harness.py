@@ -122,7 +122,7 @@ def test_the_gradient_is_clipped_to_its_norm() -> None:
     assert float((after - before).norm()) == pytest.approx(0.1 * 0.5, rel=1e-4)
 
 
-def test_phases_that_share_an_optimiser_share_its_state() -> None:
+def test_phases_that_share_an_optimizer_share_its_state() -> None:
     recipe = Duel(n_critic=1, second=False)
     run = harness(recipe, steps=4)
     run.listener = Listener(stop=lambda: run.counts.step == 4)
@@ -242,20 +242,20 @@ def test_out_of_memory_says_what_to_change() -> None:
     assert caught.value.status == 5
 
 
-def test_pictures_move_neither_weights_nor_random_states() -> None:
+def test_images_move_neither_weights_nor_random_states() -> None:
     """A run with listeners that draw equals one without, to the last bit."""
 
     def weights(draws: bool) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         recipe = Duel()
-        run = harness(recipe, steps=12, picture_every=2)
+        run = harness(recipe, steps=12, sample_every=2)
 
-        def picture(step: int) -> None:
+        def image(step: int) -> None:
             assert not recipe.training
             torch.randn(100)
             recipe.generator(torch.randn(4, 2))
 
-        run.listener = Listener(picture=picture if draws else lambda step: None)
+        run.listener = Listener(image=image if draws else lambda step: None)
         run.run()
         return {k: v.clone() for k, v in recipe.state_dict().items()}
 
@@ -266,7 +266,7 @@ def test_pictures_move_neither_weights_nor_random_states() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "rmsprop", "sgd"])
-def test_optimisers_are_torchs_own(kind: str) -> None:
+def test_optimizers_are_torchs_own(kind: str) -> None:
     """Fused or not, the update is that of the plain algorithm."""
     config = OptimizerConfig(kind=kind, lr=0.01, momentum=0.0, weight_decay=0.01)  # type: ignore[arg-type]
     mine, other = nn.Linear(3, 3), nn.Linear(3, 3)

@@ -38,7 +38,7 @@ WORDS = [
     "train.checkpoint_every=7",
     "eval.protocol=none",
     "track.wandb=off",
-    "track.pictures=false",
+    "track.plots=false",
     "track.progress=false",
 ]
 
@@ -185,19 +185,19 @@ def test_a_listener_that_fails_is_dropped_and_changes_nothing(home: Path) -> Non
 
 
 def test_events_give_each_listener_what_it_asks_for() -> None:
-    heard: list[tuple[str, int]] = []
+    received: list[tuple[str, int]] = []
 
     class Listening:
         @hookimpl
         def zoo_log(self, step: int) -> None:
-            heard.append(("log", step))
+            received.append(("log", step))
 
     said: list[str] = []
     events = Events(manager(), said.append)
     with events.listening([Listening()]):
         events.tell("zoo_log", run=None, step=4, values={})
     events.tell("zoo_log", run=None, step=5, values={})
-    assert heard == [("log", 4)]
+    assert received == [("log", 4)]
     assert said == []
 
 
@@ -258,7 +258,7 @@ def test_a_diverged_run_is_recorded_and_keeps_its_last_good_checkpoint(home: Pat
                     "optim.generator.lr=1e20",
                     "eval.protocol=none",
                     "track.wandb=off",
-                    "track.pictures=false",
+                    "track.plots=false",
                     "run_dir=here",
                 ]
             )

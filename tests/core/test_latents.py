@@ -1,4 +1,4 @@
-"""Pictures of what latents mean: drawn for whatever can encode, from the right examples and codes."""
+"""Images of what latents mean: drawn for whatever can encode, from the right examples and codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_run(plugin: str, data: str, *words: str) -> Any:
 
 
 def pixels(path: Path) -> Tensor:
-    """Return a written picture, (H, W) grey."""
+    """Return a written image, (H, W) gray."""
     import numpy as np
     from PIL import Image
 
@@ -33,7 +33,7 @@ def pixels(path: Path) -> Tensor:
 
 
 def holds(whole: Tensor, part: Tensor) -> bool:
-    """Whether a picture holds a part, unscaled, somewhere."""
+    """Whether a image holds a part, unscaled, somewhere."""
     windows = whole.unfold(0, part.shape[0], 1).unfold(1, part.shape[1], 1)
     start = (windows[..., 0, 0] == part[0, 0]) & (windows[..., -1, -1] == part[-1, -1])
     return any(bool((windows[i, j] == part).all()) for i, j in start.nonzero().tolist())
@@ -54,9 +54,9 @@ def test_the_plane_holds_the_two_widest_directions() -> None:
     scale = torch.tensor([9.0, 4.0, 0.1, 0.1, 0.1, 0.1])
     codes = torch.randn(500, 6, generator=rng) * scale @ axes.T + 100
     points, how = latents.planar(codes)
-    centred = codes - codes.mean(0)
+    centered = codes - codes.mean(0)
     for place in range(2):
-        along = centred @ axes[:, place]
+        along = centered @ axes[:, place]
         assert abs(float(torch.corrcoef(torch.stack((points[:, place], along)))[0, 1])) > 0.999
     assert "of 6" in how
     assert "100%" in how
@@ -67,12 +67,12 @@ def test_the_plane_holds_the_two_widest_directions() -> None:
 
 @pytest.mark.parametrize("data", ["digits", "ring"])
 @pytest.mark.parametrize("plugin", ["vae", "hvae"])
-def test_every_job_draws_its_picture(plugin: str, data: str, tmp_path: Path) -> None:
-    """Catches a picture that needs pictures on points, and one that needs points on pictures."""
+def test_every_job_draws_its_image(plugin: str, data: str, tmp_path: Path) -> None:
+    """Catches a image that needs images on points, and one that needs points on images."""
     run = make_run(plugin, data)
     jobs = latents.jobs(run)
-    pictures = {"mean-and-draw", "reconstructions", "interpolation", "traversals", "latent-map"}
-    assert set(jobs) == (pictures if data == "digits" else {"reconstructions", "latent-map"})
+    images = {"mean-and-draw", "reconstructions", "interpolation", "traversals", "latent-map"}
+    assert set(jobs) == (images if data == "digits" else {"reconstructions", "latent-map"})
     for name, job in jobs.items():
         job(tmp_path / f"{name}.png")
         seen = pixels(tmp_path / f"{name}.png")
@@ -81,7 +81,7 @@ def test_every_job_draws_its_picture(plugin: str, data: str, tmp_path: Path) -> 
 
 
 def test_reconstructions_stand_beside_their_originals(tmp_path: Path) -> None:
-    """Catches training pictures shown as test ones, and the two sheets swapped."""
+    """Catches training images shown as test ones, and the two sheets swapped."""
     run = make_run("vae", "digits")
     latents.jobs(run)["reconstructions"](tmp_path / "r.png")
     whole = pixels(tmp_path / "r.png")
@@ -122,7 +122,7 @@ def test_integer_codes_are_reconstructed_only(tmp_path: Path) -> None:
 
 
 def test_a_long_caption_is_wrapped_within_its_sheet(tmp_path: Path) -> None:
-    """Catches text that runs out of the picture or over the sheet."""
+    """Catches text that runs out of the image or over the sheet."""
     sheet = torch.full((1, 64, 64), 77, dtype=torch.uint8)
     write_captioned([("word " * 60, sheet), ("b", sheet)], tmp_path / "c.png")
     seen = pixels(tmp_path / "c.png")

@@ -71,15 +71,15 @@ class Silent:
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the module `fakejob`, which needs no torch."""
     (tmp_path / "fakejob.py").write_text(FAKE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def fake(room: Path, what: str, name: str = "") -> Job:
-    folder = room / (name or what)
+def fake(workspace: Path, what: str, name: str = "") -> Job:
+    folder = workspace / (name or what)
     folder.mkdir(exist_ok=True)
     return Job(name or what, "fakejob", (what, str(folder)), folder, lambda: (folder / "done").exists())
 
@@ -92,12 +92,12 @@ LAUNCHERS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_killed_job_is_tried_again_and_a_mistake_is_not(name: str, room: Path) -> None:
+def test_a_killed_job_is_tried_again_and_a_mistake_is_not(name: str, workspace: Path) -> None:
     """The contract of all launchers; catches a mistake that is repeated, and a kill that ends it all."""
-    (room / "before").mkdir()
-    (room / "before" / "done").touch()
+    (workspace / "before").mkdir()
+    (workspace / "before" / "done").touch()
     kinds = ("ok", "mistake", "dies-once", "dies")
-    jobs = [fake(room, what) for what in kinds] + [fake(room, "ok", "before")]
+    jobs = [fake(workspace, what) for what in kinds] + [fake(workspace, "ok", "before")]
     launcher = LAUNCHERS[name]()
     try:
         outcomes, received = Queue(jobs, launcher, Silent()).run()
@@ -120,9 +120,9 @@ def test_a_killed_job_is_tried_again_and_a_mistake_is_not(name: str, room: Path)
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_stop_reaches_every_job_and_leaves_none(name: str, room: Path) -> None:
-    jobs = [fake(room, "slow", f"slow-{i}") for i in range(2)] + [
-        fake(room, "ok", f"late-{i}") for i in range(3)
+def test_a_stop_reaches_every_job_and_leaves_none(name: str, workspace: Path) -> None:
+    jobs = [fake(workspace, "slow", f"slow-{i}") for i in range(2)] + [
+        fake(workspace, "ok", f"late-{i}") for i in range(3)
     ]
 
     class Stopper(Silent):
@@ -158,7 +158,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def driver(room: Path) -> subprocess.Popen[str]:
+def driver(workspace: Path) -> subprocess.Popen[str]:
     code = (
         "from pathlib import Path\n"
         "import runpy\n"
@@ -166,28 +166,30 @@ def driver(room: Path) -> subprocess.Popen[str]:
         "job = here['fake'](Path.cwd(), 'slow')\n"
         "print(here['Queue']([job], here['Local'](1), here['Silent']()).run()[0][0].state)\n"
     )
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=room)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=workspace)
 
 
-def test_a_launcher_that_is_killed_leaves_no_orphan_and_the_next_one_waits_for_its_folder(room: Path) -> None:
+def test_a_launcher_that_is_killed_leaves_no_orphan_and_the_next_one_waits_for_its_folder(
+    workspace: Path,
+) -> None:
     """Catches a job that goes on alone, and one that is refused because the other is still saving."""
-    first = driver(room)
-    wait_for(lambda: (room / "slow" / "ready").exists(), 60)
+    first = driver(workspace)
+    wait_for(lambda: (workspace / "slow" / "ready").exists(), 60)
     first.kill()
     first.wait()
-    jobs = [fake(room, "slow")]
+    jobs = [fake(workspace, "slow")]
     outcomes, _ = Queue(jobs, Local(1), Silent()).run()
-    assert (room / "slow" / "saved").exists()
+    assert (workspace / "slow" / "saved").exists()
     assert [(o.state, o.attempts) for o in outcomes] == [("done", 1)]
 
 
-def test_a_folder_is_never_given_to_two_jobs(room: Path) -> None:
-    jobs = [fake(room, "ok"), fake(room, "ok")]
+def test_a_folder_is_never_given_to_two_jobs(workspace: Path) -> None:
+    jobs = [fake(workspace, "ok"), fake(workspace, "ok")]
     outcomes, _ = Queue(jobs, Local(2), Silent()).run()
     assert [(o.state, o.attempts) for o in outcomes] == [("done", 1)]
 
 
-def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, room: Path) -> None:
+def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
     """Catches two jobs on one GPU while another idles, and a slot that is lost with its job."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     given: list[str] = []
@@ -199,7 +201,7 @@ def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, room: P
     monkeypatch.setattr("zoo_core.launch.local.start", spy)
     launcher = Local()
     assert launcher.slots == 2
-    Queue([fake(room, "ok", f"job-{i}") for i in range(5)], launcher, Silent()).run()
+    Queue([fake(workspace, "ok", f"job-{i}") for i in range(5)], launcher, Silent()).run()
     assert sorted(given[:2]) == ["3", "5"]
     assert sorted(launcher._free) == [0, 1]
     assert set(given) == {"3", "5"}
@@ -208,7 +210,7 @@ def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, room: P
 def test_a_matrix_on_two_slots_is_done_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real command: results as of `zoo run`, a table, the mistake's status, and nothing done twice."""
     words = ["run", "plugin=wgan", "preset=tiny", "seed=0,1", "eval.protocol=none", "track.wandb=off"]
-    words += ["track.pictures=false", "--launcher", "local", "--slots", "2", "--json"]
+    words += ["track.plots=false", "--launcher", "local", "--slots", "2", "--json"]
     assert invoke(words) == 0
     told = capsys.readouterr()
     results = [json.loads(line) for line in told.out.splitlines()]
@@ -259,7 +261,7 @@ def test_a_machine_without_slurm_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         make_launcher("slurm", None, {})
 
 
-def test_on_a_terminal_one_line_lives_and_is_gone_at_the_end(room: Path) -> None:
+def test_on_a_terminal_one_line_lives_and_is_gone_at_the_end(workspace: Path) -> None:
     """Catches a table that starts behind the last line, as it once did."""
 
     class Terminal(io.StringIO):
@@ -267,7 +269,7 @@ def test_on_a_terminal_one_line_lives_and_is_gone_at_the_end(room: Path) -> None
             return True
 
     out = Terminal()
-    job = fake(room, "ok")
+    job = fake(workspace, "ok")
     progress = Progress(1, out)
     progress.tick([job], 0)
     progress.ended(Outcome(job, "done", 0, 1, 8.0))
@@ -277,8 +279,8 @@ def test_on_a_terminal_one_line_lives_and_is_gone_at_the_end(room: Path) -> None
     assert shown == ["[1/1] ok: done in 8 s", ""]
 
 
-def test_progress_is_a_line_a_job_and_a_table(room: Path) -> None:
-    job = fake(room, "ok")
+def test_progress_is_a_line_a_job_and_a_table(workspace: Path) -> None:
+    job = fake(workspace, "ok")
     (job.folder / "metrics.jsonl").write_text('{"step": 40}\n{"step": 50}\n')
     assert job.step() == 50
     out = io.StringIO()

@@ -161,7 +161,7 @@ def test_help_and_listings_import_no_plugin(install: Callable[[str, str], Path],
     assert mark.read_text() == "x"
     assert "sound" in zoo("list")
     assert "zoo-plugin-sound" not in zoo("--help")
-    zoo("run", "plugin=noise", "data=ring", "track.wandb=off", "track.pictures=false", "eval.baselines=false")
+    zoo("run", "plugin=noise", "data=ring", "track.wandb=off", "track.plots=false", "eval.baselines=false")
     assert mark.read_text() == "x"
 
 

@@ -46,7 +46,7 @@ def test_every_kind_passes_its_own_tests_and_the_kit(tmp_path: Path) -> None:
     plugin = [] if "'zoo'" in run(["-c", code], [], tmp_path).stdout else plugin
     named = [word for root in roots for word in ("--zoo-plugin", root.name)]
     tests = [str(root / "tests") for root in roots]
-    rooms = [
+    workspaces = [
         "-c",
         "/dev/null",
         "--rootdir",
@@ -55,7 +55,7 @@ def test_every_kind_passes_its_own_tests_and_the_kit(tmp_path: Path) -> None:
         "-p",
         "no:cacheprovider",
     ]
-    done = run(["-m", "pytest", "-v", *rooms, *plugin, *named, *tests], roots, tmp_path)
+    done = run(["-m", "pytest", "-v", *workspaces, *plugin, *named, *tests], roots, tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     for kind, module in MODULES.items():
         what = "plugin" if module == "model" else kind

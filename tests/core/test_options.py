@@ -51,14 +51,14 @@ class Observed(Recipe):
 
 def observed(monkeypatch: pytest.MonkeyPatch, **train: Any) -> dict[str, Any]:
     """Return what a short run of `Observed` shows under these options."""
-    seen: dict[str, list[Any]] = {"log": [], "save": [], "picture": [], "compile": []}
+    seen: dict[str, list[Any]] = {"log": [], "save": [], "image": [], "compile": []}
     monkeypatch.setattr(nn.Module, "compile", lambda self, **_: seen["compile"].append(type(self)))
     recipe = Observed()
     run = harness(recipe, **{"steps": 12, **train})
     run.listener = Listener(
         log=lambda step, values: seen["log"].append(step),
         save=lambda step, saved: seen["save"].append(step),
-        picture=lambda step: seen["picture"].append(step),
+        image=lambda step: seen["image"].append(step),
     )
     run.run()
     facts = {"total": run.counts.total, "images": run.counts.images, "rows": recipe.rows[:4]}
@@ -73,7 +73,7 @@ TRAIN: dict[str, tuple[Any, str, Any]] = {
     "compile": (True, "compile", [nn.Linear]),
     "log_every": (6, "log", [6, 12]),
     "checkpoint_every": (4, "save", [4, 8, 12]),
-    "picture_every": (5, "picture", [5, 10]),
+    "sample_every": (5, "image", [5, 10]),
 }
 """Option -> (another value, what it changes, to which value)."""
 

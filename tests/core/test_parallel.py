@@ -115,7 +115,7 @@ GAN = [
     "train.ema.decay=0.9",
     "eval.protocol=none",
     "track.wandb=off",
-    "track.pictures=false",
+    "track.plots=false",
     "track.progress=false",
 ]
 
@@ -147,11 +147,11 @@ def duel_in(folder: str) -> dict[str, Tensor]:
 
 def test_an_alternating_gan_ends_with_the_weights_of_one_process(home: Path, tmp_path: Path) -> None:
     """A whole run of the registered WGAN: catches a network left out of the sum, and a broken average."""
-    rooms = [tmp_path / name for name in ("one", "two")]
-    for room in rooms:
-        room.mkdir()
-    (alone,) = returned(on_ranks(1, duel_in, str(rooms[0]), folder=tmp_path))
-    told = returned(on_ranks(2, duel_in, str(rooms[1]), folder=tmp_path))
+    workspaces = [tmp_path / name for name in ("one", "two")]
+    for workspace in workspaces:
+        workspace.mkdir()
+    (alone,) = returned(on_ranks(1, duel_in, str(workspaces[0]), folder=tmp_path))
+    told = returned(on_ranks(2, duel_in, str(workspaces[1]), folder=tmp_path))
     assert any(name.startswith("average/") for name in alone)
     for found in told:
         for name, value in alone.items():
@@ -166,11 +166,11 @@ def stopped_and_resumed() -> tuple[dict[str, Tensor], dict[str, Tensor], int, li
         saved: list[Any] = []
         cut = harness(torch_seeded(), steps=20)
         steps = iter(range(100))
-        heard = Listener(
+        received = Listener(
             save=lambda step, kept: saved.append(kept),
             stop=lambda: here.rank == here.size - 1 and next(steps) == 6,
         )
-        cut.listener = heard
+        cut.listener = received
         cut.run()
         stopped = cut.counts.total
         kept = torch.load(_through_a_file(saved[-1], here.rank), weights_only=False)

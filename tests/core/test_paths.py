@@ -1,4 +1,4 @@
-"""Pictures of a sampler's way: the animation's frames and times, the forward process, its marginals."""
+"""Images of a sampler's way: the animation's frames and times, the forward process, its marginals."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def test_moments_are_evenly_spaced_from_the_first_to_the_last():
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_an_animation_shows_its_last_frame_still_and_longest(tmp_path, count):
-    """Catches times that are one frame off, and a still picture of noise."""
+    """Catches times that are one frame off, and a still image of noise."""
     sheets = [torch.full((1, 8, 8), 60 * k, dtype=torch.uint8) for k in range(count)]
     write_animation(sheets, tmp_path / "a.png", seconds=1)
-    picture = Image.open(tmp_path / "a.png")
-    assert picture.convert("L").getpixel((0, 0)) == 60 * (count - 1)  # what a viewer of stills shows
+    image = Image.open(tmp_path / "a.png")
+    assert image.convert("L").getpixel((0, 0)) == 60 * (count - 1)  # what a viewer of stills shows
     shown = []
-    for frame in range(1, picture.n_frames):
-        picture.seek(frame)
-        shown.append((picture.convert("L").getpixel((0, 0)), picture.info["duration"]))
+    for frame in range(1, image.n_frames):
+        image.seek(frame)
+        shown.append((image.convert("L").getpixel((0, 0)), image.info["duration"]))
     assert shown == [(60 * k, 250) for k in range(count - 1)] + [(60 * (count - 1), 2000)]
 
 

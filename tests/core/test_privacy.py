@@ -104,7 +104,7 @@ def test_no_file_of_a_run_holds_a_secret_and_the_run_receives_it(home: Path, tmp
     config = resolve(
         {"plugin": "gaussian", "data.root": str(tmp_path / GITHUB), "track.project": GITHUB,
          "eval.extractor_path": url, "run_dir": str(folder), "eval.protocol": "none",
-         "track.wandb": "offline", "track.progress": False, "track.pictures": False}
+         "track.wandb": "offline", "track.progress": False, "track.plots": False}
     )  # fmt: skip
     zoo_core.run(config)
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -119,7 +119,7 @@ def entry(**fields: Any) -> dict[str, Any]:
     return {"name": "x", "family": "f", "package": "genzoo", "summary": "s", "license": "MIT"} | fields
 
 
-STRANGER = {"name": "x", "family": "f", "package": "zoo-plugin-x", "summary": "s", "license": "MIT"}
+THIRD_PARTY = {"name": "x", "family": "f", "package": "zoo-plugin-x", "summary": "s", "license": "MIT"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ STRANGER = {"name": "x", "family": "f", "package": "zoo-plugin-x", "summary": "s
         ({"name": "wgan", "family": "vae"}, "family is 'vae' here and 'gan'"),
         ({"name": "wgan", "family": "gan", "tasks": ["class"]}, "tasks"),
         ({"name": "no-such-model"}, "provides no such plugin"),
-        (STRANGER | {"name": "wgan", "source": "./x"}, "provided by genzoo"),
+        (THIRD_PARTY | {"name": "wgan", "source": "./x"}, "provided by genzoo"),
     ],
 )
 def test_an_entry_that_contradicts_the_code_is_told(fields: dict[str, Any], reason: str) -> None:
@@ -151,13 +151,13 @@ def test_an_entry_that_contradicts_the_code_is_told(fields: dict[str, Any], reas
         ({"source": "./x", "family": "", "kind": "sampler"}, True),
     ],
 )
-def test_a_strangers_entry_says_where_it_is_installed_from(fields: dict[str, Any], good: bool) -> None:
+def test_a_third_party_entry_says_where_it_is_installed_from(fields: dict[str, Any], good: bool) -> None:
     if good:
-        made = IndexEntry.model_validate(STRANGER | fields)
+        made = IndexEntry.model_validate(THIRD_PARTY | fields)
         assert made.how_to_install.startswith("pip install ")
     else:
         with pytest.raises(ValueError):
-            IndexEntry.model_validate(STRANGER | fields)
+            IndexEntry.model_validate(THIRD_PARTY | fields)
 
 
 def test_the_verb_checks_a_file_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

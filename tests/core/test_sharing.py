@@ -273,8 +273,8 @@ def test_weights_that_are_not_finite_and_runs_that_are_not_done_stay(
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ("/home/me/pictures/cats", "cats"),
-        ("~/pictures/cats/", "cats"),
+        ("/home/me/plots/cats", "cats"),
+        ("~/plots/cats/", "cats"),
         ("/home/me", "~"),
         ("run_dir=/Users/me/ x", "run_dir=~ x"),
         ("C:\\Users\\me\\cats", "cats"),
@@ -396,7 +396,7 @@ def test_what_is_too_large_is_refused_before_it_is_copied(bundle: Path, home: Pa
     for name in ("weights.safetensors", "config.yaml"):
         size = (bundle / name).stat().st_size
         with open(bundle / name, "r+b") as file:
-            file.truncate(LIMITS[name] + 1)  # sparse: takes no room
+            file.truncate(LIMITS[name] + 1)  # sparse: takes no space
             assert "at most" in str(refused(bundle, home)), name
             file.truncate(size)
     bundle.joinpath(MANIFEST).write_bytes(b"[" * (1 << 20))
@@ -460,7 +460,7 @@ def test_weights_of_another_shape_are_a_sentence_not_a_traceback(
     assert "do not fit" in capsys.readouterr().err
 
 
-def test_a_strangers_config_cannot_point_at_files_here(bundle: Path, home: Path) -> None:
+def test_a_third_party_config_cannot_point_at_files_here(bundle: Path, home: Path) -> None:
     text = (bundle / "config.yaml").read_text()
     (bundle / "config.yaml").write_text(
         text.replace("data:\n", "data:\n  root: /etc\n", 1) + "run_dir: /etc/cron.d\ndevice: cuda:7\n"
@@ -480,7 +480,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_distribution(
     sign(bundle, "config.yaml")
     error = str(refused(bundle, home))
     assert "'mywgan'" in error
-    assert "pip install" not in error  # installing what a stranger names runs a stranger's code
+    assert "pip install" not in error  # installing what a third party names runs a third party's code
     known = (
         index.load_index().plugins[0].model_copy(update={"name": "mywgan", "package": "zoo-plugin-mywgan"})
     )
@@ -508,7 +508,7 @@ def test_the_card_is_read_back_by_the_hubs_own_library(trained: Path, shared: Pa
 
 
 def test_the_cards_texts_keep_their_types() -> None:
-    """A licence, plugin or dataset called `no` or `1e3` must stay a text to a reader of YAML 1.1."""
+    """A license, plugin or dataset called `no` or `1e3` must stay a text to a reader of YAML 1.1."""
     from zoo_core.hub.card import metadata
 
     config = {"plugin": "wgan", "seed": 0, "data": {"name": "digits"}}
@@ -524,8 +524,8 @@ def test_the_cards_texts_keep_their_types() -> None:
 class FakeHub:
     """Keeps commits in a folder and records calls; each must fit the real client's signature."""
 
-    def __init__(self, room: Path) -> None:
-        self.room, self.calls, self.commits = room, [], []
+    def __init__(self, workspace: Path) -> None:
+        self.workspace, self.calls, self.commits = workspace, [], []
 
     def _record(self, name: str, *args: Any, **kwargs: Any) -> None:
         from huggingface_hub import HfApi
@@ -540,21 +540,21 @@ class FakeHub:
         self._record("upload_folder", **kwargs)
         oid = hashlib.sha1(str(len(self.commits)).encode()).hexdigest()
         self.commits.append(oid)
-        shutil.copytree(kwargs["folder_path"], self.room / oid)
-        (self.room / oid / ".gitattributes").write_text("*.safetensors filter=lfs\n")
+        shutil.copytree(kwargs["folder_path"], self.workspace / oid)
+        (self.workspace / oid / ".gitattributes").write_text("*.safetensors filter=lfs\n")
         return SimpleNamespace(oid=oid)
 
     def model_info(self, repo: str, **kwargs: Any) -> SimpleNamespace:
         self._record("model_info", repo, **kwargs)
         sha = kwargs["revision"] or self.commits[-1]
         files = [
-            SimpleNamespace(rfilename=p.name, size=p.stat().st_size) for p in (self.room / sha).iterdir()
+            SimpleNamespace(rfilename=p.name, size=p.stat().st_size) for p in (self.workspace / sha).iterdir()
         ]
         return SimpleNamespace(sha=sha, siblings=files)
 
     def snapshot_download(self, repo: str, **kwargs: Any) -> str:
         self._record("snapshot_download", repo, **kwargs)
-        for path in (self.room / kwargs["revision"]).iterdir():
+        for path in (self.workspace / kwargs["revision"]).iterdir():
             if path.name in kwargs["allow_patterns"]:
                 shutil.copy(path, kwargs["local_dir"])
         return str(kwargs["local_dir"])
@@ -573,10 +573,10 @@ def test_through_the_hub_and_back_at_a_pinned_commit(
     where = push(trained, "hf://someone/wgan-digits", private=True, say=lambda line: None)
     assert where == f"hf://someone/wgan-digits@{fake.commits[0]}"
     assert fake.calls[0] == ("create_repo", ("someone/wgan-digits",), {"private": True, "exist_ok": True})
-    sent = {path.name for path in (fake.room / fake.commits[0]).iterdir()}
+    sent = {path.name for path in (fake.workspace / fake.commits[0]).iterdir()}
     assert sent == {MANIFEST, "README.md", ".gitattributes", *LIMITS}
     push(trained, "hf://someone/wgan-digits", license_="MIT", say=lambda line: None)
-    (fake.room / fake.commits[1] / "samples.png").write_bytes(b"a later commit, and a broken one")
+    (fake.workspace / fake.commits[1] / "samples.png").write_bytes(b"a later commit, and a broken one")
     there = pull(where)
     assert json.loads((there / "origin.json").read_text())["revision"] == fake.commits[0]
     name, _, asked = fake.calls[-1]
@@ -593,7 +593,7 @@ def test_a_listing_with_a_pickle_or_without_a_manifest_is_refused_before_anythin
     trained: Path, home: Path, fake: FakeHub
 ) -> None:
     push(trained, "hf://someone/x", say=lambda line: None)
-    there = fake.room / fake.commits[0]
+    there = fake.workspace / fake.commits[0]
     (there / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(UsageError, match="pickle"):
         pull("hf://someone/x")
@@ -613,7 +613,7 @@ def test_weights_that_the_index_pins_must_be_those(
     trained: Path, home: Path, fake: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = push(trained, "hf://someone/x", say=lambda line: None)
-    true = hashlib.sha256((fake.room / fake.commits[0] / "weights.safetensors").read_bytes()).hexdigest()
+    true = hashlib.sha256((fake.workspace / fake.commits[0] / "weights.safetensors").read_bytes()).hexdigest()
     for sum_, fits in ((true, True), ("0" * 64, False)):
         pinned = SimpleNamespace(weights=[index.Weights(uri=where, sha256=sum_, data="digits")])
         monkeypatch.setattr(index, "load_index", lambda pinned=pinned: SimpleNamespace(plugins=[pinned]))

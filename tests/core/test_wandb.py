@@ -77,10 +77,10 @@ def table(folder: Path, name: str) -> list[dict[str, Any]]:
     return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
 
 
-def test_wandb_gets_config_losses_pictures_tables_and_scores(
+def test_wandb_gets_config_losses_images_tables_and_scores(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # catches a name there that is not the one in result.json, and a table or picture that never arrives
+    # catches a name there that is not the one in result.json, and a table or image that never arrives
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert invoke(["run", "plugin=wgan", "preset=tiny", "eval.baselines=false", "run_dir=here"]) == 0
     here = Path("here")
@@ -140,7 +140,7 @@ def test_wandb_is_told_no_secret_and_no_path_of_its_user(
     ("given", "kept"),
     [
         ({"api_key": "x", "model": {"key_dim": 3}}, {"api_key": "(hidden)", "model": {"key_dim": 3}}),
-        ({"path": "/home/alice/pictures"}, {"path": "pictures"}),
+        ({"path": "/home/alice/images"}, {"path": "images"}),
         ({"words": ["data.root=/mnt/alice/cifar", 5e-5]}, {"words": ["data.root=cifar", 5e-5]}),
         ({"url": "https://user:word@host/x"}, {"url": "(hidden)"}),
         ({"resize": "TensorFlow 1 bilinear to 299x299", "on": True, "n": None},) * 2,

@@ -17,20 +17,20 @@ from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-INFO = DataInfo("grey", (1, 4, 4), 2, classes=2)
+INFO = DataInfo("gray", (1, 4, 4), 2, classes=2)
 
 
 def split(n: int = 20) -> Table:
-    grey = torch.randint(256, (n, 1, 4, 4), generator=generator(0, "grey"), dtype=torch.uint8)
-    return drawn(Resident(grey, torch.arange(n) % 2), 256, generator(1, "draw"))
+    gray = torch.randint(256, (n, 1, 4, 4), generator=generator(0, "gray"), dtype=torch.uint8)
+    return drawn(Resident(gray, torch.arange(n) % 2), 256, generator(1, "draw"))
 
 
-def test_a_value_is_one_as_often_as_its_grey_level_says() -> None:
+def test_a_value_is_one_as_often_as_its_gray_level_says() -> None:
     """Catches a threshold, an off-by-one level (k / 256), and black or white that is not kept."""
     n = 200_000
     for level in (0, 1, 64, 254, 255):
-        grey = torch.full((n,), level, dtype=torch.uint8)
-        share = float(binarize(grey, 256, torch.rand(n, generator=generator(level, "u"))).double().mean())
+        gray = torch.full((n,), level, dtype=torch.uint8)
+        share = float(binarize(gray, 256, torch.rand(n, generator=generator(level, "u"))).double().mean())
         p = level / 255
         assert abs(share - p) <= 4.5 * math.sqrt(p * (1 - p) / n)
 
@@ -49,8 +49,8 @@ def test_training_draws_anew_and_rows_stay() -> None:
     assert torch.equal(data.batch(rows).x, kept.examples(rows).float() * 2 - 1)
 
 
-def test_many_draws_have_the_greys_mean() -> None:
-    """Catches noise that meets another row's grey levels."""
+def test_many_draws_have_the_grays_mean() -> None:
+    """Catches noise that meets another row's gray levels."""
     kept = split()
     data = TrainData(kept, INFO, seed=0)
     total = torch.zeros(20, 1, 4, 4, dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_many_draws_have_the_greys_mean() -> None:
 
 
 def test_a_batch_depends_on_the_seed_and_its_number_alone() -> None:
-    """Catches a resume that draws other pictures, and processes that together see another batch than one."""
+    """Catches a resume that draws other images, and processes that together see another batch than one."""
     whole = TrainData(split(), INFO, seed=3)
     batches = [whole.next(7) for _ in range(5)]
     resumed = TrainData(split(), INFO, seed=3)
@@ -79,13 +79,13 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="needs ../shared/data/mnist")
-def test_the_binarised_mnist() -> None:
-    """Catches a test split that is thresholded or drawn anew at each load, and greys that reach a model."""
-    data = load(DataConfig(name="mnist-binarised", root=str(SHARED / "mnist")))
-    assert (data.info.name, data.info.levels, data.info.shape) == ("mnist-binarised", 2, (1, 28, 28))
+def test_the_binarized_mnist() -> None:
+    """Catches a test split that is thresholded or drawn anew at each load, and grays that reach a model."""
+    data = load(DataConfig(name="mnist-binarized", root=str(SHARED / "mnist")))
+    assert (data.info.name, data.info.levels, data.info.shape) == ("mnist-binarized", 2, (1, 28, 28))
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
     test = data.test
-    again = drawn(Resident(test.column("gray")), 256, generator(0, "mnist-binarised", "test"))
+    again = drawn(Resident(test.column("gray")), 256, generator(0, "mnist-binarized", "test"))
     assert torch.equal(test.examples(torch.arange(10_000)), again.column("image"))
     assert test.column("image").unique().tolist() == [0, 1]
     p = test.column("gray").double() / 255

@@ -1,4 +1,4 @@
-"""A folder of captioned pictures: whose captions they are, which words are kept, and refusals by name."""
+"""A folder of captioned images: whose captions they are, which words are kept, and refusals by name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _folder(root: Path, count: int = 20, lines: int = 3) -> Path:
     """Write CUB's layout: images/<class>/<name>.png of one level, whose captions say that level."""
     for k in range(count):
         place = Path(BIRDS[k % 2]) / f"{k:03}"
-        picture, text = (root / kind / place for kind in ("images", "text"))
-        for path in (picture, text):
+        image, text = (root / kind / place for kind in ("images", "text"))
+        for path in (image, text):
             path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((6, 6, 3), 10 * k, dtype=np.uint8)).save(picture.with_suffix(".png"))
+        Image.fromarray(np.full((6, 6, 3), 10 * k, dtype=np.uint8)).save(image.with_suffix(".png"))
         told = [f"This is a {BIRDS[k % 2]}, level w{k:02} (line l{line})." for line in range(lines)]
         text.with_suffix(".txt").write_text("\n".join(told) + "\n\n")
     return root
@@ -37,8 +37,8 @@ def _load(root: Path, **options: object) -> Dataset:
     return load(CaptionedFolderConfig.model_validate(given))
 
 
-def test_each_picture_has_its_own_captions(tmp_path: Path) -> None:
-    """Catches captions in another order than the pictures, and those of one split on the other."""
+def test_each_image_has_its_own_captions(tmp_path: Path) -> None:
+    """Catches captions in another order than the images, and those of one split on the other."""
     data = _load(_folder(tmp_path))
     assert data.tokenizer is not None
     assert (len(data.train), len(data.test)) == (18, 2)
@@ -52,7 +52,7 @@ def test_each_picture_has_its_own_captions(tmp_path: Path) -> None:
             said = [int(word[1:]) for word in words if word.startswith("w")]
             known += len(said)
             assert all(int(x.max()) == 10 * k for k in said)
-    assert known >= 18  # a held-out picture's own word is not in the training captions
+    assert known >= 18  # a held-out image's own word is not in the training captions
 
 
 def test_punctuation_and_case_are_no_words(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_text_folder_may_be_elsewhere_and_strays_are_counted(tmp_path: Path) -> 
         load(CaptionedFolderConfig())
 
 
-def test_pictures_without_captions_are_refused_by_name(tmp_path: Path) -> None:
+def test_images_without_captions_are_refused_by_name(tmp_path: Path) -> None:
     """All of them at once, each with its reason."""
     _folder(tmp_path)
     text = tmp_path / "text"

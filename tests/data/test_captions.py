@@ -1,4 +1,4 @@
-"""Captions: words to tokens and back, and words that are true of the picture they are said of."""
+"""Captions: words to tokens and back, and words that are true of the image they are said of."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_shear_is_the_slope_of_a_stroke(shear):
 def test_shear_and_ink_against_a_loop_over_pixels(digits):
     x = digits.test.x[:20]
     ink, shear = ink_and_shear(x, 17)
-    for k, picture in enumerate(x[:, 0].tolist()):
-        pixels = [(i, j, picture[i][j]) for i in range(8) for j in range(8)]
+    for k, image in enumerate(x[:, 0].tolist()):
+        pixels = [(i, j, image[i][j]) for i in range(8) for j in range(8)]
         mass = sum(v for *_, v in pixels)
         row, column = (sum(p[axis] * p[2] for p in pixels) / mass for axis in (0, 1))
         mu11 = sum((i - row) * (j - column) * v for i, j, v in pixels)
@@ -97,7 +97,7 @@ def test_shear_does_not_depend_on_place_or_ink():
     torch.testing.assert_close(ink_and_shear(x, 17)[1], ink_and_shear(moved, 17)[1])
 
 
-def test_a_picture_without_a_stroke_has_no_shear():
+def test_a_image_without_a_stroke_has_no_shear():
     # catches a division by zero
     empty, row = torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     row[0, 0, 4, 1:7] = 9
@@ -152,7 +152,7 @@ def test_every_digit_is_named_and_described_as_measured(digits):
 
 
 def test_captions_change_no_fingerprint_and_reach_the_batch(digits):
-    # catches a data hash that moves, and captions of other rows than the pictures
+    # catches a data hash that moves, and captions of other rows than the images
     bare = resident(digits.info, *(Resident(s.x, s.label) for s in (digits.train, digits.test)))
     assert digits.sha256 == bare.sha256
     assert (digits.info.vocabulary, digits.info.caption_length) == (len(WORDS.words) + 1, 4)

@@ -1,4 +1,4 @@
-"""A folder of pictures: splits, classes, refusals by name, and streaming what does not fit in memory."""
+"""A folder of images: splits, classes, refusals by name, and streaming what does not fit in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zoo_core.data.table import Mapped, Memory, Streamed
 from zoo_core.errors import UsageError
 
 
-def _picture(path: Path, value: int) -> None:
+def _image(path: Path, value: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(value)
     Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).save(path)
@@ -25,7 +25,7 @@ def _picture(path: Path, value: int) -> None:
 
 def _folder(root: Path, count: int, form: str = "{k:03}.png") -> Path:
     for k in range(count):
-        _picture(root / form.format(k=k, c="cat" if k % 4 else "dog"), k)
+        _image(root / form.format(k=k, c="cat" if k % 4 else "dog"), k)
     return root
 
 
@@ -33,8 +33,8 @@ def _load(root: Path, **options: object) -> Dataset:
     return load(FolderConfig.model_validate({"path": str(root), "size": 6, **options}))
 
 
-def test_holdout_takes_its_share_and_no_picture_twice(tmp_path: Path) -> None:
-    """Catches pictures that are lost, or lie on both sides of the split."""
+def test_holdout_takes_its_share_and_no_image_twice(tmp_path: Path) -> None:
+    """Catches images that are lost, or lie on both sides of the split."""
     data = _load(_folder(tmp_path, 40), holdout=0.25)
     assert (len(data.train), len(data.test)) == (30, 10)
     rows = torch.cat([split.examples(torch.arange(len(split))) for split in (data.train, data.test)])
@@ -46,7 +46,7 @@ def test_holdout_takes_its_share_and_no_picture_twice(tmp_path: Path) -> None:
 
 
 def test_class_folders_give_labels_stratified(tmp_path: Path) -> None:
-    """Catches labels that do not go with their pictures, and a split that misses a class."""
+    """Catches labels that do not go with their images, and a split that misses a class."""
     data = _load(_folder(tmp_path, 40, "{c}/{k:03}.png"), holdout=0.2)
     assert data.class_names == ("cat", "dog")
     assert data.info.classes == 2
@@ -65,8 +65,8 @@ def test_train_and_test_folders_are_the_splits(tmp_path: Path) -> None:
     """Catches a published split that is shuffled together, and strays that join it."""
     _folder(tmp_path / "train", 8, "{c}/{k:03}.png")
     _folder(tmp_path / "test", 4, "{c}/{k:03}.png")
-    _picture(tmp_path / "val" / "cat" / "x.png", 99)
-    _picture(tmp_path / "more" / "x.png", 98)
+    _image(tmp_path / "val" / "cat" / "x.png", 99)
+    _image(tmp_path / "more" / "x.png", 98)
     data = _load(tmp_path)
     assert (len(data.train), len(data.test)) == (8, 4)
     assert data.class_names == ("cat", "dog")
@@ -81,7 +81,7 @@ def test_an_image_outside_the_class_folders_is_refused(tmp_path: Path) -> None:
     """Catches one stray file that removes all labels without a word."""
     _folder(tmp_path / "train", 8, "{c}/{k:03}.png")
     _folder(tmp_path / "test", 4, "{c}/{k:03}.png")
-    _picture(tmp_path / "train" / "loose.png", 99)
+    _image(tmp_path / "train" / "loose.png", 99)
     with pytest.raises(UsageError, match=r"1 of 13 images .* outside its class folders\n.*loose\.png"):
         _load(tmp_path)
     data = _load(tmp_path, on_bad="skip")
@@ -94,7 +94,7 @@ def test_a_class_without_a_training_image_is_refused(tmp_path: Path) -> None:
     """Catches a label that no training image has, which samples could be asked for."""
     _folder(tmp_path / "train", 8, "{c}/{k:03}.png")
     _folder(tmp_path / "test", 4, "{c}/{k:03}.png")
-    _picture(tmp_path / "test" / "bird" / "x.png", 99)
+    _image(tmp_path / "test" / "bird" / "x.png", 99)
     with pytest.raises(UsageError, match=r"1 classes .* have no image in train/: bird"):
         _load(tmp_path)
 
@@ -171,7 +171,7 @@ def test_skip_leaves_few_bad_files_out_and_refuses_many(tmp_path: Path) -> None:
     assert len(_load(tmp_path, on_bad="skip", max_bad=0.2).train) == 9
 
 
-def test_the_hash_knows_pictures_labels_and_options(tmp_path: Path) -> None:
+def test_the_hash_knows_images_labels_and_options(tmp_path: Path) -> None:
     """Catches a result that is filed under data that have changed."""
     _folder(tmp_path / "a", 8, "{c}/{k:03}.png")
     first = _load(tmp_path / "a").sha256
@@ -189,18 +189,18 @@ def test_the_hash_knows_pictures_labels_and_options(tmp_path: Path) -> None:
         (["x.png"], "has 1 images to train on and 0 to test on"),
     ],
 )
-def test_too_few_pictures_are_a_mistake(tmp_path: Path, files: list[str], message: str) -> None:
+def test_too_few_images_are_a_mistake(tmp_path: Path, files: list[str], message: str) -> None:
     """Catches an empty split that fails later with an index error."""
     for name in files:
         if name.endswith(".png"):
-            _picture(tmp_path / name, 0)
+            _image(tmp_path / name, 0)
         else:
             (tmp_path / name).write_text("x")
     with pytest.raises(UsageError, match=message):
         _load(tmp_path)
 
 
-def test_two_pictures_are_enough(tmp_path: Path) -> None:
+def test_two_images_are_enough(tmp_path: Path) -> None:
     """Catches a holdout that rounds to nothing, or to everything."""
     for holdout in (0.01, 0.99):
         data = _load(_folder(tmp_path, 2), holdout=holdout)

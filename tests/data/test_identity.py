@@ -172,7 +172,7 @@ def test_stored_data_that_changed_are_refused_when_they_are_read(root: Path, tmp
 def options(root: Path, plugin: str = "cgan") -> dict[str, Any]:
     return {
         "plugin": plugin, "data": "folder", "data.path": str(root), "data.size": 8, "data.channels": 1,
-        "train.steps": 2, "eval.protocol": "none", "track.wandb": "off", "track.pictures": False,
+        "train.steps": 2, "eval.protocol": "none", "track.wandb": "off", "track.plots": False,
         "track.progress": False,
     }  # fmt: skip
 

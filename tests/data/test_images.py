@@ -35,7 +35,7 @@ def _bytes(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def _gif() -> bytes:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "green", "blue")]
     return _bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
@@ -68,14 +68,14 @@ def _ramp() -> Image.Image:
 CONVERTED: dict[str, tuple[bytes, str]] = {
     "plain.png": (_bytes(_noise(size=(8, 8)), "PNG"), ""),
     "plain.jpg": (_bytes(_noise(), "JPEG"), ""),
-    "grey.png": (_bytes(_noise("L"), "PNG"), ""),
+    "gray.png": (_bytes(_noise("L"), "PNG"), ""),
     "bits.png": (_bytes(_noise("L").convert("1"), "PNG"), ""),
     "palette.png": (_bytes(_noise().convert("P"), "PNG"), ""),
     "webp.webp": (_bytes(_noise(), "WEBP"), ""),
     "wide.png": (_bytes(_noise(size=(40, 10)), "PNG"), ""),
     "cmyk.jpg": (_bytes(_noise().convert("CMYK"), "JPEG"), "CMYK converted"),
     "alpha.png": (_bytes(_noise("RGBA"), "PNG"), "transparency laid over"),
-    "grey-alpha.png": (_bytes(_noise("LA"), "PNG"), "transparency laid over"),
+    "gray-alpha.png": (_bytes(_noise("LA"), "PNG"), "transparency laid over"),
     "palette-alpha.png": (_bytes(_noise("L").convert("P"), "PNG", transparency=3), "transparency laid over"),
     "sixteen.png": (_bytes(_ramp(), "PNG"), "16 bits scaled"),
     "sixteen.tif": (_bytes(_ramp(), "TIFF"), "16 bits scaled"),
@@ -117,7 +117,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "up").symlink_to("..")
     with open(os.fsencode(root) + b"/caf\xe9.png", "wb") as file:
         file.write(CONVERTED["plain.png"][0])
-    (root / "notes.txt").write_text("not a picture, and not named like one")
+    (root / "notes.txt").write_text("not a image, and not named like one")
     (root / "._plain.png").write_bytes(b"a Mac's shadow file")
     return root
 
@@ -130,15 +130,15 @@ def _verdict(root: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CONVERTED)
-def test_odd_pictures_are_converted_and_say_so(zoo: Path, name: str) -> None:
-    """Catches a conversion that is silent, or a usable picture that is refused."""
+def test_odd_images_are_converted_and_say_so(zoo: Path, name: str) -> None:
+    """Catches a conversion that is silent, or a usable image that is refused."""
     said = _verdict(zoo, name)
     assert re.search(CONVERTED[name][1] or r"^(reduced from \d+x\d+)?$", said)
     assert "refused" not in said
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_files_that_are_no_pictures_are_refused_with_the_reason(zoo: Path, name: str) -> None:
+def test_files_that_are_no_images_are_refused_with_the_reason(zoo: Path, name: str) -> None:
     """Catches garbage that trains a model, and decoders' errors that reach the user raw."""
     assert re.match(f"refused: ({REFUSED[name][1]})", _verdict(zoo, name)), _verdict(zoo, name)
 
@@ -174,7 +174,7 @@ def _levels(zoo: Path, name: str, **options: object) -> np.ndarray:
     return decode(str(zoo / name), str(zoo), config).levels
 
 
-def test_a_picture_of_the_right_size_is_not_touched(zoo: Path) -> None:
+def test_a_image_of_the_right_size_is_not_touched(zoo: Path) -> None:
     """Catches needless resampling, and axes in the wrong order."""
     exact = np.asarray(_noise(size=(8, 8))).transpose(2, 0, 1)
     assert np.array_equal(_levels(zoo, "plain.png"), exact)
@@ -203,7 +203,7 @@ def test_transparency_is_laid_over_the_background(tmp_path: Path, background: in
 ORIENTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,
     3: lambda a: np.rot90(a, 2, (0, 1)),
-    6: lambda a: np.rot90(a, -1, (0, 1)),  # the camera was turned; the picture is shown 90 degrees clockwise
+    6: lambda a: np.rot90(a, -1, (0, 1)),  # the camera was turned; the image is shown 90 degrees clockwise
     8: lambda a: np.rot90(a, 1, (0, 1)),
     2: lambda a: a[:, ::-1],
     5: lambda a: a.transpose(1, 0, 2),
@@ -224,13 +224,13 @@ def test_an_animation_gives_its_first_frame(zoo: Path) -> None:
     assert (_levels(zoo, "animated.gif").reshape(3, -1).mean(1) == (255, 0, 0)).all()
 
 
-def test_cmyk_keeps_its_colours(tmp_path: Path) -> None:
+def test_cmyk_keeps_its_colors(tmp_path: Path) -> None:
     """Catches four channels read as three, and inverted ink."""
     Image.new("RGB", (16, 16), (200, 30, 90)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
     assert np.abs(_levels(tmp_path, "a.jpg").reshape(3, -1).mean(1) - (200, 30, 90)).max() < 4
 
 
-def test_crop_keeps_the_centre_and_stretch_keeps_all(tmp_path: Path) -> None:
+def test_crop_keeps_the_center_and_stretch_keeps_all(tmp_path: Path) -> None:
     """Catches a crop from a corner, and policies swapped."""
     stripes = np.zeros((10, 30, 3), np.uint8)
     stripes[:, 10:20] = 255

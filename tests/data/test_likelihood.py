@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from zoo_core.data.likelihood import bits_per_dim, dequantised
+from zoo_core.data.likelihood import bits_per_dim, dequantized
 from zoo_core.data.loading import to_unit
 from zoo_core.seeds import Seeds
 
@@ -22,7 +22,7 @@ def test_uniform_over_the_levels_costs_log2_of_their_number(levels: int, bits: f
         return torch.full((len(x),), -math.prod(x.shape[1:]) * math.log(2 * edge), dtype=torch.float64)
 
     x = to_unit(torch.randint(levels, (5, 2, 3, 3), generator=torch.Generator().manual_seed(0)), levels)
-    log_prob = dequantised(log_density, x, levels, noise=Seeds(0, range(5)))
+    log_prob = dequantized(log_density, x, levels, noise=Seeds(0, range(5)))
     assert log_prob.dtype == torch.float64
     assert bits_per_dim(log_prob, 18).tolist() == pytest.approx([math.log2(levels)] * 5)
     assert math.log2(levels) == pytest.approx(bits, abs=5e-5)
@@ -34,7 +34,7 @@ def test_the_bound_is_below_the_truth_and_close_where_the_density_is_flat() -> N
     x = to_unit(torch.arange(256)[:, None], 256)
     draws = torch.stack(
         [
-            dequantised(lambda y: normal.log_prob(y).sum(1), x, 256, noise=Seeds(seed, range(256)))
+            dequantized(lambda y: normal.log_prob(y).sum(1), x, 256, noise=Seeds(seed, range(256)))
             for seed in range(20)
         ]
     )
@@ -45,9 +45,9 @@ def test_draws_depend_on_the_example_not_the_batch() -> None:
     """Catches a likelihood that changes with the size of the batch."""
     x = to_unit(torch.randint(17, (6, 1, 2, 2), generator=torch.Generator().manual_seed(0)), 17)
     noise = Seeds(3, range(6))
-    whole = dequantised(lambda y: -y.square().flatten(1).sum(1), x, 17, noise=noise)
+    whole = dequantized(lambda y: -y.square().flatten(1).sum(1), x, 17, noise=noise)
     parts = [
-        dequantised(lambda y: -y.square().flatten(1).sum(1), x[part], 17, noise=Seeds(3, range(6))[part])
+        dequantized(lambda y: -y.square().flatten(1).sum(1), x[part], 17, noise=Seeds(3, range(6))[part])
         for part in (slice(0, 2), slice(2, 6))
     ]
     assert torch.equal(whole, torch.cat(parts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo_core.data.loading import Resident, TrainData, dequantise, quantise, to_unit
+from zoo_core.data.loading import Resident, TrainData, dequantize, quantize, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
@@ -70,34 +70,34 @@ def test_levels_survive_the_round_trip(count: int) -> None:
     x = to_unit(levels, count)
     assert x[0] == -1
     assert x[-1] == pytest.approx(1)
-    assert torch.equal(quantise(x, count), levels)
+    assert torch.equal(quantize(x, count), levels)
 
 
 @pytest.mark.parametrize("count", LEVELS)
-def test_quantise_takes_the_nearest_level(count: int) -> None:
+def test_quantize_takes_the_nearest_level(count: int) -> None:
     """Catches truncation, which darkens, and values outside the range that wrap around."""
     x = torch.linspace(-1.5, 1.5, 4001)[:, None]
-    centres = to_unit(torch.arange(count, dtype=torch.uint8), count)
-    chosen = centres[quantise(x, count).long()]
-    best = (x - centres).abs().amin(1, keepdim=True)
+    centers = to_unit(torch.arange(count, dtype=torch.uint8), count)
+    chosen = centers[quantize(x, count).long()]
+    best = (x - centers).abs().amin(1, keepdim=True)
     assert torch.allclose((x - chosen).abs(), best, atol=1e-6)
-    assert quantise(torch.tensor([[-1e30], [1e30]]), count).flatten().tolist() == [0, count - 1]
+    assert quantize(torch.tensor([[-1e30], [1e30]]), count).flatten().tolist() == [0, count - 1]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_quantise_refuses_what_is_not_finite(bad: float) -> None:
-    """Catches NaN, which the conversion to integers turns into a picture without a word."""
+def test_quantize_refuses_what_is_not_finite(bad: float) -> None:
+    """Catches NaN, which the conversion to integers turns into a image without a word."""
     x = torch.zeros(5, 1, 2, 2)
     x[3, 0, 1, 1] = bad
     with pytest.raises(UsageError, match="1 of 5 samples"):
-        quantise(x, 256)
+        quantize(x, 256)
 
 
 @pytest.mark.parametrize("count", LEVELS)
-def test_dequantised_values_stay_in_their_bin(count: int) -> None:
+def test_dequantized_values_stay_in_their_bin(count: int) -> None:
     """Catches noise of the wrong width or place: each value must round back to its level."""
     levels = torch.arange(count, dtype=torch.uint8)[:, None].repeat(1, 3)
     noise = torch.tensor([1e-3, 0.5, 1 - 1e-3], dtype=torch.float64).expand(count, 3)
-    spread = dequantise(to_unit(levels, count).double(), count, noise)
-    assert torch.equal(quantise(spread, count), levels)
+    spread = dequantize(to_unit(levels, count).double(), count, noise)
+    assert torch.equal(quantize(spread, count), levels)
     assert (spread[:, 2] - spread[:, 0]).mean().item() == pytest.approx(2 / (count - 1) * 0.998, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Pairs and two domains: what each picture is made from, who may see what, and folders of the user's own."""
+"""Pairs and two domains: what each image is made from, who may see what, and folders of the user's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_core.config import DataConfig
 from zoo_core.data import decoding
-from zoo_core.data.conditioning import conditions, dealt, given_pictures, read_conditions
+from zoo_core.data.conditioning import conditions, dealt, given_images, read_conditions
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.corruptions import SOURCES, crop, edges, gray, hole, jpeg, lowres, mask
 from zoo_core.data.digits import load as load_digits
@@ -31,7 +31,7 @@ DIGITS = load_digits(DataConfig())
 
 
 def random_levels(n: int, channels: int, side: int, count: int) -> Tensor:
-    rng = generator(0, "pictures")
+    rng = generator(0, "images")
     return torch.randint(count, (n, channels, side, side), generator=rng, dtype=torch.uint8)
 
 
@@ -107,8 +107,8 @@ def test_jpeg_is_pillows(channels: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("source", ["edges", "lowres", "mask", "crop", "jpeg"])
-def test_a_batch_has_each_picture_with_its_own_source(source: str) -> None:
-    """Catches sources in another order than the pictures they are of."""
+def test_a_batch_has_each_image_with_its_own_source(source: str) -> None:
+    """Catches sources in another order than the images they are of."""
     data = DIGITS.for_task("paired", source)
     assert "source" in data.train
     assert data.info.image_channels == 1
@@ -122,7 +122,7 @@ def test_a_batch_has_each_picture_with_its_own_source(source: str) -> None:
 
 
 def numbered(n: int) -> Dataset:
-    """Return pictures whose first pixel, which no mask hides, is their number; the last four are held out."""
+    """Return images whose first pixel, which no mask hides, is their number; the last four are held out."""
     x = torch.zeros(n + 4, 1, 4, 4, dtype=torch.uint8)
     x[:, 0, 0, 0] = torch.arange(n + 4, dtype=torch.uint8)
     x[:, 0, 2:, 2:] = 200
@@ -130,7 +130,7 @@ def numbered(n: int) -> Dataset:
 
 
 def test_nobody_can_pair_two_domains() -> None:
-    """Catches sources of the very pictures that are modelled, and test pictures in either domain."""
+    """Catches sources of the very images that are modeled, and test images in either domain."""
     data = numbered(20).for_task("unpaired", "mask")
     stream = TrainData(data.training, data.info, 0)
     assert stream.next(10).cond.image is None
@@ -143,7 +143,7 @@ def test_nobody_can_pair_two_domains() -> None:
     )
     assert len(targets.unique()) == len(sources.unique()) == 10
     assert set(targets.tolist()) | set(sources.tolist()) == set(range(20))
-    # one domain comes in the order of its epochs, and what stands beside a picture is another each time
+    # one domain comes in the order of its epochs, and what stands beside a image is another each time
     beside = {int(a) for a, b in zip(sources, targets, strict=True) if b == targets[0]}
     assert len(beside) > 3
 
@@ -156,7 +156,7 @@ def test_domains_are_those_of_the_data_alone() -> None:
     assert torch.equal(first.examples(index), second.examples(index))
 
 
-def test_what_stands_beside_a_picture_survives_a_resume() -> None:
+def test_what_stands_beside_a_image_survives_a_resume() -> None:
     data = DIGITS.for_task("unpaired", "lowres")
     whole, resumed = (TrainData(data.training, data.info, 5) for _ in range(2))
     whole.next(64)
@@ -171,7 +171,7 @@ def test_what_stands_beside_a_picture_survives_a_resume() -> None:
 
 
 def test_scores_still_compare_with_the_whole_training_split() -> None:
-    """Catches a reference of half the pictures, which other models' figures are not to."""
+    """Catches a reference of half the images, which other models' figures are not to."""
     for task in ("paired", "unpaired"):
         data = DIGITS.for_task(task, "edges")
         assert torch.equal(data.train.examples(torch.arange(1437)), DIGITS.train.examples(torch.arange(1437)))
@@ -179,8 +179,8 @@ def test_scores_still_compare_with_the_whole_training_split() -> None:
 
 
 @pytest.mark.parametrize("task", ["paired", "unpaired"])
-def test_samples_are_made_of_held_out_pictures(task: Any) -> None:
-    """Catches sources of the training split, and pictures that are used more often than others."""
+def test_samples_are_made_of_held_out_images(task: Any) -> None:
+    """Catches sources of the training split, and images that are used more often than others."""
     data = DIGITS.for_task(task, "edges")
     cond = conditions(data, 720)
     assert cond is not None
@@ -215,10 +215,10 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     data = DIGITS.for_task("paired", "edges")
     assert data.origin is not None
     own = data.origin.test.examples(torch.arange(5))
-    for k, picture in enumerate(own):
-        levels = (picture[0].double() * 255 / 16).round().to(torch.uint8).numpy()
+    for k, image in enumerate(own):
+        levels = (image[0].double() * 255 / 16).round().to(torch.uint8).numpy()
         Image.fromarray(levels).save(tmp_path / f"{9 - k}.png")
-    names, found = given_pictures(str(tmp_path), data)
+    names, found = given_images(str(tmp_path), data)
     assert list(names) == ["5.png", "6.png", "7.png", "8.png", "9.png"]
     torch.testing.assert_close(found, to_unit(own, 17).flip(0))
     image = read_conditions(str(tmp_path), data, 7).image
@@ -234,13 +234,13 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
 # -- folders of pairs
 
 
-def paint(path: Path, grey: int, size: tuple[int, int] = (8, 8)) -> None:
+def paint(path: Path, gray: int, size: tuple[int, int] = (8, 8)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, grey).save(path)
+    Image.new("L", size, gray).save(path)
 
 
 def halves(root: Path, count: int) -> Path:
-    """Write files whose left half is grey k and whose right half is grey 100 + k."""
+    """Write files whose left half is gray k and whose right half is gray 100 + k."""
     for k in range(count):
         both = Image.new("L", (16, 8), k)
         both.paste(100 + k, (8, 0, 16, 8))
@@ -255,7 +255,7 @@ def folder(root: Path, **options: Any) -> Dataset:
 
 @pytest.mark.parametrize(("made_from", "apart"), [("A", 100), ("B", -100)])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_two_pictures_side_by_side_are_a_pair(
+def test_two_images_side_by_side_are_a_pair(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_from: str, apart: int, streamed: bool
 ) -> None:
     """Catches halves changed about, a crop before the cut, and a source of another file."""
@@ -288,7 +288,7 @@ def test_the_source_of_a_pair_is_part_of_the_datas_hash(tmp_path: Path) -> None:
     assert folder(tmp_path, pairs="side-by-side").sha256 != before
 
 
-def test_files_that_hold_no_two_pictures_are_named(tmp_path: Path) -> None:
+def test_files_that_hold_no_two_images_are_named(tmp_path: Path) -> None:
     halves(tmp_path, 4)
     paint(tmp_path / "odd.png", 3, (15, 8))
     paint(tmp_path / "one.png", 3, (8, 8))
@@ -307,7 +307,7 @@ def domains(root: Path, a: int = 6, b: int = 4) -> Path:
     return root
 
 
-def greys(split: Any) -> set[int]:
+def grays(split: Any) -> set[int]:
     return set(split.examples(torch.arange(len(split)))[:, 0, 0, 0].tolist())
 
 
@@ -321,21 +321,21 @@ def test_four_folders_are_two_domains(tmp_path: Path) -> None:
     )
     made = data.for_task("unpaired")
     assert made.origin is not None
-    assert greys(made.train) == set(range(100, 104))
-    assert greys(made.test) == set(range(150, 154))
-    assert greys(made.origin.train) == set(range(6))
-    assert greys(made.origin.test) == set(range(50, 56))
+    assert grays(made.train) == set(range(100, 104))
+    assert grays(made.test) == set(range(150, 154))
+    assert grays(made.origin.train) == set(range(6))
+    assert grays(made.origin.test) == set(range(50, 56))
     batch = TrainData(made.training, made.info, 0).next(40)
     assert batch.second is not None
     levels = ((batch.second[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert set(levels.tolist()) == set(range(6))
     assert len(conditions(made, 6).image) == 6  # type: ignore[union-attr, arg-type]
     back = folder(tmp_path, pairs="folders", made_from="B")
-    assert greys(back.train) == set(range(6))
+    assert grays(back.train) == set(range(6))
 
 
 def test_folders_of_equal_names_are_pairs_where_that_is_said(tmp_path: Path) -> None:
-    """Catches pictures paired by their place in a listing: one that is missing moves all others."""
+    """Catches images paired by their place in a listing: one that is missing moves all others."""
     data = folder(domains(tmp_path, 4, 4), pairs="matched-folders")
     assert data.tasks == ("paired", "unconditional", "unpaired")
     assert "source" in data.train

@@ -20,7 +20,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 @pytest.mark.parametrize("spec", DATASETS, ids=lambda spec: spec.name)
 def test_specs_name_what_exists(spec) -> None:
-    """Catches a target or config that is misspelt."""
+    """Catches a target or config that is misspelled."""
     assert NAME.fullmatch(spec.name)
     assert callable(load_target(spec.target))
     assert issubclass(load_target(spec.config), DataConfig)
@@ -135,7 +135,7 @@ def test_corrupt_files_are_told_from_missing_ones(tmp_path: Path, content: bytes
 
 @pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="needs MNIST in ../shared/data/mnist")
 def test_mnist_is_read_as_published() -> None:
-    """Catches splits swapped and pictures scaled: the published counts of digits, and of the first labels."""
+    """Catches splits swapped and images scaled: the published counts of digits, and of the first labels."""
     data = benchmarks.load(DataConfig(name="mnist", root=str(SHARED / "mnist")))
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
     assert data.train.label.bincount().tolist() == [

@@ -23,7 +23,7 @@ def _grid(n: int, half: float) -> tuple[Tensor, float]:
 
 @pytest.mark.parametrize("name", TOYS)
 def test_density_integrates_to_one(name: str) -> None:
-    """Catches weights that do not add up, and a wrong normalising constant."""
+    """Catches weights that do not add up, and a wrong normalizing constant."""
     grid, area = _grid(160, 1.4)
     total = torch.cat([TOYS[name].density().log_prob(part).exp() for part in grid.split(8192)]).sum() * area
     assert total.item() == pytest.approx(1, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Views of a picture: turned by the right angle the right way, recoloured within its levels, near itself."""
+"""Views of a image: turned by the right angle the right way, recolored within its levels, near itself."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from zoo_core.machine.distributed import World
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 
-INFO = DataInfo("pictures", (3, 6, 6), 256, task="views")
+INFO = DataInfo("images", (3, 6, 6), 256, task="views")
 
 
-def pictures(n: int, channels: int = 3, height: int = 6, width: int = 6) -> torch.Tensor:
+def images(n: int, channels: int = 3, height: int = 6, width: int = 6) -> torch.Tensor:
     return torch.randint(
-        0, 256, (n, channels, height, width), generator=generator(0, "pictures"), dtype=torch.uint8
+        0, 256, (n, channels, height, width), generator=generator(0, "images"), dtype=torch.uint8
     )
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_quarter_turns_are_torchs(quarters: int) -> None:
     """By torch.rot90; catches a turn the other way, about a corner, or in units of half a side."""
-    x = pictures(4)
+    x = images(4)
     angle = torch.full((4,), quarters * math.pi / 2)
     torch.testing.assert_close(turned(x, angle), torch.rot90(x, quarters, (2, 3)).float(), atol=0.02, rtol=0)
 
 
-def test_a_picture_that_is_no_square_keeps_its_shape() -> None:
-    """A point (x, y) from the centre goes to (x cos - y sin, x sin + y cos), y upwards; catches a shear."""
+def test_a_image_that_is_no_square_keeps_its_shape() -> None:
+    """A point (x, y) from the center goes to (x cos - y sin, x sin + y cos), y upwards; catches a shear."""
     x = torch.zeros(1, 1, 41, 81)
-    x[0, 0, 20, 40 + 16] = 1  # 16 to the right of the centre
+    x[0, 0, 20, 40 + 16] = 1  # 16 to the right of the center
     made = turned(x, torch.tensor([math.radians(30)]))[0, 0]
     rows, columns = torch.arange(41.0)[:, None], torch.arange(81.0)[None]
     across = float((made * columns).sum() / made.sum()) - 40
@@ -45,8 +45,8 @@ def test_a_picture_that_is_no_square_keeps_its_shape() -> None:
     assert up == pytest.approx(16 * math.sin(math.radians(30)), abs=0.3)
 
 
-def test_half_of_the_views_are_the_picture_itself() -> None:
-    x = pictures(2000)
+def test_half_of_the_views_are_the_image_itself() -> None:
+    x = images(2000)
     made = view(x, torch.rand(2000, numbers(3), generator=generator(1, "views")))
     same = (made == x).flatten(1).all(1).double().mean()
     assert float(same) == pytest.approx(PLAIN, abs=4.5 * (0.25 / 2000) ** 0.5)
@@ -54,8 +54,8 @@ def test_half_of_the_views_are_the_picture_itself() -> None:
     assert made.shape == x.shape
 
 
-def test_recolouring_scales_each_channel_by_itself_and_never_brightens() -> None:
-    """On flat pictures, which turning leaves alone; catches levels that overflow, and one gain for all."""
+def test_recoloring_scales_each_channel_by_itself_and_never_brightens() -> None:
+    """On flat images, which turning leaves alone; catches levels that overflow, and one gain for all."""
     x = torch.full((500, 3, 6, 6), 200, dtype=torch.uint8)
     made = view(x, torch.rand(500, numbers(3), generator=generator(2, "views"))).float()
     assert float((made.amax((2, 3)) - made.amin((2, 3))).max()) == 0
@@ -66,8 +66,8 @@ def test_recolouring_scales_each_channel_by_itself_and_never_brightens() -> None
     assert float((moved[:, 0] - moved[:, 1]).abs().max()) > 0.1
 
 
-def test_a_couple_is_two_views_of_one_picture() -> None:
-    """Flat pictures of a level each: both views tell which they are of. Catches couples of strangers."""
+def test_a_couple_is_two_views_of_one_image() -> None:
+    """Flat images of a level each: both views tell which they are of. Catches pairs of strangers."""
     levels = torch.arange(8).mul(36).to(torch.uint8)
     data = TrainData(Resident(levels.view(8, 1, 1, 1).expand(8, 1, 6, 6).clone()).then(TwoViews()), INFO, 0)
     b = data.next(64)
@@ -80,7 +80,7 @@ def test_a_couple_is_two_views_of_one_picture() -> None:
 
 
 def test_views_are_drawn_anew_and_repeat_with_the_seed() -> None:
-    split = Resident(pictures(8)).then(TwoViews())
+    split = Resident(images(8)).then(TwoViews())
     first, again = (TrainData(split, INFO, 0) for _ in range(2))
     batches = [first.next(8) for _ in range(2)]
     for one in batches:
@@ -91,16 +91,16 @@ def test_views_are_drawn_anew_and_repeat_with_the_seed() -> None:
     assert not torch.equal(*by_row)
 
 
-def test_several_processes_share_one_batch_of_couples() -> None:
+def test_several_processes_share_one_batch_of_pairs() -> None:
     """Catches views that depend on how many processes there are."""
-    split = Resident(pictures(8)).then(TwoViews())
+    split = Resident(images(8)).then(TwoViews())
     whole = TrainData(split, INFO, 0).next(8)
     parts = [TrainData(split, INFO, 0).next(8, World(rank, 2)) for rank in range(2)]
     assert torch.equal(torch.cat([part.x for part in parts]), whole.x)
     assert torch.equal(torch.cat([part.second for part in parts]), whole.second)
 
 
-def test_a_run_learns_from_views_and_is_compared_with_pictures() -> None:
+def test_a_run_learns_from_views_and_is_compared_with_images() -> None:
     """Catches scores beside the views themselves, which would move with every draw."""
     data = load(DataConfig())
     assert "views" in data.tasks

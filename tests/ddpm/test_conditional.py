@@ -1,4 +1,4 @@
-"""Conditions learnt from data: what is asked for is what is drawn, by label, caption and classifier."""
+"""Conditions learned from data: what is asked for is what is drawn, by label, caption and classifier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N = 400
 
 
 def examples(rng):
-    """Return points around (-0.6, 0) and (0.6, 0), each labelled and named by its side."""
+    """Return points around (-0.6, 0) and (0.6, 0), each labeled and named by its side."""
     label = torch.randint(0, 2, (128,), generator=rng)
     x = 0.15 * torch.randn(128, 2, generator=rng)
     x[:, 0] += 1.2 * label - 0.6
@@ -23,7 +23,7 @@ def examples(rng):
     return Batch(x, Cond(label=label, tokens=tokens), torch.arange(128))
 
 
-def learnt(task, classifier=False):
+def learned(task, classifier=False):
     """Return a model of these points given their task's condition, trained for seconds."""
     made, mistakes = validate(DDPMConfig, OPTIONS | {"model.classifier": classifier}, "ddpm")
     assert not mistakes, mistakes
@@ -54,7 +54,7 @@ def asked(model, **sample):
 @pytest.mark.parametrize("task", ["class", "text"])
 def test_samples_are_what_was_asked_for(task):
     """Catches a condition that is not heeded by points' networks, and a null that is not unconditional."""
-    model = learnt(task)
+    model = learned(task)
     assert asked(model) > 0.95
     assert asked(model, guidance=1.0) > 0.97
     assert asked(model, guidance=-1.0) == pytest.approx(0.5, abs=4.5 * (0.25 / N) ** 0.5)
@@ -62,6 +62,6 @@ def test_samples_are_what_was_asked_for(task):
 
 def test_a_classifier_adds_to_what_a_model_heeds():
     """Catches a gradient of the wrong sign, which would lead away from the class."""
-    model = learnt("class", classifier=True)
+    model = learned("class", classifier=True)
     assert asked(model, guidance=2.0, guide="classifier") > 0.95
     assert asked(model, guidance=-1.0, guide="classifier") < asked(model, guidance=2.0, guide="classifier")

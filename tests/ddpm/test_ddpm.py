@@ -153,7 +153,7 @@ def test_bound_names_its_settings(variance):
     """Catches a bound without T and variance, or a kind that would be ranked with others."""
     x = torch.randint(0, 17, (5, 1, 8, 8)) / 8 - 1.0
     (found,) = recipe(**{"model.variance": variance}).likelihoods(x, noise=Seeds(0, range(5)), k=3)
-    assert (found.name, found.dequantisation, found.is_bound) == ("vlb-100", "none", True)
+    assert (found.name, found.dequantization, found.is_bound) == ("vlb-100", "none", True)
     assert f"variance {variance}" in found.note
     assert "of 99 step terms" in found.note
     assert found.log_prob.shape == (5,)

@@ -54,7 +54,7 @@ def test_the_offset_sets_the_first_step():
         angles = torch.tensor([offset, offset + 0.001], dtype=torch.float64) / (1 + offset) * math.pi / 2
         kept = float((angles[1].cos() / angles[0].cos()) ** 2)
         assert float(made.schedule.levels[0]) == pytest.approx(((1 - kept) / kept) ** 0.5, rel=1e-9)
-        # In bins of width 2 / (L - 1), half of which tells a level from its neighbour.
+        # In bins of width 2 / (L - 1), half of which tells a level from its neighbor.
         bins = float(made.schedule.levels[0]) / (2 / ((17 if data == "digits" else 256) - 1))
         assert 0.2 < bins < 1
 
@@ -132,7 +132,7 @@ def test_the_variance_loss_moves_no_mean():
     assert not simple[:, 1:].any()
 
 
-def test_the_best_v_minimises_the_bound():
+def test_the_best_v_minimizes_the_bound():
     """Catches a KL with the variances swapped: on N(0, .25) the exact net's best step variance is known.
 
     Given the exact mean, the reverse step's true variance is beta-tilde plus what the data's posterior adds;

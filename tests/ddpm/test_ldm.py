@@ -60,7 +60,7 @@ def built(*words):
 
 
 def trained(kind, config_class, **options):
-    """Train a recipe for some steps on pictures of exactly unit variance, and return it."""
+    """Train a recipe for some steps on images of exactly unit variance, and return it."""
     made, mistakes = validate(config_class, config_class.PRESETS["tiny"].overrides | options, "test")
     assert not mistakes, mistakes
     torch.manual_seed(0)
@@ -157,7 +157,7 @@ def test_a_codebooks_decoder_sees_codes_of_the_codebook_only():
 
 
 def test_no_likelihood_of_data_follows_from_codes(run):
-    """Catches a density of codes that is sold as one of pictures, and fields drawn in another space."""
+    """Catches a density of codes that is sold as one of images, and fields drawn in another space."""
     assert run.recipe.denoiser().space == "latent"
     assert not isinstance(run.recipe, HasLikelihood)
     assert isinstance(run.recipe, HasEncoder)
@@ -200,7 +200,7 @@ def test_the_latent_preset_is_taken_unless_another_is_asked_for():
 
 @pytest.mark.parametrize("blank", [False, True])
 def test_what_the_decoder_loses_is_measured(monkeypatch, blank):
-    """Catches a floor that is of samples, or of pictures before they are quantised."""
+    """Catches a floor that is of samples, or of images before they are quantized."""
     monkeypatch.setattr(ldm, "build_autoencoder", lambda *_: Identity(blank))
     made = built()
     protocol, extractor = preflight(made)
@@ -209,7 +209,7 @@ def test_what_the_decoder_loses_is_measured(monkeypatch, blank):
     assert (lost > 10) if blank else lost == pytest.approx(0, abs=1e-6)
 
 
-def test_a_trajectory_is_of_pictures(run):
-    """Catches states of codes that are handed out as pictures."""
+def test_a_trajectory_is_of_images(run):
+    """Catches states of codes that are handed out as images."""
     drawn = run.samples(replace(run.request(range(2)), trace=True))
     assert {tuple(state.shape) for state in drawn.trajectory} == {(2, 1, 8, 8)}

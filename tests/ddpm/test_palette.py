@@ -37,7 +37,7 @@ def run(*words):
     return made
 
 
-def randomised(net):
+def randomized(net):
     """Undo the zero start, behind which a fault would hide."""
     torch.manual_seed(0)
     for parameter in net.parameters():
@@ -67,7 +67,7 @@ def test_training_tells_the_network_the_source_of_each_row():
 def test_a_source_of_zeros_gives_the_unconditional_model():
     """Catches a source that enters by another way than as channels of the input."""
     made = recipe()
-    randomised(made.net)
+    randomized(made.net)
     config, _ = validate(DDPMConfig, DDPMConfig.PRESETS["tiny"].overrides, "ddpm")
     plain = DDPM(config, replace(PAIRED, task="unconditional", image_channels=0)).eval()
     weights = dict(made.net.state_dict())
@@ -98,7 +98,7 @@ def test_inpainting_leaves_all_but_the_hole_as_it_was():
 
 
 def test_what_is_made_is_drawn_where_sources_differ():
-    """Catches pixels of an edge picture that are taken for the picture's own; corners of digits are black."""
+    """Catches pixels of an edge image that are taken for the image's own; corners of digits are black."""
     made = run("data.source=edges")
     batch = made.harness.data.batch(torch.arange(len(made.harness.data)))
     differ = (batch.x != batch.cond.image).any(0)
@@ -106,8 +106,8 @@ def test_what_is_made_is_drawn_where_sources_differ():
     assert bool(differ.any())
 
 
-def test_nothing_is_known_of_colours_in_a_grey_picture():
-    """Catches a grey picture that is compared with, or copied into, one of three channels."""
+def test_nothing_is_known_of_colors_in_a_gray_image():
+    """Catches a gray image that is compared with, or copied into, one of three channels."""
     made = recipe(DataInfo("x", (3, 8, 8), levels=256, image_channels=1, task="paired"))
 
     class Pairs:
@@ -123,10 +123,10 @@ def test_nothing_is_known_of_colours_in_a_grey_picture():
     assert drawn.x.shape == (2, 3, 8, 8)
 
 
-def test_a_translation_is_a_sample_given_the_picture():
+def test_a_translation_is_a_sample_given_the_image():
     """Catches a translator that samples in other steps, or without its source."""
     made = recipe()
-    randomised(made.net)
+    randomized(made.net)
     image = torch.rand(4, 1, 8, 8)
     asked = SampleRequest(Seeds(3, range(4)), Cond(image=image), steps=made.config.sample.steps)
     translated = made.translate(image, noise=Seeds(3, range(4)))

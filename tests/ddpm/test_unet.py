@@ -15,7 +15,7 @@ from zoo_core.nn.resampling import Resampler
 from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, group_norm
 
 
-def randomised(net):
+def randomized(net):
     """Undo the zero start, behind which a fault would hide."""
     torch.manual_seed(0)
     for p in net.parameters():
@@ -54,15 +54,15 @@ def test_the_papers_cifar_network_has_its_size():
 )
 def test_any_size(shape, mult):
     """Catches a skip that does not fit where a side is odd on its way down."""
-    net = randomised(UNet(shape[0], shape[1], 8, mult, 1, (4, 7)))
+    net = randomized(UNet(shape[0], shape[1], 8, mult, 1, (4, 7)))
     x = torch.randn(2, *shape)
     out = net(x, torch.tensor([1.0, 900.0]))
     assert out.shape == x.shape
     assert bool(torch.isfinite(out).all())
 
 
-def test_too_many_levels_for_the_picture():
-    """Catches a convolution's own error where a preset meets small pictures."""
+def test_too_many_levels_for_the_image():
+    """Catches a convolution's own error where a preset meets small images."""
     with pytest.raises(UsageError, match="side 8"):
         UNet(1, 8, 8, (1, 1, 1, 1, 1))
 
@@ -82,12 +82,12 @@ def test_attention_stands_where_it_is_asked_for():
 
 def test_attention_is_over_pixels():
     """Catches tokens and channels swapped: a permutation of pixels permutes the result and nothing else."""
-    layer = randomised(SelfAttention(8))
+    layer = randomized(SelfAttention(8))
     x = torch.randn(2, 8, 3, 4)
     order = torch.randperm(12)
 
-    def shuffled(pictures):
-        return pictures.flatten(2)[..., order].unflatten(2, (3, 4))
+    def shuffled(images):
+        return images.flatten(2)[..., order].unflatten(2, (3, 4))
 
     torch.testing.assert_close(layer(shuffled(x)), shuffled(layer(x)), rtol=1e-4, atol=1e-5)
     q, k, v = layer.qkv(layer.norm(x)).flatten(2).chunk(3, 1)
@@ -102,7 +102,7 @@ def test_start_and_use_of_inputs(net):
     x = torch.randn(3, 1, 8, 8) if isinstance(net, UNet) else torch.randn(3, 8)
     t = torch.tensor([1.0, 500.0, 1000.0])
     assert not net(x, t).any()
-    net = randomised(net)
+    net = randomized(net)
     assert not torch.allclose(net(x, t), net(x, t.flip(0)), atol=1e-4)
     net(x, t).square().sum().backward()
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
@@ -111,7 +111,7 @@ def test_start_and_use_of_inputs(net):
 
 @pytest.mark.parametrize("channels", [8, 16, 24, 32, 48, 128, 384])
 def test_norm_leaves_the_time_in(channels):
-    """Catches groups of one channel, whose normalisation removes a constant over the picture: the time."""
+    """Catches groups of one channel, whose normalization removes a constant over the image: the time."""
     x, shift = torch.randn(2, channels, 4, 4), torch.randn(channels, 1, 1)
     norm = group_norm(channels)
     assert norm.num_groups == 32 or channels / norm.num_groups >= 4
@@ -120,7 +120,7 @@ def test_norm_leaves_the_time_in(channels):
 
 def test_dropout_only_in_training():
     """Catches dropout that is left on in evaluation, or never on."""
-    net = randomised(UNet(1, 8, 8, (1,), 1, (), dropout=0.5))
+    net = randomized(UNet(1, 8, 8, (1,), 1, (), dropout=0.5))
     x, t = torch.randn(2, 1, 8, 8), torch.ones(2)
     assert not torch.equal(net(x, t), net(x, t))
     net.eval()
@@ -166,7 +166,7 @@ def test_song_networks_have_their_sizes(options, count):
 
 
 def small(**options):
-    return randomised(UNet(1, 8, 8, (1, 2), 1, (4,), **options))
+    return randomized(UNet(1, 8, 8, (1, 2), 1, (4,), **options))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_smaller_sum_keeps_the_variance():
 
 @pytest.mark.parametrize("taps", [(1, 1), (1, 3, 3, 1)])
 def test_resampling_is_a_filter(taps):
-    """Catches taps that are not normalised, a shift by half a pixel, and channels that are mixed."""
+    """Catches taps that are not normalized, a shift by half a pixel, and channels that are mixed."""
     resampler = Resampler(taps)
     flat = torch.full((1, 2, 8, 8), 3.0)
     inner = (..., slice(2, -2), slice(2, -2))
@@ -222,7 +222,7 @@ def test_resampling_is_a_filter(taps):
         torch.testing.assert_close(
             resampler.up(ramp, torch.Size((16, 16))), F.interpolate(ramp, scale_factor=2, mode="nearest")
         )
-    else:  # a quarter and three quarters of its neighbours, as bilinear interpolation
+    else:  # a quarter and three quarters of its neighbors, as bilinear interpolation
         torch.testing.assert_close(
             resampler.up(ramp, torch.Size((16, 16)))[inner],
             F.interpolate(ramp, scale_factor=2, mode="bilinear", align_corners=False)[inner],

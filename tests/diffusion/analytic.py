@@ -87,7 +87,7 @@ def mixture(weights: Tensor, means: Tensor, std: float) -> Callable[[Tensor, Ten
     def x0_of(x: Tensor, sigma: Tensor) -> Tensor:
         var = std**2 + sigma**2
         logits = weights.log() - (x[:, None] - means).square().sum(-1) / (2 * var)
-        centre = logits.softmax(-1) @ means
-        return centre + std**2 / var * (x - centre)
+        center = logits.softmax(-1) @ means
+        return center + std**2 / var * (x - center)
 
     return x0_of

@@ -20,7 +20,7 @@ def digits(task, **more):
     return DataInfo("digits", (1, 8, 8), levels=17, classes=10, vocabulary=12, task=task, **more)
 
 
-def randomised(net):
+def randomized(net):
     """Undo the zero start, behind which a fault would hide."""
     torch.manual_seed(0)
     for p in net.parameters():
@@ -36,7 +36,7 @@ def options(**more):
 @pytest.mark.parametrize("task", ["class", "text"])
 def test_each_condition_is_told_apart(kind, task):
     """Catches a condition that does not reach the output, and a null that is one of the classes."""
-    net = randomised(build_backbone(options(net=kind), digits(task)))
+    net = randomized(build_backbone(options(net=kind), digits(task)))
     x = torch.randn(1, 1, 8, 8).repeat(3, 1, 1, 1)
     t = torch.full((3,), 50.0)
     cond = (
@@ -54,7 +54,7 @@ def test_each_condition_is_told_apart(kind, task):
 @pytest.mark.parametrize("kind", ["unet", "dit"])
 def test_the_order_of_words_counts_and_padding_does_not(kind):
     """Catches a bag of words, and a caption that changes with the length it is padded to."""
-    net = randomised(build_backbone(options(net=kind), digits("text")))
+    net = randomized(build_backbone(options(net=kind), digits("text")))
     x, t = torch.randn(1, 1, 8, 8), torch.tensor([50.0])
     said = net(x, t, Cond(tokens=torch.tensor([[3, 4]])))
     padded = net(x, t, Cond(tokens=torch.tensor([[3, 4, 0, 0]])))
@@ -71,10 +71,10 @@ def test_a_condition_of_nothing_has_no_parameters():
     assert context is None
 
 
-def test_a_picture_is_read_as_channels():
-    """Catches a source picture that is not looked at; none is a picture of zeros."""
+def test_a_image_is_read_as_channels():
+    """Catches a source image that is not looked at; none is a image of zeros."""
     for kind in ("unet", "dit"):
-        net = randomised(build_backbone(options(net=kind), digits("paired", image_channels=1)))
+        net = randomized(build_backbone(options(net=kind), digits("paired", image_channels=1)))
         x, image = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
         with_image = net(x, T, Cond(image=image))
         assert not torch.allclose(with_image, net(x, T), atol=1e-4)
@@ -97,8 +97,8 @@ def test_a_new_transformer_block_is_the_identity():
 
 
 def test_patches_return_to_their_places():
-    """Catches rows and columns swapped on the way back from tokens to a picture."""
-    net = randomised(build_backbone(options(net="dit"), DataInfo("x", (1, 4, 8), levels=256)))
+    """Catches rows and columns swapped on the way back from tokens to a image."""
+    net = randomized(build_backbone(options(net="dit"), DataInfo("x", (1, 4, 8), levels=256)))
     x = torch.randn(1, 1, 4, 8, requires_grad=True)
     for block in net.blocks:  # no attention: a patch then depends on itself alone
         torch.nn.init.zeros_(block.attend.proj.weight)

@@ -31,7 +31,7 @@ SIZES = {
 
 
 def song_size(
-    *, fourier, pyramid, first=128, mult=(1, 2, 2, 2), blocks=4, attention=(16,), side=32, colours=3
+    *, fourier, pyramid, first=128, mult=(1, 2, 2, 2), blocks=4, attention=(16,), side=32, colors=3
 ):
     """Parameters of DDPM++ or NCSN++, summed over the layers of the authors' code and configs."""
 
@@ -50,8 +50,8 @@ def song_size(
     def attend(level, at):
         return 2 * at + 4 * dense(at, at) if side >> level in attention else 0
 
-    size = dense((1 + fourier) * first, 4 * first) + dense(4 * first, 4 * first) + conv(colours, first, 3)
-    at, shown, kept = first, colours, [first]
+    size = dense((1 + fourier) * first, 4 * first) + dense(4 * first, 4 * first) + conv(colors, first, 3)
+    at, shown, kept = first, colors, [first]
     for level, factor in enumerate(mult):
         for _ in range(blocks):
             size += block(at, first * factor) + attend(level, first * factor)
@@ -67,7 +67,7 @@ def song_size(
             size += block(at + kept.pop(), first * mult[level])
             at = first * mult[level]
         size += attend(level, at) + (block(at, at, resamples=True) if level else 0)
-    return size + 2 * at + conv(at, colours, 3)
+    return size + 2 * at + conv(at, colors, 3)
 
 
 def test_the_sizes_of_songs_networks_are_those_of_their_layers():
@@ -99,8 +99,8 @@ def test_one_step_of_training_and_one_of_sampling(plugin):
     asked = config(plugin, **{"train.batch_size": 1, "train.steps": 1, "device": "cpu"})
     recipe = load_entry("plugin", manager().find("plugin", plugin))(asked, CIFAR)
     rng = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (4, 3, 32, 32), generator=rng).to(torch.uint8)
-    harness = Harness(recipe, asked.train, TrainData(Resident(pictures), CIFAR, 0))
+    images = torch.randint(0, 256, (4, 3, 32, 32), generator=rng).to(torch.uint8)
+    harness = Harness(recipe, asked.train, TrainData(Resident(images), CIFAR, 0))
     harness.run()
     assert harness.counts.images == 1
     name = asked.sampler.name

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # theirs,
 MEAN = torch.tensor([0.5, -0.3], dtype=torch.float64)
 COV = torch.tensor([[0.6, 0.2], [0.2, 0.1]], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
-CENTRES = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
+CENTERS = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
 SPEC = manager().find("sampler", "diffusers").spec
 
 
@@ -107,14 +107,14 @@ def test_gaussian_mean_and_covariance(part, discrete):
 
 def test_a_mixture_keeps_the_weights_of_its_modes():
     """Catches what affine tests can't: x0 read at another level than the state's drifts to one mode."""
-    denoise, n = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp()), 2000
+    denoise, n = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp()), 2000
     rng = torch.Generator().manual_seed(5)
     mode = torch.multinomial(WEIGHTS, n, replacement=True, generator=rng)
     noise = torch.randn(n, 2, generator=rng, dtype=torch.float64)
-    start = CENTRES[mode] + math.hypot(0.2, denoise.sigma_max) * noise
+    start = CENTERS[mode] + math.hypot(0.2, denoise.sigma_max) * noise
     x = scheduled(denoise, start, grids.karras(denoise, 60), noise=Seeds(0, range(n)))
     assert float((x[:, 0] < -0.1).double().mean()) == pytest.approx(0.3, abs=4.5 * 0.0103 + 0.005)
-    distance = (x[:, None] - CENTRES).norm(dim=-1).min(1).values
+    distance = (x[:, None] - CENTERS).norm(dim=-1).min(1).values
     assert float(distance.square().mean()) == pytest.approx(2 * 0.2**2, rel=0.15)
 
 
@@ -186,7 +186,7 @@ def test_one_that_can_not_is_refused_by_name(part, reason):
         scheduled(denoise, noisy(2, 80.0), grids.karras(denoise, 2), noise=Seeds(0, range(2)), part=part)
 
 
-def test_a_misspelt_name_has_a_neighbour():
+def test_a_misspelled_name_has_a_neighbor():
     """Catches an AttributeError."""
     denoise = Exact(gaussian(MEAN, COV))
     with pytest.raises(NotFoundError, match="diffusers:UniPCMultistepScheduler") as caught:
@@ -265,7 +265,7 @@ def test_schedules_agree(schedule, ours):
 )
 def test_single_steps_agree_under_every_spacing(sampler, variance, spacing):
     """Catches a step between other levels than theirs: one step from each of their times, to 1e-5."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     common = {"clip_sample": False, "timestep_spacing": spacing}
     theirs = (
         diffusers.DDIMScheduler(set_alpha_to_one=True, **common)

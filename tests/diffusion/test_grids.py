@@ -53,7 +53,7 @@ def test_karras_formula():
 
 
 def test_continuous_models_have_no_trained_levels():
-    """Catches a default grid that fails on a stranger's continuous model."""
+    """Catches a default grid that fails on a third party's continuous model."""
     assert torch.equal(grids.trailing(CONTINUOUS, 9), grids.karras(CONTINUOUS, 9))
     with pytest.raises(UsageError, match="continuous"):
         grids.linspace(CONTINUOUS, 9)

@@ -15,7 +15,7 @@ from zoo_core.interfaces import Denoiser, HasPosterior
 from zoo_core.types import Cond
 
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
-CENTRES = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
+CENTERS = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
 STD = 0.2
 NULL = 2
 
@@ -24,21 +24,21 @@ class TwoClasses(Exact):
     """E[x0 | x, label] of one mode a class; of the mixture for the null class."""
 
     def __init__(self):
-        super().__init__(mixture(WEIGHTS, CENTRES, STD), vp())
+        super().__init__(mixture(WEIGHTS, CENTERS, STD), vp())
 
     def __call__(self, x, sigma, cond=None):
         both = super().__call__(x, sigma)
         if cond is None:
             return both
         var = STD**2 / (STD**2 + like(sigma, x) ** 2)
-        one = CENTRES[cond.label.clamp(max=1)]
+        one = CENTERS[cond.label.clamp(max=1)]
         return torch.where((cond.label == NULL)[:, None], both, one + var * (x - one))
 
 
 def logits(x, sigma):
     """log p(label | x) up to a constant: the exact classifier of noisy data."""
     var = STD**2 + like(sigma, x) ** 2
-    return WEIGHTS.log() - (x[:, None] - CENTRES).square().sum(-1) / (2 * var)
+    return WEIGHTS.log() - (x[:, None] - CENTERS).square().sum(-1) / (2 * var)
 
 
 LABEL = torch.tensor([0, 1, 0, 1, 0])
@@ -77,7 +77,7 @@ def test_classifier_free_guidance_is_linear_in_its_scale(x):
 
 def test_guidance_changes_nothing_where_the_condition_changes_nothing(x):
     """Catches weights that do not add up to 1: of two equal answers any scale makes the same one."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, STD), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, STD), vp())
     for scale in (-1.0, 0.0, 0.5, 7.0):
         guided = ClassifierFree(denoise, COND, NULL, scale)(x, SIGMA)
         torch.testing.assert_close(guided, denoise(x, SIGMA), rtol=0, atol=1e-12)
@@ -86,7 +86,7 @@ def test_guidance_changes_nothing_where_the_condition_changes_nothing(x):
 def test_an_exact_classifier_makes_the_unconditional_model_conditional(x):
     """Catches a wrong sign or power of sigma: the score given y is the score plus grad log p(y | x)."""
     denoise = TwoClasses()
-    guided = ClassifierGuided(Exact(mixture(WEIGHTS, CENTRES, STD), vp()), logits, COND, 1.0)
+    guided = ClassifierGuided(Exact(mixture(WEIGHTS, CENTERS, STD), vp()), logits, COND, 1.0)
     torch.testing.assert_close(guided(x, SIGMA), denoise(x, SIGMA, COND), rtol=1e-9, atol=1e-9)
     assert guided.calls == 2
 
@@ -111,7 +111,7 @@ def test_guided_samples_are_of_their_class():
     ):
         start = denoise.prior_std * Noise(n, seed=3).randn((2,))
         drawn = heun(bound, start, grids.karras(denoise, 30), noise=Noise(n))
-        nearest = (drawn[:, None] - CENTRES).norm(dim=-1).argmin(1)
+        nearest = (drawn[:, None] - CENTERS).norm(dim=-1).argmin(1)
         assert float((nearest == label).double().mean()) > 0.99
 
 

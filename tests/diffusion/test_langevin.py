@@ -102,7 +102,7 @@ def test_without_its_noise_a_walk_climbs_to_a_mode_and_with_it_samples():
 
 
 def test_walks_may_begin_in_uniform_noise():
-    """Catches the paper's start taken for N(0, sigma_max^2): uniform in a picture's range, whatever x was."""
+    """Catches the paper's start taken for N(0, sigma_max^2): uniform in a image's range, whatever x was."""
     seen = []
     start = torch.full((4000, 1), 77.0, dtype=torch.float64)
     sigmas = torch.tensor([2.0, 0.0], dtype=torch.float64)

@@ -38,8 +38,8 @@ from zoo_core.diffusion.samplers import ddpm, euler_maruyama, forward_std
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.diffusion.sdes import T_MIN, VE, VP, SubVP
 from zoo_ddpm.ddpm import l_simple
-from zoo_ncsn.ladder import Ladder
 from zoo_ncsn.ncsn import score_matching
+from zoo_ncsn.noise_levels import NoiseLevels
 
 BETAS = linear_betas(1000)
 CHAIN = DiscreteVP(BETAS)
@@ -192,8 +192,8 @@ def test_e32_the_optimum_is_the_score_of_the_noised_data():
 
 def test_e33_sigma_is_a_standard_deviation():
     """Catches N(0, sigma I): at sigma = 8 the noise's variance is 64, not 8."""
-    ladder = Ladder(10, 0.02, 8.0)
-    sigma = ladder.sigma(torch.tensor([10]))
+    schedule = NoiseLevels(10, 0.02, 8.0)
+    sigma = schedule.sigma(torch.tensor([10]))
     seen = []
 
     def score(noisy):
@@ -204,11 +204,11 @@ def test_e33_sigma_is_a_standard_deviation():
     assert float(seen[0]) ** 2 == pytest.approx(64)
 
 
-def test_e34_the_ladder_is_counted_from_one_end():
+def test_e34_the_schedule_is_counted_from_one_end():
     """Catches alpha_t = eps sigma_t^2 / sigma_1^2 with sigma_1 the greatest: 256 times too short a step."""
-    ladder = Ladder(5, 0.1, 1.6)
-    assert bool((ladder.levels.diff() > 0).all())
-    still = Exact(lambda x, sigma: x, ladder)  # no score: what moves is noise
+    schedule = NoiseLevels(5, 0.1, 1.6)
+    assert bool((schedule.levels.diff() > 0).all())
+    still = Exact(lambda x, sigma: x, schedule)  # no score: what moves is noise
     sigmas = grids.geometric(still, 5)
     assert bool((sigmas.diff() < 0).all())
     eps, noises = 0.001, []
@@ -240,10 +240,10 @@ def test_e35_the_residual_before_its_weight():
 
 def test_e36_the_start_and_the_number_of_calls():
     """Catches N(0, I) for a start below noise of 8, and an inner loop of N - 1 steps."""
-    ladder = Ladder(6, 0.1, 8.0)
-    assert ladder.prior_std == 8.0
+    schedule = NoiseLevels(6, 0.1, 8.0)
+    assert schedule.prior_std == 8.0
     calls = []
-    denoise = Exact(lambda x, sigma: x / (1 + sigma**2), ladder)
+    denoise = Exact(lambda x, sigma: x / (1 + sigma**2), schedule)
     annealed_langevin(
         denoise,
         torch.zeros(2, 1, dtype=torch.float64),

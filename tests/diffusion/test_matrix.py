@@ -20,7 +20,7 @@ from zoo_core.diffusion.schedule import DiscreteVP, cosine_betas, linear_betas
 from zoo_core.diffusion.sdes import VE, VP, SubVP
 from zoo_core.diffusion.specs import SAMPLERS
 from zoo_core.seeds import Seeds
-from zoo_ncsn.ladder import Ladder
+from zoo_ncsn.noise_levels import NoiseLevels
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, about numpy
 
@@ -30,7 +30,7 @@ SCHEDULES = {
     "vp": VP(),
     "subvp": SubVP(),
     "ve": VE(),
-    "ladder": Ladder(1000, 0.01, 50.0),
+    "schedule": NoiseLevels(1000, 0.01, 50.0),
     "edm": None,  # sigma from 0.002 to 80, alpha 1
 }
 STEPS = {
@@ -50,7 +50,7 @@ NAMES = [spec.name for spec in SAMPLERS if spec.name != "langevin"]
 MEAN = torch.tensor([0.5, -0.3], dtype=torch.float64)
 COV = torch.tensor([[0.6, 0.2], [0.2, 0.1]], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
-CENTRES = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
+CENTERS = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
 
 
 class Doubles(Seeds):
@@ -94,14 +94,14 @@ def test_a_gaussian_has_its_mean_and_covariance(name, schedule):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mixture_keeps_its_weights_and_widths(name, schedule):
     """Catches what affine tests can't: a sampler that drifts to the nearest mode, or blurs it."""
-    denoise, n = Exact(mixture(WEIGHTS, CENTRES, 0.2), SCHEDULES[schedule]), 2000
+    denoise, n = Exact(mixture(WEIGHTS, CENTERS, 0.2), SCHEDULES[schedule]), 2000
     rng = torch.Generator().manual_seed(5)
     mode = torch.multinomial(WEIGHTS, n, replacement=True, generator=rng)
     noise = torch.randn(n, 2, generator=rng, dtype=torch.float64)
-    x = run(name, denoise, CENTRES[mode] + math.hypot(0.2, denoise.sigma_max) * noise)
+    x = run(name, denoise, CENTERS[mode] + math.hypot(0.2, denoise.sigma_max) * noise)
     share = float((x[:, 0] < -0.1).double().mean())
     assert abs(share - 0.3) < 4.5 * math.sqrt(0.3 * 0.7 / n) + 0.01
-    distance = (x[:, None] - CENTRES).norm(dim=-1).min(1).values
+    distance = (x[:, None] - CENTERS).norm(dim=-1).min(1).values
     assert float(distance.square().mean()) == pytest.approx(2 * 0.2**2, rel=0.05 + 4.5 / math.sqrt(n))
 
 

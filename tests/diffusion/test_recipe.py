@@ -114,7 +114,7 @@ def test_the_noisy_classifier_learns_at_low_noise(data):
         (DataInfo("ring", (2,), levels=None, classes=8), {"sample.guidance": 1.0}, "nothing to guide by"),
         (RING, {"sample.guidance": 1.0, "sample.guide": "classifier"}, "model.classifier=true"),
         (DataInfo("moons", (2,), levels=None), {"model.classifier": True}, "no classes"),
-        (RING, {"sample.guidance": 1.0, "model.null_share": 0.0}, "would not be trained"),
+        (RING, {"sample.guidance": 1.0, "model.cond_dropout": 0.0}, "would not be trained"),
     ],
 )
 def test_guidance_by_nothing_is_refused(data, options, words):

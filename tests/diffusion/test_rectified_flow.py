@@ -58,7 +58,7 @@ def test_entry_point_and_spec(flow):
 
 
 def test_it_uses_the_public_core_only():
-    """Catches an example that a stranger could not have written."""
+    """Catches an example that a third party could not have written."""
     for path in (EXAMPLE / "zoo_rectified_flow").glob("*.py"):
         imported = {
             line.split()[1].split(".")[0]

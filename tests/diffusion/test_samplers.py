@@ -25,7 +25,7 @@ BASIS = torch.linalg.qr(torch.randn(3, 3, generator=RNG, dtype=torch.float64)).Q
 MEAN = torch.tensor([0.5, -0.3, 0.1], dtype=torch.float64)
 COV = BASIS @ torch.diag(torch.tensor([0.9, 0.2, 0.03], dtype=torch.float64)) @ BASIS.T
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
-CENTRES = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
+CENTERS = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
 
 
 def marginal(n, mean, cov, sigma, seed=1):
@@ -61,22 +61,22 @@ def test_gaussian_mean_and_covariance(name, discrete):
 @pytest.mark.parametrize("name", BOUND)
 def test_mixture_keeps_the_weights_of_its_modes(name):
     """Catches what affine tests can't: a sampler that drifts to the nearest mode."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     sampler, n = BOUND[name], 4000
     sigmas = sampler.grid(denoise, 100 if name == "heun" else 1000)
     rng = torch.Generator().manual_seed(5)
     mode = torch.multinomial(WEIGHTS, n, replacement=True, generator=rng)
     noise = torch.randn(n, 2, generator=rng, dtype=torch.float64)
-    x = CENTRES[mode] + math.hypot(0.2, denoise.sigma_max) * noise
+    x = CENTERS[mode] + math.hypot(0.2, denoise.sigma_max) * noise
     x = sampler.function(denoise, x, sigmas, noise=Noise(n), **sampler.options)
     share = float((x[:, 0] < -0.1).double().mean())
     assert abs(share - 0.3) < 4.5 * math.sqrt(0.3 * 0.7 / n) + 0.005
-    distance = (x[:, None] - CENTRES).norm(dim=-1).min(1).values
+    distance = (x[:, None] - CENTERS).norm(dim=-1).min(1).values
     assert float(distance.square().mean()) == pytest.approx(2 * 0.2**2, rel=0.1)
 
 
 @pytest.mark.parametrize("name", BOUND)
-def test_pictures_keep_their_axes(name):
+def test_images_keep_their_axes(name):
     """Catches a broadcast over the wrong axis: each of C, H, W has a mean and a width of its own."""
     rng = torch.Generator().manual_seed(2)
     mean = torch.randn(2, 3, 4, generator=rng, dtype=torch.float64)
@@ -159,7 +159,7 @@ def paper_chain(denoise, x, sigmas, variance, noise):
 @pytest.mark.parametrize("steps", [1000, 37])
 def test_the_chain_in_the_papers_own_space(sampler, variance, steps):
     """Catches any slip between x-space and sigma-space, on a denoiser that is not linear, strided or not."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     sigmas = grids.trailing(denoise, steps)
     x = denoise.prior_std * Noise(50, seed=3).randn((2,))
     ours = sampler(denoise, x, sigmas, noise=Noise(50))
@@ -169,7 +169,7 @@ def test_the_chain_in_the_papers_own_space(sampler, variance, steps):
 
 def test_ddim_is_euler_and_ancestral_at_its_ends():
     """Catches a wrong eta: 0 is Euler of the probability flow, 1 the posterior's chain, from one start."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     sigmas = grids.trailing(denoise, 40)
     x = denoise.prior_std * Noise(50, seed=3).randn((2,))
 
@@ -183,8 +183,8 @@ def test_ddim_is_euler_and_ancestral_at_its_ends():
 
 def test_ddim_without_noise_can_be_walked_back():
     """Catches noise, or a step that is not the flow's: up by Euler and down by DDIM ends where it began."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
-    x0 = CENTRES[torch.arange(40) % 2] + 0.2 * Noise(40, seed=5).randn((2,))
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
+    x0 = CENTERS[torch.arange(40) % 2] + 0.2 * Noise(40, seed=5).randn((2,))
 
     def error(steps):
         up = torch.logspace(-1.5, 1.5, steps, dtype=torch.float64)
@@ -199,7 +199,7 @@ def test_ddim_without_noise_can_be_walked_back():
 
 def test_clipping_leaves_ddim_and_euler_one_method():
     """Catches an eps that is kept from before x0 was clipped: the two would then walk different ways."""
-    sharp = mixture(WEIGHTS, 3 * CENTRES, 0.2)
+    sharp = mixture(WEIGHTS, 3 * CENTERS, 0.2)
     denoise = Exact(lambda x, sigma: sharp(x, sigma).clamp(-1, 1), vp())
     sigmas = grids.trailing(denoise, 40)
     x = denoise.prior_std * Noise(50, seed=3).randn((2,))
@@ -271,7 +271,7 @@ def test_learned_variance_is_asked_for():
             t, s = sigma, sigma_next
             return torch.full_like(x, float((s**2 * (t**2 - s**2) / t**2).log()))
 
-    plain, learned = (kind(mixture(WEIGHTS, CENTRES, 0.2), vp()) for kind in (Exact, Learned))
+    plain, learned = (kind(mixture(WEIGHTS, CENTERS, 0.2), vp()) for kind in (Exact, Learned))
     sigmas = grids.trailing(plain, 8)
     x = plain.prior_std * Noise(9, seed=3).randn((2,))
     expected = ancestral(plain, x, sigmas, noise=Noise(9))
@@ -324,7 +324,7 @@ def reference(scheduler, denoise, x, noise):
 def test_diffusers_agrees(sampler, options, variance, steps):
     """Catches a misread paper: the same net, start and noise through diffusers' own steps."""
     diffusers = pytest.importorskip("diffusers")
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     common = {"clip_sample": False, "timestep_spacing": "trailing"}
     if variance is None:
         theirs = diffusers.DDIMScheduler(set_alpha_to_one=True, **common)

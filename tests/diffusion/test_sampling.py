@@ -24,8 +24,8 @@ EXACT = Exact(gaussian(MEAN, torch.tensor([[0.5, 0.2], [0.2, 0.4]], dtype=torch.
 
 
 def two_modes():
-    weights, centres = torch.tensor([0.4, 0.6]), torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
-    return Exact(mixture(weights, centres, 0.2), vp())
+    weights, centers = torch.tensor([0.4, 0.6]), torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
+    return Exact(mixture(weights, centers, 0.2), vp())
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -74,7 +74,7 @@ def test_network_calls_are_counted(name, calls):
 
 
 def test_trajectory_only_where_asked():
-    """Catches states kept for every batch, and states whose scale no picture can show."""
+    """Catches states kept for every batch, and states whose scale no image can show."""
     request = SampleRequest(Seeds(0, range(3)), steps=5)
     assert draw(EXACT, (2,), request, bind(DDIM)).trajectory == ()
     kept = draw(EXACT, (2,), SampleRequest(Seeds(0, range(3)), steps=5, trace=True), bind(DDIM)).trajectory

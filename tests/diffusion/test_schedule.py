@@ -39,7 +39,7 @@ def test_diffusers_agrees():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_level_finds_its_time(dtype):
-    """Catches a clock that is shifted by one, or that loses neighbours apart in float32."""
+    """Catches a clock that is shifted by one, or that loses neighbors apart in float32."""
     schedule = DiscreteVP(linear_betas(1000))
     assert schedule.t_of(schedule.levels.to(dtype)).tolist() == list(range(1, 1001))
     assert int(schedule.t_of(schedule.levels[499].to(dtype))) == 500
@@ -63,7 +63,7 @@ def test_impossible_betas(betas):
 
 
 def test_tables_are_not_trained_or_saved():
-    """Catches a schedule that EMA, an optimiser or a checkpoint would take hold of."""
+    """Catches a schedule that EMA, an optimizer or a checkpoint would take hold of."""
     schedule = DiscreteVP(linear_betas(10))
     assert not schedule.state_dict()
     assert not list(schedule.parameters())

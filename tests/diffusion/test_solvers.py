@@ -21,7 +21,7 @@ MEAN = torch.tensor([0.5, -0.3, 0.1], dtype=torch.float64)
 VALUES = torch.tensor([0.9, 0.2, 0.03], dtype=torch.float64)
 COV = BASIS @ torch.diag(VALUES) @ BASIS.T
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
-CENTRES = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
+CENTERS = torch.tensor([[-1.0, 0.5], [0.8, -0.2]], dtype=torch.float64)
 
 
 def noisy(n, sigma, seed=1):
@@ -63,7 +63,7 @@ def lu(denoise, x, sigmas, noise=None):
 @pytest.mark.parametrize("steps", [1, 2, 15])
 def test_dpmpp_in_the_papers_symbols(steps):
     """Catches a wrong ratio of steps, a first step that extrapolates, and a last one that does."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     sigmas = grids.karras(denoise, steps)
     x = denoise.prior_std * Noise(20, seed=3).randn((2,))
     found = dpmpp_2m(denoise, x, sigmas, noise=Noise(20))
@@ -76,7 +76,7 @@ def test_dpmpp_in_the_papers_symbols(steps):
 def test_diffusers_multistep_agrees(stochastic):
     """Catches a misread paper: the same net, start and noise through diffusers' own steps, in x-space."""
     diffusers = pytest.importorskip("diffusers")
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     theirs = diffusers.DPMSolverMultistepScheduler(
         algorithm_type="sde-dpmsolver++" if stochastic else "dpmsolver++",
         timestep_spacing="trailing",
@@ -112,7 +112,7 @@ def test_dpmpp_2m_is_of_second_order():
 
 def test_two_steps_of_either_solver_are_of_first_order():
     """Catches an extrapolation in the first or last step: there 2M is DDIM, and its SDE form ancestral."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     sigmas = grids.karras(denoise, 2)
     x = denoise.prior_std * Noise(20, seed=3).randn((2,))
     for solver, plain in ((dpmpp_2m, ddim), (dpmpp_sde, ancestral)):
@@ -150,11 +150,11 @@ def test_the_reverse_sde_and_the_flow_have_equal_marginals():
     """Catches a wrong drift or g in either: Kolmogorov-Smirnov on 20,000 draws; g^2 off by 10% is refused."""
     stats = pytest.importorskip("scipy.stats")
     n, weights = 20_000, torch.tensor([0.3, 0.7], dtype=torch.float64)
-    centres = torch.tensor([[-1.0], [0.8]], dtype=torch.float64)
-    denoise = Exact(mixture(weights, centres, 0.2))
+    centers = torch.tensor([[-1.0], [0.8]], dtype=torch.float64)
+    denoise = Exact(mixture(weights, centers, 0.2))
     rng = torch.Generator().manual_seed(3)
     mode = torch.multinomial(weights, n, replacement=True, generator=rng)
-    x = centres[mode] + math.hypot(0.2, 80.0) * torch.randn(n, 1, generator=rng, dtype=torch.float64)
+    x = centers[mode] + math.hypot(0.2, 80.0) * torch.randn(n, 1, generator=rng, dtype=torch.float64)
     sigmas = grids.karras(denoise, 1000)
     ode = pf_ode(denoise, x, sigmas, noise=Noise(n))
     sde = euler_maruyama(denoise, x, sigmas, noise=Noise(n, seed=7))
@@ -188,7 +188,7 @@ def test_gain_and_noise_of_the_reverse_sde():
 
 def test_no_corrector_is_the_predictor():
     """Catches a corrector that is run unasked, and one at the wrong level."""
-    denoise = Exact(mixture(WEIGHTS, CENTRES, 0.2), vp())
+    denoise = Exact(mixture(WEIGHTS, CENTERS, 0.2), vp())
     sigmas = grids.karras(denoise, 30)
     x = denoise.prior_std * Noise(20, seed=3).randn((2,))
     plain = euler_maruyama(denoise, x, sigmas, noise=Noise(20))
@@ -228,9 +228,9 @@ def test_langevin_settles_at_the_variance_of_its_step():
     assert float(found.square().sum()) == pytest.approx(last_gain**2 * v / (1 - a / (2 * v)), rel=1e-9)
 
 
-def test_only_annealing_mends_the_weights_of_distant_modes():
+def test_only_annealing_fixes_the_weights_of_distant_modes():
     """Langevin dynamics at one level keep the start's 1/2 and 1/2; annealed, they find 3/10 and 7/10."""
-    denoise, n = Exact(mixture(WEIGHTS, CENTRES, 0.1)), 2000
+    denoise, n = Exact(mixture(WEIGHTS, CENTERS, 0.1)), 2000
     x = denoise.prior_std * Noise(n, seed=3).randn((2,))
 
     def left(x):

@@ -24,40 +24,38 @@ from zoo_eval.metrics.frechet import frechet_distance
 
 
 @pytest.fixture
-def pictures(digits):
+def images(digits):
     return digits.train.examples(torch.arange(64))
 
 
-def test_damage_keeps_shape_type_and_range(pictures):
+def test_damage_keeps_shape_type_and_range(images):
     # catches levels beyond 16 on the digits, and a strength of no effect
     for one in damage.DAMAGES:
-        before = pictures
+        before = images
         for strength in one.strengths:
-            after = one.change(pictures, strength, 17)
-            assert (after.shape, after.dtype) == (pictures.shape, torch.uint8), one.name
+            after = one.change(images, strength, 17)
+            assert (after.shape, after.dtype) == (images.shape, torch.uint8), one.name
             assert int(after.max()) <= 16
             assert not torch.equal(after, before), (one.name, strength)
-            assert torch.equal(after, one.change(pictures, strength, 17)), one.name
+            assert torch.equal(after, one.change(images, strength, 17)), one.name
             before = after
 
 
-def test_blur_is_a_gaussian(pictures):
-    # catches a kernel that is not normalised, or of the wrong width
+def test_blur_is_a_gaussian(images):
+    # catches a kernel that is not normalized, or of the wrong width
     flat = torch.full((1, 3, 16, 16), 77, dtype=torch.uint8)
     assert torch.equal(damage.blur(flat, 0.1, 256), flat)
     from scipy.ndimage import gaussian_filter
 
-    picture = torch.randint(0, 256, (1, 1, 16, 16), generator=torch.Generator().manual_seed(0)).to(
-        torch.uint8
-    )
+    image = torch.randint(0, 256, (1, 1, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     sigma = 0.1 * 16
-    theirs = gaussian_filter(picture[0, 0].double().numpy(), sigma, mode="nearest", radius=round(3 * sigma))
-    assert np.abs(damage.blur(picture, 0.1, 256)[0, 0].numpy() - theirs).max() <= 0.51
+    theirs = gaussian_filter(image[0, 0].double().numpy(), sigma, mode="nearest", radius=round(3 * sigma))
+    assert np.abs(damage.blur(image, 0.1, 256)[0, 0].numpy() - theirs).max() <= 0.51
 
 
-def test_repeats_are_of_so_many_pictures(pictures):
+def test_repeats_are_of_so_many_images(images):
     # catches a set that shrinks instead of repeating
-    after = damage.repeats(pictures, 16, 17)
+    after = damage.repeats(images, 16, 17)
     assert len(after.flatten(1).unique(dim=0)) == 4
     assert len(after) == 64
 
@@ -117,7 +115,7 @@ def test_a_failed_audit_ends_with_a_status(monkeypatch):
 
 
 def test_data_that_can_not_be_audited():
-    # catches an order judged on a handful of pictures
+    # catches an order evaluated on a handful of images
     for name, most, reason in (("moons", None, "holds points"), ("digits", 50, "too few")):
         config = RunConfig(data=DataConfig(name=name), eval=EvalConfig())
         with pytest.raises(UsageError, match=reason):
@@ -143,7 +141,7 @@ def test_a_wrong_distance_is_noticed(rng, monkeypatch):
     assert [one.name for one in on_features(*both) if not one.agrees] == ["FD, same features"]
 
 
-def test_inception_agrees_from_pictures_to_distance(random_inception, rng):  # noqa: F811 - the fixture
+def test_inception_agrees_from_images_to_distance(random_inception, rng):  # noqa: F811 - the fixture
     # catches another resize, range or channel order than the literature's
     info = DataInfo("cifar10", (3, 32, 32), 256)
     real, fake = (torch.randint(0, 256, (6, 3, 32, 32), generator=rng).to(torch.uint8) for _ in range(2))

@@ -15,7 +15,7 @@ from zoo_eval import zoo_commands
 from zoo_eval.cli import evaluate, fetch, leaderboard
 from zoo_eval.rescoring import rescore
 
-QUIET = {"track.wandb": "off", "track.pictures": False, "track.progress": False}
+QUIET = {"track.wandb": "off", "track.plots": False, "track.progress": False}
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_scoring_again_may_not_change_the_samples(run, home):
 
 
 def test_fetch_knows_what_there_is():
-    # catches a traceback on a misspelt name
+    # catches a traceback on a misspelled name
     found = CliRunner().invoke(fetch, ["dinov2"])
     assert isinstance(found.exception, UsageError)
     assert "timm:NAME" in str(found.exception)

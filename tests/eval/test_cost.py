@@ -24,7 +24,7 @@ INFO = DataInfo("bench", (64,), None)
 
 
 class Two(Recipe):
-    """Two linear maps, each with a phase; batch normalisation would notice a count on the model itself."""
+    """Two linear maps, each with a phase; batch normalization would notice a count on the model itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ def test_counting_leaves_the_model_as_it_was():
     assert run.harness.data.drawn == drawn
 
 
-def sampled(least=1, honours=True):
+def sampled(least=1, honors=True):
     """A run whose sampler calls a network once a step, 50 by default, and a decoder at the end."""
     network, decoder = torch.randn(16, 16), torch.randn(16, 64)
     seen = []
 
     def samples(request):
-        steps = (request.steps if honours else None) or 50
+        steps = (request.steps if honors else None) or 50
         seen.append(steps)
         if steps < least:
             raise UsageError("too few steps")
@@ -99,7 +99,7 @@ def sampled(least=1, honours=True):
     return run, seen
 
 
-@pytest.mark.parametrize("options", [{}, {"least": 10}, {"honours": False}])
+@pytest.mark.parametrize("options", [{}, {"least": 10}, {"honors": False}])
 def test_a_long_sampling_is_told_from_short_ones(options):
     # catches a decoder counted at every step, and a sampler that can't be short
     run, seen = sampled(**options)

@@ -106,7 +106,7 @@ def test_the_interval_covers_other_noisy_data(moons):
     assert float(torch.tensor(widths).mean()) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.35)
 
 
-def test_a_ladder_is_held_to_the_truth_on_its_own_rung(moons):
+def test_a_schedule_is_held_to_the_truth_on_its_own_level(moons):
     """Catches a network that is blamed for a level it was never told: the nearest in the logarithm stands."""
     levels = torch.tensor([0.04, 0.1, 0.3, 0.9])
     made = denoiser(moons.density, levels=levels, sigma_min=0.04, sigma_max=0.9)

@@ -25,8 +25,8 @@ from zoo_eval.extractors.inception import Inception, inception, to_rgb_bytes
 from zoo_eval.extractors.raw import raw
 from zoo_eval.features import extract, in_batches
 
-GREY = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
-COLOUR = DataInfo("cifar10", (3, 32, 32), levels=256, classes=10)
+GRAY = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
+COLOR = DataInfo("cifar10", (3, 32, 32), levels=256, classes=10)
 SHIPPED = ("digits", "digits-classifier", "mnist", "mnist-classifier")
 
 
@@ -66,11 +66,11 @@ def test_the_mnist_classifiers_do_what_their_cards_say(name, shared_data):
     assert float((logits.argmax(1) == mnist.test.label[:2000]).double().mean()) > 0.98
 
 
-def test_a_judge_is_another_network_than_the_extractor(digits):
-    # catches models judged by the very network that their distance is measured in
+def test_a_classifier_is_another_network_than_the_extractor(digits):
+    # catches models evaluated by the very network that their distance is measured in
     assert card("digits")["architecture"] != card("digits-classifier")["architecture"]
-    judge = Classifier("digits-classifier", "cpu")
-    assert float((judge(digits.test.x, digits.info) == digits.test.label).double().mean()) > 0.97
+    classifier = Classifier("digits-classifier", "cpu")
+    assert float((classifier(digits.test.x, digits.info) == digits.test.label).double().mean()) > 0.97
 
 
 def test_features_of_real_digits_have_mean_square_one(digits):
@@ -97,10 +97,10 @@ def test_damaged_weights_are_noticed(tmp_path, monkeypatch):
         shipped("digits")
 
 
-def test_pictures_of_another_shape_are_refused():
+def test_images_of_another_shape_are_refused():
     # catches MNIST seen by the digits' network through a silent reshape
     with pytest.raises(UsageError, match="can't take 'cifar10'"):
-        ShippedExtractor("digits", "cpu")(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), COLOUR)
+        ShippedExtractor("digits", "cpu")(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), COLOR)
     with pytest.raises(UsageError, match="can't take 'moons'"):
         ShippedExtractor("digits", "cpu")(torch.zeros(2, 2), DataInfo("moons", (2,), None))
 
@@ -109,7 +109,7 @@ def test_raw_values_are_what_a_model_sees():
     # catches levels unscaled, so that distances depend on the number of levels
     extractor = raw(EvalConfig(), "cpu")
     levels = torch.tensor([0, 8, 16], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
-    values, logits = extractor(levels, GREY)
+    values, logits = extractor(levels, GRAY)
     assert logits is None
     assert torch.equal(values[:, 0], torch.tensor([-1.0, 0.0, 1.0]))
     points = torch.randn(4, 2)
@@ -119,13 +119,13 @@ def test_raw_values_are_what_a_model_sees():
 
 
 def test_levels_become_bytes_over_their_whole_range():
-    # catches 17 levels of grey shown to a network of photographs as near-black
+    # catches 17 levels of gray shown to a network of photographs as near-black
     levels = torch.tensor([0, 1, 8, 16], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
-    seen = to_rgb_bytes(levels, GREY)
+    seen = to_rgb_bytes(levels, GRAY)
     assert seen.shape == (4, 3, 8, 8)
     assert seen[:, :, 0, 0].tolist() == [[0] * 3, [16] * 3, [128] * 3, [255] * 3]
-    colour = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    assert torch.equal(to_rgb_bytes(colour, COLOUR), colour)
+    color = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(to_rgb_bytes(color, COLOR), color)
 
 
 # -- InceptionV3
@@ -163,17 +163,17 @@ def random_inception(tmp_path_factory):
 
 
 def test_inception_gives_features_and_unbiased_logits_in_one_pass(random_inception):
-    # catches antialiasing, another resize, biased logits, grey shown in one channel
+    # catches antialiasing, another resize, biased logits, gray shown in one channel
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     extractor = inception(EvalConfig(extractor_path=str(random_inception)), "cpu")
     levels = torch.randint(0, 17, (2, 1, 8, 8), dtype=torch.uint8)
-    features, logits = extractor(levels, GREY)
+    features, logits = extractor(levels, GRAY)
     assert features.shape == (2, 2048)
     assert logits.shape == (2, 1008)
     assert isinstance(extractor, Extractor)
     reference = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits"], str(random_inception))
-    theirs, biased = reference(to_rgb_bytes(levels, GREY))
+    theirs, biased = reference(to_rgb_bytes(levels, GRAY))
     assert torch.allclose(features, theirs, rtol=1e-4, atol=1e-5)
     assert torch.allclose(logits, biased - reference.fc.bias, rtol=1e-3, atol=1e-3)
     # With other than the published weights it may not be called FID.
@@ -186,7 +186,7 @@ def test_the_resize_is_that_of_published_figures(random_inception):
 
     ours = Inception(random_inception, "0", "cpu")
     levels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    found, _ = ours(levels, COLOUR)
+    found, _ = ours(levels, COLOR)
     plain, smooth = (
         NoTrainInceptionV3("inception-v3-compat", ["2048"], str(random_inception), antialias=antialias)
         for antialias in (False, True)
@@ -269,7 +269,7 @@ def test_a_download_is_kept_only_with_the_right_sha256(home, tmp_path):
 
 
 def test_any_timm_model_serves_with_weights_from_a_file(tmp_path):
-    # catches another normalisation or pooling than timm's own, and a classifier left on
+    # catches another normalization or pooling than timm's own, and a classifier left on
     import timm
 
     torch.manual_seed(0)
@@ -280,7 +280,7 @@ def test_any_timm_model_serves_with_weights_from_a_file(tmp_path):
     extractor = timm_models.timm_model(config, "cpu")
     assert (extractor.name, extractor.dim) == ("timm:test_resnet", net.num_features)
     levels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    features, logits = extractor(levels, COLOUR)
+    features, logits = extractor(levels, COLOR)
     assert logits is None
     data = timm.data.resolve_model_data_config(net)
     mean, std = (torch.tensor(data[key])[:, None, None] for key in ("mean", "std"))

@@ -65,7 +65,7 @@ def test_an_extractor_runs_in_float32_and_without_gradients():
         (torch.zeros(3, 1, 8, 8, dtype=torch.bool), "torch.bool"),
     ],
 )
-def test_pictures_that_are_no_levels_are_refused(rows, message):
+def test_images_that_are_no_levels_are_refused(rows, message):
     # catches floats in [0, 1] cast to bytes, and out-of-range values that wrap into salt and pepper
     with pytest.raises(UsageError) as error:
         check_examples(rows, INFO)
@@ -73,16 +73,16 @@ def test_pictures_that_are_no_levels_are_refused(rows, message):
 
 
 def test_all_of_256_levels_are_allowed():
-    # catches a comparison in uint8, where 256 is 0: every 8-bit picture would be refused
+    # catches a comparison in uint8, where 256 is 0: every 8-bit image would be refused
     every = torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)
     assert check_examples(every, DataInfo("eight-bit", (1, 8, 8), levels=256)) is every
 
 
-def test_the_first_bad_picture_is_named():
-    # catches a message that leaves the user to search 50,000 pictures
+def test_the_first_bad_image_is_named():
+    # catches a message that leaves the user to search 50,000 images
     rows = torch.zeros(9, 1, 8, 8, dtype=torch.uint8)
     rows[4, 0, 3, 3] = 200
-    with pytest.raises(UsageError, match="1 of 9 pictures") as error:
+    with pytest.raises(UsageError, match="1 of 9 images") as error:
         check_examples(rows, INFO)
     assert "number 4" in str(error.value)
 

@@ -13,7 +13,7 @@ from tests.diffusion.analytic import Exact, gaussian, vp
 from tests.eval.fakes import FakeRun
 from zoo_core.config import DataConfig, EvalConfig
 from zoo_core.data import digits
-from zoo_core.data.loading import Dataset, Resident, dequantise
+from zoo_core.data.loading import Dataset, Resident, dequantize
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.sdes import VE, VP
 from zoo_core.errors import UsageError
@@ -61,7 +61,7 @@ def plane() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Dataset:
+def images() -> Dataset:
     return digits.load(DataConfig())
 
 
@@ -78,7 +78,7 @@ def test_nats_of_points_are_the_densitys(plane):
     expected = torch.distributions.MultivariateNormal(MEAN, COV).log_prob(rows).mean()
     value = columns_of(found, plane.info)["nats[ode]"]
     assert value.value == pytest.approx(float(expected), abs=2e-3)
-    assert (found.name, found.kind, found.dequantisation) == ("ode", "ode", "none")
+    assert (found.name, found.kind, found.dequantization) == ("ode", "ode", "none")
     assert value.bound == "exact"
     assert found.calls > 6
     assert value.note == "exact divergence, tolerance 1e-05"
@@ -90,22 +90,22 @@ def normal_pixels(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("sde", [VP(), VE(0.001, 80.0)])
-def test_bits_of_pictures_are_those_of_the_spread_density(pictures, sde):
-    """Catches a lost log(2 / (L - 1)), a picture spread twice, another u: the same u, in closed form."""
+def test_bits_of_images_are_those_of_the_spread_density(images, sde):
+    """Catches a lost log(2 / (L - 1)), a image spread twice, another u: the same u, in closed form."""
     flow = Flow("rademacher", tolerance=1e-4)  # exact for independent pixels, whatever the probe
-    (found,) = found_of(Holds(Exact(normal_pixels, sde)), pictures, 30, flow)
-    levels = pictures.test.examples(chosen_rows(pictures, 30))
+    (found,) = found_of(Holds(Exact(normal_pixels, sde)), images, 30, flow)
+    levels = images.test.examples(chosen_rows(images, 30))
     u = Seeds(derive(0, "likelihood"), range(30)).rand((1, 8, 8))
-    x = dequantise(levels / 8 - 1.0, 17, u).double()
+    x = dequantize(levels / 8 - 1.0, 17, u).double()
     nats = torch.distributions.Normal(-0.2, 0.7).log_prob(x).flatten(1).sum(1) + 64 * math.log(2 / 16)
-    value = columns_of(found, pictures.info)["bits_per_dim[ode, dequantized]"]
+    value = columns_of(found, images.info)["bits_per_dim[ode, dequantized]"]
     assert value.value == pytest.approx(float(-nats.mean() / (64 * math.log(2))), abs=2e-3)
-    assert found.dequantisation == "uniform"
+    assert found.dequantization == "uniform"
     assert value.bound == "upper"
     assert value.note.startswith("rademacher divergence, 1 probe, tolerance 0.0001, ")
 
 
-def test_x0_is_not_clipped(pictures):
+def test_x0_is_not_clipped(images):
     """Catches the density of a denoiser that is clamped for samples: it is that of no flow at all."""
     sde = VP()
 
@@ -115,7 +115,7 @@ def test_x0_is_not_clipped(pictures):
             return normal_pixels(x / alpha, sigma / alpha)
 
     one, other = (
-        found_of(Holds(SigmaDenoiser(Net(), sde, "x0", clip_x0=clip)), pictures, 8, Flow("rademacher"))[0]
+        found_of(Holds(SigmaDenoiser(Net(), sde, "x0", clip_x0=clip)), images, 8, Flow("rademacher"))[0]
         for clip in (True, False)
     )
     assert torch.equal(one.log_prob, other.log_prob)
@@ -124,12 +124,11 @@ def test_x0_is_not_clipped(pictures):
     assert clipping.clip_x0 is True
 
 
-def test_figures_do_not_depend_on_the_batch(pictures):
+def test_figures_do_not_depend_on_the_batch(images):
     """Catches noise of the batch's place: another batch size moves figures by the solver's tolerance only."""
     recipe = Holds(Exact(normal_pixels, VP()))
     bits = [
-        columns_of(found_of(recipe, pictures, 12, Flow("rademacher"), size)[0], pictures.info)
-        for size in (12, 5)
+        columns_of(found_of(recipe, images, 12, Flow("rademacher"), size)[0], images.info) for size in (12, 5)
     ]
     whole, split = (one["bits_per_dim[ode, dequantized]"].value for one in bits)
     assert whole == pytest.approx(split, abs=1e-3)
@@ -171,36 +170,36 @@ def asked(run: FakeRun, settings: Protocol) -> Any:
 
 
 @pytest.mark.parametrize("denoise", [latent(), Exact(normal_pixels, vp(100))], ids=["latent", "levels"])
-def test_no_flow_no_cell_and_a_demand_is_refused_before_training(pictures, denoise):
+def test_no_flow_no_cell_and_a_demand_is_refused_before_training(images, denoise):
     """Catches a figure of a latent's density or between levels that no net has seen, sold as the data's."""
     recipe = Holds(denoise)
-    assert flow_denoiser(recipe, pictures.info) is None
-    run = FakeRun(pictures, pictures.train.x, recipe, extractor="raw")
-    assert measured(asked(run, make_protocol(run.config.eval, pictures, Raw()))) == []
-    demanding = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode="always")
+    assert flow_denoiser(recipe, images.info) is None
+    run = FakeRun(images, images.train.x, recipe, extractor="raw")
+    assert measured(asked(run, make_protocol(run.config.eval, images, Raw()))) == []
+    demanding = FakeRun(images, images.train.x, recipe, extractor="raw", ode="always")
     with pytest.raises(UsageError, match="no likelihood by a probability flow"):
-        check_ode(demanding.config.eval, recipe, pictures.info, "fake")
+        check_ode(demanding.config.eval, recipe, images.info, "fake")
     with pytest.raises(UsageError, match="no likelihood by a probability flow"):
-        measured(asked(demanding, make_protocol(demanding.config.eval, pictures, Raw())))
+        measured(asked(demanding, make_protocol(demanding.config.eval, images, Raw())))
 
 
-def test_a_model_of_pairs_has_no_density_without_its_source(pictures):
-    """Catches a network that needs a picture and is asked without one."""
+def test_a_model_of_pairs_has_no_density_without_its_source(images):
+    """Catches a network that needs a image and is asked without one."""
     recipe = Holds(Exact(normal_pixels, VP()))
-    assert flow_denoiser(recipe, pictures.info) is not None
-    assert flow_denoiser(recipe, replace(pictures.info, task="paired")) is None
+    assert flow_denoiser(recipe, images.info) is not None
+    assert flow_denoiser(recipe, replace(images.info, task="paired")) is None
 
 
-def test_it_can_be_left_out(pictures):
+def test_it_can_be_left_out(images):
     """Catches an option that is not read: eval.ode=never spares the calls."""
     recipe = Holds(Exact(normal_pixels, VP()))
     for ode, names in (("auto", ["ode"]), ("always", ["ode"]), ("never", [])):
-        run = FakeRun(pictures, pictures.train.x, recipe, extractor="raw", ode=ode)
-        protocol = replace(make_protocol(run.config.eval, pictures, Raw()), likelihood_n=4)
+        run = FakeRun(images, images.train.x, recipe, extractor="raw", ode=ode)
+        protocol = replace(make_protocol(run.config.eval, images, Raw()), likelihood_n=4)
         assert [one.name for one in measured(asked(run, protocol))] == names
 
 
-def test_what_moves_the_figure_is_in_the_protocol(pictures, plane):
+def test_what_moves_the_figure_is_in_the_protocol(images, plane):
     """Catches two tolerances in one column; whether it is measured at all changes no figure."""
 
     def made(data: Dataset, **options: Any) -> Any:
@@ -212,8 +211,8 @@ def test_what_moves_the_figure_is_in_the_protocol(pictures, plane):
         {"ode_probes": 2},
         {"ode_probe": "gaussian"},
     ]
-    assert len({made(pictures, **one).hash for one in options}) == 4
-    assert made(pictures, ode="never").hash == made(pictures).hash
-    assert made(pictures).ode_probe == "rademacher"
+    assert len({made(images, **one).hash for one in options}) == 4
+    assert made(images, ode="never").hash == made(images).hash
+    assert made(images).ode_probe == "rademacher"
     assert made(plane).ode_probe == "exact"
     assert made(plane, ode_probe="gaussian").ode_probe == "gaussian"

@@ -80,7 +80,7 @@ def test_too_few_samples_for_a_limit_say_so(rng):
 
 
 def test_the_spatial_distance_sees_where_things_are(digits):
-    # catches pooled features in the place of maps: turned pictures have the same means of the same maps
+    # catches pooled features in the place of maps: turned images have the same means of the same maps
     extractor = digits_extractor(EvalConfig(), "cpu")
     real = extract(in_batches(digits.train, 500), extractor, digits.info, "real")
     assert real.spatial.shape == (1437, 7 * 16)

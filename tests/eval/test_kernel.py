@@ -107,7 +107,7 @@ def test_half_precision_features_are_refused(dtype):
 
 
 def test_too_few_samples_are_refused():
-    # catches three pictures where a thousand are needed, and torchmetrics' IS of 7 samples in 10 splits
+    # catches three images where a thousand are needed, and torchmetrics' IS of 7 samples in 10 splits
     three, many = torch.randn(3, 4), torch.randn(2000, 4)
     with pytest.raises(UsageError, match="3 rows of generated features"):
         kernel_distance(many, three)

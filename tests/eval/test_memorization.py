@@ -1,4 +1,4 @@
-"""The memorisation check catches what replays the training set, and nothing else."""
+"""The memorization check catches what replays the training set, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pixels(digits):
 
 
 def noisy(x, size, rng):
-    """Pictures with `size` levels added to or taken from every pixel."""
+    """Images with `size` levels added to or taken from every pixel."""
     moved = x.int() + (torch.randint(0, 2, x.shape, generator=rng) * 2 - 1) * size
     return moved.clamp(0, 16).to(torch.uint8)
 
@@ -48,8 +48,8 @@ def test_distances_are_the_exact_ones(rng):
     assert torch.equal(found.index, every.argmin(1))
 
 
-def test_an_example_is_not_its_own_neighbour(rng):
-    # catches a test picture found at distance 0 from itself, which would hide every copy
+def test_an_example_is_not_its_own_neighbor(rng):
+    # catches a test image found at distance 0 from itself, which would hide every copy
     x = torch.randint(0, 256, (60, 1, 4, 4), generator=rng, dtype=torch.uint8)
     every = torch.cdist(x.flatten(1).double(), x.flatten(1).double()).fill_diagonal_(torch.inf)
     found = nearest(x[10:], Resident(x), own=torch.arange(10, 60), block=7)
@@ -74,7 +74,7 @@ def test_noisy_copies_are_caught(digits, pixels, rng, size):
 
 
 def without(digits, rows):
-    """The reference of the digits with some test pictures taken out: they are then new pictures."""
+    """The reference of the digits with some test images taken out: they are then new images."""
     kept = torch.ones(360, dtype=torch.bool)
     kept[rows] = False
     test = Resident(digits.test.x[kept])
@@ -88,7 +88,7 @@ def test_a_model_that_copies_a_fifth_of_the_time_is_caught(digits):
     assert neighbors(mixed, reference).closeness.excess > EXCESS
 
 
-def test_real_pictures_that_were_held_out_are_not_flagged(digits):
+def test_real_images_that_were_held_out_are_not_flagged(digits):
     # catches a limit so wide that an honest model of the data is accused
     for rows in (slice(0, 180), slice(180, 360)):
         found = neighbors(digits.test.x[rows], without(digits, rows)).closeness
@@ -97,17 +97,17 @@ def test_real_pictures_that_were_held_out_are_not_flagged(digits):
 
 
 @pytest.mark.parametrize("level", [0, 8, 16])
-def test_flat_pictures_are_not_flagged(digits, pixels, rng, level):
-    # catches closeness to everything mistaken for closeness to one: an untrained model's grey
-    grey = level + torch.randint(-1, 2, (300, 1, 8, 8), generator=rng)
-    found = neighbors(grey.clamp(0, 16).to(torch.uint8), pixels).closeness
+def test_flat_images_are_not_flagged(digits, pixels, rng, level):
+    # catches closeness to everything mistaken for closeness to one: an untrained model's gray
+    gray = level + torch.randint(-1, 2, (300, 1, 8, 8), generator=rng)
+    found = neighbors(gray.clamp(0, 16).to(torch.uint8), pixels).closeness
     assert found.close < 0.05
     assert found.excess <= EXCESS
 
 
 @pytest.mark.parametrize("kept", [2, 8, 16, 24])
-def test_blurred_pictures_are_not_flagged(digits, kept):
-    # catches closeness to the mean mistaken for closeness to one picture: a VAE's means are such pictures
+def test_blurred_images_are_not_flagged(digits, kept):
+    # catches closeness to the mean mistaken for closeness to one image: a VAE's means are such images
     train, test = digits.train.x.flatten(1).double(), digits.test.x[:180].flatten(1).double()
     axes = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh
     blurred = (test - train.mean(0)) @ axes[:kept].T @ axes[:kept] + train.mean(0)
@@ -142,7 +142,7 @@ def test_points_of_the_plane(rng):
 
 
 def test_data_that_repeat_themselves_accuse_nobody(rng):
-    # catches a limit of zero: where test pictures are copies too, copies are what the data hold
+    # catches a limit of zero: where test images are copies too, copies are what the data hold
     train, test = (
         Resident(torch.randint(0, 2, (200, 1, 2, 2), generator=rng, dtype=torch.uint8)) for _ in range(2)
     )
@@ -151,7 +151,7 @@ def test_data_that_repeat_themselves_accuse_nobody(rng):
     assert torch.equal(ratios(torch.zeros(1).double(), torch.zeros(1).double()), torch.ones(1).double())
 
 
-def test_a_copycat_is_caught_where_a_few_test_pictures_are_copies_too():
+def test_a_copycat_is_caught_where_a_few_test_images_are_copies_too():
     # catches a strict comparison with a limit of zero: then no copy is ever close
     test = torch.cat((torch.zeros(6), torch.rand(94) + 1)).double()
     assert compare_ratios(torch.zeros(50).double(), test).excess > EXCESS
@@ -159,7 +159,7 @@ def test_a_copycat_is_caught_where_a_few_test_pictures_are_copies_too():
 
 
 def test_authenticity_is_its_definition(rng):
-    # catches the neighbour's distance to the sample in the place of its distance to the training set
+    # catches the neighbor's distance to the sample in the place of its distance to the training set
     train = torch.tensor([[0.0], [1.0], [10.0]])
     x = torch.tensor([[0.0], [0.4], [2.5], [11.0], [25.0]])
     found = nearest(x, Resident(train))
@@ -167,14 +167,14 @@ def test_authenticity_is_its_definition(rng):
     assert authentic(found, Resident(train)).tolist() == [False, False, True, False, True]
 
 
-def test_nothing_to_judge_is_refused():
+def test_nothing_to_classifier_is_refused():
     # catches a quantile of an empty set
     with pytest.raises(UsageError, match="no distances"):
         compare_ratios(torch.empty(0), torch.rand(3))
 
 
-def test_the_picture_shows_the_closest_first_with_their_neighbours(digits, pixels):
-    # catches rows exchanged, and neighbours of other samples
+def test_the_image_shows_the_closest_first_with_their_neighbors(digits, pixels):
+    # catches rows exchanged, and neighbors of other samples
     x = digits.test.x[:40].clone()
     x[33] = digits.train.x[700]
     sheet = neighbor_grid(x, neighbors(x, pixels), digits)

@@ -37,7 +37,7 @@ def test_dropped_classes_are_counted_and_unbalance(kept):
     assert found["balance[digits-classifier]"].value == pytest.approx(kept / 10)
 
 
-def test_a_stray_picture_is_no_mode():
+def test_a_stray_image_is_no_mode():
     # catches one lucky sample counted as a class that the model has
     index = torch.cat((torch.zeros(999, dtype=torch.int64), torch.tensor([4])))
     assert modes(context(REAL, features(index)))["modes[digits-classifier]"].value == 1

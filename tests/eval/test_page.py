@@ -235,7 +235,7 @@ def test_a_users_index_is_left_as_it_is(tmp_path):
         write_page([], mine.parent)
 
 
-def test_a_page_is_replaced_in_one_step_and_its_neighbours_stay(tmp_path, monkeypatch):
+def test_a_page_is_replaced_in_one_step_and_its_neighbors_stay(tmp_path, monkeypatch):
     # catches half a page after a full disk, and a temporary file left behind
     (tmp_path / "notes.txt").write_text("mine")
     path = write_page(groups_of(tmp_path / "r", result()), tmp_path / "page" / "deep")

@@ -125,7 +125,7 @@ def test_search_families_and_state_narrow_the_table(show, tmp_path):
 
 
 def test_an_entry_opens_with_all_there_is(show, tmp_path):
-    # catches a part of an entry that is not shown, and a picture that the policy blocks
+    # catches a part of an entry that is not shown, and a image that the policy blocks
     one = show(*crowd(tmp_path / "results"))
     one.page.get_by_role("button", name="ddpm").click()
     text = one.page.inner_text("#entry")
@@ -169,7 +169,7 @@ def test_the_keyboard_alone_is_enough(show, tmp_path):
 
 
 def test_the_front_holds_what_nothing_ranked_beats(show):
-    # catches a front through what memorises, or through what is beaten in both
+    # catches a front through what memorizes, or through what is beaten in both
     def at(name, fd, seconds, **more):
         return result(name, fd, cost={"train_seconds": seconds}, **more)
 
@@ -236,7 +236,7 @@ def contrast(page, selector):
 
 
 def test_both_themes_can_be_read_and_switched(show, tmp_path):
-    # catches grey on grey (WCAG AA: 4.5), and a switch that does nothing
+    # catches gray on gray (WCAG AA: 4.5), and a switch that does nothing
     one = show(*crowd(tmp_path / "results"), scheme="dark")
     for theme in ("auto", "light", "dark"):
         assert one.page.inner_text("#theme") == f"Theme: {theme}"

@@ -155,8 +155,8 @@ def test_what_can_not_be_had_says_why(digits):
     assert not any("translation" in line for line in lines)
 
 
-def test_the_floor_is_what_new_real_pictures_would_score(scored, digits):
-    # catches a floor of another number of samples: c (1/n + 1/m), with c from 360 test pictures
+def test_the_floor_is_what_new_real_images_would_score(scored, digits):
+    # catches a floor of another number of samples: c (1/n + 1/m), with c from 360 test images
     floor = scored["noise"].metrics["noise floor[FD[digits]]"]
     measured = float(floor.note.rpartition(" ")[2])
     assert measured * (1 / 2000 + 1 / 1437) / (1 / 360 + 1 / 1437) == pytest.approx(floor.value, rel=1e-5)
@@ -170,7 +170,7 @@ def test_the_floor_does_not_scale_a_shift_of_the_test_split(rng):
     assert found.value == pytest.approx(4 * 0.5**2, rel=0.25)
 
 
-def test_memorisation_is_part_of_it(scored):
+def test_memorization_is_part_of_it(scored):
     # catches distances to the test split
     assert memorizes(scored["copycat"])
     assert not memorizes(scored["held out"])
@@ -200,7 +200,7 @@ def test_samples_are_known_by_their_hash(scored, digits):
 
 
 def test_batch_sizes_do_not_move_a_figure(digits, scored):
-    # catches figures that depend on how the pictures were dealt out
+    # catches figures that depend on how the images were dealt out
     run = FakeRun(digits, digits.train.x, Uniform(), batch_size=33)
     again = score(run)
     assert again.protocol.hash == scored["copycat"].protocol.hash
@@ -218,7 +218,7 @@ def test_real_features_are_computed_once(digits):
 
 
 def test_points_of_the_plane_are_scored_on_their_values():
-    # catches points quantised, or seen by a network of pictures; nats beside the true density's
+    # catches points quantized, or seen by a network of images; nats beside the true density's
     data = load_points(DataConfig(name="two-gaussians"))
 
     class True_:
@@ -236,7 +236,7 @@ def test_points_of_the_plane_are_scored_on_their_values():
     assert found["modes[density]"] == 2
 
 
-def test_conditional_samples_are_judged_by_their_class(digits):
+def test_conditional_samples_are_evaluated_by_their_class(digits):
     # catches labels that are not those that were asked for
     info = DataInfo("digits", (1, 8, 8), 17, classes=10, task="class")
     data = Dataset(info, digits.train, digits.test, digits.sha256)
@@ -288,14 +288,14 @@ def test_what_can_not_be_scored_is_said_before_training(digits, options, message
 
 
 def test_too_little_data_are_refused_before_training(digits):
-    # catches three pictures where neighbours are counted
+    # catches three images where neighbors are counted
     tiny = Dataset(digits.info, Resident(digits.train.x[:3]), digits.test, "x")
     with pytest.raises(UsageError, match="too few"):
         prepare(FakeRun(tiny, digits.test.x).source)
 
 
 def test_data_out_of_range_are_refused_before_training(digits):
-    # catches a level that only the 1,000th picture holds, found after an hour
+    # catches a level that only the 1,000th image holds, found after an hour
     x = digits.train.x.clone()
     x[1000, 0, 3, 3] = 17
     with pytest.raises(UsageError, match="number 1000"):
@@ -303,7 +303,7 @@ def test_data_out_of_range_are_refused_before_training(digits):
 
 
 def test_a_protocol_that_can_not_mean_much_says_so_before_training(digits):
-    # catches FD of fewer pictures than features, told only in a note after training
+    # catches FD of fewer images than features, told only in a note after training
     few = FakeRun(Dataset(digits.info, Resident(digits.train.x[:50]), digits.test, "x"), digits.test.x)
     examine(few.source)
     said = "\n".join(few.said)
@@ -458,8 +458,8 @@ def test_samples_alone_have_no_model(digits):
 # -- likelihoods that are not
 
 
-def found(nats, kind="exact", dequantisation="none"):
-    return Likelihood(torch.tensor(nats, dtype=torch.float64), kind, dequantisation=dequantisation)
+def found(nats, kind="exact", dequantization="none"):
+    return Likelihood(torch.tensor(nats, dtype=torch.float64), kind, dequantization=dequantization)
 
 
 IMAGES, POINTS = DataInfo("digits", (1, 8, 8), 17), DataInfo("moons", (2,), None)

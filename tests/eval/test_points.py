@@ -13,7 +13,7 @@ from zoo_eval.metrics.points import bandwidth, points, sliced_wasserstein, squar
 
 
 def test_transport_on_the_line_agrees_with_an_assignment(rng):
-    # catches quantiles coupled to their neighbours, and sizes that must divide each other
+    # catches quantiles paired to their neighbors, and sizes that must divide each other
     from scipy.optimize import linear_sum_assignment
 
     x, y = torch.randn(6, 1, generator=rng).double(), torch.randn(4, 1, generator=rng).double() * 2 + 1
@@ -95,7 +95,7 @@ def test_nineteen_of_twenty_intervals_hold_the_mean_of_many_figures(rng):
         assert abs(held - 0.95) < 4.5 * (0.95 * 0.05 / 60) ** 0.5, name
 
 
-def test_pictures_have_neither(rng):
+def test_images_have_neither(rng):
     # catches pixels taken for points
     x = torch.randn(30, 2, generator=rng).double()
     assert points(context(Features(x), Features(x))) == {}

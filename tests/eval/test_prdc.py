@@ -9,16 +9,16 @@ from prdc import compute_prdc
 from tests.eval.fakes import context, protocol
 from zoo_core.errors import UsageError
 from zoo_eval.features import Features
-from zoo_eval.metrics import prdc as neighbours
+from zoo_eval.metrics import prdc as neighbors
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_all_four_agree_with_the_reference_package(rng, k):
-    # catches a k-th neighbour counted with the point itself, and real and generated exchanged
+    # catches a k-th neighbor counted with the point itself, and real and generated exchanged
     real = torch.randn(300, 12, generator=rng).double()
     fake = 0.8 * torch.randn(230, 12, generator=rng).double() + 0.2
     theirs = compute_prdc(real.numpy(), fake.numpy(), k)
-    ours = neighbours.prdc(real, fake, precision_k=k, density_k=k)
+    ours = neighbors.prdc(real, fake, precision_k=k, density_k=k)
     for name, value in ours.items():
         assert value == pytest.approx(float(theirs[name]), abs=1e-12), name
 
@@ -27,57 +27,57 @@ def test_each_k_goes_to_its_own_pair(rng):
     # catches precision measured with density's k
     real, fake = torch.randn(2, 200, 6, generator=rng).double()
     three, five = (compute_prdc(real.numpy(), fake.numpy(), k) for k in (3, 5))
-    ours = neighbours.prdc(real, fake, precision_k=3, density_k=5)
+    ours = neighbors.prdc(real, fake, precision_k=3, density_k=5)
     assert [ours["precision"], ours["recall"]] == pytest.approx([three["precision"], three["recall"]])
     assert [ours["density"], ours["coverage"]] == pytest.approx([five["density"], five["coverage"]])
 
 
 def test_a_generator_of_one_mode_has_high_precision_and_low_recall(rng):
     # catches the two exchanged, the commonest mistake in published code
-    centres = 20 * torch.eye(8).repeat_interleave(50, 0)
-    real = centres + torch.randn(400, 8, generator=rng)
-    fake = centres[:50].repeat(8, 1) + 0.5 * torch.randn(400, 8, generator=rng)
-    figures = neighbours.prdc(real, fake)
+    centers = 20 * torch.eye(8).repeat_interleave(50, 0)
+    real = centers + torch.randn(400, 8, generator=rng)
+    fake = centers[:50].repeat(8, 1) + 0.5 * torch.randn(400, 8, generator=rng)
+    figures = neighbors.prdc(real, fake)
     assert figures["precision"] > 0.9
     assert figures["recall"] < 0.2
     assert figures["coverage"] < 0.2
 
 
 def test_noise_far_from_the_data_has_none_of_the_four(rng):
-    # catches a neighbourhood without a limit
+    # catches a neighborhood without a limit
     real = torch.randn(200, 4, generator=rng)
-    figures = neighbours.prdc(real, torch.randn(200, 4, generator=rng) + 100)
+    figures = neighbors.prdc(real, torch.randn(200, 4, generator=rng) + 100)
     assert list(figures.values()) == [0, 0, 0, 0]
 
 
 def test_copies_are_as_precise_and_cover_as_much_as_can_be(rng):
-    # catches copies pushed out of a neighbourhood by rounding, also far from the origin
+    # catches copies pushed out of a neighborhood by rounding, also far from the origin
     real = torch.randn(150, 4, generator=rng).double() + 1e4
-    figures = neighbours.prdc(real, real)
+    figures = neighbors.prdc(real, real)
     assert figures["precision"] == figures["recall"] == figures["coverage"] == 1
 
 
 def test_blocks_do_not_change_the_figures(rng, monkeypatch):
     # catches a row lost or counted twice at a block's edge
     real, fake = torch.randn(2, 130, 5, generator=rng).double()
-    whole = neighbours.prdc(real, fake)
-    monkeypatch.setattr(neighbours, "_BLOCK", 17)
-    assert neighbours.prdc(real, fake) == pytest.approx(whole, abs=1e-12)
+    whole = neighbors.prdc(real, fake)
+    monkeypatch.setattr(neighbors, "_BLOCK", 17)
+    assert neighbors.prdc(real, fake) == pytest.approx(whole, abs=1e-12)
 
 
-def test_too_few_pictures_are_refused():
-    # catches a k-th neighbour that is not there
+def test_too_few_images_are_refused():
+    # catches a k-th neighbor that is not there
     with pytest.raises(UsageError, match="neighbors among 5"):
-        neighbours.prdc(torch.randn(5, 2), torch.randn(50, 2))
+        neighbors.prdc(torch.randn(5, 2), torch.randn(50, 2))
     with pytest.raises(UsageError, match="3 rows of generated"):
-        neighbours.prdc(torch.randn(50, 2), torch.randn(3, 2))
+        neighbors.prdc(torch.randn(50, 2), torch.randn(3, 2))
 
 
 def test_as_a_metric_both_sides_count_equally_many(rng):
     # catches figures that move with the size of the training split
     real, fake = torch.randn(500, 3, generator=rng).double(), torch.randn(300, 3, generator=rng).double()
     settings = protocol(neighbors_n=300)
-    found = neighbours.neighborhoods(context(Features(real), Features(fake), settings))
+    found = neighbors.neighborhoods(context(Features(real), Features(fake), settings))
     assert set(found) == {f"{name}[digits]" for name in ("precision", "recall", "density", "coverage")}
     assert found["coverage[digits]"].value * 300 == pytest.approx(
         round(found["coverage[digits]"].value * 300)
@@ -105,9 +105,9 @@ def test_rounding_decides_nothing_where_rows_repeat(rng, repeats, offset):
     real = base.repeat(repeats, 1)
     fake = torch.cat((base[:10], base[:10] + 1e-9, torch.randn(40, 40, generator=rng).double() + offset))
     fake = fake.repeat(repeats, 1)
-    found = neighbours.prdc(real, fake)
+    found = neighbors.prdc(real, fake)
     assert (found["precision"], found["recall"]) == brute(real, fake, 3)
-    copies = neighbours.prdc(real, real)
+    copies = neighbors.prdc(real, real)
     assert copies["precision"] == copies["recall"] == copies["coverage"] == 1
 
 
@@ -115,9 +115,9 @@ def test_a_set_that_is_one_row_has_radius_zero():
     # catches a collapsed generator that is precise by rounding
     fake = torch.full((60, 8), 0.1, dtype=torch.float64)
     real = torch.randn(60, 8, generator=torch.Generator().manual_seed(0)).double()
-    assert neighbours.prdc(fake + 1e-7, fake)["precision"] == 0
-    assert neighbours.prdc(fake, fake)["precision"] == 1
-    assert neighbours.prdc(real, fake)["recall"] == 0
+    assert neighbors.prdc(fake + 1e-7, fake)["precision"] == 0
+    assert neighbors.prdc(fake, fake)["precision"] == 1
+    assert neighbors.prdc(real, fake)["recall"] == 0
 
 
 def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng):
@@ -126,10 +126,10 @@ def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng):
     values, variances = [], []
     for k in range(120):
         fake = 0.9 * torch.randn(240, 6, generator=rng).double() + 0.2
-        found = neighbours.prdc(real, fake)
+        found = neighbors.prdc(real, fake)
         values.append([found["recall"], found["coverage"]])
         if k % 6 == 0:
-            variances.append(neighbours.recall_and_coverage_variances(real, fake))
+            variances.append(neighbors.recall_and_coverage_variances(real, fake))
     spread = torch.tensor(values).std(0)
     error = torch.tensor(variances).mean(0).sqrt()
     assert error.tolist() == pytest.approx(spread.tolist(), rel=0.3)
@@ -138,16 +138,16 @@ def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng):
 def test_a_larger_set_has_as_much_less_variance(rng, monkeypatch):
     # catches the variance of the images that are split given for that of all
     real, fake = torch.randn(2, 800, 4, generator=rng).double()
-    whole = torch.tensor(neighbours.recall_and_coverage_variances(real, fake))
-    monkeypatch.setattr(neighbours, "LARGEST", 400)
-    part = torch.tensor(neighbours.recall_and_coverage_variances(real, fake))
+    whole = torch.tensor(neighbors.recall_and_coverage_variances(real, fake))
+    monkeypatch.setattr(neighbors, "LARGEST", 400)
+    part = torch.tensor(neighbors.recall_and_coverage_variances(real, fake))
     assert (part / whole).sqrt().tolist() == pytest.approx([1, 1], rel=0.35)
 
 
 def test_values_at_their_ends_have_one_sided_bounds(rng):
     # catches an interval of no width where all or none are in
     real = torch.randn(100, 4, generator=rng).double()
-    found = neighbours.values(real, real + 100)
+    found = neighbors.values(real, real + 100)
     for name in ("precision", "recall", "coverage"):
         ends = found[name].interval
         assert (found[name].value, ends.low) == (0, 0)

@@ -38,7 +38,7 @@ def test_named_protocols_draw_what_they_say(digits):
     }
     made = make_protocol(EvalConfig(), digits, Raw())
     assert (made.n_generated, made.n_reference) == (2000, 1437)
-    assert (made.precision_k, made.density_k, made.neighbours_n) == (3, 5, 1437)
+    assert (made.precision_k, made.density_k, made.neighbors_n) == (3, 5, 1437)
     assert (made.data, made.data_sha256, made.extractor) == ("digits", digits.sha256, "raw")
 
 
@@ -60,7 +60,7 @@ def test_subsets_are_cut_to_small_data_and_tiny_data_are_refused(digits):
         return Dataset(digits.info, Resident(digits.train.x[:train]), Resident(digits.test.x[:test]), "x")
 
     made = make_protocol(EvalConfig(), cut(100, 30), Raw())
-    assert (made.kid_subset_size, made.neighbours_n, made.likelihood_n) == (100, 100, 30)
+    assert (made.kid_subset_size, made.neighbors_n, made.likelihood_n) == (100, 100, 30)
     with pytest.raises(UsageError, match="3 training examples"):
         make_protocol(EvalConfig(), cut(3, 30), Raw())
     with pytest.raises(UsageError, match="1 test examples"):

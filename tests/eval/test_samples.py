@@ -1,4 +1,4 @@
-"""What any program made: judged with words, scored as a run is, and shown beside runs."""
+"""What any program made: evaluated with words, scored as a run is, and shown beside runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
 from zoo_core.results import Result
 from zoo_core.types import DataInfo
-from zoo_core.viz.pictures import save_samples
+from zoo_core.viz.plots import save_samples
 from zoo_eval.cli import score, stats
 from zoo_eval.reference import scoring_config
 from zoo_eval.sample_files import SampleSet, read_samples, subset
@@ -77,8 +77,8 @@ def test_what_the_zoo_writes_it_reads(tmp_path, digits):
     assert torch.equal(read_samples(tmp_path / "gray.npy", GRAY, 40).rows, levels)
 
 
-def test_a_folder_of_pictures_is_read_by_name(tmp_path, numbers):
-    # catches the order of the disk, and a picture that is not a picture's own pixels
+def test_a_folder_of_images_is_read_by_name(tmp_path, numbers):
+    # catches the order of the disk, and a image that is not a image's own pixels
     x = colored(numbers)
     for k in (3, 1, 0, 2):
         Image.fromarray(x[k]).save(tmp_path / f"{k:03d}.png")
@@ -93,7 +93,7 @@ def test_a_folder_of_pictures_is_read_by_name(tmp_path, numbers):
 
 
 def test_points_are_read_as_they_are(tmp_path, numbers):
-    # catches points quantised
+    # catches points quantized
     x = numbers.normal(size=(5, 2)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     assert torch.equal(read_samples(tmp_path / "x.npy", PLANE, 5).rows, torch.from_numpy(x))
@@ -272,7 +272,7 @@ def test_files_of_another_size_or_none_are_named(tmp_path, numbers):
 
 
 def test_manifests_are_found_and_checked(tmp_path):
-    # catches a misspelt key that is silently dropped
+    # catches a misspelled key that is silently dropped
     save(tmp_path / "x.npz", np.zeros(1))
     assert read_manifest(None, tmp_path / "x.npz") == Manifest()
     (tmp_path / "manifest.yaml").write_text("model: EDM\nnfe: 35\nseed: 2\ntrain_seconds: 1e5\n")
@@ -332,7 +332,7 @@ def histogram(home):
             "plugin": "histogram",
             "eval.baselines": False,
             "track.wandb": "off",
-            "track.pictures": False,
+            "track.plots": False,
             "track.progress": False,
         }
     )
@@ -394,7 +394,7 @@ def test_too_few_are_told_before_anything_is_scored(home, tmp_path):
     assert not list((home / "runs").rglob("*.json")) if (home / "runs").exists() else True
 
 
-def test_a_reference_of_ones_own_pictures(home, tmp_path, numbers):
+def test_a_reference_of_ones_own_images(home, tmp_path, numbers):
     # catches a floor that does not shrink with the number of samples, and features computed twice
     for k, x in enumerate(numbers.integers(0, 256, (250, 4, 4, 3), dtype=np.uint8)):
         Image.fromarray(x).save(tmp_path / f"{k:03d}.png")

@@ -1,4 +1,4 @@
-"""Stacked digits: three digits a picture, each channel read by the digits' classifier."""
+"""Stacked digits: three digits a image, each channel read by the digits' classifier."""
 
 from __future__ import annotations
 

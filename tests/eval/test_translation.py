@@ -17,7 +17,7 @@ from zoo_core.seeds import generator
 from zoo_eval.metrics.translation import pair_scores, perceptual_distance, structural_similarity
 
 
-def pictures(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Tensor]:
+def images(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Tensor]:
     rng = generator(0, "pairs")
     target = torch.rand(n, channels, side, side, generator=rng)
     noise = torch.randn(target.shape, generator=rng)
@@ -25,8 +25,8 @@ def pictures(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Ten
 
 
 def test_l1_and_psnr_are_their_formulas() -> None:
-    """PSNR is of the mean of all squares; catches a mean of decibels, infinite for one good picture."""
-    made, target = pictures()
+    """PSNR is of the mean of all squares; catches a mean of decibels, infinite for one good image."""
+    made, target = images()
     columns = pair_scores(made, target, "edges")
     assert "AlexNet" in columns["LPIPS[edges]"].reason
     off = (made - target).double()
@@ -40,8 +40,8 @@ def test_l1_and_psnr_are_their_formulas() -> None:
         assert direction(f"{column}[edges]") == better
 
 
-def test_pictures_that_are_their_targets_leave_no_infinity() -> None:
-    _, target = pictures()
+def test_images_that_are_their_targets_leave_no_infinity() -> None:
+    _, target = images()
     columns = pair_scores(target, target, "edges")
     assert columns["L1[edges]"].value == 0
     assert columns["SSIM[edges]"].value == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_an_interval_holds_the_figure_of_most_other_sets() -> None:
 @pytest.mark.parametrize("side", [8, 32])
 def test_structural_similarity_is_its_formula(side: int) -> None:
     """Against Wang et al.'s with scipy's windows; catches a wrong range, and a border that is left out."""
-    made, target = pictures(5, 1, side)
+    made, target = images(5, 1, side)
     found = structural_similarity(made, target)
     assert found is not None
 
@@ -84,14 +84,14 @@ def test_structural_similarity_is_its_formula(side: int) -> None:
 
 
 def test_perceptual_distance_says_why_it_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Catches a download in the middle of a score, and pictures that are too small for the network."""
+    """Catches a download in the middle of a score, and images that are too small for the network."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert "AlexNet needs a side of 32 or more" in str(perceptual_distance(*pictures()))
-    assert "no weights" in str(perceptual_distance(*pictures(2, 3, 32)))
+    assert "AlexNet needs a side of 32 or more" in str(perceptual_distance(*images()))
+    assert "no weights" in str(perceptual_distance(*images(2, 3, 32)))
 
 
 def test_a_run_that_translates_has_the_columns(home: Path) -> None:
-    """Both plugins end to end; catches samples held against the targets of other pictures."""
+    """Both plugins end to end; catches samples held against the targets of other images."""
     words = [
         "preset=tiny",
         "eval.baselines=false",
@@ -105,7 +105,7 @@ def test_a_run_that_translates_has_the_columns(home: Path) -> None:
     cells = paired.metrics
     assert {"L1[edges]", "PSNR[edges]", "SSIM[edges]", "FD[digits]"} <= set(cells)
     assert "LPIPS[edges]" in paired.scored.not_applicable
-    assert cells["L1[edges]"].value < 0.25  # of the targets of other pictures it is above 0.3
+    assert cells["L1[edges]"].value < 0.25  # of the targets of other images it is above 0.3
     made = zoo_core.load("pairs")
     rows = made.sample(360)
     from zoo_core.data.conditioning import dealt
@@ -121,7 +121,7 @@ def test_a_run_that_translates_has_the_columns(home: Path) -> None:
     assert (Path("domains") / both.images["cycles"]).exists()
 
 
-def test_a_folder_of_pictures_is_translated(home: Path, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_translated(home: Path, tmp_path: Path) -> None:
     """From the command line: files under their names, or a grid; catches an order that is not the names'."""
     from PIL import Image
 

@@ -60,7 +60,7 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_it_imports_the_public_core_only(example: Path) -> None:
-    """Catches an example that a stranger could not have written, and a third source file of a model."""
+    """Catches an example that a third party could not have written, and a third source file of a model."""
     for source in example.rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -236,7 +236,7 @@ def test_the_metric_is_computed_for_a_model_with_a_latent(present: Manager, home
         "train.steps=2",
         "eval.baselines=false",
         "track.wandb=off",
-        "track.pictures=false",
+        "track.plots=false",
     ]
     words += ["track.progress=false", "eval.metrics=[latent-smoothness]", "eval.extractor=raw"]
     made = zoo_core.run(resolve(["plugin=wgan", *words]))

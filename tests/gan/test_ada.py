@@ -16,8 +16,8 @@ KINDS = tuple(AUGMENTATIONS)
 DIGITS = DataInfo("digits", (1, 8, 8), 17)
 
 
-def pictures(n: int = 64) -> torch.Tensor:
-    return torch.rand(n, 3, 8, 8, generator=generator(0, "pictures")) * 2 - 1
+def images(n: int = 64) -> torch.Tensor:
+    return torch.rand(n, 3, 8, 8, generator=generator(0, "images")) * 2 - 1
 
 
 def steered(scores: list[torch.Tensor], images: int = 1000, target: float = 0.6) -> AdaptiveAugmentation:
@@ -27,21 +27,21 @@ def steered(scores: list[torch.Tensor], images: int = 1000, target: float = 0.6)
     return ada
 
 
-def test_at_p_0_no_picture_is_changed() -> None:
+def test_at_p_0_no_image_is_changed() -> None:
     """Catches a leak: an augmentation that is made whatever p is."""
-    x = pictures()
+    x = images()
     assert torch.equal(AdaptiveAugmentation(KINDS, 0.6, 1000)(x, generator(0, "a")), x)
 
 
-def test_the_share_of_changed_pictures_is_p() -> None:
-    x = pictures(4000)
+def test_the_share_of_changed_images_is_p() -> None:
+    x = images(4000)
     for p in (0.25, 1.0):
         changed = (augment(x, ["translation"], generator(1, "a"), p) != x).flatten(1).any(1).float().mean()
         assert float(changed) == pytest.approx(p * 8 / 9, abs=0.03)  # one move in nine is none
 
 
 def test_p_rises_where_the_critic_is_too_sure_and_falls_where_it_is_not() -> None:
-    """Catches a reversed sign: p would then fall while the critic learns its pictures by heart."""
+    """Catches a reversed sign: p would then fall while the critic learns its images by heart."""
     sure, unsure = torch.full((10,), 2.0), torch.tensor([2.0, -2.0] * 5)
     up = steered([sure] * 2 * EVERY)
     assert float(up.p) == pytest.approx(2 * EVERY * 10 / 1000)
@@ -63,8 +63,8 @@ def test_p_moves_on_every_fourth_update_and_stays_a_probability() -> None:
     assert float(steered([-sure] * EVERY).p) == 0
 
 
-def test_mirrored_and_turned_pictures_are_those_of_torch() -> None:
-    x = pictures(400)
+def test_mirrored_and_turned_images_are_those_of_torch() -> None:
+    x = images(400)
     mirrored = flip(x, generator(0, "f"))
     same = (mirrored == x).flatten(1).all(1)
     assert torch.equal(mirrored[~same], x[~same].flip(3))
@@ -77,8 +77,8 @@ def test_mirrored_and_turned_pictures_are_those_of_torch() -> None:
     assert tuple(oblong.shape) == (400, 3, 8, 6)
 
 
-def test_both_players_see_augmented_pictures_and_gradients_pass_through() -> None:
-    """Catches an augmentation of real pictures alone, whose changes the generator would learn to make."""
+def test_both_players_see_augmented_images_and_gradients_pass_through() -> None:
+    """Catches an augmentation of real images alone, whose changes the generator would learn to make."""
     config = resolve(["plugin=stylegan", "preset=tiny"])
     assert isinstance(config, StyleGANConfig)
     recipe = StyleGAN(config, DIGITS)

@@ -12,10 +12,10 @@ from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.types import Batch, Cond, Context, DataInfo
-from zoo_gan.augmentation import augment, colour, cutout, translation
+from zoo_gan.augmentation import augment, color, cutout, translation
 from zoo_gan.gan import GAN
 
-KINDS = ("colour", "translation", "cutout")
+KINDS = ("color", "translation", "cutout")
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -23,7 +23,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_translation_moves_by_whole_pixels_up_to_an_eighth() -> None:
-    """Against torch.roll of a padded picture; every shift of -2..2 both ways occurs, alike for channels."""
+    """Against torch.roll of a padded image; every shift of -2..2 both ways occurs, alike for channels."""
     x = torch.randn(600, 3, 16, 12)
     moved = translation(x, rng())
     padded = torch.nn.functional.pad(x, (4, 4, 4, 4))
@@ -47,32 +47,32 @@ def test_cutout_takes_a_hole_of_half_the_side() -> None:
     rows, columns = holes[:, 0].any(2).sum(1), holes[:, 0].any(1).sum(1)
     assert torch.equal(rows * columns, holes[:, 0].sum((1, 2)))  # a rectangle
     assert int(rows.max()) == int(columns.max()) == 8  # whole where it lies inside
-    assert int(rows.min()) <= 5  # cut where its centre is at the edge
+    assert int(rows.min()) <= 5  # cut where its center is at the edge
     assert bool(holes[:, 0].any(0).all())
 
 
-def test_colour_changes_brightness_contrast_and_saturation_only() -> None:
-    """Affine in each picture, to its own grey: differences of pixels keep their order and their ratios."""
+def test_color_changes_brightness_contrast_and_saturation_only() -> None:
+    """Affine in each image, to its own gray: differences of pixels keep their order and their ratios."""
     x = torch.randn(500, 1, 4, 4, dtype=torch.float64)
-    grey = colour(x, rng())
-    centred, other = (y - y.mean((1, 2, 3), keepdim=True) for y in (x, grey))
-    factor = (other * centred).sum((1, 2, 3)) / centred.square().sum((1, 2, 3))
-    torch.testing.assert_close(other, factor[:, None, None, None] * centred)
+    gray = color(x, rng())
+    centered, other = (y - y.mean((1, 2, 3), keepdim=True) for y in (x, gray))
+    factor = (other * centered).sum((1, 2, 3)) / centered.square().sum((1, 2, 3))
+    torch.testing.assert_close(other, factor[:, None, None, None] * centered)
     assert 0.5 <= float(factor.min()) < 0.6
     assert 1.4 < float(factor.max()) <= 1.5
-    lift = grey.mean((1, 2, 3)) - x.mean((1, 2, 3))
+    lift = gray.mean((1, 2, 3)) - x.mean((1, 2, 3))
     assert -0.5 <= float(lift.min()) < -0.45
     assert 0.45 < float(lift.max()) <= 0.5
     rgb = torch.randn(500, 3, 4, 4, dtype=torch.float64)
-    changed = colour(rgb, rng())
+    changed = color(rgb, rng())
     before, after = ((y - y.mean(1, keepdim=True)).flatten(1).norm(dim=1) for y in (rgb, changed))
     ratio = after / before
-    assert float(ratio.min()) < 0.05  # all colour gone
-    assert 2 < float(ratio.max()) <= 3  # twice the colour, half as much contrast again
+    assert float(ratio.min()) < 0.05  # all color gone
+    assert 2 < float(ratio.max()) <= 3  # twice the color, half as much contrast again
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_picture_has_draws_of_its_own(kind: Any) -> None:
+def test_each_image_has_draws_of_its_own(kind: Any) -> None:
     """Catches one draw for the whole batch, to which critic and generator adapt."""
     one = torch.randn(1, 3, 8, 8)
     changed = augment(one.expand(64, 3, 8, 8), [kind], rng())
@@ -81,7 +81,7 @@ def test_each_picture_has_draws_of_its_own(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_pass_through_to_the_picture(kind: Any) -> None:
+def test_gradients_pass_through_to_the_image(kind: Any) -> None:
     x = torch.randn(32, 3, 8, 8, requires_grad=True)
     augment(x, [kind], rng()).square().sum().backward()
     assert x.grad is not None
@@ -96,7 +96,7 @@ def test_probability_and_order() -> None:
     assert float(changed.mean()) == pytest.approx(0.3, abs=4.5 * (0.21 / 4000) ** 0.5)
 
 
-def test_the_critic_never_sees_a_picture_as_it_is(monkeypatch: Any) -> None:
+def test_the_critic_never_sees_a_image_as_it_is(monkeypatch: Any) -> None:
     """Real and generated in the critic's phase, generated in the generator's: catches real ones alone, which
     teaches the generator the augmentation (Zhao et al., section 3.1)."""
     config: Any = resolve(["plugin=gan", "preset=tiny", "model.augment=[cutout]"])

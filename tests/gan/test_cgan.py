@@ -37,7 +37,7 @@ def batch(n: int = 16, data: DataInfo = DIGITS) -> Batch:
 
 
 def test_the_critic_is_told_the_class_of_real_and_of_generated_examples() -> None:
-    """E24, D(g(z | y)) alone: catches a critic that judges either term without y, or the generator's."""
+    """E24, D(g(z | y)) alone: catches a critic that evaluates either term without y, or the generator's."""
     recipe, b = built(), batch()
     told: list[Tensor] = []
 

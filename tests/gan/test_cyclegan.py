@@ -65,15 +65,15 @@ def test_maps_that_undo_each_other_have_no_cycle_loss() -> None:
     assert float(found) == pytest.approx(0.1 + 0.2, abs=1e-5)
 
 
-def test_pictures_of_the_domain_stay_as_they_are() -> None:
-    """The identity term translates each domain's pictures with the translator into it, and no other."""
+def test_images_of_the_domain_stay_as_they_are() -> None:
+    """The identity term translates each domain's images with the translator into it, and no other."""
     a, b = torch.ones(3, 1, 8, 8), 3 * torch.ones(3, 1, 8, 8)
     found = Translators(Affine(1.0, 0.5), Affine(2.0, 0.0)).identity(a, b)
     assert float(found) == pytest.approx(0.5 + 1.0)
 
 
 class Constant(nn.Module):
-    """Scores that are what the pictures' mean says."""
+    """Scores that are what the images' mean says."""
 
     def forward(self, x: Tensor, cond: Any = None) -> Tensor:
         return x.mean((1, 2, 3))[:, None, None, None]
@@ -85,8 +85,8 @@ def replaced(recipe: CycleGAN, there: float, back: float) -> CycleGAN:
     return recipe
 
 
-def test_what_critics_say_of_made_pictures_is_squared() -> None:
-    """E26: the made picture's term is a square, so no score makes the loss negative; catches it unsquared."""
+def test_what_critics_say_of_made_images_is_squared() -> None:
+    """E26: the made image's term is a square, so no score makes the loss negative; catches it unsquared."""
     recipe = replaced(build("model.pool=0"), there=-3.0, back=-2.0)
     a, b = torch.full((4, 1, 8, 8), 0.4), torch.full((4, 1, 8, 8), 0.7)
     pair = Batch(b, Cond(), torch.arange(4), a)
@@ -128,7 +128,7 @@ def test_each_translator_begins_in_its_own_domain() -> None:
     assert torch.equal(real[2], pair.x)
 
 
-def test_critics_know_nothing_of_the_picture_that_was_translated() -> None:
+def test_critics_know_nothing_of_the_image_that_was_translated() -> None:
     """E26: the game is unconditional; catches a critic that is shown pairs."""
     recipe, pair = build("model.pool=0"), batch()
     seen: list[int] = []
@@ -148,13 +148,13 @@ def numbered(start: int, n: int) -> Tensor:
     return torch.arange(start, start + n, dtype=torch.float32)[:, None, None, None].expand(n, 1, 2, 2).clone()
 
 
-def test_a_pool_shows_its_first_pictures_as_they_are() -> None:
+def test_a_pool_shows_its_first_images_as_they_are() -> None:
     pool, rng = Pool(50, (1, 2, 2)), generator(0, "pool")
     for k in range(50):
         shown, where = pool.draw(numbered(k, 1), rng)
         assert torch.equal(shown, numbered(k, 1))
         pool.keep(numbered(k, 1), where)
-    assert torch.equal(pool.pictures, numbered(0, 50))
+    assert torch.equal(pool.images, numbered(0, 50))
 
 
 def test_a_full_pool_swaps_half() -> None:
@@ -163,10 +163,10 @@ def test_a_full_pool_swaps_half() -> None:
     pool.keep(numbered(0, 50), torch.full((50,), 50))
     swapped = 0
     for k in range(50, 2050):
-        held = set(pool.pictures[:, 0, 0, 0].tolist())
+        held = set(pool.images[:, 0, 0, 0].tolist())
         shown, where = pool.draw(numbered(k, 1), rng)
         pool.keep(numbered(k, 1), where)
-        now, told = set(pool.pictures[:, 0, 0, 0].tolist()), float(shown[0, 0, 0, 0])
+        now, told = set(pool.images[:, 0, 0, 0].tolist()), float(shown[0, 0, 0, 0])
         if told == k:
             assert now == held
         else:
@@ -177,15 +177,15 @@ def test_a_full_pool_swaps_half() -> None:
 
 
 @pytest.mark.parametrize(("size", "n"), [(50, 8), (50, 64), (3, 64), (64, 64)])
-def test_a_batch_loses_and_doubles_no_picture(size: int, n: int) -> None:
-    """What was made is either shown or kept, whatever the sizes; catches two pictures in one place."""
+def test_a_batch_loses_and_doubles_no_image(size: int, n: int) -> None:
+    """What was made is either shown or kept, whatever the sizes; catches two images in one place."""
     pool, rng = Pool(size, (1, 2, 2)), generator(0, "pool")
     for turn in range(20):
-        before = pool.pictures[: int(pool.count), 0, 0, 0].tolist()
+        before = pool.images[: int(pool.count), 0, 0, 0].tolist()
         new = numbered(n * turn + 1, n)
         shown, where = pool.draw(new, rng)
         pool.keep(new, where)
-        after = pool.pictures[: int(pool.count), 0, 0, 0].tolist()
+        after = pool.images[: int(pool.count), 0, 0, 0].tolist()
         made = new[:, 0, 0, 0].tolist()
         if len(before) == size:
             assert sorted(before + made) == sorted(after + shown[:, 0, 0, 0].tolist())
@@ -208,16 +208,16 @@ def test_drawing_from_a_pool_changes_nothing() -> None:
     first, second = (pool.draw(numbered(10, 6), generator(0, "pool")) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
-    assert torch.equal(pool.pictures, numbered(0, 4))
+    assert torch.equal(pool.images, numbered(0, 4))
 
 
 def test_several_processes_keep_one_pool() -> None:
-    """Pictures for one place: the later stays, on every process; those that come when it is full go."""
+    """Images for one place: the later stays, on every process; those that come when it is full go."""
     pool = Pool(3, (1, 2, 2))
     pool.keep(numbered(0, 4), torch.tensor([3, 3, 3, 3]))
-    assert pool.pictures[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert pool.images[:, 0, 0, 0].tolist() == [0, 1, 2]
     pool.keep(numbered(10, 4), torch.tensor([1, -1, 1, 0]))
-    assert pool.pictures[:, 0, 0, 0].tolist() == [13, 12, 2]
+    assert pool.images[:, 0, 0, 0].tolist() == [13, 12, 2]
     assert int(pool.count) == 3
 
 
@@ -225,7 +225,7 @@ def test_several_processes_keep_one_pool() -> None:
 
 
 def test_a_resume_has_the_same_pool(tmp_path: Any) -> None:
-    """Stopped when the pool is full and used; catches pictures that are kept in a list."""
+    """Stopped when the pool is full and used; catches images that are kept in a list."""
     from zoo_core.training import checkpoint
     from zoo_core.training.harness import Listener
 
@@ -264,8 +264,8 @@ def test_each_phase_moves_its_own_networks() -> None:
     assert all(p.grad is not None for p in recipe.translators.parameters())
 
 
-def test_what_stands_beside_a_picture_does_not_matter() -> None:
-    """Without a pool the loss of a batch is that of its two sets; catches a loss of couples."""
+def test_what_stands_beside_a_image_does_not_matter() -> None:
+    """Without a pool the loss of a batch is that of its two sets; catches a loss of pairs."""
     pair = batch()
     assert pair.second is not None
     turned = Batch(pair.x, pair.cond, pair.index, pair.second.flip(0))
@@ -277,7 +277,7 @@ def test_what_stands_beside_a_picture_does_not_matter() -> None:
 
 
 def test_domains_of_other_channels_have_no_identity() -> None:
-    info = DataInfo("grey to colour", (3, 16, 16), 256, image_channels=1, task="unpaired")
+    info = DataInfo("gray to color", (3, 16, 16), 256, image_channels=1, task="unpaired")
     recipe, pair = build(info=info), batch(4, info)
     assert "identity" not in recipe.generator_phase(pair, context()).log
     recipe.critic_phase(pair, context())
@@ -299,7 +299,7 @@ def test_the_papers_translator() -> None:
 
 
 def test_sides_that_do_not_fit_are_told() -> None:
-    with pytest.raises(UsageError, match="does not fit pictures of 8x8"):
+    with pytest.raises(UsageError, match="does not fit images of 8x8"):
         build("model.halvings=3")
     with pytest.raises(UsageError, match="leaves no patch"):
         build("model.patch_layers=2")

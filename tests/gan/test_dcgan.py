@@ -45,7 +45,7 @@ def test_the_papers_table(size: int, up: list[int], down: list[int]) -> None:
         assert (m.kernel_size, m.stride, m.padding) == ((4, 4), (2, 2), (1, 1))
 
 
-def test_batch_norm_stands_everywhere_but_at_the_pictures() -> None:
+def test_batch_norm_stands_everywhere_but_at_the_images() -> None:
     """Section 3: none at the generator's output, none at the critic's input; no bias in front of one."""
     recipe = built(32)
     up = [type(m).__name__ for m in recipe.generator.net]
@@ -79,7 +79,7 @@ def test_weights_start_from_a_normal_of_two_hundredths(size: int) -> None:
             assert not module.bias.detach().any()
 
 
-def test_the_optimisers_and_the_range() -> None:
+def test_the_optimizers_and_the_range() -> None:
     config = resolve(["plugin=dcgan", "preset=paper"])
     assert isinstance(config, DCGANConfig)
     for optimizer in (config.optim.critic, config.optim.generator):

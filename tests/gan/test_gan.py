@@ -33,7 +33,7 @@ def kl(p: Tensor, q: Tensor) -> float:
 
 
 def best_critic(loss: Any, p: Tensor, q: Tensor) -> tuple[Tensor, float]:
-    """Minimise the critic's loss over one score a point, through the loss itself; return scores and loss."""
+    """Minimize the critic's loss over one score a point, through the loss itself; return scores and loss."""
     real, fake = counts(p), counts(q)
     scores = torch.zeros(len(p), dtype=torch.float64, requires_grad=True)
     options: dict[str, Any] = {"tolerance_grad": 1e-12, "tolerance_change": 0.0}
@@ -83,7 +83,7 @@ def test_the_two_forms_of_the_generators_gradient(score: float) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_critic_is_the_ratio_of_densities(seed: int) -> None:
-    """Proposition 1: D* = p / (p + q), found by minimising our loss; so D* / (1 - D*) = p / q."""
+    """Proposition 1: D* = p / (p + q), found by minimizing our loss; so D* / (1 - D*) = p / q."""
     p, q = discrete(seed)
     scores, _ = best_critic(cross_entropy, p, q)
     torch.testing.assert_close(scores.sigmoid(), p / (p + q), rtol=0, atol=2e-5)
@@ -115,7 +115,7 @@ def test_the_option_chooses_the_generators_half() -> None:
     assert GAN(config, DIGITS).adversarial is NONSATURATING
 
 
-def test_the_minimax_generator_minimises_what_the_critic_maximises() -> None:
+def test_the_minimax_generator_minimizes_what_the_critic_maximizes() -> None:
     """One function of both (Eq. 1): catches a sign in one half."""
     real, fake = torch.randn(9), torch.randn(9)
     real_term = torch.nn.functional.logsigmoid(real).mean()

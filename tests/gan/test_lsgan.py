@@ -32,7 +32,7 @@ def values(a: float, b: float, c: float, seed: int) -> tuple[float, float]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("a", "b"), [(0.0, 1.0), (-1.0, 1.0)])
 def test_the_best_critic_is_the_mean_of_its_targets(a: float, b: float, seed: int) -> None:
-    """Eq. 5: D* = (b p + a q) / (p + q), found by minimising our loss; catches targets exchanged."""
+    """Eq. 5: D* = (b p + a q) / (p + q), found by minimizing our loss; catches targets exchanged."""
     p, q = discrete(seed)
     scores, _ = best_critic(least_squares(a, b).critic, p, q)
     torch.testing.assert_close(scores, (b * p + a * q) / (p + q), rtol=0, atol=2e-5)

@@ -1,4 +1,4 @@
-"""The multi-view model: couples of one content, judged in both orders, sampled one by one."""
+"""The multi-view model: pairs of one content, evaluated in both orders, sampled one by one."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def context() -> Context:
     return Context(0, 0.0, 0, generator(0, "test"))
 
 
-def couples(n: int, channels: int = 1) -> Tensor:
+def pairs(n: int, channels: int = 1) -> Tensor:
     return 2 * torch.rand(n, 2 * channels, 8, 8, generator=generator(1, "x")) - 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_couple_and_its_swap_have_one_score(channels: int, training: bool) -> None:
-    """Catches a critic that learns which view comes first, and colours that are swapped with the pictures."""
+    """Catches a critic that learns which view comes first, and colors that are swapped with the images."""
     words = ("model.critic_norm=batch", "model.spectral_norm=false")  # nothing moves from call to call
     data = DataInfo("any", (channels, 8, 8), 256, task="views")
     critic = built(*words, data=data).critic.train(training)
-    x = couples(12, channels)
+    x = pairs(12, channels)
     with torch.no_grad():
         scores, swapped = critic(x), critic(x.roll(channels, dims=1))
     torch.testing.assert_close(scores, swapped)
@@ -47,18 +47,18 @@ def test_a_couple_and_its_swap_have_one_score(channels: int, training: bool) -> 
 
 
 def test_the_score_is_the_mean_of_both_orders() -> None:
-    """By a network that looks at the first picture alone."""
+    """By a network that looks at the first image alone."""
 
     class First(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x[:, 0].mean((1, 2))
 
-    x = couples(5)
+    x = pairs(5)
     torch.testing.assert_close(CoupleCritic(First())(x), x.mean((1, 2, 3)))
 
 
 def test_a_generated_couple_has_one_content_and_two_views() -> None:
-    """Catches two contents, which makes couples of nothing, and one view, which makes copies."""
+    """Catches two contents, which makes pairs of nothing, and one view, which makes copies."""
     recipe = built()
     fed: list[Tensor] = []
     recipe.generator.register_forward_pre_hook(lambda module, args: fed.append(args[0]))
@@ -67,15 +67,15 @@ def test_a_generated_couple_has_one_content_and_two_views() -> None:
     content, view = fed[0].split([8, 3], 1)
     assert torch.equal(content[:6], content[6:])
     assert not bool((view[:6] == view[6:]).any())
-    recipe.eval()  # batch norm: each picture by itself
+    recipe.eval()  # batch norm: each image by itself
     with torch.no_grad():
         again = recipe.generated(6, None, context())
         for k, z in enumerate(fed[0].split(6)):
             torch.testing.assert_close(again[:, k : k + 1], recipe.generator(z))
 
 
-def test_one_view_twice_is_a_picture_twice() -> None:
-    """Same c, same v, same picture: what differs within a couple comes from the view alone."""
+def test_one_view_twice_is_a_image_twice() -> None:
+    """Same c, same v, same image: what differs within a couple comes from the view alone."""
     recipe = built().eval()
     z = torch.randn(3, 11, generator=generator(0, "z"))
     request = SampleRequest(Seeds(0, range(3)))
@@ -88,8 +88,8 @@ def test_one_view_twice_is_a_picture_twice() -> None:
     assert recipe.latent_shape == (11,)
 
 
-def test_real_couples_are_the_two_views_of_the_batch() -> None:
-    x, y = couples(4).chunk(2, 1)
+def test_real_pairs_are_the_two_views_of_the_batch() -> None:
+    x, y = pairs(4).chunk(2, 1)
     b = Batch(x, Cond(), torch.arange(4), y)
     seen: list[Tensor] = []
     recipe = built()
@@ -99,7 +99,7 @@ def test_real_couples_are_the_two_views_of_the_batch() -> None:
     assert seen[1].shape == seen[0].shape
 
 
-def test_samples_are_single_pictures() -> None:
+def test_samples_are_single_images() -> None:
     with torch.no_grad():
         drawn = built().eval().sample(SampleRequest(Seeds(0, range(3))))
     assert tuple(drawn.x.shape) == (3, 1, 8, 8)

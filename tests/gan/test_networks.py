@@ -17,8 +17,8 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 12, 20)]
 
 @pytest.mark.parametrize("net", ["dcgan", "resnet", "perceptron"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_networks_fit_any_even_picture(net: Any, shape: tuple[int, ...]) -> None:
-    """Pictures come out in [-1, 1], one score each; the score is the head's of the features."""
+def test_networks_fit_any_even_image(net: Any, shape: tuple[int, ...]) -> None:
+    """Images come out in [-1, 1], one score each; the score is the head's of the features."""
     model = NetworksModel(net=net, generator_width=4, critic_width=4, hidden=8, critic_norm="layer")
     x = build_generator(model, shape, latent_dim=5)(3 * torch.randn(3, 5))
     assert tuple(x.shape) == (3, *shape)
@@ -58,8 +58,8 @@ def test_the_residual_networks_of_the_papers_at_32_pixels() -> None:
     made = project + 3 * block + 2 * 128 + 9 * 128 * 3 + 3
     assert sum(p.numel() for p in generator.parameters()) == made
     first = 9 * 3 * 128 + 128 + wide + 3 * 128 + 128
-    judged = first + (2 * wide + 128 * 128 + 128) + 2 * 2 * wide + 129
-    assert sum(p.numel() for p in critic.parameters()) == judged
+    evaluated = first + (2 * wide + 128 * 128 + 128) + 2 * 2 * wide + 129
+    assert sum(p.numel() for p in critic.parameters()) == evaluated
 
 
 @pytest.mark.parametrize("resample", ["up", "down", "none"])
@@ -78,7 +78,7 @@ def test_a_block_adds_to_its_shortcut(resample: Any) -> None:
     torch.testing.assert_close(block(x), y)
 
 
-def test_a_layer_norm_scores_each_picture_by_itself() -> None:
+def test_a_layer_norm_scores_each_image_by_itself() -> None:
     """What the gradient penalty needs: batch norm's scores change with the batch, layer norm's do not."""
     x = torch.randn(8, 1, 8, 8)
     for norm, same in (("layer", True), ("batch", False)):

@@ -98,7 +98,7 @@ def test_r1_is_the_mean_squared_slope_at_real_examples() -> None:
 
 
 def test_lazy_r1_weighs_as_much_as_the_full_rate() -> None:
-    """Every 4 steps with 4 times the weight; on the critic's own optimiser, and no more often than that."""
+    """Every 4 steps with 4 times the weight; on the critic's own optimizer, and no more often than that."""
     weights: dict[int, float] = {}
     for every in (1, 4):
         config: Any = resolve(

@@ -1,4 +1,4 @@
-"""Pix2Pix: whose difference is penalised, what a score sees, where its noise comes from."""
+"""Pix2Pix: whose difference is penalized, what a score sees, where its noise comes from."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_with_nothing_but_l1_the_best_answer_is_the_conditional_median() -> None
 
 
 def test_the_critic_sees_the_source() -> None:
-    """Catches a critic of pictures alone: with other sources its scores must change, real or made."""
+    """Catches a critic of images alone: with other sources its scores must change, real or made."""
     recipe, pair = build(), batch()
     recipe.critic.eval()
     other = Cond(image=pair.cond.image.flip(0))  # type: ignore[union-attr]
@@ -191,8 +191,8 @@ def test_sides_that_do_not_fit_are_told() -> None:
     assert "expected: at most 1" in str(error.value)
 
 
-def test_grey_sources_of_coloured_pictures_are_taken() -> None:
-    info = DataInfo("coloured", (3, 16, 16), 256, image_channels=1, task="paired")
+def test_gray_sources_of_colored_images_are_taken() -> None:
+    info = DataInfo("colored", (3, 16, 16), 256, image_channels=1, task="paired")
     recipe = build(info=info)
     made = recipe.made(batch(4, info), context())
     assert made.shape == (4, 3, 16, 16)

@@ -1,4 +1,4 @@
-"""SNGAN: every layer of the critic has spectral norm 1; hinge losses; nothing else is normalised."""
+"""SNGAN: every layer of the critic has spectral norm 1; hinge losses; nothing else is normalized."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_generator_and_the_option_switched_off_are_left_alone() -> None:
     assert not any(parametrize.is_parametrized(m) for m in plain.modules())
 
 
-def test_initial_weights_are_laid_down_before_they_are_normalised() -> None:
+def test_initial_weights_are_laid_down_before_they_are_normalized() -> None:
     """Catches DCGAN's start written into a weight that is computed, and so lost."""
     critic = built("model.init=dcgan", "model.critic_width=32").critic
     original = layers(critic)[1].parametrizations.weight.original.detach()  # type: ignore[union-attr]
@@ -86,7 +86,7 @@ def test_the_hinge_lets_go_beyond_its_margin() -> None:
     assert built().adversarial is HINGE
 
 
-def test_resnets_pool_by_a_sum_only_where_weights_are_normalised() -> None:
+def test_resnets_pool_by_a_sum_only_where_weights_are_normalized() -> None:
     """Miyato's sum against Gulrajani's mean: the two differ by the number of places."""
     x = torch.randn(4, 1, 8, 8)
     critic = built("model.net=resnet").critic.eval()

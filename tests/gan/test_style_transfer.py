@@ -52,8 +52,8 @@ def test_the_losses_closed_forms() -> None:
     shifted = style_loss([maps + 2, maps], [maps, maps + 3])
     assert float(shifted) == pytest.approx(4 + 9)  # means move, deviations do not; maps are added up
     spread = statistics(maps)[1]
-    centred = maps - maps.mean((2, 3), keepdim=True)
-    scaled = float(style_loss([3 * centred], [centred]))
+    centered = maps - maps.mean((2, 3), keepdim=True)
+    scaled = float(style_loss([3 * centered], [centered]))
     assert scaled == pytest.approx(4 * float(spread.square().mean()), rel=1e-4)
 
 
@@ -96,13 +96,13 @@ def test_alpha_0_gives_the_content_whatever_the_style() -> None:
     a, b = torch.rand(2, 4, 1, 8, 8, generator=generator(0, "x")) * 2 - 1
     with torch.no_grad():
         maps = recipe.encoder(a)[-1]
-        torch.testing.assert_close(recipe.stylise(a, b), recipe.decoder(maps))
-        torch.testing.assert_close(recipe.stylise(a, b), recipe.stylise(a, b.flip(0)))
+        torch.testing.assert_close(recipe.stylize(a, b), recipe.decoder(maps))
+        torch.testing.assert_close(recipe.stylize(a, b), recipe.stylize(a, b.flip(0)))
         whole = recipe_of(built("sample.alpha=1"))
-        assert not torch.allclose(whole.stylise(a, b), whole.stylise(a, b.flip(0)))
+        assert not torch.allclose(whole.stylize(a, b), whole.stylize(a, b.flip(0)))
 
 
-def test_a_pictures_style_is_drawn_for_it_alone() -> None:
+def test_a_images_style_is_drawn_for_it_alone() -> None:
     run = built("train.steps=2")
     run.harness.run()
     recipe = recipe_of(run)
@@ -142,8 +142,8 @@ def test_the_decoder_mirrors_vgg() -> None:
     channels = [convolutions[0].in_channels, *(m.out_channels for m in convolutions)]
     assert channels == [512, 256, 256, 256, 256, 128, 128, 64, 64, 3]
     assert tuple(decoder(encoder(x)[-1]).shape) == (1, 3, 32, 32)
-    grey = encoder(torch.zeros(1, 1, 32, 32))  # one channel becomes three equal ones
-    torch.testing.assert_close(grey[0], encoder(x)[0])
+    gray = encoder(torch.zeros(1, 1, 32, 32))  # one channel becomes three equal ones
+    torch.testing.assert_close(gray[0], encoder(x)[0])
 
 
 def test_a_missing_vgg_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

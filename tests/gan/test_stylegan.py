@@ -19,7 +19,7 @@ from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
 from zoo_core.training.optim import build_optimizer
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
-from zoo_gan.equalised import EqualConv2d, EqualLinear
+from zoo_gan.equalized import EqualConv2d, EqualLinear
 from zoo_gan.penalties import lazily, path_lengths, r1
 from zoo_gan.stylegan import StyleGAN, StyleGANConfig
 from zoo_gan.stylegan_critic import StyleCritic, minibatch_deviation
@@ -78,8 +78,8 @@ def test_adain_does_not_see_an_affine_map_of_the_contents_channels() -> None:
     torch.testing.assert_close(adain(moved, mean, std), adain(x, mean, std), rtol=1e-4, atol=1e-4)
 
 
-def test_a_picture_is_normalised_alone() -> None:
-    """Catches statistics over the batch, as batch norm's (E27): one picture and three must give the same."""
+def test_a_image_is_normalized_alone() -> None:
+    """Catches statistics over the batch, as batch norm's (E27): one image and three must give the same."""
     x, style = maps(), maps(name="style")
     alone = torch.cat([adain(a[None], *statistics(b[None])) for a, b in zip(x, style, strict=True)])
     torch.testing.assert_close(adain(x, *statistics(style)), alone, rtol=1e-12, atol=1e-12)
@@ -107,7 +107,7 @@ def test_demodulated_weights_have_unit_norm() -> None:
 
 
 def test_modulating_the_maps_is_modulating_the_weights() -> None:
-    """Against a convolution of each picture with weights of its own (StyleGAN2, Eq. 1 and 3)."""
+    """Against a convolution of each image with weights of its own (StyleGAN2, Eq. 1 and 3)."""
     torch.manual_seed(0)
     layer = ModulatedConv2d(5, 7, 3, latent_dim=4).double()
     x, w = maps(n=2), torch.randn(2, 4, generator=rng("w"), dtype=torch.float64)
@@ -120,7 +120,7 @@ def test_modulating_the_maps_is_modulating_the_weights() -> None:
 
 
 @pytest.mark.parametrize("layer", [EqualLinear(300, 400), EqualConv2d(64, 96, 3)])
-def test_equalised_layers_keep_variance_and_start_alike(layer: nn.Module) -> None:
+def test_equalized_layers_keep_variance_and_start_alike(layer: nn.Module) -> None:
     """Weights are N(0, 1) whatever the fan-in; catches a scale that sits in the initial weights."""
     weight = next(p for p in layer.parameters() if p.ndim > 1)
     assert float(weight.detach().std()) == pytest.approx(1, rel=0.03)
@@ -135,7 +135,7 @@ def test_the_batchs_spread_is_one_number_a_group() -> None:
     out = minibatch_deviation(x)
     assert tuple(out.shape) == (8, 4, 2, 2)
     torch.testing.assert_close(out[:, :3], x)
-    for k in range(2):  # pictures k, k + 2, k + 4, k + 6 are a group
+    for k in range(2):  # images k, k + 2, k + 4, k + 6 are a group
         expected = (x[k::2].var(0, correction=0) + 1e-8).sqrt().mean()
         torch.testing.assert_close(out[k::2, 3], expected.expand(4, 2, 2))
     equal = minibatch_deviation(x[:1].expand(4, -1, -1, -1))
@@ -144,7 +144,7 @@ def test_the_batchs_spread_is_one_number_a_group() -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64), (1, 12, 20)])
-def test_the_nets_fit_any_even_picture(version: int, shape: tuple[int, ...]) -> None:
+def test_the_nets_fit_any_even_image(version: int, shape: tuple[int, ...]) -> None:
     made = StyleGenerator(8, shape, 4, 16, 2, version)
     x = made(torch.randn(2, 8, generator=rng()))
     assert tuple(x.shape) == (2, *shape)
@@ -170,7 +170,7 @@ def test_mixing_at_layer_0_is_the_other_style_alone_and_at_the_last_the_first() 
     assert mixed[1, :, 0].tolist() == [0, 0, 1, 1, 1]
 
 
-def test_the_share_of_mixed_pictures_is_the_one_asked_for() -> None:
+def test_the_share_of_mixed_images_is_the_one_asked_for() -> None:
     """Never at layer 0, where nothing of the first style would be left."""
     recipe = recipe_of("model.mixing=0.9")
     styles = recipe.styled(4000, Context(0, 0.0, 0, rng()))
@@ -181,7 +181,7 @@ def test_the_share_of_mixed_pictures_is_the_one_asked_for() -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_without_noise_a_style_is_one_picture(version: int) -> None:
+def test_without_noise_a_style_is_one_image(version: int) -> None:
     recipe = loud(recipe_of(f"model.version={version}"))
     z = torch.randn(1, 8, generator=rng()).expand(3, -1)
     with torch.no_grad():
@@ -199,7 +199,7 @@ def test_every_layers_noise_has_one_channel_and_its_own_side() -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_truncation_to_0_leaves_one_picture_and_to_1_changes_nothing(version: int) -> None:
+def test_truncation_to_0_leaves_one_image_and_to_1_changes_nothing(version: int) -> None:
     def drawn(psi: float) -> torch.Tensor:
         recipe = recipe_of(f"model.version={version}", f"sample.truncation={psi}")
         recipe.generator.w_mean.copy_(torch.randn(8, generator=rng("mean")))
@@ -257,7 +257,7 @@ def test_lazy_r1_weighs_as_much_as_at_every_step() -> None:
     torch.testing.assert_close(mean, list(torch.autograd.grad(full, weight)), rtol=1e-4, atol=1e-6)
 
 
-def test_lazy_penalties_share_their_networks_optimiser_and_it_allows_for_them() -> None:
+def test_lazy_penalties_share_their_networks_optimizer_and_it_allows_for_them() -> None:
     """StyleGAN2, appendix B: c = 16 / 17; catches a second Adam with moments of its own."""
     recipe = recipe_of()
     (stage,) = recipe.stages()

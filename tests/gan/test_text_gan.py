@@ -59,7 +59,7 @@ def test_the_loss_is_the_papers_in_probabilities() -> None:
 
 
 def test_a_mismatch_is_never_the_same_caption() -> None:
-    """Two pictures share a caption: catches rows rolled by one, and any draw by index."""
+    """Two images share a caption: catches rows rolled by one, and any draw by index."""
     tokens = captions(40, kinds=3)
     rng = generator(0, "mismatch")
     for _ in range(50):
@@ -79,7 +79,7 @@ def test_a_mismatch_is_drawn_evenly_from_all_others() -> None:
 
 
 def test_the_critic_is_shown_three_things_and_never_a_match_as_a_mismatch() -> None:
-    """Catches a mismatched caption of the same text, and generated pictures where real ones belong."""
+    """Catches a mismatched caption of the same text, and generated images where real ones belong."""
     recipe, b = built(), batch(captions(24, kinds=2))
     seen: list[tuple[Tensor, Tensor]] = []
     given = recipe.critic.given

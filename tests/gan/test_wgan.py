@@ -146,7 +146,7 @@ def test_each_critic_update_has_a_fresh_batch() -> None:
         assert len(torch.unique(torch.cat(seen[5 * step : 5 * step + 5]))) >= 5 * 16 - 16
 
 
-def test_the_optimisers_are_those_of_algorithm_1() -> None:
+def test_the_optimizers_are_those_of_algorithm_1() -> None:
     config = resolve(["plugin=wgan"])
     assert isinstance(config, WGANConfig)
     for optimizer in (config.optim.critic, config.optim.generator):
@@ -180,7 +180,7 @@ def test_the_generators_loss_is_its_half_of_the_critics() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 12, 20)])
-def test_the_nets_fit_any_even_picture(shape: tuple[int, ...]) -> None:
+def test_the_nets_fit_any_even_image(shape: tuple[int, ...]) -> None:
     config: Any = resolve(["plugin=wgan", "preset=tiny"])
     recipe = WGAN(config, DataInfo("any", shape, 256))
     x = recipe.generator(torch.randn(4, config.model.latent_dim))

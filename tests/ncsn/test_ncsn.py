@@ -133,7 +133,7 @@ def test_loss_is_pure_and_seeded():
 
 
 def test_stages_declare_one_network():
-    """Catches an average that is configured and not declared, and a ladder that would be trained."""
+    """Catches an average that is configured and not declared, and a schedule that would be trained."""
     made = recipe()
     (stage,) = made.stages()
     (phase,) = stage.phases
@@ -167,7 +167,7 @@ def test_every_sampler_drives_it(data, name):
 )
 @pytest.mark.parametrize("name", ["annealed-langevin", "heun"])
 def test_its_variants_are_sampled_too(name, options):
-    """Catches a sampler without gradients under an energy, and a ladder that is taken for granted."""
+    """Catches a sampler without gradients under an energy, and a schedule that is taken for granted."""
     sampler = bind(next(spec for spec in SAMPLERS if spec.name == name))
     drawn = recipe(**options).sample(SampleRequest(Seeds(0, range(2)), sampler=sampler, steps=2))
     assert bool(torch.isfinite(drawn.x).all())
@@ -220,7 +220,7 @@ def test_a_trained_network_learns_its_data(options):
 
 
 def test_capabilities():
-    """Catches a capability that its protocol does not find, and a ladder that hides its levels."""
+    """Catches a capability that its protocol does not find, and a schedule that hides its levels."""
     made = recipe()
     assert isinstance(made, HasDenoiser)
     denoise = made.denoiser()
@@ -230,8 +230,8 @@ def test_capabilities():
     assert recipe(**{"model.levels": "continuous"}).denoiser().levels is None
 
 
-def test_only_without_rungs_is_there_a_probability_flow():
-    """Catches a likelihood of a field that nobody trained: between the rungs of a ladder there is none."""
+def test_only_without_levels_is_there_a_probability_flow():
+    """Catches a likelihood of a field that nobody trained: between the levels of a schedule there is none."""
     x, noise = torch.zeros(2, 2), Seeds(0, range(2))
     with pytest.raises(UsageError, match="knows 6 levels"):
         flow_log_prob(recipe(MOONS).denoiser(), x, noise=noise)
@@ -243,23 +243,23 @@ def test_only_without_rungs_is_there_a_probability_flow():
 
 @pytest.mark.parametrize(
     ("options", "spread"),
-    [({}, False), ({"model.levels": "continuous"}, True), ({"model.dequantise": True}, True)],
+    [({}, False), ({"model.levels": "continuous"}, True), ({"model.dequantize": True}, True)],
     ids=str,
 )
-def test_pictures_are_dequantised_without_rungs_or_where_asked(options, spread):
+def test_images_are_dequantized_without_levels_or_where_asked(options, spread):
     """Catches a density that is trained on bare levels, where it has no bound, and an option not read."""
     made = recipe(**options)
-    centres = torch.randint(0, 17, (50, 1, 8, 8)) / 8 - 1.0
-    seen = made.training_x(batch(centres), torch.Generator().manual_seed(0))
-    assert torch.equal(seen, centres) is not spread
-    assert float((seen - centres).abs().max()) <= 1 / 16
+    centers = torch.randint(0, 17, (50, 1, 8, 8)) / 8 - 1.0
+    seen = made.training_x(batch(centers), torch.Generator().manual_seed(0))
+    assert torch.equal(seen, centers) is not spread
+    assert float((seen - centers).abs().max()) <= 1 / 16
 
 
 def test_bound_names_its_chain():
     """Catches a bound of another variance than it says, or one that would be taken for Langevin's."""
     x = torch.randint(0, 17, (5, 1, 8, 8)) / 8 - 1.0
     (found,) = recipe().likelihoods(x, noise=Seeds(0, range(5)), k=3)
-    assert (found.name, found.dequantisation, found.is_bound, found.calls) == ("vlb-6", "none", True, 6)
+    assert (found.name, found.dequantization, found.is_bound, found.calls) == ("vlb-6", "none", True, 6)
     assert found.note == "of sampler=ancestral, variance beta-tilde; 5 of 5 step terms an example"
     expected = bound(
         recipe().denoiser(),

@@ -66,16 +66,16 @@ def test_the_norm_is_the_papers():
             torch.testing.assert_close(found[row, c], want, rtol=1e-4, atol=1e-4)
 
 
-def test_each_rung_has_weights_of_its_own():
-    """Catches a level that is off by one: rungs are 1..L, and only the rung that was asked for is trained."""
+def test_each_level_has_weights_of_its_own():
+    """Catches a level that is off by one: levels are 1..L, and only the level that was asked for is trained."""
     net = RefineNet(1, 8, 3)
-    for rung in (1, 2, 3):
+    for level in (1, 2, 3):
         net.zero_grad()
-        net(torch.randn(2, 1, 8, 8), torch.full((2,), rung)).sum().backward()
+        net(torch.randn(2, 1, 8, 8), torch.full((2,), level)).sum().backward()
         for module in net.modules():
             if isinstance(module, LevelNorm):
                 used = module.table.weight.grad.abs().sum(1) > 0
-                assert used.tolist() == [rung == each for each in (1, 2, 3)]
+                assert used.tolist() == [level == each for each in (1, 2, 3)]
 
 
 def test_every_parameter_is_alive():

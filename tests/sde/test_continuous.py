@@ -84,13 +84,13 @@ def test_marginals_of_an_independent_implementation(name):
     assert sde.g2(t).tolist() == pytest.approx([g2(one) for one in times], rel=1e-9)
 
 
-CENTRES, WEIGHTS, WIDTH = torch.tensor([-1.0, 0.8]).double(), torch.tensor([0.3, 0.7]).double(), 0.2
+CENTERS, WEIGHTS, WIDTH = torch.tensor([-1.0, 0.8]).double(), torch.tensor([0.3, 0.7]).double(), 0.2
 
 
 def mixture_score(x, alpha, sigma):
     """The score of alpha x0 + sigma eps where x0 is a mixture of two normals, in closed form."""
     var = (alpha * WIDTH) ** 2 + sigma**2
-    away = alpha * CENTRES - x[:, None]
+    away = alpha * CENTERS - x[:, None]
     share = (WEIGHTS.log() - away.square() / (2 * var)).softmax(1)
     return (share * away).sum(1) / var
 
@@ -103,7 +103,7 @@ def reversed_in_time(sde, n, *, loud=1.0, ode=False, steps=500):
     mode = torch.multinomial(WEIGHTS, n, replacement=True, generator=rng)
     first = torch.stack((sde.alpha(t[0]), sde.sigma(t[0])))
     normal = torch.randn(2, n, generator=rng, dtype=torch.float64)
-    x = first[0] * (CENTRES[mode] + WIDTH * normal[0]) + first[1] * normal[1]
+    x = first[0] * (CENTERS[mode] + WIDTH * normal[0]) + first[1] * normal[1]
     for now, after in pairwise(t):
         step, g2 = now - after, sde.g2(now)
         score = mixture_score(x, sde.alpha(now), sde.sigma(now))
@@ -120,7 +120,7 @@ def test_reverse_sde_and_flow_have_the_datas_marginal(name):
 
     def truth(x):
         return sum(
-            float(w) * stats.norm.cdf(x, float(c), WIDTH) for w, c in zip(WEIGHTS, CENTRES, strict=True)
+            float(w) * stats.norm.cdf(x, float(c), WIDTH) for w, c in zip(WEIGHTS, CENTERS, strict=True)
         )
 
     right, flow = reversed_in_time(sde, n), reversed_in_time(sde, n, ode=True)
@@ -238,8 +238,8 @@ def test_an_exact_net_is_the_exact_denoiser(name):
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_pictures_are_spread_over_their_bins(name):
-    """Catches a density learnt of bare levels, which has none: x stays in its bin, and moves each step."""
+def test_images_are_spread_over_their_bins(name):
+    """Catches a density learned of bare levels, which has none: x stays in its bin, and moves each step."""
     made = recipe(name)
     levels = torch.randint(0, 17, (40, 1, 8, 8))
     batch = Batch(levels / 8 - 1.0, Cond(), torch.arange(40))

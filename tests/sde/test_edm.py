@@ -86,7 +86,7 @@ def test_without_noise_the_data_come_back():
     torch.testing.assert_close(net(x, torch.full((3,), -8.0).double()), x, rtol=0, atol=1e-12)
 
 
-def test_f_is_told_a_quarter_of_log_sigma_and_a_scaled_picture():
+def test_f_is_told_a_quarter_of_log_sigma_and_a_scaled_image():
     """Catches c_noise = sigma and an input that is not scaled: what F sees at sampling is known."""
     made, seen = recipe(PLANE), {}
 
@@ -167,8 +167,8 @@ def test_n_steps_are_2n_minus_1_calls(steps, calls):
     assert drawn.calls == calls
 
 
-def test_pictures_are_spread_in_the_loss():
-    """Catches a density learnt of bare levels: at the least level the net sees values between them."""
+def test_images_are_spread_in_the_loss():
+    """Catches a density learned of bare levels: at the least level the net sees values between them."""
     made, seen = recipe(), []
 
     class Spy(Zero):

@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 from torch.distributions import Normal
 
-from zoo_core.data.loading import quantise, to_unit
+from zoo_core.data.loading import quantize, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds, generator
 from zoo_vae.decoders import (
@@ -34,8 +34,8 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator(seed, "decoders"), dtype=torch.float64)
 
 
-def centres(levels: int) -> Tensor:
-    """Return all level centres, float64."""
+def centers(levels: int) -> Tensor:
+    """Return all level centers, float64."""
     return 2 * torch.arange(levels, dtype=torch.float64) / (levels - 1) - 1
 
 
@@ -65,9 +65,9 @@ def test_continuous_bernoulli_is_torchs() -> None:
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_a_levels_mass_is_the_continuous_bernoullis_over_its_bin(levels: int) -> None:
-    """Catches a density at the bin's centre taken for its mass, and bins that don't tile [0, 1]."""
+    """Catches a density at the bin's center taken for its mass, and bins that don't tile [0, 1]."""
     logits = torch.cat((randn(40) * 6, torch.zeros(1, dtype=torch.float64), torch.tensor([300.0, -300.0])))
-    x = centres(levels)[:, None].expand(levels, 43)
+    x = centers(levels)[:, None].expand(levels, 43)
     output = ContinuousBernoulli(levels)
     log_mass = output.log_prob(x, logits.expand(levels, 43)[:, None])
     ones = torch.ones(43, dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_a_fixed_and_a_learned_std_mean_the_same() -> None:
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_the_discretised_logistic_is_a_difference_of_cdfs(levels: int) -> None:
     """Catches a wrong half-width, outer bins without their tails, and lost digits, by scipy's CDF."""
-    x = centres(levels)[:, None]
+    x = centers(levels)[:, None]
     mean, log_scale = randn(1, 40) * 0.8, randn(1, 40, seed=1) - 2
     half = 1 / (levels - 1)
     cdf = scipy_logistic(loc=mean.numpy(), scale=log_scale.exp().numpy()).cdf
@@ -122,13 +122,13 @@ def test_the_masses_add_up_to_one(levels: int, components: int) -> None:
     """Catches tails left out and weights that are no probabilities, also for means outside [-1, 1]."""
     output = DiscretisedLogistic(levels, components)
     out = randn(1, output.outputs, 50) * 2
-    log_prob = output.log_prob(centres(levels)[:, None].expand(levels, 50), out.expand(levels, -1, -1))
+    log_prob = output.log_prob(centers(levels)[:, None].expand(levels, 50), out.expand(levels, -1, -1))
     torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(50, dtype=torch.float64), rtol=1e-12, atol=0)
 
 
 def test_far_tails_stay_finite_in_float32() -> None:
     """Catches log(0) and a gradient of NaN where a level is very far from a very narrow logistic."""
-    x = centres(17).float()
+    x = centers(17).float()
     for mean in (-50.0, 0.0, 50.0):
         for log_scale in (-200.0, -7.0, 30.0):
             out = torch.tensor([mean, log_scale]).view(1, 2, 1).expand(17, 2, 1).clone().requires_grad_()
@@ -185,11 +185,11 @@ def test_each_value_has_its_own_outputs(output: OutputDistribution) -> None:
 def test_mean_and_draws_follow_the_masses(output: OutputDistribution, levels: int) -> None:
     """Catches a mean of locations instead of levels, and draws with other weights or scales than log_prob."""
     out = randn(1, output.outputs, 4, seed=3)
-    x = centres(levels)
+    x = centers(levels)
     mass = output.log_prob(x[:, None].expand(levels, 4), out.expand(levels, -1, -1)).exp()
     torch.testing.assert_close(output.mean(out)[0], (mass * x[:, None]).sum(0))
     n = 20_000
-    drawn = quantise(output.sample(out.expand(n, -1, -1), Seeds(0, range(n))), levels).long()
+    drawn = quantize(output.sample(out.expand(n, -1, -1), Seeds(0, range(n))), levels).long()
     counts = torch.stack([torch.bincount(drawn[:, d], minlength=levels) for d in range(4)], 1)
     error = (mass * (1 - mass) / n).sqrt() + 1e-4
     assert float(((counts / n - mass) / error).abs().max()) < 4.5
@@ -206,7 +206,7 @@ def test_gaussian_draws_have_their_mean_and_std() -> None:
 
 
 def test_values_between_levels_are_refused() -> None:
-    """Catches a probability of levels that is asked for greys it has no mass for, as BCE on floats is."""
+    """Catches a probability of levels that is asked for grays it has no mass for, as BCE on floats is."""
     check_levels(to_unit(torch.arange(17), 17), 17)
     with pytest.raises(UsageError, match="1 of 2 values lie between"):
         check_levels(torch.tensor([[0.5, -1.0]]), 2)

@@ -167,14 +167,14 @@ def test_a_caption_draws_what_it_says(captioned: tuple[Any, Harness]) -> None:
     from zoo_eval.extractors.classifiers import Classifier
 
     digits, runner = captioned
-    judge = Classifier("digits-classifier", "cpu")
+    classifier = Classifier("digits-classifier", "cpu")
     cond = conditions(digits, 500)
     assert cond is not None
 
     def right(asked: Cond) -> float:
         with runner.quiet():
             x = runner.recipe.sample(SampleRequest(Seeds(0, range(500)), asked)).x
-        seen = judge(((x.clamp(-1, 1) + 1) * 8).round().to(torch.uint8), digits.info)
+        seen = classifier(((x.clamp(-1, 1) + 1) * 8).round().to(torch.uint8), digits.info)
         return float((seen == cond.label).float().mean())
 
     assert right(cond) > 0.5
@@ -182,10 +182,10 @@ def test_a_caption_draws_what_it_says(captioned: tuple[Any, Harness]) -> None:
     assert right(mixed) < 0.2
 
 
-def test_a_captioned_model_bounds_the_pictures_alone(captioned: tuple[Any, Harness]) -> None:
-    """Captions as frequent as in training are summed over, so no caption is needed to score a picture.
+def test_a_captioned_model_bounds_the_images_alone(captioned: tuple[Any, Harness]) -> None:
+    """Captions as frequent as in training are summed over, so no caption is needed to score a image.
 
-    Catches a bound given the caption, which is no bound of the picture, and one that conditions lower.
+    Catches a bound given the caption, which is no bound of the image, and one that conditions lower.
     """
     digits, runner = captioned
     made = runner.recipe
@@ -197,6 +197,6 @@ def test_a_captioned_model_bounds_the_pictures_alone(captioned: tuple[Any, Harne
         alone = made.log_prior(codes)
         best = log_prob(made.prior, codes, digits.test.tokens[:100])
     assert float(fitted.log_prob.mean()) > float(uniform.log_prob.mean())
-    assert float(best.mean()) > float(alone.mean())  # a caption tells something of its picture
+    assert float(best.mean()) > float(alone.mean())  # a caption tells something of its image
     assert float(alone.mean()) > float(best.mean()) - math.log(len(digits.train))
     assert float(made.texts.share.sum()) == pytest.approx(1)  # type: ignore[union-attr]

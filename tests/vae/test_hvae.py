@@ -1,4 +1,4 @@
-"""The ladder: products of Gaussians, KL by level, and bounds against a linear chain's exact likelihood."""
+"""The schedule: products of Gaussians, KL by level, and bounds against a linear chain's exact likelihood."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Affine(torch.nn.Module):
 
 
 def linear_chain() -> tuple[HVAE, MultivariateNormal]:
-    """Return a ladder whose way down is linear, and its p(x): a Gaussian by multiplying the chain out."""
+    """Return a schedule whose way down is linear, and its p(x): a Gaussian by multiplying the chain out."""
     model = build()
     weights = [randn(3, 2, seed=1) * 0.7, randn(2, 2, seed=2) * 0.7]
     biases = [randn(3, seed=3), randn(2, seed=4)]
@@ -165,7 +165,7 @@ def test_samples_of_a_linear_chain_have_its_moments() -> None:
 
 
 def test_codes_are_in_units_of_the_prior_and_decode_to_the_reconstruction() -> None:
-    """Catches codes of one level only: the way down from the posterior's means gives the same picture."""
+    """Catches codes of one level only: the way down from the posterior's means gives the same image."""
     model = build()
     x = randn(4, 5)
     for capability in (HasEncoder, HasLikelihood, HasOutput):
@@ -175,7 +175,7 @@ def test_codes_are_in_units_of_the_prior_and_decode_to_the_reconstruction() -> N
     way = model.descend(model.proposals(x), torch.zeros(4, 7).double())
     torch.testing.assert_close(model.decode(code), model.output.mean(model.decoder(way.z)))
     moved = code.clone()
-    moved[:, -1] += 1  # the top level is heard in the picture
+    moved[:, -1] += 1  # the top level is received in the image
     assert float((model.decode(moved) - model.decode(code)).abs().min()) > 0
 
 

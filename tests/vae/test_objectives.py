@@ -119,10 +119,10 @@ def best_beta_objective(x: Tensor, beta: float) -> float:
 
     In a kept direction with variance lam, q(z | x) = N(m x, v): the objective in (w, m, v) is
     -1/2 [log 2 pi STD^2 + ((1 - w m)^2 lam + w^2 v) / STD^2 + beta (m^2 lam + v - log v - 1)]; it is
-    maximised here over w in one dimension, with m and v by their normal equations.
+    maximized here over w in one dimension, with m and v by their normal equations.
     """
-    centred = x - x.mean(0)
-    eigenvalues = torch.linalg.eigvalsh(centred.T @ centred / len(x))
+    centered = x - x.mean(0)
+    eigenvalues = torch.linalg.eigvalsh(centered.T @ centered / len(x))
     noise = STD**2
     dropped = -0.5 * (math.log(2 * math.pi * noise) + eigenvalues / noise)
     best = float(dropped[:-2].sum())

@@ -1,4 +1,4 @@
-"""Priors over codes: normalised, causal, drawn from by the book, and fitted to what can be counted."""
+"""Priors over codes: normalized, causal, drawn from by the book, and fitted to what can be counted."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_place_sees_those_before_it_and_no_other(kind: str) -> None:
     place = torch.arange(12)
     assert not bool(seen[place[:, None] <= place].any())
     in_row = place[1:][place[1:] % 4 > 0]
-    assert bool(seen[in_row, in_row - 1].all())  # its neighbours it does see
+    assert bool(seen[in_row, in_row - 1].all())  # its neighbors it does see
     assert bool(seen[place[4:], place[4:] - 4].all())
     if kind == "transformer":
         assert bool(seen[place[:, None] > place].all())
@@ -79,7 +79,7 @@ def test_a_place_sees_those_before_it_and_no_other(kind: str) -> None:
 
 
 @torch.no_grad()
-def test_the_text_is_modelled_before_the_codes_and_in_order() -> None:
+def test_the_text_is_modeled_before_the_codes_and_in_order() -> None:
     # catches words that see themselves, or the codes
     prior = build("transformer", 4, 2)
     codes, total = every(), 0.0

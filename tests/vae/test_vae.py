@@ -26,7 +26,7 @@ from zoo_vae.bounds import (
     kl_weight,
     log_mean_exp,
     log_prior_ratio,
-    reparameterise,
+    reparameterize,
 )
 from zoo_vae.vae import VAE, VAEConfig
 
@@ -79,7 +79,7 @@ def exact_elbo(vae: VAE, x: Tensor) -> Tensor:
     d = mean.shape[1]
     points = math.sqrt(d) * torch.cat((torch.eye(d), -torch.eye(d))).double()
     expected = torch.stack(
-        [vae.log_prob(x, reparameterise(mean, log_var, e.expand_as(mean))) for e in points]
+        [vae.log_prob(x, reparameterize(mean, log_var, e.expand_as(mean))) for e in points]
     )
     return expected.mean(0) - gaussian_kl(mean, log_var)
 
@@ -112,7 +112,7 @@ def test_gradients_pass_through_the_draw() -> None:
     """Catches a detached draw and a variance for a std: E[z^2] has gradients 2 mean and exp(log_var)."""
     eps = torch.tensor([[-1.0], [1.0]])  # its mean and variance are exactly 0 and 1
     mean, log_var = torch.tensor(0.7, requires_grad=True), torch.tensor(-1.2, requires_grad=True)
-    z = reparameterise(mean.expand(2, 1), log_var.expand(2, 1), eps)
+    z = reparameterize(mean.expand(2, 1), log_var.expand(2, 1), eps)
     by_mean, by_log_var = torch.autograd.grad((z**2).mean(), (mean, log_var))
     assert float(by_mean) == pytest.approx(1.4, abs=1e-6)
     assert float(by_log_var) == pytest.approx(math.exp(-1.2), abs=1e-6)
@@ -121,7 +121,7 @@ def test_gradients_pass_through_the_draw() -> None:
 def test_importance_weight_is_the_three_densities() -> None:
     """Catches a sign or a constant lost between prior and posterior, by torch's densities."""
     mean, log_var, eps = randn(3, 6, 4)
-    z = reparameterise(mean, log_var, eps)
+    z = reparameterize(mean, log_var, eps)
     prior = Normal(0.0, 1.0).log_prob(z).sum(1)
     q = Normal(mean, torch.exp(log_var / 2)).log_prob(z).sum(1)
     ours = log_prior_ratio(z, log_var, eps)
@@ -183,8 +183,8 @@ def test_with_the_true_posterior_every_bound_is_exact() -> None:
 def test_the_best_linear_vae_is_ppca() -> None:
     """Catches a wrong weight on the KL: the maximum of the ELBO is PPCA's likelihood (Lucas et al. 2019)."""
     x = randn(200, 5) @ torch.diag(torch.tensor([2.0, 1.3, 0.3, 0.2, 0.1]).double()) @ randn(5, 5, seed=2)
-    centred = x - x.mean(0)
-    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred / len(x))
+    centered = x - x.mean(0)
+    eigenvalues, vectors = torch.linalg.eigh(centered.T @ centered / len(x))
     kept = vectors[:, -2:] * (eigenvalues[-2:] - STD**2).sqrt()
     covariance = kept @ kept.T + STD**2 * torch.eye(5, dtype=torch.float64)
     best = MultivariateNormal(x.mean(0), covariance).log_prob(x).mean()
@@ -263,7 +263,7 @@ def test_k_is_exact_and_the_batch_does_not_matter(monkeypatch: pytest.MonkeyPatc
 # -- levels
 
 
-def test_binary_pictures_have_probabilities_that_add_up_to_one() -> None:
+def test_binary_images_have_probabilities_that_add_up_to_one() -> None:
     """Catches a Bernoulli VAE whose bounds pass log p(x): p(x) by quadrature over its one latent."""
     vae = build(BITS, hidden=(8,), latent_dim=1)
     x = to_unit(torch.tensor(list(itertools.product((0, 1), repeat=4))), 2).double().view(16, 1, 2, 2)
@@ -272,18 +272,18 @@ def test_binary_pictures_have_probabilities_that_add_up_to_one() -> None:
         log_prior = Normal(0.0, 1.0).log_prob(z) + math.log(18 / 2000)
         conditional = torch.stack([vae.log_prob(x, z[i].expand(16, 1)) for i in range(len(z))], 1)
         truth = torch.logsumexp(log_prior + conditional, 1)
-        picture = x[5:6]
+        image = x[5:6]
         logits = vae.decoder(z[:1, None])[0, 0]
-        theirs = Bernoulli(logits=logits).log_prob((picture[0] + 1) / 2).sum()
-        torch.testing.assert_close(vae.log_prob(picture, z[:1, None])[0], theirs)
+        theirs = Bernoulli(logits=logits).log_prob((image[0] + 1) / 2).sum()
+        torch.testing.assert_close(vae.log_prob(image, z[:1, None])[0], theirs)
         n = 2000
-        elbo, iwae = vae.likelihoods(picture.expand(n, 1, 2, 2), noise=Seeds(0, range(n)), k=200)
+        elbo, iwae = vae.likelihoods(image.expand(n, 1, 2, 2), noise=Seeds(0, range(n)), k=200)
     assert float(truth.exp().sum()) == pytest.approx(1, abs=1e-9)
     assert standard_errors(elbo.log_prob, truth[5]) < 4.5
     assert float(iwae.log_prob.mean()) == pytest.approx(float(truth[5]), abs=2e-3)
 
 
-def test_a_density_of_pictures_pays_for_its_bins() -> None:
+def test_a_density_of_images_pays_for_its_bins() -> None:
     """Catches the forgotten log(2 / (L - 1)) a value: a wide Gaussian gives a level its mass."""
     vae = build(DIGITS, hidden=(), latent_dim=1, decoder="gaussian", std=3.0)
     for layer in layers(vae):
@@ -295,7 +295,7 @@ def test_a_density_of_pictures_pays_for_its_bins() -> None:
     normal = Normal(torch.tensor(0.0, dtype=torch.float64), 3.0)
     exact = (normal.cdf(x.double() + half) - normal.cdf(x.double() - half)).log().flatten(1).sum(1)
     for entry in (elbo, iwae):
-        assert entry.dequantisation == "uniform"
+        assert entry.dequantization == "uniform"
         assert abs(standard_errors(entry.log_prob, exact)) < 4.5
         assert float((entry.log_prob - exact).abs().max()) < 0.2
 
@@ -313,7 +313,7 @@ def test_a_density_is_trained_on_what_it_is_scored_on() -> None:
 
 
 def test_decoders_that_are_no_likelihood_of_the_data_are_refused() -> None:
-    """Catches BCE on grey levels, which is no likelihood; the message names the decoder that is one."""
+    """Catches BCE on gray levels, which is no likelihood; the message names the decoder that is one."""
     with pytest.raises(UsageError, match=r"model\.decoder=logistic"):
         build(DIGITS, decoder="bernoulli")
     with pytest.raises(UsageError, match=r"model\.decoder=gaussian"):
@@ -330,8 +330,8 @@ def test_decoders_that_are_no_likelihood_of_the_data_are_refused() -> None:
 @pytest.mark.parametrize("net", ["mlp", "conv"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (1, 6, 10)])
 def test_shapes(net: str, shape: tuple[int, ...]) -> None:
-    """Catches a network that only fits square pictures of one channel."""
-    vae = build(DataInfo("pictures", shape, 4), net=net, hidden=(16,), width=4, latent_dim=3, sample="sample")
+    """Catches a network that only fits square images of one channel."""
+    vae = build(DataInfo("images", shape, 4), net=net, hidden=(16,), width=4, latent_dim=3, sample="sample")
     assert isinstance(vae, HasLikelihood)
     assert isinstance(vae, HasEncoder)
     x = vae.float().sample(SampleRequest(Seeds(0, range(2)))).x
@@ -340,8 +340,8 @@ def test_shapes(net: str, shape: tuple[int, ...]) -> None:
     assert vae.decode(vae.encode(x)).shape == x.shape
 
 
-def test_samples_are_means_of_pictures_and_draws_of_points() -> None:
-    """Catches points that lie on the decoder's mean, and a `sample.output` that is not heard."""
+def test_samples_are_means_of_images_and_draws_of_points() -> None:
+    """Catches points that lie on the decoder's mean, and a `sample.output` that is not received."""
     noise = Seeds(0, range(3))
     z = noise.randn((16,))
     for data, output, is_mean in (

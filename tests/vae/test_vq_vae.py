@@ -22,7 +22,7 @@ from zoo_core.training.harness import Harness, Listener
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_core.viz.codebook import code_counts, draw_use
 from zoo_vae.discrete import PriorConfig
-from zoo_vae.quantiser import Quantiser, nearest_code, perplexity, straight_through
+from zoo_vae.quantizer import Quantizer, nearest_code, perplexity, straight_through
 from zoo_vae.vq_vae import VQVAE, VQModel, VQVAEConfig
 
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)
@@ -42,7 +42,7 @@ def context(step: int = 0) -> Context:
     return Context(step, 0.0, 0, generator(0, "phase"))
 
 
-def pictures(n: int = 5, levels: int = 17) -> Tensor:
+def images(n: int = 5, levels: int = 17) -> Tensor:
     return to_unit(torch.randint(levels, (n, 1, 8, 8), generator=generator(0, "x")), levels)
 
 
@@ -52,14 +52,14 @@ def norms(made: VQVAE, term: Tensor) -> tuple[float, float, float]:
     term.backward(retain_graph=True)
     return tuple(  # type: ignore[return-value]
         sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None)
-        for part in (made.encoder, made.decoder, made.quantiser)
+        for part in (made.encoder, made.decoder, made.quantizer)
     )
 
 
 def test_the_gradients_of_the_three_terms_go_where_the_lecture_says() -> None:
     # catches a stop-gradient on the wrong side, and one that is missing
     made = build(codebook="loss")
-    nats, codebook, commitment, *_ = made.terms(pictures())
+    nats, codebook, commitment, *_ = made.terms(images())
     likelihood_to, codebook_to, commitment_to = (norms(made, t) for t in (nats, codebook, commitment))
     assert likelihood_to[0] > 0
     assert likelihood_to[1] > 0
@@ -84,7 +84,7 @@ def test_the_gradients_of_both_distances_are_twice_the_differences() -> None:
     assert torch.equal(torch.autograd.grad(nats, z, retain_graph=True)[0], torch.full_like(z, -0.5))
     (to_z,) = torch.autograd.grad(commitment, z, retain_graph=True)
     torch.testing.assert_close(to_z, 2 * (z - chosen).detach() / 2)
-    (to_book,) = torch.autograd.grad(codebook, made.quantiser.codebook)
+    (to_book,) = torch.autograd.grad(codebook, made.quantizer.codebook)
     expected = torch.zeros_like(to_book)
     for k, difference in zip(code.flatten(), (chosen - z).detach().flatten(0, 1), strict=True):
         expected[k] += 2 * difference / 2
@@ -111,77 +111,77 @@ def test_the_nearest_code_of_a_code_is_that_code(scale: float) -> None:
 
 def test_encoding_gives_vectors_of_the_codebook_and_is_idempotent() -> None:
     made = build()
-    z = made.encode(pictures())
+    z = made.encode(images())
     assert isinstance(made, HasEncoder)
     assert z.shape == (5, 3, 4)
-    assert torch.equal(made.quantiser(z)[1], z)
+    assert torch.equal(made.quantizer(z)[1], z)
     assert made.decode(z).shape == (5, 1, 8, 8)
 
 
 def test_averages_find_the_mean_of_what_a_code_replaces() -> None:
     # catches sums and counts that decay apart; appendix A.1 at its fixed point is k-means
-    quantiser = Quantiser(2, 1, averaged=True, decay=0.9, restart=0.0)
-    quantiser.codebook.copy_(torch.tensor([[-1.0], [1.0]]))
-    quantiser.use.fill_(1.0)
-    quantiser.total.copy_(quantiser.codebook)
+    quantizer = Quantizer(2, 1, averaged=True, decay=0.9, restart=0.0)
+    quantizer.codebook.copy_(torch.tensor([[-1.0], [1.0]]))
+    quantizer.use.fill_(1.0)
+    quantizer.total.copy_(quantizer.codebook)
     z = torch.tensor([-3.0, -1.0, 2.0, 2.5, 3.0, 3.5]).view(3, 2, 1)
     for _ in range(300):
-        code, _ = quantiser(z)
-        quantiser.update(*quantiser.statistics(z, code, generator(0, "r")))
-    torch.testing.assert_close(quantiser.codebook.flatten(), torch.tensor([-2.0, 2.75]))
-    torch.testing.assert_close(quantiser.use, torch.tensor([2.0, 4.0]))
+        code, _ = quantizer(z)
+        quantizer.update(*quantizer.statistics(z, code, generator(0, "r")))
+    torch.testing.assert_close(quantizer.codebook.flatten(), torch.tensor([-2.0, 2.75]))
+    torch.testing.assert_close(quantizer.use, torch.tensor([2.0, 4.0]))
 
 
 @pytest.mark.parametrize("averaged", [True, False])
 def test_dead_codes_start_again_at_outputs_of_the_encoder(averaged: bool) -> None:
     # catches a code that nothing is near to staying so for good, and live codes thrown away
-    quantiser = Quantiser(4, 2, averaged=averaged, decay=0.9, restart=0.1)
-    quantiser.codebook.data[:] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [50.0, 50.0], [-50.0, 50.0]])
-    quantiser.use.copy_(torch.tensor([10.0, 10.0, 1e-3, 1e-3]))
-    quantiser.total.copy_(quantiser.codebook.detach() * quantiser.use[:, None])
+    quantizer = Quantizer(4, 2, averaged=averaged, decay=0.9, restart=0.1)
+    quantizer.codebook.data[:] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [50.0, 50.0], [-50.0, 50.0]])
+    quantizer.use.copy_(torch.tensor([10.0, 10.0, 1e-3, 1e-3]))
+    quantizer.total.copy_(quantizer.codebook.detach() * quantizer.use[:, None])
     z = torch.tensor([[0.0, 0.1], [0.1, 0.0], [1.0, 1.1], [0.9, 1.0]]).view(2, 2, 2)
-    live = quantiser.codebook[:2].clone()
-    code, _ = quantiser(z)
+    live = quantizer.codebook[:2].clone()
+    code, _ = quantizer(z)
     with torch.no_grad():
-        quantiser.update(*quantiser.statistics(z, code, generator(0, "r")))
+        quantizer.update(*quantizer.statistics(z, code, generator(0, "r")))
     rows = [row.tolist() for row in z.flatten(0, 1)]
-    assert all(row in rows for row in quantiser.codebook[2:].tolist())
-    assert quantiser.codebook[2].tolist() != quantiser.codebook[3].tolist()
-    assert float((quantiser.codebook[:2] - live).abs().max()) < 0.2
-    assert float(quantiser.use[2:].min()) > 0
+    assert all(row in rows for row in quantizer.codebook[2:].tolist())
+    assert quantizer.codebook[2].tolist() != quantizer.codebook[3].tolist()
+    assert float((quantizer.codebook[:2] - live).abs().max()) < 0.2
+    assert float(quantizer.use[2:].min()) > 0
 
 
 def test_perplexity_is_of_the_whole_epoch() -> None:
     # catches a mean of the batches' perplexities: here each batch uses one code, the epoch all four
     assert float(perplexity(torch.tensor([5.0, 0, 0, 0]))) == pytest.approx(1)
     assert float(perplexity(torch.tensor([7.0] * 9))) == pytest.approx(9)
-    quantiser = Quantiser(4, 1, averaged=True, restart=0.0)
-    quantiser.codebook.copy_(torch.arange(4.0)[:, None])
-    quantiser.use.fill_(1.0)
-    quantiser.total.copy_(quantiser.codebook)
-    quantiser.epoch_length.fill_(8)
+    quantizer = Quantizer(4, 1, averaged=True, restart=0.0)
+    quantizer.codebook.copy_(torch.arange(4.0)[:, None])
+    quantizer.use.fill_(1.0)
+    quantizer.total.copy_(quantizer.codebook)
+    quantizer.epoch_length.fill_(8)
     told = []
     for k in (0, 1, 2, 3, 0, 0):
         z = torch.full((2, 3, 1), float(k))
-        code, _ = quantiser(z)
-        sums, candidates = quantiser.statistics(z, code, generator(0, "r"))
-        told.append(float(quantiser.epoch_perplexity(sums["count"])))
-        quantiser.update(sums, candidates)
+        code, _ = quantizer(z)
+        sums, candidates = quantizer.statistics(z, code, generator(0, "r"))
+        told.append(float(quantizer.epoch_perplexity(sums["count"])))
+        quantizer.update(sums, candidates)
     assert told == pytest.approx([1, 2, 3, 4, 4, 4])
 
 
-def all_pictures() -> Tensor:
+def all_images() -> Tensor:
     return torch.tensor(list(itertools.product((-1.0, 1.0), repeat=3))).view(8, 1, 1, 3)
 
 
 def test_the_bound_is_one() -> None:
-    """On all 8 pictures of 3 bits: the sum over x of the bound's exp is at most 1, and below log p(x).
+    """On all 8 images of 3 bits: the sum over x of the bound's exp is at most 1, and below log p(x).
 
     Catches codes that are not paid for, or paid by another prior than is sampled.
     """
     made = build(BITS, places=2, codes=3).double()
     codes = torch.tensor(list(itertools.product(range(3), repeat=2)))
-    x = all_pictures().double()
+    x = all_images().double()
     with torch.no_grad():
         given = torch.stack(
             [made.log_likelihood(x, made.vectors(c.expand(8, -1)).double()) for c in codes], 1
@@ -203,7 +203,7 @@ def test_the_bound_is_one() -> None:
 
 
 def test_the_uniform_prior_costs_log_k_a_place() -> None:
-    made, x = build(), pictures()
+    made, x = build(), images()
     found = made.likelihoods(x, noise=Seeds(0, range(5)), k=1)[1]
     with torch.no_grad():
         given = made.log_likelihood(x, made.encode(x)).double()
@@ -212,7 +212,7 @@ def test_the_uniform_prior_costs_log_k_a_place() -> None:
 
 def test_values_between_the_levels_have_no_probability() -> None:
     with pytest.raises(UsageError, match="between the data's 17 levels"):
-        build().likelihoods(pictures() + 0.01, noise=Seeds(0, range(5)), k=1)
+        build().likelihoods(images() + 0.01, noise=Seeds(0, range(5)), k=1)
 
 
 def harness(made: VQVAE, steps: int, **more: Any) -> Harness:
@@ -223,7 +223,7 @@ def harness(made: VQVAE, steps: int, **more: Any) -> Harness:
 
 @pytest.mark.parametrize("codebook", ["ema", "loss"])
 def test_the_second_stage_moves_nothing_of_the_first_and_says_so(codebook: str) -> None:
-    # catches a codebook that goes on learning, and dropout that makes the codes of a picture waver
+    # catches a codebook that goes on learning, and dropout that makes the codes of a image waver
     made = build(codebook=codebook, dropout=0.3)
     said: list[str] = []
     runner = harness(made, 30, listener=Listener(say=said.append))
@@ -237,15 +237,15 @@ def test_the_second_stage_moves_nothing_of_the_first_and_says_so(codebook: str) 
     runner.listener = Listener(say=remember)
     before = {name: value.clone() for name, value in made.state_dict().items()}
     runner.run()
-    first = [name for name in before if name.split(".")[0] in ("encoder", "decoder", "quantiser")]
+    first = [name for name in before if name.split(".")[0] in ("encoder", "decoder", "quantizer")]
     assert len(first) > 8
     after = made.state_dict()
     assert all(torch.equal(after_first[name], after[name]) for name in first)
     assert any(not torch.equal(before[name], after_first[name]) for name in first)
     assert any(not torch.equal(after_first[name], after[name]) for name in after if name.startswith("prior."))
     assert said == [
-        "stage 1 of 2, codes: 15 steps; trains: encoder, decoder, quantiser; frozen: prior",
-        "stage 2 of 2, prior: 15 steps; trains: prior; frozen: encoder, decoder, quantiser",
+        "stage 1 of 2, codes: 15 steps; trains: encoder, decoder, quantizer; frozen: prior",
+        "stage 2 of 2, prior: 15 steps; trains: prior; frozen: encoder, decoder, quantizer",
     ]
     assert not any(p.requires_grad for p in made.encoder.parameters())
 
@@ -271,7 +271,7 @@ def test_the_start_of_the_codebook_is_data() -> None:
     made = build(codes=16)
     runner = harness(made, 2)
     runner.run()
-    assert float(made.quantiser.use.min()) > 0
+    assert float(made.quantizer.use.min()) > 0
 
 
 @pytest.mark.parametrize("net", ["mlp", "conv"])
@@ -299,8 +299,8 @@ def test_a_class_conditional_prior_draws_by_class() -> None:
     with runner.quiet():
         x = made.sample(SampleRequest(Seeds(0, range(400)), Cond(label=label))).x
     angle = torch.arange(8) * math.pi / 4
-    centre = 0.8 * torch.stack((angle.cos(), angle.sin()), 1)
-    seen = torch.cdist(x, centre).argmin(1)
+    center = 0.8 * torch.stack((angle.cos(), angle.sin()), 1)
+    seen = torch.cdist(x, center).argmin(1)
     assert float((seen == label).float().mean()) > 0.8
 
 

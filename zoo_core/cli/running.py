@@ -180,21 +180,21 @@ def sample(
         )
     from zoo_core import load
     from zoo_core.config import comma_list
-    from zoo_core.data.conditioning import PICTURED, dealt, read_conditions, source_pictures
-    from zoo_core.viz.pictures import save_folder, save_samples
+    from zoo_core.data.conditioning import SHOWN, dealt, read_conditions, source_images
+    from zoo_core.viz.plots import save_folder, save_samples
     from zoo_core.viz.translations import save_translations
 
     _check_out(out)
     made = load(folder, say=lambda line: click.echo(line, err=True))
     said, data = given.get("cond"), made.data
-    translates = data.info.task in PICTURED
+    translates = data.info.task in SHOWN
     each_once = None if translates else DRAWN
     cond = None if said is None else read_conditions(said, data, count or each_once)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))
     used = made.config.sample.seed if seed is None else seed
-    path = out or made.dir / "pictures" / _default_name(n, used, said)
+    path = out or made.dir / "images" / _default_name(n, used, said)
     if not path.suffix:
         if path.is_dir() and any(path.iterdir()):
             raise UsageError(
@@ -205,7 +205,7 @@ def sample(
         save_folder(x, data.info, path, _names(said) if translates and said else ())
     elif translates and path.suffix == ".png":
         if source is None:
-            source = source_pictures(data, dealt(data, n)).image
+            source = source_images(data, dealt(data, n)).image
         assert source is not None
         save_translations(source, x, path)
     else:

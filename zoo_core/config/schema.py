@@ -254,7 +254,7 @@ class TrainConfig(Config):
     """Steps between records of the losses."""
     checkpoint_every: int = Field(500, ge=1)
     """Steps between checkpoints; the last two are kept."""
-    picture_every: int = Field(0, ge=0)
+    sample_every: int = Field(0, ge=0)
     """Steps between sample grids on fixed noise; 0 for a quarter of the run."""
 
 
@@ -344,7 +344,7 @@ class TrackConfig(Config):
     """Weights & Biases: auto is online with a key and offline without; never a prompt."""
     project: str = "zoo"
     """W&B project."""
-    pictures: bool = True
+    images: bool = True
     """Write sample grids and plots into the run's folder."""
     progress: bool = True
     """Show a progress bar, or plain lines where there is no terminal."""
@@ -509,7 +509,7 @@ MEANT = {
     **dict.fromkeys(("dataset", "datasets"), "data.name"),
     **dict.fromkeys(("gpu", "cuda", "gpus"), "device"),
     **dict.fromkeys(("out", "output", "output_dir", "outdir", "logdir"), "run_dir"),
-    **dict.fromkeys(("optimizer", "optimiser"), "kind"),
+    **dict.fromkeys(("optimizer", "optimizer"), "kind"),
     **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
 }
 """What other tools call an option -> its key here, or the last part of it."""

@@ -38,10 +38,10 @@ class Benchmark:
 
     Attributes:
         kind: its class in torchvision.datasets.
-        shape: of a picture.
-        train: pictures in the training split; the test split has 10,000.
+        shape: of a image.
+        train: images in the training split; the test split has 10,000.
         files: what torchvision wants to find, under the root.
-        captions: whether its pictures are handwritten digits, which `strokes` describes.
+        captions: whether its images are handwritten digits, which `strokes` describes.
     """
 
     kind: str
@@ -85,7 +85,7 @@ def _split(name: str, benchmark: Benchmark, root: Path, train: bool) -> tuple[Re
     label = torch.as_tensor(found.targets, dtype=torch.int64)
     wanted = (benchmark.train if train else 10_000, *benchmark.shape)
     if tuple(x.shape) != wanted or len(label) != len(x) or not bool(((label >= 0) & (label < 10)).all()):
-        raise _corrupt(name, benchmark, root, f"{tuple(x.shape)} pictures, expected {wanted}")
+        raise _corrupt(name, benchmark, root, f"{tuple(x.shape)} images, expected {wanted}")
     return Resident(x, label), tuple(found.classes)
 
 

@@ -19,7 +19,7 @@ from zoo_core.data.table import Table
 from zoo_core.data.transforms import Binarize, binarize
 from zoo_core.seeds import generator
 
-GRAY = {"mnist-binarised": "mnist"}
+GRAY = {"mnist-binarized": "mnist"}
 """The data set that each binary one is drawn from."""
 
 

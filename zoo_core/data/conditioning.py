@@ -20,8 +20,8 @@ from zoo_core.types import Cond, Task
 
 GIVEN: tuple[Task, ...] = ("class", "text")
 """The tasks whose conditions are drawn from the training split: labels, captions."""
-PICTURED: tuple[Task, ...] = ("paired", "unpaired")
-"""The tasks whose conditions are held-out pictures, which samples are translations of."""
+SHOWN: tuple[Task, ...] = ("paired", "unpaired")
+"""The tasks whose conditions are held-out images, which samples are translations of."""
 COLUMNS = 10
 """Most classes or captions side by side in a grid."""
 
@@ -61,11 +61,11 @@ def conditions(dataset: Dataset, n: int, seed: int = 0) -> Cond | None:
     """Return the conditions of samples 0 to n - 1, as frequent as in training; None where there are none.
 
     They are those of training rows drawn with replacement; condition k depends on (seed, k) alone. A text
-    task's captions come with their pictures' labels, by which the samples are judged. A translation's are
-    pictures of the test split (`dealt`), likewise with their labels.
+    task's captions come with their images' labels, by which the samples are evaluated. A translation's are
+    images of the test split (`dealt`), likewise with their labels.
     """
-    if dataset.info.task in PICTURED:
-        return source_pictures(dataset, dealt(dataset, n, seed))
+    if dataset.info.task in SHOWN:
+        return source_images(dataset, dealt(dataset, n, seed))
     if dataset.info.task not in GIVEN:
         return None
     rows = torch.randint(len(dataset.train), (n,), generator=generator(seed, "labels"))
@@ -73,7 +73,7 @@ def conditions(dataset: Dataset, n: int, seed: int = 0) -> Cond | None:
 
 
 def dealt(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
-    """Return which held-out source pictures samples 0 to n - 1 are translations of, (n,) int64.
+    """Return which held-out source images samples 0 to n - 1 are translations of, (n,) int64.
 
     They are dealt in a shuffled order until all are used, and then again in the same one; row k depends on
     (seed, k) alone.
@@ -84,8 +84,8 @@ def dealt(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
     return order[torch.arange(n) % held]
 
 
-def source_pictures(dataset: Dataset, rows: Tensor) -> Cond:
-    """Return held-out source pictures as a model sees them, with their labels, on the CPU."""
+def source_images(dataset: Dataset, rows: Tensor) -> Cond:
+    """Return held-out source images as a model sees them, with their labels, on the CPU."""
     assert dataset.origin is not None
     assert dataset.info.levels is not None
     split = dataset.origin.test
@@ -125,22 +125,22 @@ def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
     Args:
         text: "3", "three,seven" (names of classes or their numbers), "a three" (a caption); of a translation
         a
-            folder of the pictures that are to be translated, in the order of their names.
+            folder of the images that are to be translated, in the order of their names.
         n: how many; None for each once.
 
     Raises:
         UsageError: where the run takes no conditions, for an unknown class or word, or a folder of anything
         but
-            pictures.
+            images.
     """
     info = dataset.info
-    if info.task in PICTURED:
-        image = given_pictures(text, dataset)[1]
+    if info.task in SHOWN:
+        image = given_images(text, dataset)[1]
         return Cond(image=image[torch.arange(n or len(image)) % len(image)])
     if info.task not in GIVEN:
         raise UsageError(
             f"cond={text} was given and this run's task is {info.task!r}",
-            f"expected: a run of task {' or '.join((*GIVEN, *PICTURED))}",
+            f"expected: a run of task {' or '.join((*GIVEN, *SHOWN))}",
             "see: `zoo list` says which models have one",
         )
     whole = info.task == "class" and text.strip() in dataset.class_names
@@ -152,13 +152,13 @@ def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
     return Cond(label=torch.tensor([_class(part, dataset) for part in parts])[turns])
 
 
-def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor]:
-    """Return the names and pictures (n, C', H, W) in [-1, 1] of a folder whose pictures are to be translated.
+def given_images(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor]:
+    """Return the names and images (n, C', H, W) in [-1, 1] of a folder whose images are to be translated.
 
     They are of the domain that the run translates from, and are brought to its size and levels.
 
     Raises:
-        UsageError: for a folder that is not there, or holds a file that is no picture, or none.
+        UsageError: for a folder that is not there, or holds a file that is no image, or none.
     """
     from zoo_core.data.configs import FolderConfig
     from zoo_core.data.folder import read_images
@@ -168,7 +168,7 @@ def given_pictures(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor
     assert info.levels is not None
     if height != width:
         raise UsageError(
-            f"pictures of {info.name!r} are {height}x{width}",
+            f"images of {info.name!r} are {height}x{width}",
             "expected: square ones, to read a folder as them",
         )
     channels: Literal[1, 3] = 1 if info.image_channels == 1 else 3
@@ -198,7 +198,7 @@ def _class(text: str, dataset: Dataset) -> int:
 def mismatched(tokens: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return for each caption of a batch (row of another caption, whether there is one), (n,) each.
 
-    Captions differ as captions, whatever rows they stand in: two pictures may share one. The row is drawn
+    Captions differ as captions, whatever rows they stand in: two images may share one. The row is drawn
     uniformly among those of other captions; where the whole batch has but one, it is the caption's own.
 
     Args:

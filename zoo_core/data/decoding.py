@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo_core.data import cache
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.images import VERSION, BadImage, Picture, decode
+from zoo_core.data.images import VERSION, BadImage, Image, decode
 from zoo_core.data.splits import digests
 from zoo_core.data.table import Column, Mapped, Memory, Streamed
 from zoo_core.errors import UsageError
@@ -70,13 +70,13 @@ class Decoder:
         own = {name: getattr(self.config, name) for name in names}
         return {**own, "halves": halves, "pillow": __version__, "version": VERSION}
 
-    def _one(self, name: str) -> Picture | BadImage:
+    def _one(self, name: str) -> Image | BadImage:
         try:
             return decode(os.path.join(self.root, name), self.root, self.config)
         except BadImage as error:
             return error
 
-    def judge(self, names: Sequence[str]) -> list[Picture | BadImage]:
+    def examine(self, names: Sequence[str]) -> list[Image | BadImage]:
         """Return the image in each file, or why there is none."""
         return list(_pool().map(self._one, names))
 
@@ -90,7 +90,7 @@ class Decoder:
 
     def _read(self, names: Sequence[str]) -> Tensor:
         values = []
-        for name, image in zip(names, self.judge(names), strict=True):
+        for name, image in zip(names, self.examine(names), strict=True):
             if isinstance(image, BadImage):
                 raise UsageError(
                     f"{shown(name)} could be read when the run began, and can't now: {image}",
@@ -147,7 +147,7 @@ def scan(decoder: Decoder, names: Sequence[str], fresh: bool = False) -> Scan:
     notes: Counter[str] = Counter()
     for start in range(0, len(names), CHUNK):
         chunk = names[start : start + CHUNK]
-        for name, image in zip(chunk, decoder.judge(chunk), strict=True):
+        for name, image in zip(chunk, decoder.examine(chunk), strict=True):
             if isinstance(image, BadImage):
                 bad.append((name, str(image)))
                 continue

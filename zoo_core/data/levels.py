@@ -17,7 +17,7 @@ def to_unit(levels: Tensor, count: int) -> Tensor:
     return levels.to(torch.float32).mul_(2 / (count - 1)).sub_(1)
 
 
-def quantise(x: Tensor, count: int) -> Tensor:
+def quantize(x: Tensor, count: int) -> Tensor:
     """Return the nearest integer value in [0, count), uint8; x is clamped to [-1, 1] first.
 
     Raises:
@@ -29,7 +29,7 @@ def quantise(x: Tensor, count: int) -> Tensor:
     return x.float().clamp(-1, 1).add(1).mul((count - 1) / 2).round_().to(torch.uint8)
 
 
-def dequantise(x: Tensor, count: int, noise: Tensor) -> Tensor:
+def dequantize(x: Tensor, count: int, noise: Tensor) -> Tensor:
     """Spread bin centers uniformly over their bins: x = 2(k + u - 1/2) / (L - 1) - 1.
 
     Args:

@@ -1,7 +1,7 @@
 """From a log-likelihood to the one figure that all models share: the code length of the data's levels.
 
 Level k of L is x = 2k / (L - 1) - 1, in a bin of width 2 / (L - 1). A probability over levels is a code
-length as it stands; a density becomes one by uniform dequantisation (Theis, van den Oord and Bethge 2016,
+length as it stands; a density becomes one by uniform dequantization (Theis, van den Oord and Bethge 2016,
 arXiv:1511.01844, section 3.1), log P(k) >= E_u[log p(x + (u - 1/2) 2 / (L - 1))] + D log(2 / (L - 1)).
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from zoo_core.data.loading import dequantise
+from zoo_core.data.loading import dequantize
 from zoo_core.seeds import Seeds
 
 COLLAPSED = 0.05
@@ -24,21 +24,21 @@ def bits_per_dim(log_prob: Tensor, dims: int) -> Tensor:
     return -log_prob / (dims * math.log(2))
 
 
-def dequantised(log_density: Callable[[Tensor], Tensor], x: Tensor, levels: int, *, noise: Seeds) -> Tensor:
-    """Return log P of discrete pictures under a density, nats, from one uniform draw a picture.
+def dequantized(log_density: Callable[[Tensor], Tensor], x: Tensor, levels: int, *, noise: Seeds) -> Tensor:
+    """Return log P of discrete images under a density, nats, from one uniform draw a image.
 
     In expectation over the draw it bounds the log-probability of the levels from below.
 
     Args:
         log_density: (n, *shape) float64 to (n,) nats, a density over the model's range [-1, 1].
-        x: (n, *shape) level centres.
+        x: (n, *shape) level centers.
         levels: L.
-        noise: one stream a picture.
+        noise: one stream a image.
 
     Returns:
         (n,) float64.
     """
     shape = x.shape[1:]
     u = noise.rand(shape).to(x.device)
-    spread = dequantise(x.double(), levels, u.double())
+    spread = dequantize(x.double(), levels, u.double())
     return log_density(spread).double() + math.prod(shape) * math.log(2 / (levels - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo_core.data.dataset import PREPARED, Dataset, Domain
-from zoo_core.data.levels import dequantise, quantise, to_unit
+from zoo_core.data.levels import dequantize, quantize, to_unit
 from zoo_core.data.stream import TrainData
 from zoo_core.data.table import Resident, Table, conds, rows_of
 
@@ -15,8 +15,8 @@ __all__ = [
     "Table",
     "TrainData",
     "conds",
-    "dequantise",
-    "quantise",
+    "dequantize",
+    "quantize",
     "rows_of",
     "to_unit",
 ]

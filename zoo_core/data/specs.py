@@ -5,8 +5,8 @@ from __future__ import annotations
 from zoo_core.registry.spec import DatasetSpec
 
 _MADE = "drawn by the zoo from a fixed seed"
-_LABELLED = ("unconditional", "class")
-_CAPTIONED = (*_LABELLED, "text")
+_LABELED = ("unconditional", "class")
+_CAPTIONED = (*_LABELED, "text")
 _PAIRS = ("paired", "unpaired", "views")
 
 
@@ -19,7 +19,7 @@ def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
         classes=classes,
         extractor="raw",
         source=_MADE,
-        tasks=_LABELLED if classes else ("unconditional",),
+        tasks=_LABELED if classes else ("unconditional",),
     )
 
 
@@ -48,7 +48,7 @@ DATASETS: list[DatasetSpec] = [
         classes=1000,
         extractor="raw",
         source="scikit-learn's load_digits, stacked by the zoo from a fixed seed",
-        tasks=(*_LABELLED, *_PAIRS),
+        tasks=(*_LABELED, *_PAIRS),
     ),
     DatasetSpec(
         name="mnist",
@@ -62,7 +62,7 @@ DATASETS: list[DatasetSpec] = [
         tasks=(*_CAPTIONED, *_PAIRS),
     ),
     DatasetSpec(
-        name="mnist-binarised",
+        name="mnist-binarized",
         target="zoo_core.data.binarized:load",
         summary="MNIST of two levels: each gray value a probability, drawn anew in training",
         shape=(1, 28, 28),
@@ -81,7 +81,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="inception",
         source="torchvision (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)",
-        tasks=(*_LABELLED, *_PAIRS),
+        tasks=(*_LABELED, *_PAIRS),
     ),
     DatasetSpec(
         name="cifar10",
@@ -92,7 +92,7 @@ DATASETS: list[DatasetSpec] = [
         classes=10,
         extractor="inception",
         source="torchvision (Krizhevsky 2009)",
-        tasks=(*_LABELLED, *_PAIRS),
+        tasks=(*_LABELED, *_PAIRS),
     ),
     DatasetSpec(
         name="folder",
@@ -102,7 +102,7 @@ DATASETS: list[DatasetSpec] = [
         levels=256,
         extractor="inception",
         source="the user's files",
-        tasks=(*_LABELLED, *_PAIRS),
+        tasks=(*_LABELED, *_PAIRS),
     ),
     DatasetSpec(
         name="captioned-folder",
@@ -122,7 +122,7 @@ DATASETS: list[DatasetSpec] = [
         levels=256,
         extractor="inception",
         source="the Hugging Face Hub",
-        tasks=(*_LABELLED, *_PAIRS),
+        tasks=(*_LABELED, *_PAIRS),
     ),
     DatasetSpec(
         name="python",
@@ -132,6 +132,6 @@ DATASETS: list[DatasetSpec] = [
         levels=256,
         extractor="raw",
         source="the user's program",
-        tasks=(*_LABELLED, *_PAIRS),
+        tasks=(*_LABELED, *_PAIRS),
     ),
 ]

@@ -1,7 +1,7 @@
 """Captions of handwritten digits: what can honestly be said of one, measured from its ink and its class.
 
 "a three", "a thick eight", "an eight", "a thin slanted seven": the class is always named, the rest only
-where a picture stands out of its class.
+where a image stands out of its class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLANTED = 0.1
 
 
 def ink_and_shear(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Return the mean ink of pictures, in [0, 1], and how far their strokes lean to the right, (n,) each.
+    """Return the mean ink of images, in [0, 1], and how far their strokes lean to the right, (n,) each.
 
     The shear is -mu_11 / mu_20 of the ink's central moments, columns to the right for each row up: 1 is a
     lean of 45 degrees. Ink that lies in one row, or none, has none.
@@ -44,9 +44,9 @@ def ink_and_shear(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
 
 
 def captioned(train: Table, test: Table, levels: int) -> tuple[Table, Table]:
-    """Return two splits of labelled handwritten digits with captions, tokens of `WORDS`, (n, 4) each.
+    """Return two splits of labeled handwritten digits with captions, tokens of `WORDS`, (n, 4) each.
 
-    "thick" or "thin", and "slanted" (to the right) or "backslanted", are said of pictures that stand out of
+    "thick" or "thin", and "slanted" (to the right) or "backslanted", are said of images that stand out of
     their class; what is usual of a class is measured on the training split.
     """
     ink, shear = ink_and_shear(train.x, levels)

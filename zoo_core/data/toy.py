@@ -132,7 +132,7 @@ TOYS = {
 
 
 def load(config: DataConfig) -> Dataset:
-    """Return a toy by its name: 10,000 points to train on, 2,000 to test on, labelled by their curve."""
+    """Return a toy by its name: 10,000 points to train on, 2,000 to test on, labeled by their curve."""
     toy = TOYS[config.name]
     classes = len(toy.curves) if len(toy.curves) > 1 else 0
 

@@ -47,7 +47,7 @@ class SigmaDenoiser:
         net: called as net(alpha x, t, cond).
         schedule: of the training.
         prediction: what the network says.
-        clip_x0: clamp x0 to [-1, 1], the range of pictures. Samplers compute eps again from the clipped x0,
+        clip_x0: clamp x0 to [-1, 1], the range of images. Samplers compute eps again from the clipped x0,
             so the identities between them hold.
         space: "latent" where x is an autoencoder's code.
     """

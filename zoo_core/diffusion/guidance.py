@@ -67,7 +67,7 @@ class ClassifierFree(_Wrapped):
         cond: a row a sample.
         classes: the null label.
         scale: w.
-        clip_x0: clamp the result to [-1, 1], the range of pictures: beyond w = 0 it leaves it.
+        clip_x0: clamp the result to [-1, 1], the range of images: beyond w = 0 it leaves it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Langevin dynamics: x <- x + a score(x) + sqrt(2 a) z, at one level of noise or down a ladder of them.
+"""Langevin dynamics: x <- x + a score(x) + sqrt(2 a) z, at one level of noise or down a schedule of them.
 
 The step is given as a share of the level's variance, a = step sigma^2, as Song and Ermon's alpha_i =
 epsilon sigma_i^2 / sigma_min^2 is with step = epsilon / sigma_min^2. Since sigma^2 score(x) = x0 - x, a step
@@ -131,8 +131,8 @@ def predictor_corrector(
     """Alternate a step of the reverse SDE with Langevin steps at the level it reached.
 
     The paper's corrector has length a = 2 (snr |z| / |score|)^2 with norms averaged over the batch. Here
-    |z| / |score| is sigma, its value for a picture of pure noise, so that a sample does not depend on its
-    neighbours (norms of each sample by itself go wrong in few dimensions: the variance of a Gaussian in
+    |z| / |score| is sigma, its value for a image of pure noise, so that a sample does not depend on its
+    neighbors (norms of each sample by itself go wrong in few dimensions: the variance of a Gaussian in
     three came out doubled and more). The last step reaches 0 and is not corrected.
     Source: Song et al. 2021, arXiv:2011.13456, Algorithms 2 and 4; snr 0.16 is theirs for CIFAR-10.
 

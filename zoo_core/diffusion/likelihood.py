@@ -40,7 +40,7 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def discretised_gaussian(levels: int) -> Decoder:
-    """Return the decoder of pictures with L levels, 2k / (L - 1) - 1: the normal's mass in each level's bin.
+    """Return the decoder of images with L levels, 2k / (L - 1) - 1: the normal's mass in each level's bin.
 
     A bin has half-width 1 / (L - 1); the outer two take the tails, so the L masses add up to 1. Ho et al.
     2020, Eq. 13 (with L = 256).
@@ -51,7 +51,7 @@ def discretised_gaussian(levels: int) -> Decoder:
     half = 1 / (levels - 1)
 
     def log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Return log of the mass of x's bin, elementwise, in nats; x at level centres."""
+        """Return log of the mass of x's bin, elementwise, in nats; x at level centers."""
         x, mean, std = torch.broadcast_tensors(x, mean, std)
         first, last = x < half - 1, x > 1 - half
         middle = (x - mean).clamp(-_FAR, _FAR) / std
@@ -170,7 +170,7 @@ def bound(
 
     Args:
         denoise: with discrete levels.
-        x0: (n, *shape), level centres or points.
+        x0: (n, *shape), level centers or points.
         noise: one stream an example.
         variance: of the reverse steps; learned asks the denoiser.
         decoder: `discretised_gaussian(L)`, or `gaussian_log_prob` for points.

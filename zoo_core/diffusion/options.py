@@ -50,7 +50,7 @@ class AnnealedLangevinConfig(SamplerConfig):
     convention: Convention = "lecture"
     """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
     start: Literal["normal", "uniform"] = later("normal", since="0.1.0")
-    """Where walks begin: N(0, sigma_max^2), or as in the paper uniform in [-1, 1], a picture's range."""
+    """Where walks begin: N(0, sigma_max^2), or as in the paper uniform in [-1, 1], a image's range."""
     clean: bool = True
     """Denoise once at the end; without, as in the paper, samples keep the noise of the least level."""
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import Config, OptimizerConfig
-from zoo_core.data.loading import dequantise
+from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
 from zoo_core.diffusion.prediction import Prediction, like
@@ -23,7 +23,7 @@ from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser
 from zoo_core.nn.backbone import Backbone
-from zoo_core.nn.noisy_classifier import PictureClassifier, PointClassifier
+from zoo_core.nn.noisy_classifier import ImageClassifier, PointClassifier
 from zoo_core.registry.spec import SamplerSpec
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
@@ -33,15 +33,15 @@ class DiffusionModel(Backbone):
     """The network, and what it is told."""
 
     clip_x0: bool = True
-    """Clamp the guess at a picture to [-1, 1] at every step; points are never clamped."""
-    null_share: float = Field(0.1, ge=0, lt=1)
+    """Clamp the guess at a image to [-1, 1] at every step; points are never clamped."""
+    cond_dropout: float = Field(0.1, ge=0, lt=1)
     """Conditional: share of the training examples whose condition is hidden, for guidance to subtract."""
     classifier: bool = False
     """Train a classifier of noisy data in a stage of its own, for sample.guide=classifier."""
 
 
 class DiffusionOptim(Config):
-    """The optimisers."""
+    """The optimizers."""
 
     net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
     """Of the network."""
@@ -65,7 +65,7 @@ class DiffusionRecipe(Recipe):
 
     Args:
         config: with `model`, `optim`, `train` and `sample` of the classes above.
-        data: what is learnt from.
+        data: what is learned from.
         schedule: how noise enters.
         net: called as net(x, t, cond).
         sampler: what samples are drawn with unless another is asked for.
@@ -103,10 +103,10 @@ class DiffusionRecipe(Recipe):
     def _classifier(self, time_scale: float) -> nn.Module:
         if not self.data.classes:
             raise UsageError(
-                f"model.classifier=true and {self.data.name!r} has no classes", "expected: labelled data"
+                f"model.classifier=true and {self.data.name!r} has no classes", "expected: labeled data"
             )
         if self.data.is_image:
-            return PictureClassifier(self.data, self.config.model.channels, time_scale)
+            return ImageClassifier(self.data, self.config.model.channels, time_scale)
         return PointClassifier(self.data, self.config.model.width, time_scale)
 
     def _check_guidance(self) -> None:
@@ -118,11 +118,11 @@ class DiffusionRecipe(Recipe):
                 f"sample.guidance={sample.guidance:g} and the task is {task!r}: nothing to guide by",
                 "next: data.task=class",
             )
-        if sample.guide == "free" and self.config.model.null_share == 0:
+        if sample.guide == "free" and self.config.model.cond_dropout == 0:
             raise UsageError(
-                f"sample.guidance={sample.guidance:g} and model.null_share=0: what guidance subtracts, the "
+                f"sample.guidance={sample.guidance:g} and model.cond_dropout=0: what guidance subtracts, the "
                 "model without its condition, would not be trained",
-                "next: model.null_share=0.1",
+                "next: model.cond_dropout=0.1",
             )
         if sample.guide == "classifier" and (self.classifier is None or task != "class"):
             raise UsageError(
@@ -159,29 +159,29 @@ class DiffusionRecipe(Recipe):
 
     @property
     def spreads(self) -> bool:
-        """Whether training spreads pictures over their levels' bins: where noise has no discrete levels."""
+        """Whether training spreads images over their levels' bins: where noise has no discrete levels."""
         return self.schedule.levels is None
 
     def training_x(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Return the data as the network learns them, like batch.x.
 
         Levels that are continuous have a probability flow, so a density, and that of bare pixel levels is
-        not bounded: there pictures are spread over their levels' bins, anew at each step.
+        not bounded: there images are spread over their levels' bins, anew at each step.
         """
         if self.data.levels is None or not self.spreads:
             return batch.x
         noise = torch.rand(batch.x.shape, generator=rng, device=batch.x.device)
-        return dequantise(batch.x, self.data.levels, noise)
+        return dequantize(batch.x, self.data.levels, noise)
 
     def condition(self, batch: Batch, rng: torch.Generator) -> Cond | None:
         """Return what the network is told in training: the task's condition, hidden from a share of rows.
 
-        A source picture is never hidden.
+        A source image is never hidden.
         """
         cond = self._told(batch.cond)
         if cond is None or cond.image is not None:
             return cond
-        hidden = torch.rand(len(batch), generator=rng, device=batch.x.device) < self.config.model.null_share
+        hidden = torch.rand(len(batch), generator=rng, device=batch.x.device) < self.config.model.cond_dropout
         return cond.drop(hidden, self.data.classes)
 
     def _told(self, cond: Cond) -> Cond | None:

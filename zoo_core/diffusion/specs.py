@@ -43,7 +43,7 @@ ANNEALED_LANGEVIN = SamplerSpec(
     grid=_GRID("geometric"),
     steps=60,
     config=_OPTIONS("AnnealedLangevinConfig"),
-    summary="Langevin dynamics down a ladder of levels, sampler.repeats calls each",
+    summary="Langevin dynamics down a schedule of levels, sampler.repeats calls each",
     paper="arXiv:1907.05600",
 )
 

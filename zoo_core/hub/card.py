@@ -13,7 +13,7 @@ from zoo_core.config import strict_yaml
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Result, Value
 
-PICTURES = "unconditional-image-generation"
+IMAGES = "unconditional-image-generation"
 SIGNS = {"exact": "", "upper": "<= ", "lower": ">= "}
 """Before a value that bounds the metric."""
 
@@ -27,7 +27,7 @@ def metadata(
         config: the run's, plain.
         result: as in result.json; None for a run without scores.
         family: of the plugin.
-        is_image: whether the data are pictures.
+        is_image: whether the data are images.
         license_: SPDX name, or "" where none is stated.
     """
     plugin, data = config["plugin"], config["data"]["name"]
@@ -35,14 +35,14 @@ def metadata(
     if license_:
         made["license"] = license_.lower()
     if is_image:
-        made["pipeline_tag"] = PICTURES
+        made["pipeline_tag"] = IMAGES
     made["tags"] = list(dict.fromkeys(("zoo", "generative-model", family, plugin, data)))
     figures = [
         {"type": slug(name), "name": f"{name}, {protocol}", "value": one.value}
         for name, one, _, protocol in rows(result)
     ]
     if figures:
-        task = PICTURES if is_image else "density-estimation"
+        task = IMAGES if is_image else "density-estimation"
         entry = {"task": {"type": task}, "dataset": {"type": data, "name": data}, "metrics": figures}
         made["model-index"] = [{"name": f"{plugin}-{data}-s{config['seed']}", "results": [entry]}]
     return made
@@ -77,7 +77,7 @@ def card(
         config, result: of the run, plain and scrubbed.
         spec: of the plugin.
         package: distribution that the plugin came from.
-        is_image: whether the data are pictures.
+        is_image: whether the data are images.
         license_: SPDX name, or "".
         files: names in the bundle.
     """
@@ -133,5 +133,5 @@ def _making(
     lines.append("- `weights.safetensors`: the weights that are sampled and scored")
     if "raw.safetensors" in files:
         lines.append("- `raw.safetensors`: the averaged networks as the last step left them")
-    lines.append(f"- licence: {license_ or 'none is stated'}")
+    lines.append(f"- license: {license_ or 'none is stated'}")
     return "\n".join(lines) + "\n"

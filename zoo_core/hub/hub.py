@@ -95,7 +95,7 @@ def upload(folder: Path, place: Hub, *, private: bool = False) -> str:
 def download(place: Hub, into: Path) -> str:
     """Fetch a bundle's files at one commit into a folder, and return the commit.
 
-    The listing is judged before anything is fetched; the commit is pinned between the two.
+    The listing is evaluated before anything is fetched; the commit is pinned between the two.
 
     Raises:
         NotFoundError: where there is no such repository or revision.

@@ -83,7 +83,7 @@ class Task:
             return None
         try:
             return int(self._ray.get(self._ref))
-        except self._ray.exceptions.TaskCancelledError:
+        except self._ray.exceptions.TaskCanceledError:
             return 143
         except self._ray.exceptions.RayTaskError:
             raise

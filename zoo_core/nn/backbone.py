@@ -17,10 +17,10 @@ from zoo_core.types import DataInfo
 
 
 class Backbone(Config):
-    """The network: a U-Net or a transformer for pictures, a residual MLP for points."""
+    """The network: a U-Net or a transformer for images, a residual MLP for points."""
 
     net: Literal["auto", "unet", "dit", "mlp"] = "auto"
-    """auto takes a U-Net for pictures and an MLP for points."""
+    """auto takes a U-Net for images and an MLP for points."""
     channels: int = Field(32, ge=2, multiple_of=2)
     """U-Net: channels of the first level."""
     mult: tuple[int, ...] = Field((1, 2), min_length=1)
@@ -88,7 +88,7 @@ def build_backbone(
 
     Args:
         model: its options.
-        data: whose shape, classes, captions and source pictures it is for.
+        data: whose shape, classes, captions and source images it is for.
         time_range: from the least time to the greatest: Fourier features' `fourier_scale` is of the whole.
         time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: how many of x's shape it returns, side by side along axis 1.

@@ -74,7 +74,7 @@ class ConditionEmbedding(nn.Module):
 
 
 def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
-    """Return x with the picture it is conditioned on as channels more; zeros where there is none."""
+    """Return x with the image it is conditioned on as channels more; zeros where there is none."""
     if not channels:
         return x
     image = None if cond is None else cond.image

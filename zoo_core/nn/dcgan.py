@@ -1,7 +1,7 @@
-"""Convolutional generator and critic in the shape of DCGAN (Radford et al. 2015), for any even picture size.
+"""Convolutional generator and critic in the shape of DCGAN (Radford et al. 2015), for any even image size.
 
 The paper's table is for 64 x 64: a latent is projected to 4 x 4 and doubled by stride-2 transposed
-convolutions of 4 x 4 to the picture; the critic mirrors it. Smaller pictures take fewer doublings.
+convolutions of 4 x 4 to the image; the critic mirrors it. Smaller images take fewer doublings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Norm = Literal["batch", "layer", "none"]
 
 
 def doublings(size: int) -> int:
-    """Return how often a side is halved on the way down: to 4, or twice where the picture is small.
+    """Return how often a side is halved on the way down: to 4, or twice where the image is small.
 
     Raises:
         UsageError: for a side that can't be halved even once.
@@ -28,20 +28,20 @@ def doublings(size: int) -> int:
         count += 1
     if count == 0:
         raise UsageError(
-            f"a convolutional generator can't make pictures of side {size}", "expected: an even side"
+            f"a convolutional generator can't make images of side {size}", "expected: an even side"
         )
     return count
 
 
 def make_norm(kind: Norm, channels: int) -> nn.Module:
-    """Return the normalisation of (n, channels, H, W): over the batch, over each example, or none."""
+    """Return the normalization of (n, channels, H, W): over the batch, over each example, or none."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(1, channels) if kind == "layer" else nn.Identity()
 
 
 def init_weights(module: nn.Module) -> None:
-    """Initialise one module as the paper does: weights N(0, 0.02), batch norm's scale N(1, 0.02), biases 0.
+    """Initialize one module as the paper does: weights N(0, 0.02), batch norm's scale N(1, 0.02), biases 0.
 
     For a whole network: `net.apply(init_weights)`.
     """
@@ -55,11 +55,11 @@ def init_weights(module: nn.Module) -> None:
 
 
 class DCGANGenerator(nn.Module):
-    """Latents (n, latent_dim) to pictures (n, *shape) in [-1, 1].
+    """Latents (n, latent_dim) to images (n, *shape) in [-1, 1].
 
     Args:
         latent_dim: of z, standard normal.
-        shape: (C, H, W) of a picture.
+        shape: (C, H, W) of a image.
         width: channels before the last layer; each layer before has twice as many.
         norm: after each hidden layer; the output has none, as in the paper.
         hidden: width of a fully connected layer before the projection; 0 for none, as in the paper.
@@ -100,10 +100,10 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANCritic(nn.Module):
-    """Pictures (n, *shape) to unbounded scores (n,).
+    """Images (n, *shape) to unbounded scores (n,).
 
     Args:
-        shape: (C, H, W) of a picture.
+        shape: (C, H, W) of a image.
         width: channels after the first layer; each layer after has twice as many.
         norm: after each hidden layer but the first, as in the paper.
 

@@ -42,9 +42,9 @@ class DiTBlock(nn.Module):
 
 
 class DiT(nn.Module):
-    """Pictures and times to pictures: (n, C, H, W) and (n,) to (n, C, H, W).
+    """Images and times to images: (n, C, H, W) and (n,) to (n, C, H, W).
 
-    A caption's words come before the patches as tokens of their own; a picture it is conditioned on is laid
+    A caption's words come before the patches as tokens of their own; a image it is conditioned on is laid
     over its input.
 
     Args:
@@ -56,11 +56,11 @@ class DiT(nn.Module):
         heads: of attention.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
         classes, vocabulary, image_channels: of what it is conditioned on, 0 for none.
-        outputs: pictures it returns, one after another in its channels.
+        outputs: images it returns, one after another in its channels.
         augment: numbers of the augmentation label that it is conditioned on, 0 for none.
 
     Raises:
-        UsageError: where patches do not tile the picture, or heads do not divide the width.
+        UsageError: where patches do not tile the image, or heads do not divide the width.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class DiT(nn.Module):
         super().__init__()
         if size[0] % patch or size[1] % patch:
             raise UsageError(
-                f"patches of {patch} do not tile a picture of {size[0]}x{size[1]}",
+                f"patches of {patch} do not tile a image of {size[0]}x{size[1]}",
                 "expected: a divisor of both",
             )
         if width % heads:

@@ -14,7 +14,7 @@ def sinusoidal(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
 
     Args:
-        t: (n,) times; neighbours should differ by about 1.
+        t: (n,) times; neighbors should differ by about 1.
         width: even.
     """
     half = width // 2

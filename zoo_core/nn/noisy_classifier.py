@@ -11,11 +11,11 @@ from zoo_core.nn.unet import ResidualBlock, Shrink, group_norm
 from zoo_core.types import DataInfo
 
 
-class PictureClassifier(nn.Module):
+class ImageClassifier(nn.Module):
     """(n, C, H, W) and (n,) to (n, classes) logits: a U-Net's way down, then the mean over pixels.
 
     Args:
-        data: whose pictures and classes.
+        data: whose images and classes.
         channels: of the first level, even; the second has twice as many.
         time_scale: factor on t.
     """

@@ -1,4 +1,4 @@
-"""Fully connected networks: for points of the plane, and the lecture's small nets for pictures."""
+"""Fully connected networks: for points of the plane, and the lecture's small nets for images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def perceptron(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.Si
 
 
 class PerceptronGenerator(nn.Module):
-    """Latents (n, latent_dim) to points (n, *shape), unbounded, or to pictures in [-1, 1]."""
+    """Latents (n, latent_dim) to points (n, *shape), unbounded, or to images in [-1, 1]."""
 
     def __init__(
         self, latent_dim: int, shape: tuple[int, ...], width: int = 128, bounded: bool = False

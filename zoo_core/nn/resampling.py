@@ -1,4 +1,4 @@
-"""Halving and doubling of a picture's side by a filter, without weights.
+"""Halving and doubling of a image's side by a filter, without weights.
 
 A filter of two taps is the plain mean of four pixels and their repetition. Four taps, 1 3 3 1, are the one
 that NCSN++ takes from StyleGAN-2: it aliases less (Zhang 2019, arXiv:1904.11486; Song et al. 2021,
@@ -18,7 +18,7 @@ FIR = (1, 3, 3, 1)
 
 
 class Resampler(nn.Module):
-    """A separable filter, normalised: it keeps a constant picture as it is, but at the edge where it is wide.
+    """A separable filter, normalized: it keeps a constant image as it is, but at the edge where it is wide.
 
     Args:
         taps: of one axis, an even number.

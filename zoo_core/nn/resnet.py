@@ -1,5 +1,5 @@
 """Residual generator and critic (Gulrajani et al. 2017, arXiv:1704.00028, appendix C; Miyato et al. 2018,
-arXiv:1802.05957, table 4): the papers' networks for 32 x 32, for any even picture size.
+arXiv:1802.05957, table 4): the papers' networks for 32 x 32, for any even image size.
 
 Every block has the same width. The generator doubles the side as often as DCGAN's; the critic halves it until
 it is at most 8, goes on with two blocks of that size, and takes the mean (Gulrajani) or the sum (Miyato) over
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
         resample: "up" doubles the side before the first convolution, "down" halves it after the second.
         norm: before each ReLU.
         first: the critic's first block: no norm or ReLU before its first convolution, since its input is the
-            picture itself.
+            image itself.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """Latents (n, latent_dim) to pictures (n, *shape) in [-1, 1].
+    """Latents (n, latent_dim) to images (n, *shape) in [-1, 1].
 
     Args:
         latent_dim: of z, standard normal.
-        shape: (C, H, W) of a picture.
+        shape: (C, H, W) of a image.
         width: channels of every block.
         norm: before each ReLU.
 
@@ -93,13 +93,13 @@ class ResNetGenerator(nn.Module):
 
 
 class ResNetCritic(nn.Module):
-    """Pictures (n, *shape) to unbounded scores (n,).
+    """Images (n, *shape) to unbounded scores (n,).
 
     Args:
-        shape: (C, H, W) of a picture.
+        shape: (C, H, W) of a image.
         width: channels of every block.
         norm: before each ReLU.
-        pool: over the places of the last block. A spectrally normalised head can't make up for a mean.
+        pool: over the places of the last block. A spectrally normalized head can't make up for a mean.
 
     Attributes:
         feature_dim: D of `features`.

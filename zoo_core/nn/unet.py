@@ -37,7 +37,7 @@ def zeroed(module: M) -> M:
 def group_norm(channels: int) -> nn.GroupNorm:
     """Return GroupNorm of 32 groups, or of fewer where they would have less than 4 channels each.
 
-    A group of one channel would take away the time that was added to it, a constant over the picture.
+    A group of one channel would take away the time that was added to it, a constant over the image.
     """
     most = min(32, max(1, channels // 4))
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
@@ -180,12 +180,12 @@ class Pyramid(nn.Module):
         self.resampler = resampler
         self.scale = scale
 
-    def forward(self, picture: Tensor, h: Tensor) -> Tensor:
-        return (self.resampler.down(self.conv(picture)) + h) * self.scale
+    def forward(self, image: Tensor, h: Tensor) -> Tensor:
+        return (self.resampler.down(self.conv(image)) + h) * self.scale
 
 
 class UNet(nn.Module):
-    """Pictures and times to pictures: (n, C, H, W) and (n,) to (n, C, H, W), for any H and W.
+    """Images and times to images: (n, C, H, W) and (n,) to (n, C, H, W), for any H and W.
 
     Args:
         in_channels: C of the data.
@@ -199,8 +199,8 @@ class UNet(nn.Module):
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
         classes, vocabulary: of the labels and captions it is conditioned on, 0 for none: both are added to
             the time, and attention looks at a caption's words.
-        image_channels: of the picture it is conditioned on, laid over its input; 0 for none.
-        outputs: pictures it returns, one after another in its channels.
+        image_channels: of the image it is conditioned on, laid over its input; 0 for none.
+        outputs: images it returns, one after another in its channels.
         fourier: spread of the rates of random Fourier features, periods a unit of time; 0 for sinusoids.
         resample: how sides are halved and doubled.
         skip_scale: factor on the sum of a block's two branches; sqrt(1/2) keeps its variance.
@@ -209,7 +209,7 @@ class UNet(nn.Module):
         augment: numbers of the augmentation label that it is conditioned on, 0 for none.
 
     Raises:
-        UsageError: where the picture is too small for so many levels.
+        UsageError: where the image is too small for so many levels.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class UNet(nn.Module):
         most = 1 + math.ceil(math.log2(size))
         if not 1 <= len(mult) <= most:
             raise UsageError(
-                f"a U-Net of {len(mult)} levels, mult {list(mult)}, for pictures of side {size}",
+                f"a U-Net of {len(mult)} levels, mult {list(mult)}, for images of side {size}",
                 f"expected: 1 to {most} levels",
             )
         sides = [math.ceil(size / 2**level) for level in range(len(mult))]
@@ -291,8 +291,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         time, context = self.condition(cond, self.time(t))
-        picture = with_image(x, cond, self.image_channels)
-        h = self.first(picture)
+        image = with_image(x, cond, self.image_channels)
+        h = self.first(image)
         skips = [h]
         pyramid = iter(self.pyramid)
         for layer in self.down:
@@ -302,7 +302,7 @@ class UNet(nn.Module):
                 h = layer(h, time)
                 join = next(pyramid, None)
                 if join is not None:
-                    h = picture = join(picture, h)
+                    h = image = join(image, h)
             skips.append(h)
         for layer in self.middle:
             h = layer(h, time, context)

@@ -30,7 +30,7 @@ def push(
         run: its folder.
         address: `hf://user/name`, or a folder that is empty or not there yet.
         private: make the hub's repository private, where it is a new one.
-        license_: SPDX name of the weights' licence, for the card.
+        license_: SPDX name of the weights' license, for the card.
         say: told what goes on.
 
     Raises:
@@ -40,9 +40,9 @@ def push(
 
     place = parse(address)
     if isinstance(place, Hub):
-        with tempfile.TemporaryDirectory(prefix="zoo-push-") as room:
-            say(listing(pack(Path(run), Path(room), license_=license_, say=say)))
-            return str(place._replace(revision=hub.upload(Path(room), place, private=private)))
+        with tempfile.TemporaryDirectory(prefix="zoo-push-") as workspace:
+            say(listing(pack(Path(run), Path(workspace), license_=license_, say=say)))
+            return str(place._replace(revision=hub.upload(Path(workspace), place, private=private)))
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(f"{place} is not empty", "next: choose a new folder")
     try:
@@ -81,10 +81,10 @@ def pull(address: str, to: Path | None = None) -> Path:
     place = parse(address)
     if isinstance(place, Path):
         return unpack(place, {"folder": place.name}, to)
-    with tempfile.TemporaryDirectory(prefix="zoo-pull-") as room:
-        commit = hub.download(place, Path(room))
-        _check_pinned(place._replace(revision=commit), Path(room) / "weights.safetensors")
-        return unpack(Path(room), {"repo": place.repo, "revision": commit}, to)
+    with tempfile.TemporaryDirectory(prefix="zoo-pull-") as workspace:
+        commit = hub.download(place, Path(workspace))
+        _check_pinned(place._replace(revision=commit), Path(workspace) / "weights.safetensors")
+        return unpack(Path(workspace), {"repo": place.repo, "revision": commit}, to)
 
 
 def _check_pinned(place: Hub, weights: Path) -> None:

@@ -45,7 +45,7 @@ from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_options, changed_since
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
-from zoo_core.viz import pictures
+from zoo_core.viz import plots
 
 
 @contextlib.contextmanager
@@ -371,18 +371,18 @@ def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
         if place.first:
             checkpoint.save(folder, step, kept, metadata)
 
-    def picture(step: int) -> None:
-        if not (place.first and made.config.track.pictures):
+    def image(step: int) -> None:
+        if not (place.first and made.config.track.plots):
             return
         try:
-            pictures.progress(made, step, events)
+            plots.progress(made, step, events)
         except OSError as error:  # a plot is not worth a run
             made.warn(f"warning: cannot draw at step {step}: {error}")
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=made, step=step, values=values),
         save=save,
-        picture=picture,
+        image=image,
         stop=lambda: signals.received is not None,
         say=made.say,
     )
@@ -390,7 +390,7 @@ def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
     signals.deferred = True
     harness.run()
     signals.deferred = False
-    received = next(filter(None, gather(signals.received)), None)  # a stop that one heard stops them all
+    received = next(filter(None, gather(signals.received)), None)  # a stop that one received stops them all
     if received is not None:
         raise Interrupted(
             received,
@@ -427,7 +427,7 @@ def _finish(made: Run, events: Events, place: World) -> RunResult:
 
 
 def _record(made: Run, events: Events, result: Result | None) -> RunResult:
-    images = pictures.final(made, events) if made.config.track.pictures else {}
+    images = plots.final(made, events) if made.config.track.plots else {}
     weights = checkpoint.listed(made.dir / "checkpoints")[-1]
     hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
     if result is not None:
@@ -442,7 +442,7 @@ def _attach(made: Run) -> dict[str, Attachment]:
     """Write the sample grid and the curves beside the result; return their records."""
     log = made.dir / "metrics.jsonl"
     found = {
-        ("samples", "png"): small_png(made.dir / "pictures" / "samples.png"),
+        ("samples", "png"): small_png(made.dir / "plots" / "samples.png"),
         ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
     }
     attached = {}

@@ -32,7 +32,7 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
     Args:
         run: folder of a run that was trained to its end.
         into: the empty folder.
-        license_: SPDX name of the weights' licence, for the card.
+        license_: SPDX name of the weights' license, for the card.
         say: told what was left out.
 
     Returns:
@@ -67,10 +67,10 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
         (into / "weights.safetensors").write_bytes(to_bytes(scored, header))
         if kept.ema:
             (into / "raw.safetensors").write_bytes(to_bytes(raw, header))
-        if (run / "pictures" / "samples.png").is_file():
-            shutil.copyfile(run / "pictures" / "samples.png", into / "samples.png")
+        if (run / "plots" / "samples.png").is_file():
+            shutil.copyfile(run / "plots" / "samples.png", into / "samples.png")
         else:
-            say("no pictures/samples.png in the run: the bundle has no samples")
+            say("no plots/samples.png in the run: the bundle has no samples")
         (into / "config.yaml").write_text(strict_yaml.dump(shared), encoding="utf-8")
         (into / "state.json").write_text(json.dumps(_encoded(kept.state)), encoding="utf-8")
         if (run / RECORD).is_file():
@@ -134,7 +134,7 @@ def _check_private(folder: Path) -> None:
 
 
 def _text_of(path: Path) -> str:
-    """Return what a reader could find in a file: all of a text, the header of weights, a picture's bytes."""
+    """Return what a reader could find in a file: all of a text, the header of weights, a image's bytes."""
     with open(path, "rb") as file:
         if path.suffix == ".safetensors":
             return file.read(int.from_bytes(file.read(8), "little")).decode("utf-8", "replace")

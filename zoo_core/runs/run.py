@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import choose_task, conditions, read_conditions
 from zoo_core.data.identity import check, digits, stored
-from zoo_core.data.loading import Dataset, TrainData, quantise
+from zoo_core.data.loading import Dataset, TrainData, quantize
 from zoo_core.data.preparation import configured
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
@@ -40,7 +40,7 @@ class Drawn:
     Attributes:
         rows: uint8 levels (n, C, H, W), or float32 points (n, D).
         calls: network calls per sample.
-        clipped: share of values that lay outside [-1, 1] before quantising; 0 for points.
+        clipped: share of values that lay outside [-1, 1] before quantizing; 0 for points.
     """
 
     rows: Tensor
@@ -177,7 +177,7 @@ class Run:
         cond: Cond | str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Draw n samples, (n, *shape) on the CPU: pictures in [-1, 1] at their data's levels, or points.
+        """Draw n samples, (n, *shape) on the CPU: images in [-1, 1] at their data's levels, or points.
 
         Args:
             n: how many.
@@ -202,7 +202,7 @@ class Run:
     def draw(
         self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
     ) -> Iterator[Drawn]:
-        """Yield samples `start` to `start + n` in batches, quantised to the data's levels.
+        """Yield samples `start` to `start + n` in batches, quantized to the data's levels.
 
         Raises:
             UsageError: where a sample is not finite or has another shape than the data.
@@ -211,9 +211,9 @@ class Run:
             indices = range(first, min(first + self.config.sample.batch_size, start + n))
             part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
             drawn = self.samples(self.request(indices, seed, part))
-            yield self._quantised(drawn)
+            yield self._quantized(drawn)
 
-    def _quantised(self, drawn: Samples) -> Drawn:
+    def _quantized(self, drawn: Samples) -> Drawn:
         info, x = self.data.info, drawn.x.detach()
         if info.levels is None:
             if not bool(torch.isfinite(x).all()):
@@ -221,7 +221,7 @@ class Run:
             return Drawn(x.float().cpu(), drawn.calls, 0.0)
         # An epsilon beyond the ends is rounding, not clipping.
         clipped = float((x.float().abs() > 1 + 1 / (info.levels - 1)).float().mean())
-        return Drawn(quantise(x, info.levels).cpu(), drawn.calls, clipped)
+        return Drawn(quantize(x, info.levels).cpu(), drawn.calls, clipped)
 
 
 def choose_device(name: str) -> torch.device:
@@ -287,7 +287,7 @@ def build(
     say: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> Run:
-    """Return the run with its model freshly initialised from the seed."""
+    """Return the run with its model freshly initialized from the seed."""
     device = choose_device(config.device)
     entry = here.find("plugin", config.plugin, config.providers.plugin)
     make = load_entry("plugin", entry)

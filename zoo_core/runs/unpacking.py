@@ -45,12 +45,12 @@ def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> P
         NotFoundError: where there is no bundle, or its plugin is not installed: which distribution brings it.
         UsageError, MachineError: as `take`; and where the config does not fit the installed plugin.
     """
-    room = to.parent if to is not None else runs_root()
+    workspace = to.parent if to is not None else runs_root()
     try:
-        room.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".pull-", dir=room))
+        workspace.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".pull-", dir=workspace))
     except OSError as error:
-        raise cannot_write(room, 0, error) from error
+        raise cannot_write(workspace, 0, error) from error
     try:
         taken, made = temporary / "bundle", temporary / "run"
         taken.mkdir()
@@ -58,7 +58,7 @@ def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> P
         config = _config(taken, manifest)
         name = hashlib.sha256(json.dumps(manifest.model_dump(), sort_keys=True).encode()).hexdigest()
         final = to or (
-            room
+            workspace
             / config["data"]["name"]
             / config["plugin"]
             / f"{_hash(config)}-s{config['seed']}-pulled-{name[:8]}"
@@ -70,7 +70,7 @@ def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> P
         os.replace(made, final)
         return final
     except OSError as error:
-        raise cannot_write(room, 0, error) from error
+        raise cannot_write(workspace, 0, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,7 +121,7 @@ def _check_installed(plugin: str, claimed: str) -> None:
                 f"registry.yaml: it comes with {entry.package}",
                 f"next: pip install {entry.package}",
             ) from error
-        # What a stranger's bundle names is a claim; installing a distribution runs its code.
+        # What a third party's bundle names is a claim; installing a distribution runs its code.
         raise NotFoundError(
             f"the bundle needs the plugin {plugin!r:.80}, which is not installed",
             f"registry.yaml does not know it; the bundle says that it comes with {claimed!r:.80}",
@@ -139,7 +139,7 @@ def _arrange(
 
     from zoo_core.runs.packing import decoded
 
-    (made / "pictures").mkdir(parents=True)
+    (made / "images").mkdir(parents=True)
     point = made / "checkpoints" / f"step-{manifest.step:08d}"
     point.mkdir(parents=True)
     for path in sorted(taken.glob("*.safetensors")):
@@ -168,7 +168,7 @@ def _arrange(
     (point / checkpoint.MANIFEST).write_text(json.dumps({"step": manifest.step, "sha256": sums}, indent=1))
     (made / "config.yaml").write_text(strict_yaml.dump(config), encoding="utf-8")
     if (taken / "samples.png").exists():
-        os.replace(taken / "samples.png", made / "pictures" / "samples.png")
+        os.replace(taken / "samples.png", made / "plots" / "samples.png")
     for name, kept in (("result.json", REPORTED), ("provenance.json", "provenance.json")):
         if (taken / name).exists():
             strict_json.read(taken / name)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 N = 6
 SIDE, LEVELS = 2, 3
-"""Of the pictures that are few enough to add up: 2x2 of 3 levels, 81 in all."""
+"""Of the images that are few enough to add up: 2x2 of 3 levels, 81 in all."""
 REACH, STEP = 4.0, 0.125
 """Of the grid that densities of points are added up on, where the data are N(0, 1/4)."""
 DRAWS = 6
@@ -58,13 +58,13 @@ def likelihoods_are_sound(model: Model) -> None:
         if not bool(torch.isfinite(one.log_prob).all()):
             raise Failed(f"{one.name}: log_prob is not finite", "give no example a probability of zero")
         if (
-            one.dequantisation == "none"
+            one.dequantization == "none"
             and run.data.info.levels is not None
             and bool((one.log_prob > 0).any())
         ):
             raise Failed(
                 f"{one.name}: log_prob reaches {float(one.log_prob.max()):.4g}",
-                "a probability of levels is at most 1; a density needs likelihood.dequantised",
+                "a probability of levels is at most 1; a density needs likelihood.dequantized",
             )
         if not torch.equal(one.log_prob, other.log_prob):
             raise Failed(
@@ -72,14 +72,14 @@ def likelihoods_are_sound(model: Model) -> None:
             )
 
 
-def _few_pictures() -> Dataset:
-    rng = generator(0, "few pictures")
-    grey = torch.randint(LEVELS, (160, 1, 1, 1), generator=rng)
+def _few_images() -> Dataset:
+    rng = generator(0, "few images")
+    gray = torch.randint(LEVELS, (160, 1, 1, 1), generator=rng)
     flip = torch.rand(160, 1, SIDE, SIDE, generator=rng) < 0.3
     noise = torch.randint(LEVELS, (160, 1, SIDE, SIDE), generator=rng)
-    x = torch.where(flip, noise, grey).to(torch.uint8)
-    label = grey.flatten().clamp(max=1)
-    info = DataInfo("few-pictures", (1, SIDE, SIDE), levels=LEVELS, classes=2)
+    x = torch.where(flip, noise, gray).to(torch.uint8)
+    label = gray.flatten().clamp(max=1)
+    info = DataInfo("few-images", (1, SIDE, SIDE), levels=LEVELS, classes=2)
     return resident(info, Resident(x[:128], label[:128]), Resident(x[128:], label[128:]))
 
 
@@ -113,7 +113,7 @@ def _totals(run: Run) -> dict[str, tuple[bool, float]]:
         for draw in range(DRAWS):
             x, log_volume = _everything(run.data.info, draw)
             for one in recipe.likelihoods(x, noise=Seeds(draw, range(len(x))), k=8):
-                exact[one.name] = one.kind == "exact" and one.dequantisation == "none"
+                exact[one.name] = one.kind == "exact" and one.dequantization == "none"
                 draws.setdefault(one.name, []).append(one.log_prob + log_volume)
     totals = {}
     for name, values in draws.items():
@@ -133,7 +133,7 @@ def probabilities_add_up_to_one(model: Model) -> None:
         raise NotApplicable("it has no `likelihoods`")
     if model.task:
         raise NotApplicable("it is checked on the model's first task")
-    small = _few_pictures() if model.trained.data.info.is_image else _one_blob()
+    small = _few_images() if model.trained.data.info.is_image else _one_blob()
     subject = Subject(model.entry, model.data, model.task, loaded=small)
     try:
         run = subject.build()
@@ -146,7 +146,7 @@ def probabilities_add_up_to_one(model: Model) -> None:
         if exact and abs(total - 1) > EXACT_SLACK:
             raise Failed(
                 f"{name}: the probabilities of all data there are sum to {total:.4g}",
-                "an exact likelihood is normalised: look for a missing constant, or a factor of 2 / (L - 1)",
+                "an exact likelihood is normalized: look for a missing constant, or a factor of 2 / (L - 1)",
             )
         if total > 1 + SLACK:
             raise Failed(
@@ -165,7 +165,7 @@ def codes_decode_to_data(model: Model) -> None:
         z, again = recipe.encode(x), recipe.encode(x)
         back = recipe.decode(z)
     if not torch.equal(z, again):
-        raise Failed("`encode` gives two codes for one picture", "encode to the mean, not to a draw")
+        raise Failed("`encode` gives two codes for one image", "encode to the mean, not to a draw")
     if back.shape != x.shape or not bool(torch.isfinite(back).all()):
         raise Failed(
             f"decode(encode(x)) has shape {tuple(back.shape)}", f"expected: {tuple(x.shape)}, finite"
@@ -173,7 +173,7 @@ def codes_decode_to_data(model: Model) -> None:
 
 
 def a_translator_translates(model: Model) -> None:
-    """`translate` maps pictures to finite pictures that depend on them, and on (seed, k) alone beside."""
+    """`translate` maps images to finite images that depend on them, and on (seed, k) alone beside."""
     recipe = model.recipe
     if not isinstance(recipe, Translator):
         raise NotApplicable("it has no `translate`")
@@ -185,13 +185,13 @@ def a_translator_translates(model: Model) -> None:
 
     whole = translate(x, range(N))
     if len(whole) != N or not bool(torch.isfinite(whole).all()):
-        raise Failed(f"{N} pictures became {tuple(whole.shape)}", "return one finite picture for each")
+        raise Failed(f"{N} images became {tuple(whole.shape)}", "return one finite image for each")
     if not torch.allclose(whole[2:3], translate(x[2:3], range(2, 3)), rtol=1e-4, atol=1e-5):
         raise Failed(
-            "a picture's translation depends on the batch it is in", "draw from `noise` only, in eval mode"
+            "a image's translation depends on the batch it is in", "draw from `noise` only, in eval mode"
         )
     if torch.equal(whole, translate(x.flip(0), range(N))):
-        raise Failed("a translation does not depend on the picture", "use x")
+        raise Failed("a translation does not depend on the image", "use x")
 
 
 def a_run_is_scored_and_recorded(model: Model) -> None:
@@ -200,8 +200,8 @@ def a_run_is_scored_and_recorded(model: Model) -> None:
         raise NotApplicable("a run on other data is scored already")
     if not any(True for _ in manager().hooks("zoo_score")):
         raise NotApplicable("nothing that is installed scores runs")
-    folder = model.room / "run"
-    config = model.config(f"run_dir={folder}", "eval.baselines=false", "track.pictures=true")
+    folder = model.workspace / "run"
+    config = model.config(f"run_dir={folder}", "eval.baselines=false", "track.plots=true")
     made = run(config)
     if (
         made.result is None

@@ -66,7 +66,7 @@ def _sections(kind: type[BaseModel], where: str = "") -> Iterator[tuple[str, typ
 
 
 def unknown_keys_are_refused(model: Model) -> None:
-    """No section swallows a key that it has no option for: a misspelt option must never be ignored."""
+    """No section swallows a key that it has no option for: a misspelled option must never be ignored."""
     for where, section in _sections(model.config_class):
         try:
             section.model_validate({"no_such_option": 1})

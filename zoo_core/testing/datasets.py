@@ -109,7 +109,7 @@ def it_is_what_its_spec_says(subject: DatasetSubject) -> None:
 
 
 def rows_are_levels_or_points(subject: DatasetSubject) -> None:
-    """Pictures are uint8 levels below L of shape (C, H, W); points are finite float32 near [-1, 1]."""
+    """Images are uint8 levels below L of shape (C, H, W); points are finite float32 near [-1, 1]."""
     info = subject.loaded.info
     for name, split in subject.splits.items():
         if len(split) == 0:
@@ -129,7 +129,7 @@ def rows_are_levels_or_points(subject: DatasetSubject) -> None:
                 )
         elif rows.dtype != torch.uint8 or int(rows.max()) >= info.levels:
             raise Failed(
-                f"pictures of {name} are {rows.dtype}, up to {float(rows.max()):g}, and levels={info.levels}",
+                f"images of {name} are {rows.dtype}, up to {float(rows.max()):g}, and levels={info.levels}",
                 "store integer levels 0 to L - 1 as uint8; the core turns them into floats",
             )
 
@@ -171,7 +171,7 @@ def labels_and_captions_fit(subject: DatasetSubject) -> None:
                 )
             said = data.tokenizer.decode(tokens[0].tolist())
             if data.tokenizer.encode(said) != tokens[0].tolist():
-                raise Failed(f"the caption {said!r} is encoded to other tokens", "mend its tokenizer")
+                raise Failed(f"the caption {said!r} is encoded to other tokens", "fix its tokenizer")
     if info.classes and data.class_names and len(data.class_names) != info.classes:
         raise Failed(f"{len(data.class_names)} class names", f"expected: {info.classes}, or none")
 
@@ -212,7 +212,7 @@ def splits_are_disjoint(subject: DatasetSubject) -> None:
 
 
 def batches_are_in_the_models_range(subject: DatasetSubject) -> None:
-    """A training batch of pictures is float32 in [-1, 1]; batch number b is a function of (seed, b)."""
+    """A training batch of images is float32 in [-1, 1]; batch number b is a function of (seed, b)."""
     data = subject.loaded
     first, again = (TrainData(data.train, data.info, seed=0).next(8) for _ in range(2))
     if not torch.equal(first.x, again.x):
@@ -223,11 +223,11 @@ def batches_are_in_the_models_range(subject: DatasetSubject) -> None:
         raise Failed(f"a batch reaches {float(first.x.abs().max()):.3g}", "store levels below info.levels")
 
 
-def couples_and_pairs_have_their_form(subject: DatasetSubject) -> None:
-    """Of pairs, two domains and views each example comes with another picture, of the channels said."""
+def pairs_have_their_form(subject: DatasetSubject) -> None:
+    """Of pairs, two domains and views each example comes with another image, of the channels said."""
     tasks = [task for task in PREPARED if task in subject.entry.spec.tasks]
     if not tasks:
-        raise NotApplicable("it serves no task of two pictures")
+        raise NotApplicable("it serves no task of two images")
     for task in tasks:
         data = subject.loaded.for_task(cast("Task", task))
         batch = TrainData(data.training, data.info, seed=0).next(8)
@@ -236,9 +236,7 @@ def couples_and_pairs_have_their_form(subject: DatasetSubject) -> None:
         expected = (8, channels, *data.info.shape[1:])
         if other is None or tuple(other.shape) != expected or float(other.abs().max()) > 1:
             found = (
-                "no picture"
-                if other is None
-                else f"{tuple(other.shape)}, up to {float(other.abs().max()):.3g}"
+                "no image" if other is None else f"{tuple(other.shape)}, up to {float(other.abs().max()):.3g}"
             )
             raise Failed(
                 f"{task}: beside its examples stands {found}",
@@ -247,7 +245,7 @@ def couples_and_pairs_have_their_form(subject: DatasetSubject) -> None:
 
 
 def its_density_is_the_datas(subject: DatasetSubject) -> None:
-    """A closed-form density is normalised, and its score is the gradient of its logarithm."""
+    """A closed-form density is normalized, and its score is the gradient of its logarithm."""
     data = subject.loaded
     if data.density is None:
         raise NotApplicable("it has no closed-form density")
@@ -255,14 +253,14 @@ def its_density_is_the_datas(subject: DatasetSubject) -> None:
     log_prob = data.density.log_prob(points)
     (gradient,) = torch.autograd.grad(log_prob.sum(), points)
     if not torch.allclose(data.density.score(points.detach()).double(), gradient, rtol=1e-3, atol=1e-3):
-        raise Failed("score(x) is not the gradient of log_prob(x)", "mend one of the two")
+        raise Failed("score(x) is not the gradient of log_prob(x)", "fix one of the two")
     if data.info.shape == (2,):
         rows = data.test.examples(torch.arange(len(data.test))).double()
         axes = [torch.arange(float(low) - MARGIN, float(high) + MARGIN, PITCH, dtype=torch.float64)
                 for low, high in zip(rows.amin(0), rows.amax(0), strict=True)]  # fmt: skip
         total = float(data.density.log_prob(torch.cartesian_prod(*axes)).exp().sum() * PITCH**2)
         if abs(total - 1) > SLACK:
-            raise Failed(f"its density integrates to {total:.4g} where the data are", "normalise it")
+            raise Failed(f"its density integrates to {total:.4g} where the data are", "normalize it")
 
 
 CHECKS = (
@@ -272,6 +270,6 @@ CHECKS = (
     it_is_the_same_every_time,
     splits_are_disjoint,
     batches_are_in_the_models_range,
-    couples_and_pairs_have_their_form,
+    pairs_have_their_form,
     its_density_is_the_datas,
 )

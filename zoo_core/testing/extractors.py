@@ -1,4 +1,4 @@
-"""Checks of a feature network: its form, and that a picture's features are its own."""
+"""Checks of a feature network: its form, and that a image's features are its own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ExtractorSubject:
         """Return features and logits.
 
         Raises:
-            NotApplicable: where it refuses such pictures.
+            NotApplicable: where it refuses such images.
         """
         try:
             with torch.no_grad():
@@ -113,8 +113,8 @@ def features_have_its_form(subject: ExtractorSubject) -> None:
         raise Failed(f"logits have shape {tuple(logits.shape)}", f"expected: ({N}, K), or None")
 
 
-def a_pictures_features_are_its_own(subject: ExtractorSubject) -> None:
-    """They depend on no other picture of the batch, and are the same again; the levels are left alone."""
+def a_images_features_are_its_own(subject: ExtractorSubject) -> None:
+    """They depend on no other image of the batch, and are the same again; the levels are left alone."""
     kept = subject.rows.clone()
     whole, _ = subject.features(subject.rows)
     alone = torch.cat([subject.features(row)[0] for row in subject.rows.split(1)])
@@ -125,7 +125,7 @@ def a_pictures_features_are_its_own(subject: ExtractorSubject) -> None:
     if not torch.equal(subject.rows, kept):
         raise Failed("it changed the levels that it was given", "copy before you scale")
     if bool((whole == whole[0]).all()):
-        raise Failed("all pictures have the same features", "look at its preprocessing")
+        raise Failed("all images have the same features", "look at its preprocessing")
 
 
-CHECKS = (it_names_itself_and_its_weights, features_have_its_form, a_pictures_features_are_its_own)
+CHECKS = (it_names_itself_and_its_weights, features_have_its_form, a_images_features_are_its_own)

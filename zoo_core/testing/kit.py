@@ -48,7 +48,7 @@ def subjects(kind: str, name: str, data: Sequence[str] = ()) -> list[Subject]:
     Args:
         kind: one of `MODULES`.
         name: registered name.
-        data: for a model, the datasets to check it on; by default one of pictures and one of points.
+        data: for a model, the datasets to check it on; by default one of images and one of points.
 
     Raises:
         NotFoundError, PluginError: as `Manager.find`.

@@ -43,7 +43,7 @@ def scored_context() -> Any:
         "kit-catch", "zoo_core.testing.metrics:catch", ("samples",), summary="for the kit alone"
     )
     with here.brought("metric", Entry(spec, "genzoo")), tempfile.TemporaryDirectory() as folder:
-        fixed = ["device=cpu", "track.wandb=off", "track.pictures=false", "track.progress=false"]
+        fixed = ["device=cpu", "track.wandb=off", "track.plots=false", "track.progress=false"]
         config = resolve(
             ["plugin=gaussian", "data=digits", "eval.baselines=false", f"run_dir={folder}/run", *fixed]
         )
@@ -94,7 +94,7 @@ def subjects(entry: Entry, data: tuple[str, ...] = ()) -> Iterator[MetricSubject
 
 
 def _rows(features: Any, change: Any) -> Any:
-    """Return features with every tensor of theirs that has a row a picture changed by a function."""
+    """Return features with every tensor of theirs that has a row a image changed by a function."""
     if not is_dataclass(features) or isinstance(features, type):
         raise NotApplicable("features are no dataclass here")
     n = len(features.values)  # type: ignore[attr-defined]

@@ -21,8 +21,8 @@ from zoo_core.testing.watching import Watch
 from zoo_core.training.recipe import Recipe
 
 DATA = ("digits", "ring")
-"""Pictures and points, both without a download: what a model is checked on unless asked otherwise."""
-FIXED = {"device": "cpu", "track.wandb": "off", "track.pictures": "false", "track.progress": "false"}
+"""Images and points, both without a download: what a model is checked on unless asked otherwise."""
+FIXED = {"device": "cpu", "track.wandb": "off", "track.plots": "false", "track.progress": "false"}
 """Options of every run that the kit makes."""
 SHORT = 6
 """Steps of each stage in checks that need every phase to run, and no training."""
@@ -38,7 +38,7 @@ class Model:
     Args:
         entry: the model's.
         data: the dataset's registered name.
-        task: what is modelled; "" for the model's own choice.
+        task: what is modeled; "" for the model's own choice.
         loaded: the dataset, where it is not the registered one.
         first: whether it is the first that is checked of its model: what need be seen once is seen on it.
     """
@@ -81,7 +81,7 @@ class Model:
         return resolve(words)
 
     def build(self, *words: str) -> Run:
-        """Return the run, freshly initialised from the seed; two of them are equal."""
+        """Return the run, freshly initialized from the seed; two of them are equal."""
         return build(self.config(*words), self.dataset, Path(), manager(), say=_silent, warn=_silent)
 
     @cached_property
@@ -133,7 +133,7 @@ class Model:
         return self.trained.harness.data.to_model(rows)
 
     def sources(self, n: int) -> torch.Tensor:
-        """Return what a translator translates: held-out source pictures, or test examples where none are."""
+        """Return what a translator translates: held-out source images, or test examples where none are."""
         data = self.trained.data
         if data.origin is None:
             return self.batch(n)
@@ -141,10 +141,10 @@ class Model:
         return self.trained.harness.data.to_model(data.origin.test.examples(rows))
 
     @cached_property
-    def room(self) -> Path:
+    def workspace(self) -> Path:
         """A folder of this subject's own, removed with it."""
-        self._room = tempfile.TemporaryDirectory(prefix="zoo-check-")
-        return Path(self._room.name)
+        self._workspace = tempfile.TemporaryDirectory(prefix="zoo-check-")
+        return Path(self._workspace.name)
 
 
 def subjects(entry: Entry, data: tuple[str, ...] = ()) -> Iterator[Model]:
@@ -186,7 +186,7 @@ def is_built_and_trained(model: Model) -> None:
     """The model is built from its config and the data's shape alone, and trains at preset `tiny`."""
     run, _, error = model._training
     if run is None:
-        raise Failed(error, "mend what the message names; ZOO_DEBUG=1 zoo run ... shows the traceback")
+        raise Failed(error, "fix what the message names; ZOO_DEBUG=1 zoo run ... shows the traceback")
     if not isinstance(run.recipe, Recipe):
         raise Failed(
             f"{model.entry.spec.target} makes a {type(run.recipe).__name__}", "extend training.recipe.Recipe"

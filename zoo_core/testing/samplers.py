@@ -21,7 +21,7 @@ from zoo_core.testing.results import Failed
 from zoo_core.types import Cond
 
 MEAN, STD = 0.3, 0.5
-"""Of the data: every value is N(0.3, 0.25), as pictures in [-1, 1] roughly are."""
+"""Of the data: every value is N(0.3, 0.25), as images in [-1, 1] roughly are."""
 N = 4000
 """Samples whose mean and spread are measured: their standard errors are 1.6% and 1.1% of STD."""
 TOLERANCE = 0.1
@@ -180,7 +180,7 @@ def the_same_seeds_give_the_same_samples(subject: SamplerSubject) -> None:
 
 
 def it_takes_any_shape(subject: SamplerSubject) -> None:
-    """Points and pictures, in the dtype that it is given, finite; and the start is left as it was."""
+    """Points and images, in the dtype that it is given, finite; and the start is left as it was."""
     for shape in ((2,), (1, 4, 4)):
         noise = Seeds(0, range(3))
         start = noise.randn(shape) * subject.denoiser.prior_std

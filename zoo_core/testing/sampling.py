@@ -29,7 +29,7 @@ def _draw(model: Model, indices: range, seed: int = 0) -> Tensor:
 
 
 def samples_have_the_datas_form(model: Model) -> None:
-    """Shape, dtype, range: n floats of the data's shape, pictures in [-1, 1], and no gradient kept."""
+    """Shape, dtype, range: n floats of the data's shape, images in [-1, 1], and no gradient kept."""
     run = model.trained
     info = run.data.info
     drawn = run.samples(run.request(range(N)))
@@ -41,7 +41,7 @@ def samples_have_the_datas_form(model: Model) -> None:
     if not x.is_floating_point() or x.requires_grad:
         raise Failed(
             f"samples are {x.dtype}{', with a gradient' if x.requires_grad else ''}",
-            "return floats; the core turns pictures into levels; sample without gradients",
+            "return floats; the core turns images into levels; sample without gradients",
         )
     if not bool(torch.isfinite(x).all()):
         raise Failed("samples hold a NaN or an infinity", "look for a division by zero, or a log of zero")
@@ -49,8 +49,8 @@ def samples_have_the_datas_form(model: Model) -> None:
         return
     if float(x.min()) >= 0 or float(x.abs().max()) > 10:
         raise Failed(
-            f"pictures span [{float(x.min()):.3g}, {float(x.max()):.3g}]",
-            "pictures are floats in [-1, 1], in batches and in samples: not [0, 1], not [0, 255]",
+            f"images span [{float(x.min()):.3g}, {float(x.max()):.3g}]",
+            "images are floats in [-1, 1], in batches and in samples: not [0, 1], not [0, 255]",
         )
 
 
@@ -74,7 +74,7 @@ def the_same_seeds_give_the_same_samples(model: Model) -> None:
         raise Failed(f"drawn in batches of 5, 1 and {N - 6} the samples differ by up to {worst:.3g}", advice)
     cond = model.trained.request(range(N)).cond
     if cond is not None and cond.image is not None:
-        return  # a translation may be a function of its picture
+        return  # a translation may be a function of its image
     if torch.equal(whole, _draw(model, range(N), seed=1)):
         raise Failed("another seed gave the same samples", advice)
 

@@ -38,7 +38,7 @@ def _phases(model: Model) -> dict[str, Any]:
 
 
 def stages_are_well_formed(model: Model) -> None:
-    """Names are unique, optimisers are there, fractions and repeats make sense, averages name submodules."""
+    """Names are unique, optimizers are there, fractions and repeats make sense, averages name submodules."""
     recipe = model.build().recipe
     stages = recipe.stages()
     if not stages:
@@ -202,7 +202,7 @@ def _equal(a: object, b: object) -> bool:
 
 
 def each_phase_can_lower_its_loss(model: Model) -> None:
-    """On one batch with fixed randomness, a phase's own optimiser lowers its own loss."""
+    """On one batch with fixed randomness, a phase's own optimizer lowers its own loss."""
     _phases(model)
     run = model.build(model.short)
     batch = _example(run)
@@ -289,7 +289,7 @@ def a_checkpoint_keeps_everything(model: Model) -> None:
     """A model read back from its checkpoint has the same state and draws the same samples, bit for bit."""
     trained = model.trained
     kept = trained.harness.checkpoint()
-    path = checkpoint.save(model.room / "kept", trained.harness.counts.total, kept, {})
+    path = checkpoint.save(model.workspace / "kept", trained.harness.counts.total, kept, {})
     again = model.build()
     again.harness.restore(checkpoint.load(path))
     different = _difference(kept, again.harness.checkpoint())
@@ -315,7 +315,7 @@ def a_resume_equals_the_uninterrupted_run(model: Model) -> None:
     for steps in whole.harness.stage_steps:
         halves += [passed + max(1, steps // 2)] if steps else []
         passed += steps
-    where = {step: model.room / f"at-{step}" for step in halves}
+    where = {step: model.workspace / f"at-{step}" for step in halves}
 
     def save(step: int, kept: Checkpoint) -> None:
         if step in where:

@@ -37,7 +37,7 @@ class Checkpoint:
     Attributes:
         weights: the recipe's state dict with raw weights.
         ema: submodule name -> its EMA weights by parameter name.
-        state: counters, optimisers, random states: numbers, strings, tensors and containers of them.
+        state: counters, optimizers, random states: numbers, strings, tensors and containers of them.
     """
 
     weights: dict[str, Tensor]

@@ -45,8 +45,8 @@ class Counts:
         total: steps over all stages.
         images: training examples consumed, over all phases.
         stage_images: the same within the stage.
-        updates: optimiser steps by "stage/phase".
-        seconds: spent in training, pictures and checkpoints left out.
+        updates: optimizer steps by "stage/phase".
+        seconds: spent in training, images and checkpoints left out.
     """
 
     stage: int = 0
@@ -65,7 +65,7 @@ class Listener:
     Attributes:
         log: (total step, values) every `log_every` steps.
         save: (total step, checkpoint) to keep.
-        picture: (total step) to draw samples; averages are applied and the recipe is in eval mode.
+        image: (total step) to draw samples; averages are applied and the recipe is in eval mode.
         stop: whether a signal asked the run to end after this step.
         say: a line for the user: where a run has several stages, which begins, what it trains and what it
             leaves frozen.
@@ -73,7 +73,7 @@ class Listener:
 
     log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     save: Callable[[int, Checkpoint], None] = lambda step, kept: None
-    picture: Callable[[int], None] = lambda step: None
+    image: Callable[[int], None] = lambda step: None
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda line: None
 
@@ -245,7 +245,7 @@ class Harness:
     def _run_stage(self, stage: Stage, steps: int) -> bool:
         """Return whether the stage is done; False means that a stop was asked for."""
         counts, config, listener = self.counts, self.config, self.listener
-        picture_every = config.picture_every or max(1, math.ceil(config.steps / 4))
+        sample_every = config.sample_every or max(1, math.ceil(config.steps / 4))
         self.recipe.train()
         clock = time.perf_counter()
         while counts.step < steps:
@@ -270,9 +270,9 @@ class Harness:
                 clock = time.perf_counter()
             if stop:
                 return False
-            if counts.total % picture_every == 0 and not done:
+            if counts.total % sample_every == 0 and not done:
                 counts.seconds += time.perf_counter() - clock
-                self._picture()
+                self._image()
                 clock = time.perf_counter()
         return True
 
@@ -383,9 +383,9 @@ class Harness:
         speed = self.counts.total / max(self.counts.seconds, 1e-9)
         return values | rates | {"images": self.counts.images, "steps_per_second": speed}
 
-    def _picture(self) -> None:
+    def _image(self) -> None:
         with self.quiet():
-            self.listener.picture(self.counts.total)
+            self.listener.image(self.counts.total)
 
     @contextlib.contextmanager
     def quiet(self, weights: str = "ema") -> Any:

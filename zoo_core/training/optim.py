@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules from their config; torch's and timm's own, chosen and fused."""
+"""Optimizers and learning-rate schedules from their config; torch's and timm's own, chosen and fused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo_core.config import OptimizerConfig
 def build_optimizer(
     config: OptimizerConfig, named: Sequence[tuple[str, nn.Parameter]]
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of `config` over named parameters, fused where torch has a fused one.
+    """Return the optimizer of `config` over named parameters, fused where torch has a fused one.
 
     Parameters whose name starts with a key of `config.lr_mult` get that factor on their rate.
     """

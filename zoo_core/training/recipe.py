@@ -30,9 +30,9 @@ class Phase:
         updates: modules whose parameters get gradients; all others are frozen meanwhile.
         optimizer: a name in Stage.optimizers; phases that share one share its state.
         repeat: updates a step, each on a fresh batch (WGAN's n_critic), or a function of the stage's step.
-        every: run on steps divisible by this (lazy regularisers: R1 every 16).
+        every: run on steps divisible by this (lazy regularizers: R1 every 16).
         grad_clip: largest norm of the phase's gradient; None for no clipping.
-        after_step: called with the Loss's (sums, keep) after the optimiser's step; changes the recipe's
+        after_step: called with the Loss's (sums, keep) after the optimizer's step; changes the recipe's
             buffers and the phase's own weights only (weight clipping, codebook averages).
     """
 
@@ -48,7 +48,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the run with its own phases and optimisers; a fitted baseline has one without phases.
+    """A stretch of the run with its own phases and optimizers; a fitted baseline has one without phases.
 
     Attributes:
         name: as logged.

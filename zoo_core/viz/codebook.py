@@ -1,4 +1,4 @@
-"""How often each vector of a codebook is used, in a picture."""
+"""How often each vector of a codebook is used, in a image."""
 
 from __future__ import annotations
 

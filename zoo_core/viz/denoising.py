@@ -1,4 +1,4 @@
-"""A diffusion sampler on its way from noise to pictures: a strip of a few moments, and all of it moving."""
+"""A diffusion sampler on its way from noise to images: a strip of a few moments, and all of it moving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIDE, FRAMES = 6, 30
 
 
 def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
-    """Return name -> drawing function for a model of pictures that holds a denoiser.
+    """Return name -> drawing function for a model of images that holds a denoiser.
 
     A function draws nothing where the sampler tells no states.
     """

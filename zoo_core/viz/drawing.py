@@ -1,6 +1,6 @@
-"""Drawing: tensors to picture files. Nothing here knows a run.
+"""Drawing: tensors to image files. Nothing here knows a run.
 
-Sheets are uint8 pictures (C, H, W), written without smoothing: small ones are enlarged by whole factors.
+Sheets are uint8 images (C, H, W), written without smoothing: small ones are enlarged by whole factors.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ import torch
 from torch import Tensor
 
 PIXELS = 512
-"""Least width of a written grid: small pictures are enlarged by whole factors, without smoothing."""
+"""Least width of a written grid: small images are enlarged by whole factors, without smoothing."""
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Return pictures in [-1, 1] as 8-bit ones: clamp, then round."""
+    """Return images in [-1, 1] as 8-bit ones: clamp, then round."""
     return x.float().clamp(-1, 1).add(1).mul(127.5).round_().to(torch.uint8)
 
 
 def tile(x: Tensor, columns: int, gap: int = 1) -> Tensor:
-    """Return pictures (n, C, H, W) side by side, row by row, as one uint8 picture (C, H', W')."""
-    pictures = to_uint8(x).cpu()
-    n, channels, height, width = pictures.shape
+    """Return images (n, C, H, W) side by side, row by row, as one uint8 image (C, H', W')."""
+    images = to_uint8(x).cpu()
+    n, channels, height, width = images.shape
     rows = math.ceil(n / columns)
     sheet = torch.full(
         (channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 110, dtype=torch.uint8
     )
-    for place, picture in enumerate(pictures):
+    for place, image in enumerate(images):
         top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
-        sheet[:, top : top + height, left : left + width] = picture
+        sheet[:, top : top + height, left : left + width] = image
     return sheet
 
 
 def enlarged(sheet: Tensor) -> Any:
-    """Return one uint8 picture (C, H, W) as PIL's, enlarged by a whole factor to at least PIXELS wide."""
+    """Return one uint8 image (C, H, W) as PIL's, enlarged by a whole factor to at least PIXELS wide."""
     from PIL import Image
 
     factor = max(1, math.ceil(PIXELS / sheet.shape[2]))
@@ -47,15 +47,15 @@ def enlarged(sheet: Tensor) -> Any:
 
 
 def write_png(sheet: Tensor, path: Path) -> None:
-    """Write one uint8 picture (C, H, W), enlarged by a whole factor to at least PIXELS wide."""
+    """Write one uint8 image (C, H, W), enlarged by a whole factor to at least PIXELS wide."""
     enlarged(sheet).save(path)
 
 
 def write_animation(sheets: Sequence[Tensor], path: Path, seconds: float = 3.0) -> None:
-    """Write uint8 pictures (C, H, W), each enlarged, as a PNG that moves and begins again after a pause.
+    """Write uint8 images (C, H, W), each enlarged, as a PNG that moves and begins again after a pause.
 
     Args:
-        sheets: at least one, of one size. A viewer of still pictures shows the last.
+        sheets: at least one, of one size. A viewer of still images shows the last.
         seconds: of the movement.
     """
     frames = [enlarged(sheet) for sheet in sheets]
@@ -71,19 +71,19 @@ def write_captioned(sheets: Sequence[tuple[str, Tensor]], path: Path) -> None:
     from PIL import Image, ImageDraw, ImageFont
 
     font, line, margin = ImageFont.load_default(size=16), 21, 10
-    pictures = [enlarged(sheet) for _, sheet in sheets]
+    images = [enlarged(sheet) for _, sheet in sheets]
     texts = [
-        textwrap.wrap(caption, max(12, int(picture.width / font.getlength("n"))))
-        for (caption, _), picture in zip(sheets, pictures, strict=True)
+        textwrap.wrap(caption, max(12, int(image.width / font.getlength("n"))))
+        for (caption, _), image in zip(sheets, images, strict=True)
     ]
     top = margin + line * max(map(len, texts)) + margin // 2
-    width = margin + sum(picture.width + margin for picture in pictures)
-    whole = Image.new("RGB", (width, top + max(p.height for p in pictures) + margin), "white")
+    width = margin + sum(image.width + margin for image in images)
+    whole = Image.new("RGB", (width, top + max(p.height for p in images) + margin), "white")
     draw, left = ImageDraw.Draw(whole), margin
-    for lines, picture in zip(texts, pictures, strict=True):
+    for lines, image in zip(texts, images, strict=True):
         draw.multiline_text((left, margin - 2), "\n".join(lines), fill="black", font=font, spacing=4)
-        whole.paste(picture.convert("RGB"), (left, top))
-        left += picture.width + margin
+        whole.paste(image.convert("RGB"), (left, top))
+        left += image.width + margin
     whole.save(path)
 
 

@@ -23,7 +23,7 @@ POINTS = 2000
 SHARES = (2.0, 0.5, 0.125)
 """Levels of the score field, as shares of the data's standard deviation."""
 CHAINS, LEVELS, REPEATS = 30, 40, 10
-"""Walkers, and the rungs and steps of the ladder that they are taken down; one step a rung is drawn."""
+"""Walkers, and the levels and steps of the schedule that they are taken down; one step a level is drawn."""
 SETTLED = 0.2
 """Level of the walk that is not annealed, as a share of the data's standard deviation."""
 
@@ -73,7 +73,7 @@ def _score_field(run: Run, path: Path) -> None:
 
 
 def _walks(run: Run, path: Path) -> None:
-    """Draw walkers from everywhere, at one level and down a ladder: only then do they heed the weights."""
+    """Draw walkers from everywhere, at one level and down a schedule: only then do they heed the weights."""
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
     real = _examples(run)
@@ -83,9 +83,9 @@ def _walks(run: Run, path: Path) -> None:
     starts = (2 * noise.rand((2,)) - 1) * reach
     low, high = _within(denoise, SETTLED * spread), _within(denoise, spread)
     least = _within(denoise, SETTLED * spread / 8)
-    rungs = torch.logspace(math.log10(high), math.log10(least), LEVELS, dtype=torch.float64)
-    sigmas = torch.cat((rungs, rungs.new_zeros(1)))
-    still = torch.cat((rungs.new_full((LEVELS * REPEATS,), low), rungs.new_zeros(1)))
+    levels = torch.logspace(math.log10(high), math.log10(least), LEVELS, dtype=torch.float64)
+    sigmas = torch.cat((levels, levels.new_zeros(1)))
+    still = torch.cat((levels.new_full((LEVELS * REPEATS,), low), levels.new_zeros(1)))
     paths: list[list[Tensor]] = [[], []]
 
     def keep(which: int) -> Callable[[int, Tensor, Tensor, Tensor], None]:

@@ -1,4 +1,4 @@
-"""What a model's latents mean, in pictures: reconstructions, traversals, interpolations, a map of the codes.
+"""What a model's latents mean, in images: reconstructions, traversals, interpolations, a map of the codes.
 
 Any recipe that can encode and decode gets them, whatever its family; codes that are integers are
 reconstructed only, because nothing lies between them. All examples are of the test split.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIDE = 8
 """Rows and columns of a sheet."""
 STEPS = 9
-"""Pictures along a traversal or an interpolation."""
+"""Images along a traversal or an interpolation."""
 CODES = 1000
 """Test examples whose codes are looked at."""
 REACH = 0.01
@@ -96,7 +96,7 @@ def _reconstructions(run: Run, path: Path) -> None:
         return
     x = examples(run, SIDE * SIDE)
     sheets = [
-        ("test pictures", tile(x, SIDE)),
+        ("test images", tile(x, SIDE)),
         ("their reconstructions", tile(decoded(run, encoded(run, x)), SIDE)),
     ]
     write_captioned(sheets, path)
@@ -111,7 +111,7 @@ def _interpolation(run: Run, path: Path) -> None:
     between = decoded(run, along(codes[:half], codes[half : 2 * half], STEPS)).unflatten(0, (half, STEPS))
     first, last = (part.cpu()[:, None] for part in (x[:half], x[half : 2 * half]))
     rows = torch.cat((first, between, last), 1)
-    caption = "test pictures at both ends; between them the straight line from code to code, decoded"
+    caption = "test images at both ends; between them the straight line from code to code, decoded"
     write_captioned([(caption, tile(rows.flatten(0, 1), rows.shape[1]))], path)
 
 
@@ -129,8 +129,8 @@ def _traversals(run: Run, path: Path) -> None:
     rows = decoded(run, along(start[shown], end[shown], STEPS))
     names = ", ".join(f"z{int(k) + 1}" for k in shown)
     caption = (
-        f"{names}, a row each, from the 1st to the 99th percentile of {len(codes):,} test pictures' codes; "
-        "the others stay at the first picture's"
+        f"{names}, a row each, from the 1st to the 99th percentile of {len(codes):,} test images' codes; "
+        "the others stay at the first image's"
     )
     write_captioned([(caption, tile(rows, STEPS))], path)
 
@@ -140,13 +140,13 @@ def planar(codes: Tensor) -> tuple[Tensor, str]:
     components, whose signs make the largest loading positive."""
     if codes.shape[1] == 2:
         return codes, "both latents"
-    centred = (codes - codes.mean(0)).double()
-    _, values, vectors = torch.linalg.svd(centred, full_matrices=False)
+    centered = (codes - codes.mean(0)).double()
+    _, values, vectors = torch.linalg.svd(centered, full_matrices=False)
     axes = vectors[:2]
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     share = float(values[:2].square().sum() / values.square().sum())
     return (
-        centred @ axes.T
+        centered @ axes.T
     ).float(), f"two principal components of {codes.shape[1]}: {share:.0%} of variance"
 
 

@@ -1,7 +1,7 @@
-"""What lies between a generator's latents, and what its styles do, in pictures.
+"""What lies between a generator's latents, and what its styles do, in images.
 
 Any recipe that draws from one normal latent gets a strip between pairs of them; one with a style a layer, or
-one that paints one picture in the style of another, gets a matrix: what a row gives, and what a column gives.
+one that paints one image in the style of another, gets a matrix: what a row gives, and what a column gives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIDE = 8
 """Rows, and columns, of a strip or a matrix."""
 STEPS = 9
-"""Pictures along a strip."""
+"""Images along a strip."""
 
 
 def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
@@ -60,7 +60,7 @@ def spherical(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def matrix(rows: Tensor, columns: Tensor, cells: Tensor) -> Tensor:
-    """Return one sheet: cell (i, j) at its place, its row's picture on the left and its column's above.
+    """Return one sheet: cell (i, j) at its place, its row's image on the left and its column's above.
 
     Args:
         rows: (m, C, H, W).
@@ -130,7 +130,7 @@ def _content_and_style(run: Run, path: Path) -> None:
     held = len(run.data.test)
     style = to_model(run.data.test.examples(torch.arange(held - min(SIDE, held), held)))
     with run.harness.quiet(run.config.eval.weights):
-        painted = recipe.stylise(*every_pair(content, style)).cpu()
+        painted = recipe.stylize(*every_pair(content, style)).cpu()
     left = content.cpu().expand(-1, painted.shape[1], -1, -1)
-    caption = "test pictures: the content on the left, the style above"
+    caption = "test images: the content on the left, the style above"
     write_captioned([(caption, matrix(left, style.cpu(), painted))], path)

@@ -1,7 +1,7 @@
-"""What a translation from picture to picture does, in pictures: sources, what is made of them, what should
+"""What a translation from image to image does, in images: sources, what is made of them, what should
 be.
 
-Any run on pairs or on two domains gets them, whatever its family; all pictures are of the test split.
+Any run on pairs or on two domains gets them, whatever its family; all images are of the test split.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo_core.data.conditioning import dealt, source_pictures
+from zoo_core.data.conditioning import dealt, source_images
 from zoo_core.interfaces import TwoWay
 from zoo_core.seeds import Seeds
 from zoo_core.viz.drawing import tile, write_captioned, write_png
@@ -36,10 +36,10 @@ def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
 
 
 def beside(columns: list[Tensor]) -> Tensor:
-    """Return pictures of several kinds as one sheet, a row for each and its kinds side by side.
+    """Return images of several kinds as one sheet, a row for each and its kinds side by side.
 
     Args:
-        columns: (n, C, H, W) each; grey ones become as coloured as the others.
+        columns: (n, C, H, W) each; gray ones become as colored as the others.
     """
     return _interleaved(columns, len(columns))
 
@@ -51,14 +51,14 @@ def _interleaved(kinds: list[Tensor], across: int) -> Tensor:
 
 
 def save_translations(source: Tensor, made: Tensor, path: Path) -> None:
-    """Write pictures, each with its translation on its right, as a grid (.png) of at most BLOCKS a row."""
+    """Write images, each with its translation on its right, as a grid (.png) of at most BLOCKS a row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     across = min(BLOCKS, len(made))
     write_png(_interleaved([source, made], 2 * across), path)
 
 
 def blocks(caption: str, columns: list[Tensor], count: int) -> list[tuple[str, Tensor]]:
-    """Return captioned sheets of ROWS rows each, `count` of them, as far as there are pictures."""
+    """Return captioned sheets of ROWS rows each, `count` of them, as far as there are images."""
     parts = zip(*(column.split(ROWS) for column in columns), strict=True)
     return [(caption, beside(list(part))) for part in parts][:count]
 
@@ -66,7 +66,7 @@ def blocks(caption: str, columns: list[Tensor], count: int) -> list[tuple[str, T
 def _translations(run: Run, path: Path) -> None:
     held = len(run.data.origin.test) if run.data.origin is not None else 0
     rows = dealt(run.data, min(ROWS * BLOCKS, held))
-    source = source_pictures(run.data, rows).image
+    source = source_images(run.data, rows).image
     assert source is not None
     columns, caption = [source, run.sample(len(rows))], "source, translation"
     if "source" in run.data.test:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zoo_core.data.loading import quantise, to_unit
+from zoo_core.data.loading import quantize, to_unit
 from zoo_core.seeds import generator
 
 Change = Callable[[Tensor, float, int], Tensor]
@@ -35,7 +35,7 @@ class Damage(NamedTuple):
 def noise(levels: Tensor, strength: float, count: int) -> Tensor:
     """Add white Gaussian noise; strength is its standard deviation over the whole range of levels."""
     drawn = torch.randn(levels.shape, generator=generator(0, "damage", "noise"))
-    return quantise(to_unit(levels, count) + 2 * strength * drawn, count)
+    return quantize(to_unit(levels, count) + 2 * strength * drawn, count)
 
 
 def blur(levels: Tensor, strength: float, count: int) -> Tensor:
@@ -48,7 +48,7 @@ def blur(levels: Tensor, strength: float, count: int) -> Tensor:
     x = to_unit(levels, count).flatten(0, 1)[:, None]
     x = nn.functional.pad(x, (radius,) * 4, mode="replicate")
     x = nn.functional.conv2d(nn.functional.conv2d(x, kernel[None, None, None]), kernel[None, None, :, None])
-    return quantise(x.view(levels.shape), count)
+    return quantize(x.view(levels.shape), count)
 
 
 def jpeg(levels: Tensor, strength: float, count: int) -> Tensor:
@@ -58,13 +58,13 @@ def jpeg(levels: Tensor, strength: float, count: int) -> Tensor:
 
     found = torch.empty_like(levels)
     gray = levels.shape[1] == 1
-    eight = quantise(to_unit(levels, count), 256).permute(0, 2, 3, 1).numpy()
+    eight = quantize(to_unit(levels, count), 256).permute(0, 2, 3, 1).numpy()
     for place, image in enumerate(eight):
         file = io.BytesIO()
         Image.fromarray(image[..., 0] if gray else image).save(file, "JPEG", quality=100 - int(strength))
         with Image.open(file) as opened:
             back = torch.from_numpy(np.array(opened)).view(*image.shape).permute(2, 0, 1)
-        found[place] = quantise(to_unit(back, 256), count)
+        found[place] = quantize(to_unit(back, 256), count)
     return found
 
 

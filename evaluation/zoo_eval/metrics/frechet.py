@@ -3,7 +3,7 @@ interval, and its limit for many samples.
 
 For these two the distance is taken apart. With covariances S1 = A'A and S2 = B'B, tr (S1 S2)^(1/2) is the
 nuclear norm of A B', for any such A and B: for a triangular factor where there are more samples than
-features, for the centred samples where there are fewer. No root of a product is taken, and a singular
+features, for the centered samples where there are fewer. No root of a product is taken, and a singular
 covariance needs no added diagonal. All in float64.
 """
 
@@ -58,10 +58,10 @@ def moments(features: Tensor) -> Moments:
     """Return the moments of (n, d) float64 features, n at least 2; two passes, so nothing cancels."""
     n, d = features.shape
     mean = features.mean(0)
-    centred = (features - mean) / (n - 1) ** 0.5
+    centered = (features - mean) / (n - 1) ** 0.5
     if n <= d:
-        return Moments(n, mean, centred, None)
-    covariance = centred.T @ centred
+        return Moments(n, mean, centered, None)
+    covariance = centered.T @ centered
     lower, failed = torch.linalg.cholesky_ex(covariance)
     if int(failed) == 0 and float(lower.diagonal().min()) > _RANK**0.5 * float(lower.diagonal().max()):
         eye = torch.eye(d, dtype=torch.float64)
@@ -140,13 +140,13 @@ def _value(real: Tensor, fake: Tensor) -> float:
     return max(0.0, float(metric.compute()))  # equal sets come out a rounding error below zero
 
 
-def check_pair(real: Tensor, fake: Tensor, need: int = 2, *, centre: bool = True) -> tuple[Tensor, Tensor]:
+def check_pair(real: Tensor, fake: Tensor, need: int = 2, *, center: bool = True) -> tuple[Tensor, Tensor]:
     """Return both sets in float64, once they are fit and of one extractor.
 
     Args:
         real, fake: (n, d) float32 or float64.
         need: rows of each.
-        centre: move both so that the real mean is 0, where only differences matter.
+        center: move both so that the real mean is 0, where only differences matter.
 
     Raises:
         UsageError: where they are not.
@@ -158,7 +158,7 @@ def check_pair(real: Tensor, fake: Tensor, need: int = 2, *, centre: bool = True
             f"real features have {real.shape[1]} dimensions and generated ones {fake.shape[1]}",
             "expected: features of one extractor",
         )
-    origin = real.mean(0) if centre else 0
+    origin = real.mean(0) if center else 0
     return real - origin, fake - origin
 
 

@@ -40,7 +40,7 @@ def kernel_distance(
     """
     if subset_size < 2:
         raise UsageError(f"a kernel distance over subsets of {subset_size}", "expected: at least 2")
-    real, fake = check_pair(real, fake, subset_size, centre=False)
+    real, fake = check_pair(real, fake, subset_size, center=False)
     # Many large subsets of a small set cost more than all of its pairs, once.
     once = max(len(real), len(fake)) ** 2 <= subsets * subset_size**2
     tables = [polynomial_kernel(x, y) for x, y in ((real, real), (fake, fake), (real, fake))] if once else []

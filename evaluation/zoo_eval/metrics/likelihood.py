@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import EvalConfig
-from zoo_core.data.likelihood import COLLAPSED, bits_per_dim, dequantised
+from zoo_core.data.likelihood import COLLAPSED, bits_per_dim, dequantized
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood
@@ -142,8 +142,8 @@ def flow_likelihood(denoise: Denoiser, info: DataInfo, flow: Flow) -> Measure:
 
         if info.levels is None:
             return [Likelihood(log_density(x), "ode", calls=calls, note=flow.note)]
-        log_prob = dequantised(log_density, x, info.levels, noise=noise)
-        return [Likelihood(log_prob, "ode", dequantisation="uniform", calls=calls, note=flow.note)]
+        log_prob = dequantized(log_density, x, info.levels, noise=noise)
+        return [Likelihood(log_prob, "ode", dequantization="uniform", calls=calls, note=flow.note)]
 
     return measure
 
@@ -171,9 +171,9 @@ def check(found: Likelihood, n: int, info: DataInfo, model: str) -> None:
         PluginError: for an unknown kind or dequantization, not one finite number per example, or a
             probability of levels above 1.
     """
-    if found.kind not in KINDS or found.dequantisation not in ("none", "uniform"):
+    if found.kind not in KINDS or found.dequantization not in ("none", "uniform"):
         raise PluginError(
-            f"{model}: a likelihood of kind {found.kind!r}, dequantization {found.dequantisation!r}",
+            f"{model}: a likelihood of kind {found.kind!r}, dequantization {found.dequantization!r}",
             f"expected: kind {', '.join(KINDS)}; dequantization none or uniform",
         )
     if tuple(found.log_prob.shape) != (n,) or not bool(torch.isfinite(found.log_prob).all()):
@@ -184,13 +184,13 @@ def check(found: Likelihood, n: int, info: DataInfo, model: str) -> None:
     if info.levels is None:
         return  # a density may exceed 1
     # A stochastic estimate of a bound may exceed 0 for one example; its mean may not.
-    exact = found.kind == "exact" and found.dequantisation == "none"
+    exact = found.kind == "exact" and found.dequantization == "none"
     largest = float(found.log_prob.max() if exact else found.log_prob.double().mean())
     if largest > ROUNDING * info.dims:
         raise PluginError(
             f"{model}: likelihood {found.name!r} is a probability of levels above 1: log P = {largest:.4g}",
             "expected: log P <= 0 nats for data with levels",
-            "next: a density needs dequantization: zoo_core.data.likelihood.dequantised, dequantisation='uniform'",
+            "next: a density needs dequantization: zoo_core.data.likelihood.dequantized, dequantization='uniform'",
         )
 
 
@@ -251,7 +251,7 @@ def _joined(parts: list[Likelihood]) -> Likelihood:
 
 def column_kind(found: Likelihood) -> str:
     """Return what stands in the brackets of its column: "iwae-64", "exact", "ode, dequantized"."""
-    return f"{found.name}, dequantized" if found.dequantisation == "uniform" else found.name
+    return f"{found.name}, dequantized" if found.dequantization == "uniform" else found.name
 
 
 def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value]:

@@ -20,7 +20,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.machine.distributed import share, world
 from zoo_core.results import NotApplicable, Value
-from zoo_core.viz.pictures import tile
+from zoo_core.viz.plots import tile
 from zoo_eval.features import gathered
 from zoo_eval.statistics.intervals import fraction
 
@@ -277,7 +277,7 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     key = (name, str(n), str(settings.metrics_version))
     expected = float(ctx.cached("authentic", key, compute)["authentic"].double().mean())
     found = fraction(authentic(features.train, splits[0], ctx.device))
-    grid = neighbor_grid(ctx.rows[:n], own, data) if ctx.config.track.pictures and world().first else None
+    grid = neighbor_grid(ctx.rows[:n], own, data) if ctx.config.track.plots and world().first else None
     if grid is not None:
         ctx.attach("neighbors", labeled_png(grid), "png")
     return {

@@ -31,7 +31,7 @@ def directions(dim: int, count: int = PROJECTIONS) -> Tensor:
 def transport(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the squared Wasserstein-2 distance of two samples of the line, and each y's influence on it.
 
-    The optimal plan couples equal quantiles, so the distance is an integral over pieces of the unit interval
+    The optimal plan pairs equal quantiles, so the distance is an integral over pieces of the unit interval
     on which both quantile functions are constant: exact for samples of different sizes. Peyre and Cuturi
     2019, arXiv:1803.00567, remark 2.30. The influence is Kantorovich's potential; its slope is 2 (y - T(y)).
 

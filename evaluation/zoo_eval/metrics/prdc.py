@@ -233,7 +233,7 @@ def neighborhoods(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the columns precision, recall, density and coverage, from equally many images on each side."""
     settings = ctx.protocol
     n = settings.neighbors_n
-    rows = torch.randperm(len(ctx.train), generator=generator(0, "neighbours"))[:n]
+    rows = torch.randperm(len(ctx.train), generator=generator(0, "neighbors"))[:n]
     found = values(
         ctx.train.values[rows],
         ctx.generated.values[:n],

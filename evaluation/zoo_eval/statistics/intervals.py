@@ -1,4 +1,4 @@
-"""95 % intervals of a figure within one run: the bootstrap of its linearisation.
+"""95 % intervals of a figure within one run: the bootstrap of its linearization.
 
 A figure of a set of samples moves, to first order, by the mean of one number a sample: its influence (Efron
 and Tibshirani 1993, chapter 21; Hampel 1974). Resampling those numbers costs one gather, where resampling the

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
-from zoo_core.data.loading import dequantise
+from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.samplers import euler
 from zoo_core.diffusion.sampling import BoundSampler, draw
@@ -34,7 +34,7 @@ class RectifiedFlowModel(Config):
     """The velocity network."""
 
     channels: int = Field(32, ge=2, multiple_of=2)
-    """U-Net (pictures): channels of the first level."""
+    """U-Net (images): channels of the first level."""
     mult: tuple[int, ...] = Field((1, 2), min_length=1)
     """U-Net: factor on channels, one a level."""
     width: int = Field(128, ge=2, multiple_of=2)
@@ -42,7 +42,7 @@ class RectifiedFlowModel(Config):
 
 
 class RectifiedFlowOptim(Config):
-    """The optimiser."""
+    """The optimizer."""
 
     net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
     """Of the network."""
@@ -67,7 +67,7 @@ class RectifiedFlowConfig(RunConfig):
     model: RectifiedFlowModel = RectifiedFlowModel()
     """The network."""
     optim: RectifiedFlowOptim = RectifiedFlowOptim()
-    """Optimisation."""
+    """Optimization."""
     train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""
 
@@ -107,7 +107,7 @@ def flow_loss(net: nn.Module, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
 
 
 class RectifiedFlow(Recipe):
-    """A velocity field, learnt by regression and followed backwards from noise."""
+    """A velocity field, learned by regression and followed backwards from noise."""
 
     def __init__(self, config: RectifiedFlowConfig, data: DataInfo) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class RectifiedFlow(Recipe):
         """Return the loss at times drawn uniformly from [0, 1)."""
         x0, rng = batch.x, context.rng
         if self.data.levels is not None:  # the flow has a density, and that of bare levels is not bounded
-            x0 = dequantise(x0, self.data.levels, torch.rand(x0.shape, generator=rng, device=x0.device))
+            x0 = dequantize(x0, self.data.levels, torch.rand(x0.shape, generator=rng, device=x0.device))
         t = torch.rand(len(x0), generator=rng, device=x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         loss = flow_loss(self.net, x0, t, eps)

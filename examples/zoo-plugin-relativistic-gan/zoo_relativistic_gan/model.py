@@ -5,7 +5,7 @@ arXiv:1807.00734. With a critic C(x) of unbounded scores, the relativistic avera
 
     D(x_r) = sigmoid(C(x_r) - E C(x_f)),    D(x_f) = sigmoid(C(x_f) - E C(x_r)),
 
-for real x_r and generated x_f. The critic maximises E log D(x_r) + E log(1 - D(x_f)), and the generator the
+for real x_r and generated x_f. The critic maximizes E log D(x_r) + E log(1 - D(x_f)), and the generator the
 same with the sides exchanged; so real data enter the generator's loss too.
 """
 
@@ -27,18 +27,18 @@ from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Sample
 
 
 class RelativisticGANModel(Config):
-    """The two networks: convolutional for pictures, fully connected for points."""
+    """The two networks: convolutional for images, fully connected for points."""
 
     latent_dim: int = Field(16, ge=1)
     """Dimensions of the generator's latent z."""
     generator_width: int = Field(64, ge=1)
-    """Pictures: channels beside the picture, doubled by each layer away from it; points: of a layer."""
+    """Images: channels beside the image, doubled by each layer away from it; points: of a layer."""
     critic_width: int = Field(32, ge=1)
     """The same, of the critic."""
 
 
 class RelativisticGANOptim(Config):
-    """One optimiser a network."""
+    """One optimizer a network."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=4e-4, betas=(0.5, 0.999))
     """Of the critic."""
@@ -59,7 +59,7 @@ class RelativisticGANConfig(RunConfig):
     model: RelativisticGANModel = RelativisticGANModel()
     """The networks."""
     optim: RelativisticGANOptim = RelativisticGANOptim()
-    """Optimisation."""
+    """Optimization."""
     train: TrainConfig = TrainConfig(steps=3000, batch_size=64, ema=EmaConfig(decay=0.99))
     """Training."""
 

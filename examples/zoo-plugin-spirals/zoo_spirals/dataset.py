@@ -56,7 +56,7 @@ class Spirals:
 
 
 def load(config: DataConfig) -> Dataset:
-    """Return 8,000 points to train on and 2,000 to test on, labelled by their arm."""
+    """Return 8,000 points to train on and 2,000 to test on, labeled by their arm."""
 
     def split(name: str, n: int) -> Resident:
         rng = generator(0, "spirals", name)

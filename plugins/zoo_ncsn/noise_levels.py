@@ -1,4 +1,4 @@
-"""The ladder of noise levels: standard deviations of one ratio; nothing is taken from the signal."""
+"""The sequence of noise levels: standard deviations of one ratio; nothing is taken from the signal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo_core.errors import UsageError
 
 
-class Ladder(nn.Module):
+class NoiseLevels(nn.Module):
     """x = x0 + sigma_t eps at L levels of one ratio, sigma_1 = sigma_min < ... < sigma_L = sigma_max.
 
     Time t is 1..L, upwards as in the lecture; the paper counts down from sigma_max. sigma_t is the standard
@@ -32,7 +32,7 @@ class Ladder(nn.Module):
         super().__init__()
         if count < 2 or not 0 < sigma_min < sigma_max:
             raise UsageError(
-                f"a ladder of {count} levels from {sigma_min:g} to {sigma_max:g}",
+                f"a schedule of {count} levels from {sigma_min:g} to {sigma_max:g}",
                 "expected: at least 2, 0 < sigma_min < sigma_max",
             )
         first, last = math.log(sigma_min), math.log(sigma_max)
@@ -55,8 +55,8 @@ class Ladder(nn.Module):
 
     def t_of(self, ratio: Tensor) -> Tensor:
         """Return the time in 1..L, int64, whose level is nearest to `ratio` in its logarithm."""
-        rung = (ratio.double().log() - self.log_min) / self.log_ratio
-        return rung.round().long().clamp(0, len(self.levels) - 1) + 1
+        level = (ratio.double().log() - self.log_min) / self.log_ratio
+        return level.round().long().clamp(0, len(self.levels) - 1) + 1
 
     def alpha_of(self, ratio: Tensor) -> Tensor:
         """Return 1, like ratio."""

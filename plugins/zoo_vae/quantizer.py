@@ -1,4 +1,4 @@
-"""Vector quantisation (van den Oord et al. 2017, arXiv:1711.00937).
+"""Vector quantization (van den Oord et al. 2017, arXiv:1711.00937).
 
 A codebook has K vectors e_k; an encoder's output z_e is replaced by the nearest one. Gradients pass straight
 through to z_e; the codebook learns from ||sg(z_e) - e||^2, or from moving averages of what it replaces
@@ -22,9 +22,9 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     return (codebook.square().sum(1) - 2 * flat @ codebook.T).argmin(1).reshape(z.shape[:-1])
 
 
-def straight_through(z: Tensor, quantised: Tensor) -> Tensor:
-    """Return `quantised`, whose gradient goes to z as it is."""
-    return z + (quantised - z).detach()
+def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
+    """Return `quantized`, whose gradient goes to z as it is."""
+    return z + (quantized - z).detach()
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def perplexity(counts: Tensor) -> Tensor:
     return torch.exp(-torch.special.xlogy(share, share).sum())
 
 
-class Quantiser(nn.Module):
+class Quantizer(nn.Module):
     """A codebook with the count of its use.
 
     Args:

@@ -1,4 +1,4 @@
-"""Broken neighbours: whatever a plugin does wrong, ours still run, and the message names it and the cause."""
+"""Broken neighbors: whatever a plugin does wrong, ours still run, and the message names it and the cause."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "",
         "zoo_plugins: RuntimeError: boom",
     ),
-    "misspelt": (HEAD + hook("zoo_plugin", "return []"), "", "did you mean 'zoo_plugins'"),
+    "misspelled": (HEAD + hook("zoo_plugin", "return []"), "", "did you mean 'zoo_plugins'"),
     "argument": (
         HEAD + hook("zoo_datasets", "return []") + hook("zoo_log", "1 / 0", "step, nonsense"),
         "",
@@ -178,7 +178,7 @@ def test_a_run_remembers_its_distribution(
 ) -> None:
     """Catches old runs that a newly installed plugin of the same name makes unusable, or takes over."""
     found = manager().find("plugin", "noise").spec
-    words = ["data=ring", "eval.protocol=none", "track.wandb=off", "track.pictures=false"]
+    words = ["data=ring", "eval.protocol=none", "track.wandb=off", "track.plots=false"]
     assert invoke(["run", "plugin=noise", *words, "run_dir=old"]) == 0
     ours = resolve(["plugin=noise", *words])
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Pictures of a run: sample grids, curves, a denoising strip, fields of the plane, what its latents mean.
+"""Images of a run: sample grids, curves, a denoising strip, fields of the plane, what its latents mean.
 
 `progress` and `final` decide what a run has to show by what it can do; `drawing` has the strokes.
 """
@@ -67,22 +67,22 @@ def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = 
     """
     if not info.is_image:
         raise UsageError(
-            f"{info.name!r} has points, which are no pictures", "expected: a file that ends in .npz"
+            f"{info.name!r} has points, which are no images", "expected: a file that ends in .npz"
         )
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    for k, picture in enumerate(to_uint8(x)):
+    for k, image in enumerate(to_uint8(x)):
         stem = f"{k:06}"
         if names:
             turn, name = divmod(k, len(names))
             stem = "-".join(PurePath(names[name]).with_suffix("").parts) + (f"-{turn + 1}" if turn else "")
-        array = picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+        array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
         Image.fromarray(array.cpu().numpy()).save(folder / f"{stem}.png")
 
 
 def _folder(run: Run) -> Path:
-    folder = run.dir / "pictures"
+    folder = run.dir / "images"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -121,7 +121,7 @@ def final(run: Run, events: Events) -> dict[str, str]:
         path = folder / f"{name}.png"
         try:
             job(path)
-        except (OSError, ValueError, RuntimeError) as error:  # a picture is never worth a trained model
+        except (OSError, ValueError, RuntimeError) as error:  # a image is never worth a trained model
             run.warn(f"warning: could not draw {path.name}: {type(error).__name__}: {error}")
             continue
         if path.exists():

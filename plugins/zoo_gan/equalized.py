@@ -1,4 +1,4 @@
-"""Layers with equalised learning rate (Karras et al. 2018, arXiv:1710.10196, section 4.1).
+"""Layers with equalized learning rate (Karras et al. 2018, arXiv:1710.10196, section 4.1).
 
 Weights are N(0, 1) and scaled by 1/sqrt(fan-in) as they are used, so that Adam's step is as large for every
 layer.

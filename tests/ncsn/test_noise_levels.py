@@ -1,4 +1,4 @@
-"""The ladder of levels, and the scale at which a network sees what stands on it."""
+"""The schedule of levels, and the scale at which a network sees what stands on it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.diffusion.sdes import VE
 from zoo_core.errors import UsageError
-from zoo_ncsn.ladder import Ladder
+from zoo_ncsn.noise_levels import NoiseLevels
 
-PAPER = Ladder(10, 0.01, 1.0)
+PAPER = NoiseLevels(10, 0.01, 1.0)
 
 
-def test_the_papers_ladder():
-    """Catches a ladder that is even on a line, or that is stored downwards while times count up (E34)."""
+def test_the_papers_schedule():
+    """Catches a schedule that is even on a line, or that is stored downwards while times count up (E34)."""
     assert float(PAPER.levels[0]) == 0.01
     assert float(PAPER.levels[-1]) == 1.0
     ratios = PAPER.levels[1:] / PAPER.levels[:-1]
@@ -42,7 +42,7 @@ def test_a_level_is_given_the_nearest_time_in_its_logarithm():
 
 
 def test_a_sampler_visits_the_trained_levels():
-    """Catches a grid that walks between the rungs, where the network was told nothing."""
+    """Catches a grid that walks between the levels, where the network was told nothing."""
     denoise = SigmaDenoiser(lambda x, t, cond: x, PAPER, "eps")
     sigmas = grids.geometric(denoise, 10)
     torch.testing.assert_close(sigmas[:-1], PAPER.levels.flip(0), rtol=1e-12, atol=0)
@@ -50,15 +50,15 @@ def test_a_sampler_visits_the_trained_levels():
 
 
 @pytest.mark.parametrize(("count", "low", "high"), [(1, 0.1, 1.0), (5, 0.0, 1.0), (5, 2.0, 1.0)])
-def test_a_ladder_that_does_not_rise_is_refused(count, low, high):
-    with pytest.raises(UsageError, match="a ladder of"):
-        Ladder(count, low, high)
+def test_a_schedule_that_does_not_rise_is_refused(count, low, high):
+    with pytest.raises(UsageError, match="a schedule of"):
+        NoiseLevels(count, low, high)
 
 
 @pytest.mark.parametrize(
     ("schedule", "t"),
     [(PAPER, torch.arange(1, 11)), (VE(0.01, 30.0), torch.linspace(0.01, 1, 10))],
-    ids=["ladder", "VE"],
+    ids=["schedule", "VE"],
 )
 def test_unit_variance_goes_into_the_network(schedule, t):
     """Catches a division by sigma, or by 1 + sigma^2: data and noise of unit variance give unit variance."""
