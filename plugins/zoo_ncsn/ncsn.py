@@ -7,8 +7,8 @@ dynamics down the schedule (Algorithm 1).
 
 The network says -sigma score, which is of one size at every level, as in Song and Ermon 2020,
 arXiv:2006.09011, section 3.3; the paper's own (`model.net=refinenet`) found that size by itself. With
-`model.net=energy` it is the gradient of a scalar. With `model.levels=continuous` the schedule is continuous, and
-the probability flow has a likelihood; with discrete levels there is a bound.
+`model.net=energy` it is the gradient of a scalar. With `model.levels=continuous` the noise level is
+continuous, and the probability flow has a likelihood; with discrete levels there is a bound.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class NCSN(DiffusionRecipe):
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
-        """Return the variational bound of the chain down the schedule; none with continuous levels, which need no bound.
+        """Return the variational bound of the chain down the levels; none with continuous levels.
 
         The network defines an ancestral chain as DDPM's does (Ho et al. 2020, arXiv:2006.11239, Eq. 5), with
         variance beta-tilde; Langevin dynamics draw from no density that is known.

@@ -1,4 +1,4 @@
-"""Hierarchical VAE: the schedule of Sonderby et al. 2016, "Ladder Variational Autoencoders", arXiv:1602.02282.
+"""Hierarchical VAE of Sonderby et al. 2016, "Ladder Variational Autoencoders", arXiv:1602.02282.
 
 The latents form a Markov chain downwards, z_L ~ N(0, I), z_i | z_{i+1}, and x | z_1 (Eqs. 1 to 3). The
 posterior shares that way down: a network goes up from x and proposes N(mean_up, exp(log_var_up)) for each
@@ -52,7 +52,7 @@ LOG_VAR = 10.0
 
 
 class HVAEModel(HiddenModel):
-    """The schedule and the decoder's distribution."""
+    """The hierarchy of latents and the decoder's distribution."""
 
     latent_dims: tuple[int, ...] = Field((16, 12, 8), min_length=1)
     """Dimensions of z_1, next to the data, up to z_L."""
@@ -110,7 +110,7 @@ def merged(mean_up: Tensor, log_var_up: Tensor, mean_p: Tensor, log_var_p: Tenso
 
 @dataclass(frozen=True)
 class Descent:
-    """One way down the schedule, from z_L to z_1.
+    """One way down the hierarchy, from z_L to z_1.
 
     Attributes:
         z: z_1, (n, latent_dims[0]).

@@ -67,7 +67,7 @@ def test_the_norm_is_the_papers():
 
 
 def test_each_level_has_weights_of_its_own():
-    """Catches a level that is off by one: levels are 1..L, and only the level that was asked for is trained."""
+    """Catches a level that is off by one: levels are 1..L, and only the level asked for is trained."""
     net = RefineNet(1, 8, 3)
     for level in (1, 2, 3):
         net.zero_grad()

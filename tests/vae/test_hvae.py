@@ -1,4 +1,4 @@
-"""The schedule: products of Gaussians, KL by level, and bounds against a linear chain's exact likelihood."""
+"""The hierarchy of latents: products of Gaussians, KL by level, and bounds against a linear chain's exact likelihood."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Affine(torch.nn.Module):
 
 
 def linear_chain() -> tuple[HVAE, MultivariateNormal]:
-    """Return a schedule whose way down is linear, and its p(x): a Gaussian by multiplying the chain out."""
+    """Return a hierarchy whose way down is linear, and its p(x): a Gaussian by multiplying the chain out."""
     model = build()
     weights = [randn(3, 2, seed=1) * 0.7, randn(2, 2, seed=2) * 0.7]
     biases = [randn(3, seed=3), randn(2, seed=4)]

@@ -1,6 +1,6 @@
 """How many steps a second a model trains on this machine, and a config cut down to what a budget allows.
 
-python -m zoo_core.launch.calibration CONFIG SECONDS FILE    trains for about SECONDS, keeps nothing, writes FILE
+python -m zoo_core.launch.calibration CONFIG SECONDS FILE    trains for about SECONDS, writes FILE only
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from zoo_core.errors import Interrupted, PluginError, not_found
+from zoo_core.home import OURS
 from zoo_core.registry import builtin, cache, hookspecs
 from zoo_core.registry.listing import EVENTS, GROUP, KINDS, Listing, import_hooks, list_module, one_line
 from zoo_core.registry.spec import load_target
@@ -252,7 +253,7 @@ def _listings(found: Sequence[EntryPoint], children: bool) -> list[Listing | Non
     known: dict[int, Listing] = {}
     keys: dict[int, str] = {}
     for place, entry_point in enumerate(found):
-        ours = _distribution(entry_point) == builtin.OURS
+        ours = _distribution(entry_point) == OURS
         listing = ready.get(entry_point.value) if ours else None
         if listing is None:
             keys[place] = cache.fingerprint(entry_point)

@@ -190,7 +190,7 @@ def check(found: Likelihood, n: int, info: DataInfo, model: str) -> None:
         raise PluginError(
             f"{model}: likelihood {found.name!r} is a probability of levels above 1: log P = {largest:.4g}",
             "expected: log P <= 0 nats for data with levels",
-            "next: a density needs dequantization: zoo_core.data.likelihood.dequantized, dequantization='uniform'",
+            "next: a density needs zoo_core.data.likelihood.dequantized, and dequantization='uniform'",
         )
 
 
