@@ -6,7 +6,7 @@ network's input; trained by (section 2 of the paper, with p = 2)
     L = E || eps - f(x, sqrt(gamma) y + sqrt(1 - gamma) eps, gamma) ||^2,
 
 so one network without losses of its own for any task is had from pairs: super-resolution, inpainting,
-colorisation, images from edges (`data.source`). Where the images of every training pair are equal the
+colorization, images from edges (`data.source`). Where the images of every training pair are equal the
 value is known, and copied from x: in inpainting, all but the hole.
 """
 

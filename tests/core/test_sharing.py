@@ -119,7 +119,7 @@ def test_the_pulled_weights_are_the_scored_ones_byte_for_byte(
 
 
 def test_a_pulled_run_is_scored_like_any_other_and_its_claims_are_no_result(shared: Path, home: Path) -> None:
-    """A stranger's figures must not be ranked as if they had been measured here."""
+    """Metrics that a third party reports must not be ranked as if they had been measured here."""
     there = pull(str(shared))
     assert not (there / "result.json").exists()
     assert json.loads((there / "reported.json").read_text())["metrics"]

@@ -67,7 +67,7 @@ def test_recoloring_scales_each_channel_by_itself_and_never_brightens() -> None:
 
 
 def test_a_couple_is_two_views_of_one_image() -> None:
-    """Flat images of a level each: both views tell which they are of. Catches pairs of strangers."""
+    """Flat images of a level each: both views tell which they are of. Catches pairs of unrelated images."""
     levels = torch.arange(8).mul(36).to(torch.uint8)
     data = TrainData(Resident(levels.view(8, 1, 1, 1).expand(8, 1, 6, 6).clone()).then(TwoViews()), INFO, 0)
     b = data.next(64)

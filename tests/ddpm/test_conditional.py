@@ -56,12 +56,14 @@ def test_samples_are_what_was_asked_for(task):
     """Catches a condition that is not heeded by points' networks, and a null that is not unconditional."""
     model = learned(task)
     assert asked(model) > 0.95
-    assert asked(model, guidance=1.0) > 0.97
-    assert asked(model, guidance=-1.0) == pytest.approx(0.5, abs=4.5 * (0.25 / N) ** 0.5)
+    assert asked(model, guidance_scale=2.0) > 0.97
+    assert asked(model, guidance_scale=0.0) == pytest.approx(0.5, abs=4.5 * (0.25 / N) ** 0.5)
 
 
 def test_a_classifier_adds_to_what_a_model_heeds():
     """Catches a gradient of the wrong sign, which would lead away from the class."""
     model = learned("class", classifier=True)
-    assert asked(model, guidance=2.0, guide="classifier") > 0.95
-    assert asked(model, guidance=-1.0, guide="classifier") < asked(model, guidance=2.0, guide="classifier")
+    assert asked(model, guidance_scale=3.0, guide="classifier") > 0.95
+    assert asked(model, guidance_scale=0.0, guide="classifier") < asked(
+        model, guidance_scale=3.0, guide="classifier"
+    )

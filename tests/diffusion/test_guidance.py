@@ -64,12 +64,12 @@ def test_a_bound_condition_is_asked_for(x):
 
 
 def test_classifier_free_guidance_is_linear_in_its_scale(x):
-    """Catches w for 1 + w: 0 is the conditional model, -1 the unconditional, 2 as far beyond again, twice."""
+    """Catches w for 1 + w: 1 is the conditional model, 0 the unconditional, 3 as far beyond again, twice."""
     denoise = TwoClasses()
     with_cond, without = denoise(x, SIGMA, COND), denoise(x, SIGMA)
-    for scale in (0.0, -1.0, 2.0):
+    for scale in (1.0, 0.0, 3.0):
         guided = ClassifierFree(denoise, COND, NULL, scale)
-        torch.testing.assert_close(guided(x, SIGMA), (1 + scale) * with_cond - scale * without)
+        torch.testing.assert_close(guided(x, SIGMA), without + scale * (with_cond - without))
         assert guided.calls == 2
     clipped = ClassifierFree(denoise, COND, NULL, 50.0, clip_x0=True)(x, SIGMA)
     assert float(clipped.abs().max()) <= 1
@@ -78,7 +78,7 @@ def test_classifier_free_guidance_is_linear_in_its_scale(x):
 def test_guidance_changes_nothing_where_the_condition_changes_nothing(x):
     """Catches weights that do not add up to 1: of two equal answers any scale makes the same one."""
     denoise = Exact(mixture(WEIGHTS, CENTERS, STD), vp())
-    for scale in (-1.0, 0.0, 0.5, 7.0):
+    for scale in (0.0, 1.0, 1.5, 8.0):
         guided = ClassifierFree(denoise, COND, NULL, scale)(x, SIGMA)
         torch.testing.assert_close(guided, denoise(x, SIGMA), rtol=0, atol=1e-12)
 
@@ -86,16 +86,16 @@ def test_guidance_changes_nothing_where_the_condition_changes_nothing(x):
 def test_an_exact_classifier_makes_the_unconditional_model_conditional(x):
     """Catches a wrong sign or power of sigma: the score given y is the score plus grad log p(y | x)."""
     denoise = TwoClasses()
-    guided = ClassifierGuided(Exact(mixture(WEIGHTS, CENTERS, STD), vp()), logits, COND, 1.0)
+    guided = ClassifierGuided(Exact(mixture(WEIGHTS, CENTERS, STD), vp()), logits, COND, 2.0)
     torch.testing.assert_close(guided(x, SIGMA), denoise(x, SIGMA, COND), rtol=1e-9, atol=1e-9)
     assert guided.calls == 2
 
 
 def test_both_guides_agree_where_the_classifier_is_the_models_own(x):
-    """Catches scales that do not mean the same: w with the conditional model, beyond it."""
+    """Catches scales that do not mean the same for the two kinds of guidance."""
     denoise = TwoClasses()
-    free = ClassifierFree(denoise, COND, NULL, 1.5)(x, SIGMA)
-    by_classifier = ClassifierGuided(denoise, logits, COND, 1.5)(x, SIGMA)
+    free = ClassifierFree(denoise, COND, NULL, 2.5)(x, SIGMA)
+    by_classifier = ClassifierGuided(denoise, logits, COND, 2.5)(x, SIGMA)
     torch.testing.assert_close(free, by_classifier, rtol=1e-9, atol=1e-9)
 
 
@@ -106,8 +106,8 @@ def test_guided_samples_are_of_their_class():
     denoise = TwoClasses()
     for bound in (
         Conditioned(denoise, Cond(label=label)),
-        ClassifierFree(denoise, Cond(label=label), NULL, 1.0),
-        ClassifierGuided(denoise, logits, Cond(label=label), 1.0),
+        ClassifierFree(denoise, Cond(label=label), NULL, 2.0),
+        ClassifierGuided(denoise, logits, Cond(label=label), 2.0),
     ):
         start = denoise.prior_std * Noise(n, seed=3).randn((2,))
         drawn = heun(bound, start, grids.karras(denoise, 30), noise=Noise(n))

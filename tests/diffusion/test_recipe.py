@@ -69,14 +69,14 @@ def test_sampling_binds_the_condition_and_the_guide():
     """Catches guidance that is configured and not used, and one that is paid for at scale 0."""
     cond = Cond(label=torch.tensor([1, 2]))
     assert isinstance(recipe().conditioned(cond), Conditioned)
-    free = recipe(**{"sample.guidance": 1.0}).conditioned(cond)
+    free = recipe(**{"sample.guidance_scale": 2.0}).conditioned(cond)
     assert isinstance(free, ClassifierFree)
     assert free.scale == 1.0
     guided = recipe(
-        **{"sample.guidance": 1.0, "sample.guide": "classifier", "model.classifier": True}
+        **{"sample.guidance_scale": 2.0, "sample.guide": "classifier", "model.classifier": True}
     ).conditioned(cond)
     assert isinstance(guided, ClassifierGuided)
-    drawn = recipe(**{"sample.guidance": 1.0}).sample(SampleRequest(Seeds(0, range(2)), cond, steps=4))
+    drawn = recipe(**{"sample.guidance_scale": 2.0}).sample(SampleRequest(Seeds(0, range(2)), cond, steps=4))
     assert drawn.calls == 8
 
 
@@ -111,10 +111,14 @@ def test_the_noisy_classifier_learns_at_low_noise(data):
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        (DataInfo("ring", (2,), levels=None, classes=8), {"sample.guidance": 1.0}, "nothing to guide by"),
-        (RING, {"sample.guidance": 1.0, "sample.guide": "classifier"}, "model.classifier=true"),
+        (
+            DataInfo("ring", (2,), levels=None, classes=8),
+            {"sample.guidance_scale": 2.0},
+            "nothing to guide by",
+        ),
+        (RING, {"sample.guidance_scale": 2.0, "sample.guide": "classifier"}, "model.classifier=true"),
         (DataInfo("moons", (2,), levels=None), {"model.classifier": True}, "no classes"),
-        (RING, {"sample.guidance": 1.0, "model.cond_dropout": 0.0}, "would not be trained"),
+        (RING, {"sample.guidance_scale": 2.0, "model.cond_dropout": 0.0}, "would not be trained"),
     ],
 )
 def test_guidance_by_nothing_is_refused(data, options, words):

@@ -1,4 +1,4 @@
-"""The hierarchy of latents: products of Gaussians, KL by level, and bounds against a linear chain's exact likelihood."""
+"""The hierarchy of latents: products of Gaussians, KL by level, bounds of a linear chain."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeVar
@@ -344,7 +344,7 @@ class TrackConfig(Config):
     """Weights & Biases: auto is online with a key and offline without; never a prompt."""
     project: str = "zoo"
     """W&B project."""
-    images: bool = True
+    plots: bool = True
     """Write sample grids and plots into the run's folder."""
     progress: bool = True
     """Show a progress bar, or plain lines where there is no terminal."""
@@ -490,6 +490,9 @@ def _no_option(
 ) -> ZooError:
     here = ".".join(where)
     allowed = [f"{here}.{name}" if here else name for name in inner.model_fields]
+    if key in RENAMED:
+        new, convert = RENAMED[key]
+        return UsageError(f"the option {key!r} has a new name", f"use: {new}={convert(value)}")
     keys = _option_names(config)
     meant = option_meant(key, keys) or filter(None, [nearest(key, keys) or nearest(key, allowed)])
     return UsageError(
@@ -498,6 +501,24 @@ def _no_option(
         "training is counted in steps: steps = epochs * images / train.batch_size" if key in EPOCHS else "",
         f"allowed here: {', '.join(allowed)}",
     )
+
+
+def _scale(value: Any) -> Any:
+    """Return the guidance scale 1 + w for the earlier option's w."""
+    try:
+        return f"{float(value) + 1:g}"
+    except (TypeError, ValueError):
+        return "SCALE"
+
+
+RENAMED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "train.picture_every": ("train.sample_every", str),
+    "track.pictures": ("track.plots", lambda value: str(value).lower()),
+    "model.null_share": ("model.cond_dropout", str),
+    "model.dequantise": ("model.dequantize", lambda value: str(value).lower()),
+    "sample.guidance": ("sample.guidance_scale", _scale),
+}
+"""Options of version 0.1 by their earlier name -> the present one, and its value for an earlier value."""
 
 
 EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "train.epochs")
@@ -509,7 +530,7 @@ MEANT = {
     **dict.fromkeys(("dataset", "datasets"), "data.name"),
     **dict.fromkeys(("gpu", "cuda", "gpus"), "device"),
     **dict.fromkeys(("out", "output", "output_dir", "outdir", "logdir"), "run_dir"),
-    **dict.fromkeys(("optimizer", "optimizer"), "kind"),
+    "optimizer": "kind",
     **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
 }
 """What other tools call an option -> its key here, or the last part of it."""

@@ -57,17 +57,18 @@ class Conditioned(_Wrapped):
 
 
 class ClassifierFree(_Wrapped):
-    """Guidance by the difference that the condition makes: (1 + w) D(x; cond) - w D(x; null).
+    """Classifier-free guidance: s D(x; cond) + (1 - s) D(x; null).
 
-    Each costs two calls. w = 0 is the conditional model, -1 the unconditional one. Ho and Salimans 2022,
-    arXiv:2207.12598, Eq. 6 (linear in eps, so in x0 too).
+    Each evaluation costs two of the network. The scale s is diffusers': 1 is the conditional model, 0 the
+    unconditional one. Ho and Salimans 2022, arXiv:2207.12598, Eq. 6, have s = 1 + w (linear in eps, so in x0
+    too).
 
     Args:
         inner: a conditional denoiser that was trained on the null condition too.
         cond: a row a sample.
         classes: the null label.
-        scale: w.
-        clip_x0: clamp the result to [-1, 1], the range of images: beyond w = 0 it leaves it.
+        scale: s.
+        clip_x0: clamp the result to [-1, 1], the range of images: beyond s = 1 it leaves it.
     """
 
     def __init__(
@@ -83,20 +84,21 @@ class ClassifierFree(_Wrapped):
         self.calls += 2
         without = self.inner(x, sigma, self.null)
         with_cond = self.inner(x, sigma, self.cond)
-        x0 = (1 + self.scale) * with_cond - self.scale * without
+        x0 = self.scale * with_cond - (self.scale - 1) * without
         return x0.clamp(-1, 1) if self.clip_x0 else x0
 
 
 class ClassifierGuided(_Wrapped):
-    """Guidance by a classifier of noisy data: x0 + w sigma^2 grad log p(label | x).
+    """Guidance by a classifier of noisy data: x0 + (s - 1) sigma^2 grad log p(label | x).
 
-    It adds w grad log p(label | x) to the score. Dhariwal and Nichol 2021, arXiv:2105.05233, section 4.1.
+    It adds (s - 1) grad log p(label | x) to the score, so that s = 1 is the model without guidance. Dhariwal
+    and Nichol 2021, arXiv:2105.05233, section 4.1.
 
     Args:
         inner: a denoiser; given the label too where it is conditional.
         classifier: of noisy data.
         cond: labels, a row a sample.
-        scale: w.
+        scale: s.
         clip_x0: clamp the result to [-1, 1].
 
     Raises:
@@ -122,7 +124,7 @@ class ClassifierGuided(_Wrapped):
             at = x.detach().requires_grad_(True)
             chosen = self.classifier(at, sigma).log_softmax(1).gather(1, self.label[:, None])
             (grad,) = torch.autograd.grad(chosen.sum(), at)
-        x0 = x0 + self.scale * like(sigma**2, x) * grad
+        x0 = x0 + (self.scale - 1) * like(sigma**2, x) * grad
         return x0.clamp(-1, 1) if self.clip_x0 else x0
 
 

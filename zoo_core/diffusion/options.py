@@ -16,8 +16,9 @@ Convention = Literal["lecture", "paper"]
 class GuidedSampleConfig(SampleConfig):
     """How samples are drawn."""
 
-    guidance: float = Field(0.0, ge=-1, le=100)
-    """w: how much the condition is exaggerated; 0 is the conditional model itself, -1 the unconditional."""
+    guidance_scale: float = Field(1.0, ge=0, le=101)
+    """Scale of the guidance, as in diffusers: 1 is the conditional model without guidance, 0 the
+    unconditional model; papers that write (1 + w) eps(cond) - w eps() have w = guidance_scale - 1."""
     guide: Literal["free", "classifier"] = "free"
     """Guide by the model's own unconditional guess, or by a classifier of noisy data (model.classifier)."""
 

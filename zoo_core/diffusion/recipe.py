@@ -111,16 +111,17 @@ class DiffusionRecipe(Recipe):
 
     def _check_guidance(self) -> None:
         sample, task = self.config.sample, self.data.task
-        if sample.guidance == 0:
+        if sample.guidance_scale == 1:
             return
+        given = f"sample.guidance_scale={sample.guidance_scale:g}"
         if task not in ("class", "text"):
             raise UsageError(
-                f"sample.guidance={sample.guidance:g} and the task is {task!r}: nothing to guide by",
+                f"{given} and the task is {task!r}: nothing to guide by",
                 "next: data.task=class",
             )
         if sample.guide == "free" and self.config.model.cond_dropout == 0:
             raise UsageError(
-                f"sample.guidance={sample.guidance:g} and model.cond_dropout=0: what guidance subtracts, the "
+                f"{given} and model.cond_dropout=0: what guidance subtracts, the "
                 "model without its condition, would not be trained",
                 "next: model.cond_dropout=0.1",
             )
@@ -236,11 +237,13 @@ class DiffusionRecipe(Recipe):
         told = None if cond is None else self._told(cond)
         if told is None:
             return denoise
-        if sample.guidance == 0:
+        if sample.guidance_scale == 1:
             return Conditioned(denoise, told)
         if sample.guide == "classifier":
-            return ClassifierGuided(denoise, self.noisy_logits(), told, sample.guidance, clip_x0=self._clips)
-        return ClassifierFree(denoise, told, self.data.classes, sample.guidance, clip_x0=self._clips)
+            return ClassifierGuided(
+                denoise, self.noisy_logits(), told, sample.guidance_scale, clip_x0=self._clips
+            )
+        return ClassifierFree(denoise, told, self.data.classes, sample.guidance_scale, clip_x0=self._clips)
 
     def sample(self, request: SampleRequest) -> Samples:
         """Draw with the request's sampler, or with the model's own."""
