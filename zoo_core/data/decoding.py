@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo_core.data import cache
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.images import VERSION, BadImage, Image, decode
+from zoo_core.data.images import VERSION, BadImage, DecodedImage, decode
 from zoo_core.data.splits import digests
 from zoo_core.data.table import Column, Mapped, Memory, Streamed
 from zoo_core.errors import UsageError
@@ -70,13 +70,13 @@ class Decoder:
         own = {name: getattr(self.config, name) for name in names}
         return {**own, "halves": halves, "pillow": __version__, "version": VERSION}
 
-    def _one(self, name: str) -> Image | BadImage:
+    def _one(self, name: str) -> DecodedImage | BadImage:
         try:
             return decode(os.path.join(self.root, name), self.root, self.config)
         except BadImage as error:
             return error
 
-    def examine(self, names: Sequence[str]) -> list[Image | BadImage]:
+    def examine(self, names: Sequence[str]) -> list[DecodedImage | BadImage]:
         """Return the image in each file, or why there is none."""
         return list(_pool().map(self._one, names))
 

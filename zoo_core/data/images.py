@@ -36,7 +36,7 @@ class BadImage(Exception):
 
 
 @dataclass(frozen=True)
-class Image:
+class DecodedImage:
     """A decoded file.
 
     Attributes:
@@ -48,7 +48,7 @@ class Image:
     notes: tuple[str, ...]
 
 
-def decode(path: str, root: str, config: FolderConfig) -> Image:
+def decode(path: str, root: str, config: FolderConfig) -> DecodedImage:
     """Return the image in a file, or the two side by side in it.
 
     Orientation is applied, transparency laid over `config.background`, 16 bits scaled to 8, the first frame
@@ -114,7 +114,7 @@ def _beginning(path: str) -> str:
         return ascii(file.read(16))[1:]
 
 
-def convert(image: Image, config: FolderConfig) -> Image:
+def convert(image: Image, config: FolderConfig) -> DecodedImage:
     """Return an opened image as `decode` does.
 
     Raises:
@@ -149,7 +149,7 @@ def convert(image: Image, config: FolderConfig) -> Image:
         parts = [part.resize(size, Resampling.LANCZOS) for part in parts]
     shape = (config.size, config.size, config.channels)
     levels = np.concatenate([np.array(part, dtype=np.uint8).reshape(shape) for part in parts], 2)
-    return Image(np.ascontiguousarray(levels.transpose(2, 0, 1)), tuple(notes))
+    return DecodedImage(np.ascontiguousarray(levels.transpose(2, 0, 1)), tuple(notes))
 
 
 def _halves(image: Image) -> list[Image]:
