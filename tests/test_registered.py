@@ -11,7 +11,7 @@ from zoo_core.errors import UsageError
 from zoo_core.registry.manager import manager
 from zoo_core.testing import checks, perform, subjects
 from zoo_core.testing.kit import MODULES
-from zoo_core.testing.models import DATA
+from zoo_core.testing.subject import DATA
 
 
 def _cases() -> list[Any]:

@@ -217,7 +217,7 @@ def _float_hint(path: Path, name: str, header: ArrayHeader) -> str:
 def _from_folder(path: Path, info: DataInfo, need: int) -> tuple[Tensor, list[str]]:
     """Return uint8 images (need, H, W, C) of a folder's files, and what was chosen and converted."""
     from zoo_core.data.decoding import shown
-    from zoo_core.data.folder import list_files
+    from zoo_core.data.image_files import list_files
     from zoo_core.data.images import BadImage
 
     if not info.is_image or info.shape[1] != info.shape[2]:

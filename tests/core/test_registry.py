@@ -13,7 +13,8 @@ import pytest
 from zoo_core.cli import invoke
 from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError
 from zoo_core.registry.hookspecs import HOOKS
-from zoo_core.registry.index import Index, IndexEntry, disagreements, load_index
+from zoo_core.registry.index import Index, IndexEntry, load_index
+from zoo_core.registry.index_check import disagreements
 from zoo_core.registry.manager import KINDS, Manager, load_entry, manager
 from zoo_core.registry.spec import load_target
 

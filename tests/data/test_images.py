@@ -16,7 +16,7 @@ from PIL import Image
 
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.decoding import Decoder, scan, shown
-from zoo_core.data.folder import list_files
+from zoo_core.data.image_files import list_files
 from zoo_core.data.images import BadImage, decode
 
 CONFIG = FolderConfig(path=".", size=8, background=255)

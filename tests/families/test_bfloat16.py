@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zoo_core.registry.manager import manager
-from zoo_core.testing.models import Model
+from zoo_core.testing.subject import Model
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.harness import Listener
 

@@ -195,7 +195,8 @@ def check(path: str | None) -> None:
     from pathlib import Path
 
     from zoo_core.errors import Mistakes
-    from zoo_core.registry.index import disagreements, load_index
+    from zoo_core.registry.index import load_index
+    from zoo_core.registry.index_check import disagreements
 
     index = load_index(Path(path) if path else None)
     wrong = disagreements(index, manager())

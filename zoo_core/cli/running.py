@@ -268,6 +268,6 @@ def _default_name(n: int, seed: int, cond: str | None) -> str:
 
 
 def _names(folder: str) -> Sequence[str]:
-    from zoo_core.data.folder import find_root, list_files
+    from zoo_core.data.image_files import find_root, list_files
 
     return list_files(find_root(folder, "cond")).names

@@ -22,7 +22,8 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.data.configs import CaptionedFolderConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.decoding import shown
-from zoo_core.data.folder import LISTED, find_root, read
+from zoo_core.data.folder import read
+from zoo_core.data.image_files import LISTED, find_root
 from zoo_core.data.table import Table
 from zoo_core.data.transforms import ChooseCaption
 from zoo_core.errors import UsageError

@@ -13,7 +13,15 @@ import torch
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.decoding import Decoder, Scan, scan, shown
-from zoo_core.data.folder import LISTED, conversions, find_root, list_files, no_images, refuse_bad, table_of
+from zoo_core.data.image_files import (
+    LISTED,
+    conversions,
+    find_root,
+    list_files,
+    no_images,
+    refuse_bad,
+    table_of,
+)
 from zoo_core.data.splits import fingerprint
 from zoo_core.data.table import Table
 from zoo_core.errors import UsageError

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -13,35 +10,16 @@ from torch import Tensor
 
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.decoding import Decoder, Scan, scan, shown
-from zoo_core.data.images import EXTENSIONS, REDUCED
+from zoo_core.data.decoding import Decoder, scan, shown
+from zoo_core.data.image_files import conversions, find_root, list_files, no_images, refuse_bad, table_of
 from zoo_core.data.layout import Place, infer, labels
 from zoo_core.data.splits import fingerprint, stratified
-from zoo_core.data.table import Column, Memory, Table
+from zoo_core.data.table import Table
 from zoo_core.data.tasks import halved
-from zoo_core.errors import UsageError, nearest
+from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
-LISTED = 1000
-"""Bad files named in one message."""
-SIZES = 3
-"""Sizes that are reported one by one; more are reported together."""
 SPLITS = ("train", "test", "validation")
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a folder, named relative to it.
-
-    Attributes:
-        names: with an image's extension, in the order of their bytes.
-        bad: (name, reason) of links to folders, and of folders that can't be read.
-        others: how many files are hidden or have another extension.
-    """
-
-    names: Sequence[str]
-    bad: Sequence[tuple[str, str]]
-    others: int
 
 
 def load(config: FolderConfig, fresh: bool = False) -> Dataset:
@@ -129,72 +107,6 @@ def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
     return found.names, found.column.rows(torch.arange(len(found.names)))
 
 
-def list_files(root: str, links: bool = False) -> Listing:
-    """Return the files of a folder and of those in it.
-
-    Args:
-        root: the folder.
-        links: follow links to folders, each folder once.
-    """
-    names: list[str] = []
-    bad: list[tuple[str, str]] = []
-    others = 0
-    seen = {os.path.realpath(root)}
-
-    def unreadable(error: OSError) -> None:
-        bad.append((os.path.relpath(error.filename, root), (error.strerror or "unreadable").lower()))
-
-    for folder, subfolders, files in os.walk(root, onerror=unreadable, followlinks=links):
-        here = os.path.relpath(folder, root)
-        prefix = "" if here == os.curdir else here + os.sep
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in list(subfolders):
-            path = os.path.join(folder, name)
-            if not os.path.islink(path):
-                continue
-            if not links:
-                bad.append((prefix + name, "a link to a folder, not followed (data.links=true follows it)"))
-            elif os.path.realpath(path) in seen:
-                bad.append((prefix + name, "a link to a folder that is read already"))
-                subfolders.remove(name)
-            seen.add(os.path.realpath(path))
-        for name in files:
-            if name.startswith(".") or name[name.rfind(".") :].lower() not in EXTENSIONS:
-                others += 1
-            else:
-                names.append(prefix + name)
-    return Listing(sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")), bad, others)
-
-
-def conversions(found: Scan, size: int) -> list[str]:
-    """Return a line for each conversion of files that loses or chooses something, with how many files."""
-    lines = conversions_of(found.notes, size)
-    if found.uncached:
-        lines.append(f"decoded images are not cached and are read again at every start: {found.uncached}")
-    return lines
-
-
-def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
-    """Return a line for each kind of note that decoding made, with how many images."""
-    resized: dict[str, Counter[str]] = {}
-    lines = []
-    for note, count in sorted(notes.items()):
-        kind, _, original = note.partition(" from ")
-        if original:
-            resized.setdefault(kind, Counter())[original] = count
-        else:
-            lines.append(f"{count} files: {note}")
-    for kind, sizes in resized.items():
-        hint = ""
-        if kind == REDUCED and len(sizes) == 1:
-            width, _, height = next(iter(sizes)).partition("x")
-            hint = f"; data.size={width} keeps them" if width == height else ""
-        ordered = sorted(sizes, key=lambda text: [int(part) for part in text.split("x")])
-        listed = ", ".join(ordered) if len(sizes) <= SIZES else f"{ordered[0]} to {ordered[-1]}"
-        lines.append(f"{sizes.total():,} images {kind} to {size}x{size} from {listed}{hint}")
-    return lines
-
-
 def _said(tables: dict[str, Table], class_names: Sequence[str], held_out: bool) -> list[str]:
     """Return what a user should know of the splits of a folder."""
     train, test = tables["train"], tables["test"]
@@ -219,67 +131,6 @@ def _said(tables: dict[str, Table], class_names: Sequence[str], held_out: bool) 
     return lines
 
 
-def no_images(folder: str, others: int) -> UsageError:
-    """Return the error of a folder without images, with how many other files it has."""
-    return UsageError(
-        f"no images in {shown(folder)}",
-        f"expected: files ending in {', '.join(sorted(EXTENSIONS))}",
-        f"found: {others} other files",
-    )
-
-
-def find_root(path: str, option: str = "data.path") -> str:
-    """Return a folder of images, resolved.
-
-    Args:
-        option: that it was given by.
-
-    Raises:
-        UsageError: where there is none.
-    """
-    if not path:
-        raise UsageError("data=folder needs to know which folder", "next: data=folder data.path=FOLDER")
-    given = os.path.expanduser(path)
-    if os.path.isdir(given):
-        return os.path.realpath(given)
-    if os.path.exists(given):
-        raise UsageError(
-            f"{option}={shown(path)} is a file",
-            "expected: a folder of images",
-            "next: unpack an archive first",
-        )
-    parent, last = os.path.split(os.path.abspath(given))
-    match = nearest(last, os.listdir(parent)) if os.path.isdir(parent) else None
-    raise UsageError(
-        f"there is no folder {option}={shown(path)}",
-        f"did you mean: {option}={shown(os.path.join(os.path.dirname(path), match))}" if match else "",
-    )
-
-
-def refuse_bad(
-    bad: Sequence[tuple[str, str]],
-    images: int,
-    config: FolderConfig,
-    root: str,
-    skip: str = "data.on_bad=skip",
-) -> None:
-    """Raise UsageError where more files are bad than may be, naming each with its reason.
-
-    Args:
-        skip: the option that leaves them out, where there is one.
-    """
-    allowed = max(1, int(config.max_bad * images)) if config.on_bad == "skip" else 0
-    if len(bad) <= allowed:
-        return
-    raise UsageError(
-        f"{len(bad)} of {images} files in {shown(root)} can't be used",
-        *(f"{shown(name)}: {reason}" for name, reason in bad[:LISTED]),
-        f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
-        f"expected: at most {allowed} (data.max_bad={config.max_bad})" if allowed else "",
-        "next: fix or remove them" + (f", or leave them out with {skip}" if skip and not allowed else ""),
-    )
-
-
 def _rows(places: Sequence[Place], label: Tensor | None, holdout: float) -> dict[str, Tensor]:
     """Return the rows of each split: by folder, or a part of each class held out for testing."""
     splits = [place.split for place in places]
@@ -292,12 +143,3 @@ def _rows(places: Sequence[Place], label: Tensor | None, holdout: float) -> dict
     if not len(held) and test:  # each class has a single image: then some can't be trained on
         kept, held = stratified(torch.zeros(total, dtype=torch.int64), test)
     return {"train": kept, "test": held}
-
-
-def table_of(found: Scan, label: Tensor | None, rows: Tensor) -> Table:
-    """Return the table of some of the images that were found."""
-    column = found.column.take(rows)
-    columns: dict[str, Column] = {"image": column.loaded() if found.resident else column}
-    if label is not None:
-        columns["label"] = Memory(label[rows])
-    return Table(columns, digests=[found.digests[row] for row in rows.tolist()])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo_core.data.configs import FolderConfig, HubConfig
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.folder import conversions_of
+from zoo_core.data.image_files import conversions_of
 from zoo_core.data.images import BadImage, convert
 from zoo_core.data.splits import resident, stratified
 from zoo_core.data.table import Resident

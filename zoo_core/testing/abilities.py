@@ -22,7 +22,7 @@ from zoo_core.types import DataInfo, Likelihood, LikelihoodKind
 
 if TYPE_CHECKING:
     from zoo_core.runs import Run
-    from zoo_core.testing.models import Model
+    from zoo_core.testing.subject import Model
 
 N = 6
 SIDE, LEVELS = 2, 3
@@ -127,7 +127,7 @@ def _totals(run: Run) -> dict[str, tuple[bool, float]]:
 
 def probabilities_add_up_to_one(model: Model) -> None:
     """On data small enough to add up: `exact` sums to one, and a lower bound to at most one."""
-    from zoo_core.testing.models import Model as Subject
+    from zoo_core.testing.subject import Model as Subject
 
     if not isinstance(model.recipe, HasLikelihood):
         raise NotApplicable("it has no `likelihoods`")

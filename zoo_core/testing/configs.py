@@ -16,7 +16,7 @@ from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.testing.results import Failed
 
 if TYPE_CHECKING:
-    from zoo_core.testing.models import Model
+    from zoo_core.testing.subject import Model
 
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "torchvision", "timm", "torchmetrics")
 

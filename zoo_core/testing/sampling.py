@@ -17,7 +17,7 @@ from zoo_core.testing.results import Failed, NotApplicable
 from zoo_core.types import Cond, Samples
 
 if TYPE_CHECKING:
-    from zoo_core.testing.models import Model
+    from zoo_core.testing.subject import Model
 
 N = 12
 """Samples in most checks."""

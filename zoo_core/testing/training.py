@@ -21,7 +21,7 @@ from zoo_core.types import Batch, Context, Loss, SampleRequest
 
 if TYPE_CHECKING:
     from zoo_core.runs import Run
-    from zoo_core.testing.models import Model
+    from zoo_core.testing.subject import Model
 
 TRIES = 16
 """Updates on one batch in which a phase must lower its own loss."""
