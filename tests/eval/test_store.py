@@ -119,7 +119,7 @@ def test_a_written_result_is_read_back_and_an_edit_is_found(tmp_path):
     assert Result.model_validate_json(path.read_bytes()) == one
     put(tmp_path / "b" / "result.json", json.dumps(json.loads(path.read_bytes())))  # another layout
     assert read_result(tmp_path / "b" / "result.json") == one
-    path.write_text(path.read_text().replace('"value": 5.0', '"value": 4.9'))
+    path.write_text(path.read_text().replace('"value":5.0', '"value":4.9'))
     with pytest.raises(UsageError, match="was changed after it was written"):
         read_result(path)
 

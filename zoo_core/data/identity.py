@@ -181,9 +181,9 @@ def check_again(folder: Path, dataset: Dataset) -> str:
     sha256 = content_sha256(dataset, fresh=True)
     if sha256 != dataset.sha256:
         raise UsageError(
-            "the cached images are not those of the files any more",
+            "the cached images were not those of the files; they were decoded again",
             f"sha256: {dataset.sha256[:12]}... in the cache, {sha256[:12]}... in the files",
-            "next: remove the folder cache/images of ZOO_HOME, and try again",
+            "next: the same command again",
         )
     check(folder, dataset)
     return sha256
