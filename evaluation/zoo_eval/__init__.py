@@ -14,8 +14,8 @@ from zoo_core.registry.spec import CommandSpec, ExtractorSpec, MetricSpec
 
 if TYPE_CHECKING:
     from zoo_core.config import RunConfig
+    from zoo_core.interfaces import EvaluatedRun
     from zoo_core.results import Result, RunResult
-    from zoo_core.runs import Run
 
 hookimpl = pluggy.HookimplMarker("zoo")
 
@@ -153,7 +153,7 @@ def zoo_commands() -> list[CommandSpec]:
 
 
 @hookimpl
-def zoo_score(run: Run) -> Result | None:
+def zoo_score(run: EvaluatedRun) -> Result | None:
     from zoo_eval.rescoring import score
 
     return score(run)
@@ -169,7 +169,7 @@ def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
 
 
 @hookimpl
-def zoo_preflight(run: Run) -> None:
+def zoo_preflight(run: EvaluatedRun) -> None:
     if run.config.eval.protocol != "none":
         from zoo_eval.context import source_of
         from zoo_eval.metrics.likelihood import check_ode

@@ -22,12 +22,12 @@ from torch import Tensor
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions
 from zoo_core.data.loading import Dataset, Table, quantize, to_unit
-from zoo_core.interfaces import Extractor
+from zoo_core.interfaces import EvaluatedRun, Extractor
 from zoo_core.machine.distributed import gather, share, world
 from zoo_core.machine.memory import peak_bytes, reset_peak
 from zoo_core.results import Attachment
 from zoo_core.results.attachments import attachment_of
-from zoo_core.runs import Drawn, Run
+from zoo_core.runs import Drawn
 from zoo_core.types import Cond, Samples
 from zoo_eval.cache import cached
 from zoo_eval.features import Features, extract, gathered, in_batches
@@ -58,11 +58,11 @@ class Source:
     device: torch.device
     draw: Draw
     say: Callable[[str], None]
-    run: Run | None = None
+    run: EvaluatedRun | None = None
     folder: Path | None = None
 
 
-def source_of(run: Run) -> Source:
+def source_of(run: EvaluatedRun) -> Source:
     """Return a trained run as a source."""
 
     def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from zoo_core.config import flatten
 from zoo_core.errors import UsageError
+from zoo_core.interfaces import EvaluatedRun
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import Cost, Result, SamplingRecord, read_result, write_result
 from zoo_core.results.records import config_record, provenance_record
-from zoo_core.runs import Run, load
+from zoo_core.runs import load
 from zoo_eval.context import source_of
 from zoo_eval.pipeline import Identity, evaluate
 
@@ -19,7 +20,7 @@ FREE = ("eval.", "sample.batch_size", "data.root")
 """Options that do not change a run's samples; any other would make it another run."""
 
 
-def identity_of(run: Run) -> Identity:
+def identity_of(run: EvaluatedRun) -> Identity:
     """Return whose result a run's is."""
     config = run.config
     return Identity(
@@ -41,7 +42,7 @@ def identity_of(run: Run) -> Identity:
     )
 
 
-def score(run: Run) -> Result:
+def score(run: EvaluatedRun) -> Result:
     """Return the result of a trained run, under the protocol that its config asks for.
 
     Raises:

@@ -24,7 +24,7 @@ def exact_run(density, data):
         data=SimpleNamespace(info=data.info, train=data.train, density=density),
         recipe=SimpleNamespace(denoiser=lambda: Exact(x0_of)),
         config=RunConfig(plugin="exact", data=DataConfig(name=data.info.name), eval=EvalConfig()),
-        harness=SimpleNamespace(quiet=lambda weights: torch.no_grad()),
+        inference=torch.no_grad,
         device=torch.device("cpu"),
     )
 

@@ -180,7 +180,7 @@ def options(root: Path, plugin: str = "cgan") -> dict[str, Any]:
 def test_a_run_knows_its_data(root: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches an old result for new images, a resume on them, and classes that trade their names."""
     first = zoo_core.run(options(root))
-    folder = Path(first["run_dir"])
+    folder = Path(first.run_dir)
     assert read(root, size=8).sha256[:6] in folder.name
     zoo_core.run(options(root) | {"track.progress": True})
     assert "already done" in capsys.readouterr().err
@@ -191,7 +191,7 @@ def test_a_run_knows_its_data(root: Path, home: Path, capsys: pytest.CaptureFixt
     assert torch.equal(zoo_core.load(folder).sample(4, cond="dog"), drawn)
     add(root)
     second = zoo_core.run(options(root))
-    assert second["run_dir"] != first["run_dir"]
+    assert second.run_dir != first.run_dir
     with pytest.raises(UsageError, match="examples added"):
         zoo_core.run(options(root) | {"run_dir": str(folder)})
     shutil.rmtree(root)
@@ -206,12 +206,12 @@ def test_data_from_python_are_known_by_their_content(home: Path) -> None:
     x = torch.randint(256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     given = {key: value for key, value in options(Path("."), "vae").items() if not key.startswith("data")}
     first = zoo_core.run(given, dataset=(x, torch.arange(40) % 2))
-    assert Path(first["run_dir"]).parent == home / "runs" / "python" / "vae"
-    assert zoo_core.run(given, dataset=(x, torch.arange(40) % 2))["run_dir"] == first["run_dir"]
-    assert zoo_core.run(given, dataset=(255 - x, torch.arange(40) % 2))["run_dir"] != first["run_dir"]
-    assert zoo_core.load(first["run_dir"]).sample(3).shape == (3, 1, 8, 8)
+    assert Path(first.run_dir).parent == home / "runs" / "python" / "vae"
+    assert zoo_core.run(given, dataset=(x, torch.arange(40) % 2)).run_dir == first.run_dir
+    assert zoo_core.run(given, dataset=(255 - x, torch.arange(40) % 2)).run_dir != first.run_dir
+    assert zoo_core.load(first.run_dir).sample(3).shape == (3, 1, 8, 8)
     with pytest.raises(UsageError, match="come from a Python program"):
-        zoo_core.resume(first["run_dir"])
+        zoo_core.resume(first.run_dir)
 
 
 def test_captions_are_stored(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from zoo_core.errors import Interrupted, PluginError, ZooError
+from zoo_core.errors import Interrupted, PluginError, UsageError, ZooError
 from zoo_core.machine import terminal
 from zoo_core.machine.faults import machine_error
 from zoo_core.registry.manager import Manager
@@ -31,6 +31,7 @@ class Events:
         self.here = here
         self.say = say
         self._failed: set[tuple[str, str]] = set()
+        self._telling: set[str] = set()
 
     @contextmanager
     def listening(self, trackers: Sequence[Any]) -> Iterator[None]:
@@ -78,7 +79,20 @@ class Events:
                 yield answer
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Call every implementation of an event's hook with the arguments it asks for."""
+        """Call every implementation of an event's hook with the arguments it asks for.
+
+        Raises:
+            UsageError: where one of these implementations causes the same event, which would never end.
+        """
+        if event in self._telling:
+            raise UsageError(f"{event} was caused by a listener of {event}", "next: cause it in another hook")
+        self._telling.add(event)
+        try:
+            self._tell(event, facts)
+        finally:
+            self._telling.remove(event)
+
+    def _tell(self, event: str, facts: Mapping[str, Any]) -> None:
         for implementation in list(self.here.hooks(event)):
             key = (implementation.plugin_name, event)
             if key in self._failed:

@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo_core.errors import MachineError
 from zoo_core.events import hookimpl
+from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
 from zoo_core.machine.files import write_atomic
 from zoo_core.registry.metrics import direction
@@ -55,8 +56,8 @@ class Console:
             terminal.tell(line)
 
     @hookimpl
-    def zoo_run_started(self, run: Any) -> None:
-        self._first = run.harness.counts.total
+    def zoo_run_started(self, run: RunView) -> None:
+        self._first = run.step
         self._started = self._told = time.monotonic()
         if self.live and run.config.train.steps:
             from rich.console import Console as RichConsole
@@ -77,14 +78,15 @@ class Console:
             )
 
     @hookimpl
-    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+    def zoo_log(self, run: RunView, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
         rate = (step - self._first) / max(now - self._started, 1e-9)
         losses = " ".join(
             f"{k.removesuffix('/loss')} {v:.3g}" for k, v in values.items() if k.endswith("/loss")
         )
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, rate=f"{rate:.1f} it/s", losses=losses)
+            shown = {"losses": losses} if losses else {}  # numbers of a hook's own keep the losses
+            self._bar.update(self._task, completed=step, rate=f"{rate:.1f} it/s", **shown)
             if step >= run.config.train.steps:
                 self._close()
         elif self.progress and (now - self._told >= PLAIN_SECONDS or step >= run.config.train.steps):
@@ -96,7 +98,7 @@ class Console:
             )
 
     @hookimpl
-    def zoo_run_failed(self, run: Any, error: BaseException) -> None:
+    def zoo_run_failed(self, run: RunView, error: BaseException) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -117,15 +119,15 @@ class Jsonl:
         self._waiting: list[bytes] = []
 
     @hookimpl
-    def zoo_run_started(self, run: Any) -> None:
+    def zoo_run_started(self, run: RunView) -> None:
         self._path = run.dir / "metrics.jsonl"
         if self._path.exists():
             steps = [(record, record["step"]) for record in read_metrics(self._path)]
-            text = "".join(_line(record) for record, step in steps if step <= run.harness.counts.total)
+            text = "".join(_line(record) for record, step in steps if step <= run.step)
             write_atomic(self._path, text.encode())
 
     @hookimpl
-    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+    def zoo_log(self, run: RunView, step: int, values: Mapping[str, float]) -> None:
         told = bool(self._waiting)
         self._waiting.append(_line({"step": step, **values}).encode())
         try:
@@ -203,7 +205,7 @@ class WandB:
         self._run: Any = None
 
     @hookimpl
-    def zoo_run_started(self, run: Any) -> None:
+    def zoo_run_started(self, run: RunView) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
@@ -235,19 +237,19 @@ class WandB:
             self._run._unregister_telemetry_import_hooks(self._run.id)
 
     @hookimpl
-    def zoo_log(self, run: Any, step: int, values: Mapping[str, float]) -> None:
+    def zoo_log(self, run: RunView, step: int, values: Mapping[str, float]) -> None:
         if self._run is not None:
             self._run.log(dict(values), step=step)
 
     @hookimpl
-    def zoo_images(self, run: Any, step: int, name: str, path: str) -> None:
+    def zoo_images(self, run: RunView, step: int, name: str, path: str) -> None:
         if self._run is not None:
             import wandb
 
             self._run.log({name: wandb.Image(path)}, step=step)
 
     @hookimpl
-    def zoo_run_finished(self, run: Any, result: RunResult) -> None:
+    def zoo_run_finished(self, run: RunView, result: RunResult) -> None:
         if self._run is not None:
             import wandb
 
@@ -268,7 +270,7 @@ class WandB:
                 run.say(f"W&B: kept offline; with a key: wandb sync {folder}")
 
     @hookimpl
-    def zoo_run_failed(self, run: Any, error: BaseException) -> None:
+    def zoo_run_failed(self, run: RunView, error: BaseException) -> None:
         self._finish(1)
 
     def _finish(self, exit_code: int) -> None:

@@ -3,6 +3,15 @@
 An implementation takes the arguments that it needs, by name, and may leave out the others: a hook may gain an
 argument without breaking anyone. The hooks that return specs are called when a plugin is listed; those for
 events are called by a run, in the order in which they are declared here.
+
+What a hook is given of a run is a Protocol in `zoo_core.interfaces`:
+
+- `EvaluatedRun`, for `zoo_preflight` and `zoo_score`: the run itself. They decide on the run and end it where
+  they fail, and they need its model and all its data.
+- `RunView`, for every event: read-only. It samples and logs, but leads neither to the optimizers nor to test
+  rows.
+- `TrainedRun`, for `zoo_plot_trained`: a `RunView` with the model and the data, given once training is over,
+  because plots of reconstructions, latents and styles need them.
 """
 
 from __future__ import annotations
@@ -24,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zoo_core.config import RunConfig
+    from zoo_core.interfaces import EvaluatedRun, RunView, TrainedRun
     from zoo_core.results import Result, RunResult
-    from zoo_core.runs import Run
 
 hookspec = pluggy.HookspecMarker("zoo")
 
@@ -64,7 +73,7 @@ def zoo_commands() -> list[CommandSpec]:
 
 
 @hookspec(firstresult=True)
-def zoo_score(run: Run) -> Result | None:
+def zoo_score(run: EvaluatedRun) -> Result | None:
     """Score a trained run. The first result that is not None is recorded, and later hooks are not called.
 
     Args:
@@ -85,7 +94,7 @@ def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
 
 
 @hookspec
-def zoo_preflight(run: Run) -> None:
+def zoo_preflight(run: EvaluatedRun) -> None:
     """Raise a ZooError before training starts where the run could not be scored after it.
 
     Args:
@@ -103,16 +112,16 @@ def zoo_summary(result: RunResult) -> list[str] | None:
 
 
 @hookspec
-def zoo_run_started(run: Run) -> None:
+def zoo_run_started(run: RunView) -> None:
     """Called before training starts or continues.
 
     Args:
-        run: with its config, folder and recipe; `run.harness.counts.total` is the step it starts at.
+        run: `run.step` is the step it starts at.
     """
 
 
 @hookspec
-def zoo_log(run: Run, step: int, values: Mapping[str, float]) -> None:
+def zoo_log(run: RunView, step: int, values: Mapping[str, float]) -> None:
     """Called with losses and learning rates every `train.log_every` steps.
 
     Args:
@@ -124,7 +133,31 @@ def zoo_log(run: Run, step: int, values: Mapping[str, float]) -> None:
 
 
 @hookspec
-def zoo_images(run: Run, step: int, name: str, path: str) -> None:
+def zoo_plot(run: RunView, step: int) -> None:
+    """Called every `train.sample_every` steps, to draw plots of the training's progress.
+
+    Evaluation mode is on, and random states are restored after: a plot changes no weight. A file that was
+    written into `run.dir` is announced by `run.announce(name, path)`.
+
+    Args:
+        run: in training; `run.sample`, `run.sample_grid` and `run.training_examples` give what is drawn.
+        step: steps done, over all stages.
+    """
+
+
+@hookspec
+def zoo_plot_trained(run: TrainedRun) -> None:
+    """Called once the run was trained and scored and before its result is recorded, to draw its plots.
+
+    Images that are announced here by `run.announce(name, path)` are listed in `RunResult.images`.
+
+    Args:
+        run: trained, with its model and its data.
+    """
+
+
+@hookspec
+def zoo_images(run: RunView, step: int, name: str, path: str) -> None:
     """Called after a plot or sample grid was written into the run's folder.
 
     Args:
@@ -136,7 +169,7 @@ def zoo_images(run: Run, step: int, name: str, path: str) -> None:
 
 
 @hookspec
-def zoo_run_finished(run: Run, result: RunResult) -> None:
+def zoo_run_finished(run: RunView, result: RunResult) -> None:
     """Called after the run was scored and recorded.
 
     Args:
@@ -146,7 +179,7 @@ def zoo_run_finished(run: Run, result: RunResult) -> None:
 
 
 @hookspec
-def zoo_run_failed(run: Run, error: BaseException) -> None:
+def zoo_run_failed(run: RunView, error: BaseException) -> None:
     """Called when the run ended early: diverged, interrupted or failed.
 
     Args:

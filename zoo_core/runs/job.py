@@ -31,6 +31,7 @@ from zoo_core.data.preparation import configured
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events, trackers
 from zoo_core.home import home
+from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
 from zoo_core.machine.distributed import World, from_first, gather, joined
 from zoo_core.machine.faults import machine_error
@@ -40,12 +41,13 @@ from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.results.records import provenance_record
+from zoo_core.run_view import trained_view_of, view_of
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_options, changed_since
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
-from zoo_core.viz import plots
+from zoo_core.viz.listeners import Announced, listeners
 
 
 @contextlib.contextmanager
@@ -206,17 +208,15 @@ def _execute(
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)
-    listeners: list[Any] = [console, trackers.Jsonl()]
-    if config.track.wandb != "off":
-        listeners.append(trackers.WandB())
-    with events.listening(listeners if place.first else []):
+    view = view_of(made, events)
+    with events.listening(listeners(config, console) if place.first else []):
         try:
             events.ask("zoo_preflight", run=made)
             if place.first:
                 write_config(config, folder)
                 identity.write(folder, dataset, write_atomic)
                 _write_provenance(made)
-            _train(made, events, signals, place)
+            _train(made, view, events, signals, place)
             result = _finish(made, events, place)
             if place.first:
                 facts: dict[str, Any] = {
@@ -228,7 +228,7 @@ def _execute(
             fault = machine_error(error) or error
             if place.first:
                 state(folder, _state_of(fault), reason=privacy.redacted_text(str(fault)))
-            events.tell("zoo_run_failed", run=made, error=fault)
+            events.tell("zoo_run_failed", run=view, error=fault)
             if isinstance(fault, Interrupted) and not fault.notes:
                 raise Interrupted(
                     fault.status - 128, fault.what, f"saved in {folder}", f"next: zoo run resume={folder}"
@@ -236,7 +236,7 @@ def _execute(
             if fault is not error:
                 raise fault from error
             raise
-        events.tell("zoo_run_finished", run=made, result=result)
+        events.tell("zoo_run_finished", run=view, result=result)
         return result
 
 
@@ -348,7 +348,7 @@ def _write_provenance(made: Run) -> None:
     write_atomic(made.dir / "provenance.json", record)
 
 
-def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
+def _train(made: Run, view: RunView, events: Events, signals: Signals, place: World) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
     recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
     assert recovered is not None  # sent by the first process
@@ -371,22 +371,14 @@ def _train(made: Run, events: Events, signals: Signals, place: World) -> None:
         if place.first:
             checkpoint.save(folder, step, kept, metadata)
 
-    def image(step: int) -> None:
-        if not (place.first and made.config.track.plots):
-            return
-        try:
-            plots.progress(made, step, events)
-        except OSError as error:  # a plot is not worth a run
-            made.warn(f"warning: cannot draw at step {step}: {error}")
-
     harness.listener = Listener(
-        log=lambda step, values: events.tell("zoo_log", run=made, step=step, values=values),
+        log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
         save=save,
-        image=image,
+        image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,
         say=made.say,
     )
-    events.tell("zoo_run_started", run=made)
+    events.tell("zoo_run_started", run=view)
     signals.deferred = True
     harness.run()
     signals.deferred = False
@@ -427,7 +419,9 @@ def _finish(made: Run, events: Events, place: World) -> RunResult:
 
 
 def _record(made: Run, events: Events, result: Result | None) -> RunResult:
-    images = plots.final(made, events) if made.config.track.plots else {}
+    announced = Announced()
+    with events.listening([announced]):
+        events.tell("zoo_plot_trained", run=trained_view_of(made, events))
     weights = checkpoint.listed(made.dir / "checkpoints")[-1]
     hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
     if result is not None:
@@ -435,7 +429,9 @@ def _record(made: Run, events: Events, result: Result | None) -> RunResult:
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
-    return _run_result(made.dir, made.config, result, cost=cost, images=images, weights_sha256=hash_)
+    return _run_result(
+        made.dir, made.config, result, cost=cost, images=announced.images, weights_sha256=hash_
+    )
 
 
 def _attach(made: Run) -> dict[str, Attachment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from zoo_core.training import checkpoint
 from zoo_core.training.harness import Harness
 from zoo_core.training.randomness import seed_all
 from zoo_core.training.recipe import Recipe
-from zoo_core.types import Cond, Likelihood, SampleRequest, Samples, Task
+from zoo_core.types import Cond, DataInfo, Likelihood, SampleRequest, Samples, Task
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Drawn:
 
 @dataclass
 class Run:
-    """A model with its data, its folder and its weights: what listeners and the evaluator are handed.
+    """A model with its data, its folder and its weights: an `interfaces.EvaluatedRun`.
 
     Attributes:
         config: resolved.
@@ -91,6 +92,24 @@ class Run:
             "plugin_code": code_of(self.entry),
         }
 
+    @property
+    def data_info(self) -> DataInfo:
+        return self.data.info
+
+    @property
+    def step(self) -> int:
+        """Training steps done, over all stages."""
+        return self.harness.counts.total
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
+        block: AbstractContextManager[None] = self.harness.quiet(self.config.eval.weights)
+        return block
+
+    def to_model(self, rows: Tensor) -> Tensor:
+        """Return stored rows as the model sees them: floats on `device`, images in [-1, 1]."""
+        return self.harness.data.to_model(rows)
+
     def request(
         self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None
     ) -> SampleRequest:
@@ -112,7 +131,7 @@ class Run:
             PluginError: where the plugin raises, or returns something else than `Samples` of the right shape.
         """
         plugin = self.config.plugin
-        with self.harness.quiet(self.config.eval.weights):
+        with self.inference():
             try:
                 drawn: Any = self.recipe.sample(request)
             except torch.OutOfMemoryError:
@@ -151,7 +170,7 @@ class Run:
         if not isinstance(self.recipe, HasLikelihood):
             return ()
         plugin = self.config.plugin
-        with self.harness.quiet(self.config.eval.weights):
+        with self.inference():
             try:
                 found: Any = self.recipe.likelihoods(x, noise=noise, k=k)
             except torch.OutOfMemoryError:

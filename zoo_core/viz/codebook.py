@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from zoo_core.interfaces import HasCodebook
+from zoo_core.interfaces import HasCodebook, TrainedRun
 from zoo_core.viz.drawing import make_figure
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 EXAMPLES = 10_000
 """Most training examples that are counted."""
@@ -52,14 +48,14 @@ def draw_use(counts: Tensor, path: Path, title: str) -> None:
     figure.savefig(path)
 
 
-def usage(run: Run, path: Path) -> None:
+def usage(run: TrainedRun, path: Path) -> None:
     """Draw which codes a trained run gives to the examples it was trained on."""
     assert isinstance(run.recipe, HasCodebook)
     rows = torch.arange(min(EXAMPLES, len(run.data.train)))
     codes = []
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         for part in rows.split(run.config.eval.batch_size):
-            x = run.harness.data.to_model(run.data.train.examples(part))
+            x = run.to_model(run.data.train.examples(part))
             codes.append(run.recipe.likeliest_codes(x).cpu())
     counts = code_counts(torch.cat(codes), len(run.recipe.codebook))
     draw_use(counts, path, f"{run.config.plugin} on {run.config.data.name}: {len(rows):,} training examples")

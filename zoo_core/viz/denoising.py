@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from zoo_core.interfaces import HasDenoiser
+from zoo_core.interfaces import HasDenoiser, TrainedRun
 from zoo_core.viz.drawing import tile, write_animation, write_png
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 ROWS, COLUMNS = 6, 11
 """Samples of the strip, and moments."""
@@ -22,7 +18,7 @@ SIDE, FRAMES = 6, 30
 """Rows and columns of the animation, and its most frames."""
 
 
-def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
     """Return name -> drawing function for a model of images that holds a denoiser.
 
     A function draws nothing where the sampler tells no states.
@@ -35,7 +31,7 @@ def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
     }
 
 
-def _states(run: Run, n: int) -> list[Tensor]:
+def _states(run: TrainedRun, n: int) -> list[Tensor]:
     """Return the states of n samples on their way, (n, C, H, W) each, and last the samples; or nothing."""
     drawn = run.samples(replace(run.request(range(n)), trace=True))
     return [state.cpu() for state in (*drawn.trajectory, drawn.x)] if drawn.trajectory else []
@@ -48,13 +44,13 @@ def spaced(states: Sequence[Tensor], most: int) -> list[Tensor]:
     return [states[round(place * last / max(1, count - 1))] for place in range(count)]
 
 
-def _strip(run: Run, path: Path) -> None:
+def _strip(run: TrainedRun, path: Path) -> None:
     columns = spaced(_states(run, ROWS), COLUMNS)
     if columns:
         write_png(tile(torch.stack(columns, dim=1).flatten(0, 1), len(columns)), path)
 
 
-def _animation(run: Run, path: Path) -> None:
+def _animation(run: TrainedRun, path: Path) -> None:
     frames = spaced(_states(run, SIDE * SIDE), FRAMES)
     if frames:
         write_animation([tile(frame, SIDE) for frame in frames], path)

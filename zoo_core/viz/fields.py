@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from zoo_core.diffusion.langevin import annealed_langevin, langevin
-from zoo_core.interfaces import Denoiser, Density, HasDenoiser, Smoothable
+from zoo_core.interfaces import Denoiser, Density, HasDenoiser, Smoothable, TrainedRun
 from zoo_core.seeds import Seeds
 from zoo_core.viz.drawing import Surface, score_field, walks
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 POINTS = 2000
 """Of the data, where their density is not known."""
@@ -28,7 +24,7 @@ SETTLED = 0.2
 """Level of the walk that is not annealed, as a share of the data's standard deviation."""
 
 
-def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
     """Return name -> drawing function for a model of points of the plane that holds a denoiser."""
     if run.data.info.shape != (2,) or not isinstance(run.recipe, HasDenoiser):
         return {}
@@ -40,7 +36,7 @@ def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
     }
 
 
-def _examples(run: Run) -> Tensor:
+def _examples(run: TrainedRun) -> Tensor:
     return run.data.train.examples(torch.arange(min(POINTS, len(run.data.train)))).cpu()
 
 
@@ -55,14 +51,14 @@ def _within(denoise: Denoiser, sigma: float) -> float:
     return min(max(sigma, denoise.sigma_min), denoise.sigma_max)
 
 
-def _score_field(run: Run, path: Path) -> None:
+def _score_field(run: TrainedRun, path: Path) -> None:
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
     real = _examples(run)
 
     def score(points: Tensor, sigma: float) -> Tensor:
         level = torch.tensor(sigma, device=run.device)
-        with run.harness.quiet(run.config.eval.weights):
+        with run.inference():
             x0 = denoise(points.to(run.device), level)
         return (x0.cpu() - points) / sigma**2  # Tweedie's formula
 
@@ -72,7 +68,7 @@ def _score_field(run: Run, path: Path) -> None:
     score_field(score, panels, real, path, f"{run.config.plugin} on {run.config.data.name}: score field")
 
 
-def _walks(run: Run, path: Path) -> None:
+def _walks(run: TrainedRun, path: Path) -> None:
     """Draw walkers from everywhere, at one level and down a schedule: only then do they heed the weights."""
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
@@ -91,7 +87,7 @@ def _walks(run: Run, path: Path) -> None:
     def keep(which: int) -> Callable[[int, Tensor, Tensor, Tensor], None]:
         return lambda step, sigma, x, x0: paths[which].append(x.cpu())
 
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         ends = (
             langevin(denoise, starts, still, noise=noise, callback=keep(0), level=low),
             annealed_langevin(denoise, starts, sigmas, noise=noise, callback=keep(1), repeats=REPEATS),

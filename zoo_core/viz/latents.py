@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from zoo_core.interfaces import HasCodebook, HasEncoder, HasOutput
+from zoo_core.interfaces import HasCodebook, HasEncoder, HasOutput, TrainedRun
 from zoo_core.viz import codebook
 from zoo_core.viz.drawing import make_figure, scatter, tile, write_captioned
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 SIDE = 8
 """Rows and columns of a sheet."""
@@ -30,7 +26,7 @@ REACH = 0.01
 """A traversal leaves out this share of the codes at each end."""
 
 
-def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
     """Return name -> drawing function for what a trained run's latents may have to show.
 
     A function draws nothing where the codes turn out to be of another kind.
@@ -51,22 +47,22 @@ def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
     return found
 
 
-def examples(run: Run, n: int) -> Tensor:
+def examples(run: TrainedRun, n: int) -> Tensor:
     """Return the first n test examples as the model sees them, on its device."""
-    return run.harness.data.to_model(run.data.test.examples(torch.arange(min(n, len(run.data.test)))))
+    return run.to_model(run.data.test.examples(torch.arange(min(n, len(run.data.test)))))
 
 
-def encoded(run: Run, x: Tensor) -> Tensor:
+def encoded(run: TrainedRun, x: Tensor) -> Tensor:
     """Return the codes of examples under the weights that are scored."""
     assert isinstance(run.recipe, HasEncoder)
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         return torch.cat([run.recipe.encode(part) for part in x.split(run.config.eval.batch_size)])
 
 
-def decoded(run: Run, codes: Tensor) -> Tensor:
+def decoded(run: TrainedRun, codes: Tensor) -> Tensor:
     """Return what codes decode to, on the CPU."""
     assert isinstance(run.recipe, HasEncoder)
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         parts = [run.recipe.decode(part) for part in codes.split(run.config.eval.batch_size)]
     return torch.cat(parts).cpu()
 
@@ -77,9 +73,9 @@ def along(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return (start[:, None] + t * (end - start)[:, None]).flatten(0, 1)
 
 
-def _mean_and_draw(run: Run, path: Path) -> None:
+def _mean_and_draw(run: TrainedRun, path: Path) -> None:
     assert isinstance(run.recipe, HasOutput)
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         mean, draw = run.recipe.mean_and_draw(run.request(range(SIDE * SIDE)))
     sheets = [
         ("samples: the mean of the decoder's distribution", tile(mean, SIDE)),
@@ -88,7 +84,7 @@ def _mean_and_draw(run: Run, path: Path) -> None:
     write_captioned(sheets, path)
 
 
-def _reconstructions(run: Run, path: Path) -> None:
+def _reconstructions(run: TrainedRun, path: Path) -> None:
     if not run.data.info.is_image:
         x = examples(run, CODES)
         title = f"{run.config.plugin} on {run.config.data.name}: reconstructions of test points"
@@ -102,7 +98,7 @@ def _reconstructions(run: Run, path: Path) -> None:
     write_captioned(sheets, path)
 
 
-def _interpolation(run: Run, path: Path) -> None:
+def _interpolation(run: TrainedRun, path: Path) -> None:
     x = examples(run, 2 * SIDE)
     codes = encoded(run, x)
     if not codes.is_floating_point():
@@ -115,7 +111,7 @@ def _interpolation(run: Run, path: Path) -> None:
     write_captioned([(caption, tile(rows.flatten(0, 1), rows.shape[1]))], path)
 
 
-def _traversals(run: Run, path: Path) -> None:
+def _traversals(run: TrainedRun, path: Path) -> None:
     codes = encoded(run, examples(run, CODES))
     if not codes.is_floating_point() or codes.ndim != 2:
         return
@@ -150,7 +146,7 @@ def planar(codes: Tensor) -> tuple[Tensor, str]:
     ).float(), f"two principal components of {codes.shape[1]}: {share:.0%} of variance"
 
 
-def _latent_map(run: Run, path: Path) -> None:
+def _latent_map(run: TrainedRun, path: Path) -> None:
     x = examples(run, CODES)
     codes = encoded(run, x).flatten(1).cpu()
     if not codes.is_floating_point() or codes.shape[1] < 2:

@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo_core.diffusion.sampling import BoundSampler, bind
-from zoo_core.interfaces import HasDenoiser
+from zoo_core.interfaces import HasDenoiser, TrainedRun
 from zoo_core.registry.manager import manager
 from zoo_core.seeds import Seeds
 from zoo_core.viz.drawing import make_figure
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 PATHS, STEPS, POINTS = 12, 200, 2000
 """Paths in a panel, their most steps, and the examples that the marginals are had from."""
@@ -96,7 +93,7 @@ def draw_paths(panels: Sequence[Panel], marginal: Marginal, path: Path, title: s
     figure.savefig(path)
 
 
-def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
     """Return name -> drawing function for a model of points that holds a denoiser of them."""
     if run.data.info.is_image or not isinstance(run.recipe, HasDenoiser):
         return {}
@@ -107,7 +104,7 @@ def _named(name: str) -> BoundSampler:
     return bind(manager().find("sampler", name).spec)
 
 
-def _paths(run: Run, path: Path) -> None:
+def _paths(run: TrainedRun, path: Path) -> None:
     """Draw the first coordinate of the model's own paths, from one noise, beside the forward process."""
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()

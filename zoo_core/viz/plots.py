@@ -1,6 +1,7 @@
-"""Images of a run: sample grids, curves, a denoising strip, fields of the plane, what its latents mean.
+"""Plots of a run: sample grids, curves, a denoising strip, score fields, reconstructions, latents.
 
-`progress` and `final` decide what a run has to show by what it can do; `drawing` has the strokes.
+`Plots` draws them as a listener of the hooks `zoo_plot` and `zoo_plot_trained`; which plots a trained run has
+is decided by what its model can do.
 """
 
 from __future__ import annotations
@@ -8,21 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from zoo_core.data.conditioning import grid_conditions
 from zoo_core.errors import UsageError
-from zoo_core.events import Events
+from zoo_core.events import hookimpl
 from zoo_core.events.trackers import read_metrics
+from zoo_core.interfaces import RunView, TrainedRun
 from zoo_core.types import DataInfo
 from zoo_core.viz import denoising, fields, latents, paths, styles, translations
 from zoo_core.viz.drawing import curves, scatter, tile, to_uint8, write_png
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 GRID_ROWS = 8
 """Of a sample grid, which has as many columns, or one for each class or caption."""
@@ -81,50 +77,54 @@ def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = 
         Image.fromarray(array.cpu().numpy()).save(folder / f"{stem}.png")
 
 
-def _folder(run: Run) -> Path:
+class Plots:
+    """Draws a run's plots into its folder and announces each by `zoo_images`."""
+
+    @hookimpl
+    def zoo_plot(self, run: RunView, step: int) -> None:
+        name = f"samples-{step:08d}.png"
+        try:
+            path = _folder(run) / name
+            _samples(run, path, f"{run.config.plugin} on {run.config.data.name}, step {step}")
+        except OSError as error:  # the next plot may be drawn again
+            run.warn(f"warning: could not draw {name}: {error}")
+            return
+        if path.exists():
+            run.announce("samples", path)
+
+    @hookimpl
+    def zoo_plot_trained(self, run: TrainedRun) -> None:
+        for name, job in jobs(run).items():
+            path = _folder(run) / f"{name}.png"
+            try:
+                job(path)
+            except (OSError, ValueError, RuntimeError) as error:  # the other plots may be drawn
+                run.warn(f"warning: could not draw {path.name}: {type(error).__name__}: {error}")
+                continue
+            if path.exists():
+                run.announce(name, path)
+
+
+def _folder(run: RunView) -> Path:
     folder = run.dir / "images"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def progress(run: Run, step: int, events: Events) -> None:
-    """Draw samples from fixed noise at a step of training."""
-    path = _folder(run) / f"samples-{step:08d}.png"
-    _samples(run, path, f"{run.config.plugin} on {run.config.data.name}, step {step}")
-    events.tell("zoo_images", run=run, step=step, name="samples", path=str(path))
+def _samples(run: RunView, path: Path, title: str) -> None:
+    if run.data_info.is_image:
+        samples, columns = run.sample_grid(GRID_ROWS)
+        write_png(tile(samples, columns), path)
+    elif run.data_info.shape == (2,):
+        scatter(run.training_examples(POINTS), run.sample(POINTS), path, title)
 
 
-def _samples(run: Run, path: Path, title: str) -> None:
-    if run.data.info.is_image:
-        columns, cond = grid_conditions(run.data, GRID_ROWS)
-        write_png(tile(run.sample(GRID_ROWS * columns, cond=cond), columns), path)
-    elif run.data.info.shape == (2,):
-        real = run.data.train.examples(torch.arange(min(POINTS, len(run.data.train))))
-        scatter(real, run.sample(POINTS), path, title)
-
-
-def final(run: Run, events: Events) -> dict[str, str]:
-    """Draw all that a trained run has to show and return name -> path within the run's folder."""
-    folder = _folder(run)
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+    """Return name -> drawing function of all plots that a trained run has."""
     title = f"{run.config.plugin} on {run.config.data.name}"
-    jobs: dict[str, Callable[[Path], None]] = {"samples": lambda path: _samples(run, path, title)}
+    found: dict[str, Callable[[Path], None]] = {"samples": lambda path: _samples(run, path, title)}
     if (run.dir / "metrics.jsonl").exists():
-        jobs["curves"] = lambda path: curves(read_metrics(run.dir / "metrics.jsonl"), path, title)
-    jobs |= denoising.jobs(run)
-    jobs |= fields.jobs(run)
-    jobs |= paths.jobs(run)
-    jobs |= latents.jobs(run)
-    jobs |= translations.jobs(run)
-    jobs |= styles.jobs(run)
-    drawn = {}
-    for name, job in jobs.items():
-        path = folder / f"{name}.png"
-        try:
-            job(path)
-        except (OSError, ValueError, RuntimeError) as error:  # a image is never worth a trained model
-            run.warn(f"warning: could not draw {path.name}: {type(error).__name__}: {error}")
-            continue
-        if path.exists():
-            drawn[name] = str(path.relative_to(run.dir))
-            events.tell("zoo_images", run=run, step=run.harness.counts.total, name=name, path=str(path))
-    return drawn
+        found["curves"] = lambda path: curves(read_metrics(run.dir / "metrics.jsonl"), path, title)
+    for kind in (denoising, fields, paths, latents, translations, styles):
+        found |= kind.jobs(run)
+    return found

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from zoo_core.interfaces import HasLatents, HasStyles, HasViews, Stylist
+from zoo_core.interfaces import HasLatents, HasStyles, HasViews, Stylist, TrainedRun
 from zoo_core.seeds import Seeds
 from zoo_core.viz.drawing import tile, write_captioned
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 SIDE = 8
 """Rows, and columns, of a strip or a matrix."""
@@ -26,7 +22,7 @@ STEPS = 9
 """Images along a strip."""
 
 
-def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
     """Return name -> drawing function for what a trained run's latents and styles have to show."""
     found: dict[str, Callable[[Path], None]] = {}
     if not run.data.info.is_image:
@@ -77,40 +73,40 @@ def every_pair(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     return rows.repeat_interleave(len(columns), 0), columns.repeat(len(rows), *(1,) * (columns.ndim - 1))
 
 
-def _latents(run: Run, n: int) -> Tensor:
+def _latents(run: TrainedRun, n: int) -> Tensor:
     assert isinstance(run.recipe, HasLatents)
     return Seeds(run.config.sample.seed, range(n), run.device).randn(run.recipe.latent_shape)
 
 
-def _interpolation(run: Run, path: Path) -> None:
+def _interpolation(run: TrainedRun, path: Path) -> None:
     assert isinstance(run.recipe, HasLatents)
     z = _latents(run, 2 * SIDE).flatten(1)
     between = spherical(z[:SIDE], z[SIDE:], STEPS).unflatten(1, run.recipe.latent_shape)
     request = run.request([k for k in range(SIDE) for _ in range(STEPS)])
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         drawn = run.recipe.from_latents(between, request)
     caption = "from latent to latent along a great arc; what else is random stays"
     write_captioned([(caption, tile(drawn, STEPS))], path)
 
 
-def _views(run: Run, path: Path) -> None:
+def _views(run: TrainedRun, path: Path) -> None:
     recipe = run.recipe
     assert isinstance(recipe, HasViews)
     z = _latents(run, 2 * SIDE)
     content, view = every_pair(z[:SIDE, : recipe.content_dim], z[SIDE:, recipe.content_dim :])
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         drawn = recipe.from_latents(torch.cat((content, view), 1), run.request([0] * SIDE**2))
     write_captioned([("a content a row, a view a column", tile(drawn, SIDE))], path)
 
 
-def _style_mixing(run: Run, path: Path) -> None:
+def _style_mixing(run: TrainedRun, path: Path) -> None:
     recipe = run.recipe
     assert isinstance(recipe, HasStyles)
     z = _latents(run, 2 * SIDE)
     rows, columns = z[:SIDE], z[SIDE:]
     coarse, fine = every_pair(rows, columns)
     sheets = []
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         left, above = (recipe.from_latents(part, run.request([0] * SIDE)) for part in (rows, columns))
         for first in sorted({max(1, recipe.styles // 3), max(1, 2 * recipe.styles // 3)}):
             cells = recipe.mixed(coarse, fine, first, run.request([0] * SIDE**2))
@@ -121,15 +117,15 @@ def _style_mixing(run: Run, path: Path) -> None:
     write_captioned(sheets, path)
 
 
-def _content_and_style(run: Run, path: Path) -> None:
+def _content_and_style(run: TrainedRun, path: Path) -> None:
     recipe, origin = run.recipe, run.data.origin
     assert isinstance(recipe, Stylist)
     assert origin is not None
-    to_model = run.harness.data.to_model
+    to_model = run.to_model
     content = to_model(origin.test.examples(torch.arange(min(SIDE, len(origin.test)))))
     held = len(run.data.test)
     style = to_model(run.data.test.examples(torch.arange(held - min(SIDE, held), held)))
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         painted = recipe.stylize(*every_pair(content, style)).cpu()
     left = content.cpu().expand(-1, painted.shape[1], -1, -1)
     caption = "test images: the content on the left, the style above"

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from zoo_core.data.conditioning import dealt, source_images
-from zoo_core.interfaces import TwoWay
+from zoo_core.interfaces import TrainedRun, TwoWay
 from zoo_core.seeds import Seeds
 from zoo_core.viz.drawing import tile, write_captioned, write_png
-
-if TYPE_CHECKING:
-    from zoo_core.runs import Run
 
 ROWS, BLOCKS = 8, 4
 """Rows of a block, and blocks side by side."""
 
 
-def jobs(run: Run) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
     """Return name -> drawing function for what a trained run's translations have to show."""
     if run.data.origin is None:
         return {}
@@ -63,19 +59,19 @@ def blocks(caption: str, columns: list[Tensor], count: int) -> list[tuple[str, T
     return [(caption, beside(list(part))) for part in parts][:count]
 
 
-def _translations(run: Run, path: Path) -> None:
+def _translations(run: TrainedRun, path: Path) -> None:
     held = len(run.data.origin.test) if run.data.origin is not None else 0
     rows = dealt(run.data, min(ROWS * BLOCKS, held))
     source = source_images(run.data, rows).image
     assert source is not None
     columns, caption = [source, run.sample(len(rows))], "source, translation"
     if "source" in run.data.test:
-        columns.append(run.harness.data.to_model(run.data.test.examples(rows)))
+        columns.append(run.to_model(run.data.test.examples(rows)))
         caption = "source, translation, target"
     write_captioned(blocks(caption, columns, BLOCKS), path)
 
 
-def _cycles(run: Run, path: Path) -> None:
+def _cycles(run: TrainedRun, path: Path) -> None:
     recipe, origin = run.recipe, run.data.origin
     assert isinstance(recipe, TwoWay)
     assert origin is not None
@@ -84,10 +80,10 @@ def _cycles(run: Run, path: Path) -> None:
     def seeds(x: Tensor) -> Seeds:
         return Seeds(run.config.sample.seed, range(len(x)), run.device)
 
-    to_model = run.harness.data.to_model
+    to_model = run.to_model
     a = to_model(origin.test.examples(dealt(run.data, min(count, len(origin.test)))))
     b = to_model(run.data.test.examples(torch.arange(min(count, len(run.data.test)))))
-    with run.harness.quiet(run.config.eval.weights):
+    with run.inference():
         there, back = recipe.translate(a, noise=seeds(a)), recipe.translate_back(b, noise=seeds(b))
         again_a = recipe.translate_back(there, noise=seeds(there))
         again_b = recipe.translate(back, noise=seeds(back))
