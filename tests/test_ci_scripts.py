@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +49,7 @@ def test_throughput():
         "--rounds",
         1,
     ]
-    assert "plots/s in training" in run("bench/throughput.py", *words)
+    assert "images/s in training" in run("bench/throughput.py", *words)
 
 
 def test_every_sampler_of_one_run(tmp_path):
@@ -115,3 +117,33 @@ def test_ordinary_words_are_not_refused(tmp_path):
     fine = "denoise noise raises otherwise pairwise precise clockwise advise exercise disabled analysis hours"
     (tmp_path / "a.py").write_text(fine)
     assert not list(words.places(tmp_path / "a.py", "a.py", []))
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("zoo_core/data/table.py", "from zoo_core.training import harness", "layers of zoo_core"),
+        ("zoo_core/registry/spec.py", "import zoo_vae", "plugins -> zoo_core"),
+        ("evaluation/zoo_eval/features.py", "import zoo_eval.context", "no circle of imports"),
+    ],
+)
+def test_lint_imports_refuses_a_planted_violation(tmp_path, module, line, contract):
+    """Catches contracts that hold whatever is imported."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.zip")
+    for part in ("zoo_core", "plugins", "evaluation"):
+        shutil.copytree(CI.parent / part, tmp_path / part, ignore=ignored)
+    shutil.copy(CI.parent / "pyproject.toml", tmp_path)
+    path = tmp_path / module
+    path.write_text(path.read_text() + f"\n\ndef planted() -> None:\n    {line}\n")
+    roots = ":".join(str(tmp_path / part) for part in (".", "plugins", "evaluation"))
+    call = "from importlinter.cli import lint_imports_command as lint; lint()"
+    found = subprocess.run(
+        [sys.executable, "-c", call, "--no-cache"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": roots},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert contract in found.stdout.partition("Broken contracts")[2]

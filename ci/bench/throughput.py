@@ -145,8 +145,8 @@ def main() -> None:
         if not args.json:
             print(
                 f"{plugin:8} {row['parameters'] / 1e6:6.1f} M  batch {row['batch']:4}  "
-                f"{row['train_per_s']:9.1f} plots/s in training  "
-                f"{row['calls_per_s']:9.1f} calls x plots/s  "
+                f"{row['train_per_s']:9.1f} images/s in training  "
+                f"{row['calls_per_s']:9.1f} NFE x images/s  "
                 f"{row['samples_per_s']:9.3f} samples/s at {row['calls']} calls",
                 flush=True,
             )

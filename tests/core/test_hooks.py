@@ -25,9 +25,9 @@ from zoo_core.interfaces import EvaluatedRun, RunView, TrainedRun
 from zoo_core.registry import hookspecs
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import resolve
-from zoo_core.run_view import view_of
 from zoo_core.runs import Run, build, load_data
 from zoo_core.runs.job import run
+from zoo_core.runs.view import view_of
 from zoo_core.training.harness import Harness
 from zoo_core.viz.plots import Plots
 
@@ -113,7 +113,7 @@ def test_a_third_party_draws_a_plot_from_the_hooks_alone(home: Path, listening: 
     assert [r["step"] for r in records if "values/mean" in r] == [5, 10, 15]
     assert [r["step"] for r in records if "lr/net" in r or "values/mean" not in r] == [5, 10, 15, 20]
     assert weights("drawn") == weights("plain")
-    assert not Path("drawn/images").exists()
+    assert not Path("drawn/plots").exists()
 
 
 def test_the_zoos_plots_are_drawn_by_a_listener_and_recorded(home: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_zoos_plots_are_drawn_by_a_listener_and_recorded(home: Path) -> None
     result = run(resolve([*WORDS, "run_dir=here"]))
     grids = {f"samples-{step:08d}" for step in (5, 10, 15)}
     final = {"samples", "curves", "mean-and-draw", "reconstructions", "interpolation", "traversals"}
-    assert {path.stem for path in Path("here/images").iterdir()} == grids | final | {"latent-map"}
+    assert {path.stem for path in Path("here/plots").iterdir()} == grids | final | {"latent-map"}
     assert result.images == {name: f"plots/{name}.png" for name in (*final, "latent-map")}
     assert result.result is not None
     assert {"samples", "curves"} <= set(result.result.attachments)

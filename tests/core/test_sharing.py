@@ -273,8 +273,8 @@ def test_weights_that_are_not_finite_and_runs_that_are_not_done_stay(
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ("/home/me/plots/cats", "cats"),
-        ("~/plots/cats/", "cats"),
+        ("/home/me/images/cats", "cats"),
+        ("~/images/cats/", "cats"),
         ("/home/me", "~"),
         ("run_dir=/Users/me/ x", "run_dir=~ x"),
         ("C:\\Users\\me\\cats", "cats"),

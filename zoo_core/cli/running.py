@@ -194,7 +194,7 @@ def sample(
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))
     used = made.config.sample.seed if seed is None else seed
-    path = out or made.dir / "images" / _default_name(n, used, said)
+    path = out or made.dir / "plots" / _default_name(n, used, said)
     if not path.suffix:
         if path.is_dir() and any(path.iterdir()):
             raise UsageError(

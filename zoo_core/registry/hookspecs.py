@@ -112,6 +112,17 @@ def zoo_summary(result: RunResult) -> list[str] | None:
 
 
 @hookspec
+def zoo_listeners(config: RunConfig) -> Sequence[object]:
+    """Return listeners for one run: objects whose methods implement the event hooks below.
+
+    A module that implements those hooks itself listens to every run; a listener may keep state of one run.
+
+    Args:
+        config: of the run that starts.
+    """
+
+
+@hookspec
 def zoo_run_started(run: RunView) -> None:
     """Called before training starts or continues.
 

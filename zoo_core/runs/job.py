@@ -30,6 +30,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.preparation import configured
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events, trackers
+from zoo_core.events.listeners import Announced, listeners
 from zoo_core.home import home
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
@@ -41,13 +42,12 @@ from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.results.records import provenance_record
-from zoo_core.run_view import trained_view_of, view_of
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_options, changed_since
+from zoo_core.runs.view import trained_view_of, view_of
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
-from zoo_core.viz.listeners import Announced, listeners
 
 
 @contextlib.contextmanager
@@ -209,7 +209,7 @@ def _execute(
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)
     view = view_of(made, events)
-    with events.listening(listeners(config, console) if place.first else []):
+    with events.listening(_listeners(config, console, events) if place.first else []):
         try:
             events.ask("zoo_preflight", run=made)
             if place.first:
@@ -238,6 +238,12 @@ def _execute(
             raise
         events.tell("zoo_run_finished", run=view, result=result)
         return result
+
+
+def _listeners(config: RunConfig, console: trackers.Console, events: Events) -> list[Any]:
+    """Return the run's own listeners, and those that installed plugins bring for this config."""
+    brought = events.ask("zoo_listeners", config=config)
+    return [*listeners(config, console), *(one for some in brought for one in some)]
 
 
 def _unsaid(line: str) -> None:

@@ -139,7 +139,7 @@ def _arrange(
 
     from zoo_core.runs.packing import decoded
 
-    (made / "images").mkdir(parents=True)
+    (made / "plots").mkdir(parents=True)
     point = made / "checkpoints" / f"step-{manifest.step:08d}"
     point.mkdir(parents=True)
     for path in sorted(taken.glob("*.safetensors")):

@@ -106,7 +106,7 @@ class Plots:
 
 
 def _folder(run: RunView) -> Path:
-    folder = run.dir / "images"
+    folder = run.dir / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,4 +1,4 @@
-"""The listeners that every run brings, beside those of the installed plugins."""
+"""The listeners that every run has: the console, the log of metrics, W&B."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from zoo_core.config import RunConfig
 from zoo_core.events import hookimpl
 from zoo_core.events.trackers import Console, Jsonl, WandB
 from zoo_core.interfaces import RunView
-from zoo_core.viz.plots import Plots
 
 
 def listeners(config: RunConfig, console: Console) -> list[Any]:
@@ -17,8 +16,6 @@ def listeners(config: RunConfig, console: Console) -> list[Any]:
     found: list[Any] = [console, Jsonl()]
     if config.track.wandb != "off":
         found.append(WandB())
-    if config.track.plots:
-        found.append(Plots())
     return found
 
 
