@@ -13,6 +13,7 @@ from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import Cost, Result, SamplingRecord, read_result, write_result
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import load
+from zoo_core.seeds import Seeds
 from zoo_eval.context import source_of
 from zoo_eval.pipeline import Identity, evaluate
 
@@ -31,6 +32,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
         cost=Cost(**run.cost),
         provenance=provenance_record(run.provenance),
         sampling=SamplingRecord(
+            noise_version=Seeds.version,
             sampler=config.sampler.name,
             steps=config.sample.steps,
             seed=config.sample.seed,

@@ -25,7 +25,7 @@ from zoo_core.seeds import Seeds
 
 def _move(x: Tensor, x0: Tensor, sigma: float, step: float, noise: Seeds) -> Tensor:
     """Return x after one step of length step * sigma^2 along the score (x0 - x) / sigma^2."""
-    return x + step * (x0 - x) + sigma * math.sqrt(2 * step) * noise.randn(x.shape[1:])
+    return x + step * (x0 - x) + sigma * math.sqrt(2 * step) * noise.randn(x.shape[1:], name="langevin")
 
 
 def _length(step: float, convention: Convention) -> float:
@@ -103,7 +103,7 @@ def annealed_langevin(
     levels = sigmas.to(x.device).unbind()
     last = len(numbers) - 2
     if start == "uniform":
-        x = (2 * noise.rand(x.shape[1:]) - 1).to(x)
+        x = (2 * noise.rand(x.shape[1:], name="start") - 1).to(x)
     for i in range(last + 1):
         for _ in range(repeats):
             x0 = denoise(x, levels[i])
@@ -151,7 +151,7 @@ def predictor_corrector(
         x = x0 + (s / t) ** 2 * (x - x0)
         if i == last:
             break
-        x = x + math.sqrt(t**2 - s**2) * noise.randn(x.shape[1:])
+        x = x + math.sqrt(t**2 - s**2) * noise.randn(x.shape[1:], name="step", step=i)
         for _ in range(corrector_steps):
             x0 = denoise(x, levels[i + 1])
             if callback is not None:

@@ -195,7 +195,7 @@ def bound(
     clean = x0.double()
 
     def noisy(sigma: Tensor) -> Tensor:
-        return x0 + like(sigma, x0) * noise.randn(x0.shape[1:])
+        return x0 + like(sigma, x0) * noise.randn(x0.shape[1:], name="step")
 
     def spread(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         if isinstance(denoise, HasPosterior) and variance == "learned":
@@ -205,7 +205,7 @@ def bound(
 
     pieces = [prior_kl(x0, float(levels[-1]), denoise.prior_std)]
     for first, size in zip(edges[:-1], sizes, strict=True):
-        chosen = first + (noise.rand(()) * size).long().clamp(max=size - 1)
+        chosen = first + (noise.rand((), name="stratum") * size).long().clamp(max=size - 1)
         t, s = levels[chosen - 1], levels[chosen - 2]
         x = noisy(t)
         guess = denoise(x, t).double()

@@ -44,7 +44,7 @@ def _walk(
         ahead = x0 + share * (x0 - before) if share else x0
         x = ahead + kept[i] * (x - ahead)
         if spread[i]:
-            x = x + spread[i] * noise.randn(x.shape[1:])
+            x = x + spread[i] * noise.randn(x.shape[1:], name="step", step=i)
         before = x0
     return x
 

@@ -51,7 +51,7 @@ def _probes(kind: Probe, x: Tensor, count: int, noise: Seeds) -> Tensor:
         dims = x[0].numel()
         basis = torch.eye(dims, dtype=x.dtype, device=x.device).reshape(dims, 1, *x.shape[1:])
         return basis.expand(dims, *x.shape)
-    drawn = torch.stack([noise.randn(tuple(x.shape[1:])) for _ in range(count)]).to(x)
+    drawn = torch.stack([noise.randn(tuple(x.shape[1:]), name="probe") for _ in range(count)]).to(x)
     return drawn.sign() if kind == "rademacher" else drawn
 
 

@@ -41,7 +41,7 @@ def _walk(
         spread = std(i, x) if std is not None and i < len(shares) - 1 else None
         x = x0 + share * (x - x0)
         if spread is not None:
-            x = x + spread * noise.randn(x.shape[1:])
+            x = x + spread * noise.randn(x.shape[1:], name="step", step=i)
     return x
 
 

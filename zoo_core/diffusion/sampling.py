@@ -91,7 +91,7 @@ def draw(denoise: Denoiser, shape: Sequence[int], request: SampleRequest, defaul
     """
     sampler: BoundSampler = request.sampler or default
     sigmas = sampler.grid(denoise, request.steps or _at_most(sampler.steps, denoise))
-    x = request.noise.randn(tuple(shape)) * denoise.prior_std
+    x = request.noise.randn(tuple(shape), name="start") * denoise.prior_std
     watch = _Watch(request.trace)
     before = denoise.calls if isinstance(denoise, CountsCalls) else 0
     x = sampler.function(denoise, x, sigmas, noise=request.noise, callback=watch, **sampler.options)

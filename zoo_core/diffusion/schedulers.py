@@ -134,7 +134,7 @@ def build_scheduler(name: str, levels: Tensor, device: torch.device | str = "cpu
 
 def _streams(noise: Seeds) -> list[torch.Generator]:
     """Return a generator for each sample, as diffusers takes them."""
-    halves = noise.randint(1 << 16, (2,)).tolist()
+    halves = noise.randint(1 << 16, (2,), name="scheduler").tolist()
     return [torch.Generator().manual_seed((high << 16) + low) for high, low in halves]
 
 

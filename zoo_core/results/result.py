@@ -150,6 +150,8 @@ class SamplingRecord(Record):
     sampler: Text = ""
     steps: Count | None = None
     seed: Count = 0
+    noise_version: Count | None = None
+    """Version of the random numbers (`zoo_core.seeds.VERSION`); None for samples of another program."""
     weights: Literal["ema", "raw", ""] = ""
     precision: Text = ""
     guidance_scale: Number | None = None
