@@ -29,6 +29,9 @@ def zoo_extractors() -> list[ExtractorSpec]:
         ExtractorSpec("raw", f"{here}.raw:raw", "values as they are: points, or small images"),
         ExtractorSpec("inception", f"{here}.inception:inception", "InceptionV3 of the literature's FID"),
         ExtractorSpec(
+            "effnet-lite0", f"{here}.effnet:effnet_lite0", "EfficientNet-Lite0 of ImageNet, no download"
+        ),
+        ExtractorSpec(
             "timm", f"{here}.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME", parts=True
         ),
     ]

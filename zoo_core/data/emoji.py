@@ -1,0 +1,121 @@
+"""Color icons that need no download: Noto emoji at 32x32 on white, and the same emoji drawn as Twemoji.
+
+The files come with the library and hold their license and attribution (NOTICE); ci/emoji.py makes them again.
+Variants of one emoji (gender, direction, skin tone, clock faces, near-identical faces) share a group, and a
+group is in one split.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_core.config import DataConfig
+from zoo_core.data.captions import Tokenizer
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.splits import resident
+from zoo_core.data.table import Resident
+from zoo_core.errors import MachineError
+from zoo_core.types import DataInfo
+
+FILES = Path(__file__).parent / "files"
+SIDE = 32
+CATEGORIES = (
+    "Smileys & Emotion",
+    "People & Body",
+    "Animals & Nature",
+    "Food & Drink",
+    "Travel & Places",
+    "Activities",
+    "Objects",
+    "Symbols",
+    "Flags",
+)
+"""Classes, in Unicode's order."""
+
+
+class EmojiConfig(DataConfig):
+    """Options of `data=emoji`."""
+
+    tones: bool = False
+    """Add the five skin tones of each training image that has them, to the training split only."""
+
+
+class Emoji(NamedTuple):
+    """One file of emoji.
+
+    Attributes:
+        images: (n, 3, 32, 32) uint8.
+        rows: what each is: code, name, category, subcategory, group, test.
+    """
+
+    images: Tensor
+    rows: Sequence[dict[str, Any]]
+
+
+def read(name: str) -> Emoji:
+    """Return the images of a file and what they are.
+
+    Raises:
+        MachineError: where the file is not installed, or damaged.
+    """
+    from PIL import Image
+
+    path = FILES / f"{name}.zip"
+    try:
+        with zipfile.ZipFile(path) as file:
+            rows = json.loads(file.read("index.json"))["rows"]
+            sheet = np.asarray(Image.open(io.BytesIO(file.read("sheet.webp"))).convert("RGB"))
+    except FileNotFoundError:
+        raise MachineError(f"{path.name} is not installed", "next: install genzoo again, in full") from None
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        raise MachineError(f"{path} is damaged: {error}", "next: install genzoo again") from error
+    across, down = sheet.shape[1] // SIDE, sheet.shape[0] // SIDE
+    tiles = sheet.reshape(down, SIDE, across, SIDE, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE)
+    return Emoji(torch.from_numpy(np.ascontiguousarray(tiles[: len(rows)])), rows)
+
+
+def tokenizer(rows: Sequence[dict[str, Any]]) -> Tokenizer:
+    """Return the words of all names, in alphabetic order; a caption is as long as the longest name."""
+    names = [row["name"].split() for row in rows]
+    return Tokenizer(tuple(sorted({word for name in names for word in name})), max(map(len, names)))
+
+
+def load(config: DataConfig) -> Dataset:
+    """Return the emoji of one artist: uint8 (3, 32, 32), 9 categories as classes, names as captions.
+
+    Args:
+        config: its name is the file's: "emoji" (Noto) or "emoji-twitter" (Twemoji).
+    """
+    found = read(config.name)
+    words = tokenizer(found.rows)
+    test = torch.tensor([row["test"] for row in found.rows])
+    label = torch.tensor([CATEGORIES.index(row["category"]) for row in found.rows])
+    tokens = torch.tensor([words.encode(row["name"]) for row in found.rows])
+    report: list[str] = []
+    train = [found.images[~test], label[~test], tokens[~test]]
+    if isinstance(config, EmojiConfig) and config.tones:
+        place = {row["code"]: k for k, row in enumerate(found.rows) if not row["test"]}
+        toned = read("emoji-tones")
+        kept = [k for k, row in enumerate(toned.rows) if row["of"] in place]
+        of = torch.tensor([place[toned.rows[k]["of"]] for k in kept])
+        more = (toned.images[kept], label[of], tokens[of])
+        train = [torch.cat(pair) for pair in zip(train, more, strict=True)]
+        report = [f"{len(kept):,} skin tones added to {int((~test).sum()):,} training images (data.tones)"]
+    info = DataInfo(config.name, (3, SIDE, SIDE), 256, len(CATEGORIES), words.vocabulary, words.length)
+    return resident(
+        info,
+        Resident(*train),
+        Resident(found.images[test], label[test], tokens[test]),
+        class_names=CATEGORIES,
+        tokenizer=words,
+        report=report,
+    )
