@@ -142,7 +142,7 @@ def test_wandb_is_told_no_secret_and_no_path_of_its_user(
         ({"api_key": "x", "model": {"key_dim": 3}}, {"api_key": "(hidden)", "model": {"key_dim": 3}}),
         ({"path": "/home/alice/images"}, {"path": "images"}),
         ({"words": ["data.root=/mnt/alice/cifar", 5e-5]}, {"words": ["data.root=cifar", 5e-5]}),
-        ({"url": "https://user:word@host/x"}, {"url": "(hidden)"}),
+        ({"url": "https://user:word@host/x"}, {"url": "https://(hidden)@host/x"}),
         ({"resize": "TensorFlow 1 bilinear to 299x299", "on": True, "n": None},) * 2,
     ],
 )
