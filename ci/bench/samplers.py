@@ -59,7 +59,7 @@ class Drawn:
         self.z = list(torch.randn(steps, n, *SHAPE))
         self.used = 0
 
-    def randn(self, shape: Sequence[int]) -> Tensor:
+    def randn(self, shape: Sequence[int], **address: object) -> Tensor:
         self.used = (self.used + 1) % len(self.z)
         return self.z[self.used]
 

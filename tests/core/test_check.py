@@ -78,7 +78,7 @@ def test_a_sound_model_passes_every_check(data: str, home: Path) -> None:
         ("ScaleOutsideState", "a checkpoint keeps everything", "parameter or a buffer"),
         ("SharedBuffer", "averages leave buffers alone", "shadow"),
         ("AveragesTheFrozen", "averages leave buffers alone", "are the raw weights"),
-        ("AveragesNothing", "stages are well formed", "'nett', which is no submodule"),
+        ("AveragesNothing", "stages are well formed", "'nett', which is not a submodule"),
         ("StaysBehind", "the model moves between devices", "device=x.device"),
         ("GlobalNoise", "the same seeds give the same samples", "request.noise"),
         ("MixesTheBatch", "the same seeds give the same samples", "in batches of 5, 1"),

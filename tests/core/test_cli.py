@@ -154,7 +154,7 @@ def test_a_finished_run_is_made_again_on_demand_and_told_what_has_changed(
     assert invoke(words) == 0
     assert invoke([*words, "--rerun"]) == 0
     assert "kept in here.before-1" in capsys.readouterr().err
-    assert Path("here.before-1/result.json").exists()
+    assert Path("here.before-1/run.json").exists()
     assert json.loads(path.read_text())["plugin_code"] == code
 
 
@@ -236,7 +236,7 @@ def test_python_says_what_the_command_line_says(home: Path) -> None:
     import zoo_core
 
     result = zoo_core.run(
-        plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "images": False}
+        plugin="histogram", eval={"protocol": "none"}, track={"wandb": "off", "plots": False}
     )
     run = zoo_core.load(result.run_dir)
     drawn = run.sample(16)

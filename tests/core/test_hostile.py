@@ -188,7 +188,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "run"
     zoo_core.run(
         plugin="wgan", preset="tiny", run_dir=str(folder), train={"steps": 2}, eval={"protocol": "none"},
-        track={"wandb": "off", "progress": False, "images": False},
+        track={"wandb": "off", "progress": False, "plots": False},
     )  # fmt: skip
     return folder
 

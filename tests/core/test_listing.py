@@ -15,6 +15,7 @@ import pytest
 
 from zoo_core.cli import invoke
 from zoo_core.errors import PluginError
+from zoo_core.home import OURS
 from zoo_core.registry import builtin, child
 from zoo_core.registry.listing import KINDS, Listing, from_json, list_module, to_json
 from zoo_core.registry.manager import Entry, Manager, load_entry, manager, standing_in
@@ -199,7 +200,7 @@ def test_the_wheels_listing_is_what_the_modules_declare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     """What the build hook writes is read back without an import, and every one of ours is in it."""
-    modules = [source.module for source in manager().sources if source.distribution == builtin.OURS]
+    modules = [source.module for source in manager().sources if source.distribution == OURS]
     path = tmp_path / "listing.json"
     path.write_text(builtin.build(modules))
     monkeypatch.setattr(builtin, "PATH", path)
@@ -207,8 +208,8 @@ def test_the_wheels_listing_is_what_the_modules_declare(
     monkeypatch.setattr("zoo_core.registry.cache.fingerprint", lambda entry_point: entry_point.value)
     there = Manager(children=False)
     for kind in KINDS:
-        ours = [e for e in manager().entries(kind) if e.distribution == builtin.OURS]
-        assert [e for e in there.entries(kind) if e.distribution == builtin.OURS] == ours
+        ours = [e for e in manager().entries(kind) if e.distribution == OURS]
+        assert [e for e in there.entries(kind) if e.distribution == OURS] == ours
     with pytest.raises(ValueError, match="no_such_module"):
         builtin.build(["no_such_module"])
 

@@ -81,11 +81,11 @@ def test_one_is_really_installed_trained_and_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Fresh", "no name for a plugin"),
-        ("9lives", "no name for a plugin"),
-        ("../up", "no name for a plugin"),
-        ("a b", "no name for a plugin"),
-        ("", "no name for a plugin"),
+        ("Fresh", "can't be the name of a plugin"),
+        ("9lives", "can't be the name of a plugin"),
+        ("../up", "can't be the name of a plugin"),
+        ("a b", "can't be the name of a plugin"),
+        ("", "can't be the name of a plugin"),
         ("wgan", "is taken"),
         ("heun", "is taken"),
         ("digits", "is taken"),

@@ -685,7 +685,7 @@ def test_listing_the_verbs_costs_neither_torch_nor_the_hubs_library() -> None:
     import subprocess
     import sys
 
-    modules = ["cli.sharing", "sharing.address", "sharing.bundle", "sharing.card", "sharing.privacy"]
+    modules = ["cli.sharing", "hub.address", "hub.bundle", "hub.card", "hub.privacy"]
     imports = "; ".join(f"import zoo_core.{module}" for module in modules)
     code = f"import sys; {imports}; print('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

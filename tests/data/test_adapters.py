@@ -16,8 +16,9 @@ from torch.utils.data import TensorDataset
 
 from zoo_core.data import hub
 from zoo_core.data.adapters import dataset_of
-from zoo_core.data.configs import HubConfig, named_repo
+from zoo_core.data.configs import HubConfig
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.registry.resolution import named_repo
 from zoo_core.seeds import generator
 
 

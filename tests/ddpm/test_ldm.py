@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from zoo_eval.scoring import preflight, real_features
 
 from zoo_core.config import TrainConfig, validate
 from zoo_core.data.loading import Resident, TrainData
@@ -26,8 +25,10 @@ from zoo_core.viz import fields, paths
 from zoo_ddpm import ldm
 from zoo_ddpm.ddpm import DDPM, DDPMConfig
 from zoo_ddpm.ldm import LDM, LDMConfig
+from zoo_eval.context import Context, sample, source_of
 from zoo_eval.metrics.likelihood import flow_denoiser
-from zoo_eval.metrics.reconstruction import reconstruction_distance
+from zoo_eval.metrics.reconstruction import reconstruction
+from zoo_eval.pipeline import prepare
 
 TWO_LEVELS = DataInfo("two-levels", (1, 8, 8), levels=2)
 
@@ -203,10 +204,10 @@ def test_what_the_decoder_loses_is_measured(monkeypatch, blank):
     """Catches a floor that is of samples, or of images before they are quantized."""
     monkeypatch.setattr(ldm, "build_autoencoder", lambda *_: Identity(blank))
     made = built()
-    protocol, extractor = preflight(made)
-    test = real_features(made, "test", extractor, protocol)
-    lost = reconstruction_distance(made, extractor, test)
-    assert (lost > 10) if blank else lost == pytest.approx(0, abs=1e-6)
+    source = source_of(made)
+    protocol, extractor = prepare(source)
+    (lost,) = reconstruction(Context(source, protocol, extractor, sample(source, 1))).values()
+    assert (lost.value > 10) if blank else lost.value == pytest.approx(0, abs=1e-6)
 
 
 def test_a_trajectory_is_of_images(run):

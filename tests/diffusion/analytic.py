@@ -23,18 +23,18 @@ class Noise:
     def __len__(self) -> int:
         return self.n
 
-    def randn(self, shape) -> Tensor:
+    def randn(self, shape, **address) -> Tensor:
         self.draws += 1
         return torch.randn(self.n, *shape, generator=self.rng, dtype=torch.float64)
 
-    def rand(self, shape) -> Tensor:
+    def rand(self, shape, **address) -> Tensor:
         return torch.rand(self.n, *shape, generator=self.rng, dtype=torch.float64)
 
 
 class OneAtATime(Noise):
     """Row k meets a 1 in draw k and zeros elsewhere: a linear sampler then shows each noise's coefficient."""
 
-    def randn(self, shape) -> Tensor:
+    def randn(self, shape, **address) -> Tensor:
         z = torch.zeros(self.n, *shape, dtype=torch.float64)
         z[self.draws] = 1
         self.draws += 1

@@ -46,7 +46,7 @@ class Replay:
     def __init__(self, noise):
         self.streams = _streams(noise)
 
-    def randn(self, shape):
+    def randn(self, shape, **address):
         drawn = [torch.randn((1, *shape), generator=rng, dtype=torch.float64) for rng in self.streams]
         return torch.cat(drawn)
 

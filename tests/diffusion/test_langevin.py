@@ -83,7 +83,7 @@ def test_unclean_samples_keep_the_noise_of_the_least_level():
 class Silent(Noise):
     """No noise at all: a walk is then plain ascent of the log-density."""
 
-    def randn(self, shape):
+    def randn(self, shape, **address):
         return torch.zeros(len(self), *shape, dtype=torch.float64)
 
 

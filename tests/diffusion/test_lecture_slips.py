@@ -51,7 +51,7 @@ X_T = math.sqrt(KEPT) * X0 + math.sqrt(1 - KEPT) * EPS
 class Silent(Noise):
     """No noise at all: what is left of a step is its mean."""
 
-    def randn(self, shape):
+    def randn(self, shape, **address):
         return torch.zeros(self.n, *shape, dtype=torch.float64)
 
 

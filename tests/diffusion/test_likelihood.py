@@ -30,7 +30,7 @@ class Quadrature(Noise):
         super().__init__(len(nodes))
         self.nodes = nodes
 
-    def randn(self, shape):
+    def randn(self, shape, **address):
         return self.nodes.reshape(-1, *shape)
 
 
@@ -127,10 +127,10 @@ def test_a_few_terms_stand_for_all():
     rows = math.lcm(*strata(9, 3).diff().tolist())
 
     class Even(Noise):
-        def randn(self, shape):
+        def randn(self, shape, **address):
             return torch.full((self.n, *shape), 0.7, dtype=torch.float64)
 
-        def rand(self, shape):
+        def rand(self, shape, **address):
             return (torch.arange(self.n) + 0.5).double() / self.n
 
     denoise = Exact(lambda x, sigma: x * 0.5 / (0.5 + sigma**2), schedule)

@@ -61,10 +61,10 @@ class Doubles(Seeds):
         self.n = n
         self.rng = torch.Generator().manual_seed(seed)
 
-    def randn(self, shape):
+    def randn(self, shape, **address):
         return torch.randn(self.n, *shape, generator=self.rng, dtype=torch.float64)
 
-    def randint(self, high, shape=()):
+    def randint(self, high, shape=(), **address):
         return torch.randint(high, (self.n, *shape), generator=self.rng)
 
 

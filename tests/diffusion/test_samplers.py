@@ -251,7 +251,7 @@ def test_gain_and_noise_of_a_linear_denoiser(name):
     no_noise = torch.zeros(12, 1, dtype=torch.float64)
 
     class Silent(Noise):
-        def randn(self, shape):
+        def randn(self, shape, **address):
             return torch.zeros(self.n, *shape, dtype=torch.float64)
 
     found = sampler.function(denoise, one, sigmas, noise=Silent(1), **options)

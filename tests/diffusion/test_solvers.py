@@ -142,7 +142,7 @@ def test_from_one_noisy_point_the_sde_draws_the_posterior(sampler):
 class Louder(Noise):
     """g^2 too large by a tenth."""
 
-    def randn(self, shape):
+    def randn(self, shape, **address):
         return super().randn(shape) * math.sqrt(1.1)
 
 

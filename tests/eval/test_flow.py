@@ -137,11 +137,11 @@ def test_figures_do_not_depend_on_the_batch(images):
 def test_more_probes_have_a_smaller_error():
     """Catches an option that is not handed on: probes are averaged, and the note says how many."""
     cov = torch.tensor([[1.0, 0.9], [0.9, 1.0]])
-    x = torch.zeros(40, 2)
+    x = torch.zeros(160, 2)
     data = Dataset(DataInfo("origin", (2,), levels=None), Resident(x), Resident(x), "x")
     recipe = Holds(Exact(gaussian(torch.zeros(2), cov), VE(0.01, 20.0)))
     one, many = (
-        columns_of(found_of(recipe, data, 40, Flow("gaussian", k, 1e-3))[0], data.info)["nats[ode]"]
+        columns_of(found_of(recipe, data, 160, Flow("gaussian", k, 1e-3))[0], data.info)["nats[ode]"]
         for k in (1, 16)
     )
     assert one.standard_error is not None

@@ -128,8 +128,22 @@ class Jsonl:
 
     @hookimpl
     def zoo_log(self, run: RunView, step: int, values: Mapping[str, float]) -> None:
-        told = bool(self._waiting)
         self._waiting.append(_line({"step": step, **values}).encode())
+        self._write(run)
+
+    @hookimpl
+    def zoo_run_finished(self, run: RunView) -> None:
+        self._write(run)
+
+    @hookimpl
+    def zoo_run_failed(self, run: RunView) -> None:
+        self._write(run)
+
+    def _write(self, run: RunView) -> None:
+        """Write the records that wait; what the machine refuses waits on, and the first refusal is told."""
+        if not self._waiting:
+            return
+        told = len(self._waiting) > 1
         try:
             _append(self._path, b"".join(self._waiting))
         except OSError as error:

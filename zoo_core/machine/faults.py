@@ -6,6 +6,7 @@ import errno
 import os
 
 from zoo_core.errors import MachineError, PluginError, ZooError
+from zoo_core.machine.libraries import explain_import
 
 MACHINE = frozenset(
     (
@@ -44,6 +45,10 @@ def attributed(error: Exception, plugin: str, doing: str, fix: str = "") -> ZooE
     """
     if isinstance(error, ZooError):
         return error
+    try:
+        explain_import(error)
+    except ZooError as explained:
+        return explained
     return machine_error(error) or PluginError(
         f"plugin {plugin!r} failed {doing}: {type(error).__name__}: {error}",
         f"expected: {fix}" if fix else "",

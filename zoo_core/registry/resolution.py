@@ -226,7 +226,8 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     config = _chosen(config, "dataset", "data", flat, mistakes)
     chosen = config.model_fields["data"].default
     side = flat.get("data.size", getattr(chosen, "size", None))
-    overrides, problem = _preset(config, str(flat.get("preset") or ""), chosen.name, side)
+    provider = str(flat.get("providers.data") or "")
+    overrides, problem = _preset(config, str(flat.get("preset") or ""), chosen.name, side, provider)
     if problem is not None:
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
@@ -326,7 +327,7 @@ def _fields(kind: str, entry: Entry) -> Mapping[str, Any]:
 
 
 def _preset(
-    config: type[RunConfig], name: str, data: str, side: Any = None
+    config: type[RunConfig], name: str, data: str, side: Any = None, provider: str = ""
 ) -> tuple[Mapping[str, Any], ZooError | None]:
     """Return the overrides of a preset: of this dataset, of its kind of data, or of any.
 
@@ -337,10 +338,11 @@ def _preset(
         name: of the preset; "" for "default".
         data: registered name of the dataset.
         side: of the images of a dataset that leaves it to an option.
+        provider: distribution of the dataset, where two claim its name.
     """
     presets = config.PRESETS
     wanted = name or "default"
-    for key in (f"{wanted}@{data}", *_of_kind(presets, wanted, data, side), wanted):
+    for key in (f"{wanted}@{data}", *_of_kind(presets, wanted, data, side, provider), wanted):
         if key in presets:
             return presets[key].overrides, None
     if not name:
@@ -354,10 +356,10 @@ def _preset(
     )
 
 
-def _of_kind(presets: Mapping[str, Any], name: str, data: str, side: Any) -> list[str]:
+def _of_kind(presets: Mapping[str, Any], name: str, data: str, side: Any, provider: str) -> list[str]:
     """Return the keys of a preset for a dataset's kind, the closest first."""
     try:
-        shape = manager().find("dataset", data).spec.shape
+        shape = manager().find("dataset", data, provider).spec.shape
     except NotFoundError:
         return []
     if len(shape) == 1:
