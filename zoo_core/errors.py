@@ -87,13 +87,19 @@ class Interrupted(ZooError):
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """Return the option closest in spelling to `name`, letter case aside, or None where none is close."""
+    """Return the option closest in spelling to `name`, in its letter case or in any, or None."""
     import difflib  # half a millisecond that only an error needs
 
-    by_fold = {option.lower().replace("_", "-"): option for option in reversed(list(options))}
+    options = list(options)
+    by_fold = {option.lower().replace("_", "-"): option for option in reversed(options)}
     folded = name[:200].lower().replace("_", "-")
-    found = difflib.get_close_matches(folded, list(by_fold), n=1, cutoff=0.55)
-    return by_fold[found[0]] if found else None
+    if folded in by_fold:
+        return by_fold[folded]
+    for given, known in ((name[:200], {option: option for option in options}), (folded, by_fold)):
+        found = difflib.get_close_matches(given, list(known), n=1, cutoff=0.55)
+        if found:
+            return known[found[0]]
+    return None
 
 
 def not_found(kind: str, name: str, options: Iterable[str], *notes: str, say: str = "{}") -> NotFoundError:

@@ -71,7 +71,7 @@ def test_sampling_binds_the_condition_and_the_guide():
     assert isinstance(recipe().conditioned(cond), Conditioned)
     free = recipe(**{"sample.guidance_scale": 2.0}).conditioned(cond)
     assert isinstance(free, ClassifierFree)
-    assert free.scale == 1.0
+    assert free.scale == 2.0
     guided = recipe(
         **{"sample.guidance_scale": 2.0, "sample.guide": "classifier", "model.classifier": True}
     ).conditioned(cond)

@@ -51,7 +51,7 @@ def test_start_is_the_denoisers_prior():
 
     sampler = BoundSampler("stop", stop, grids.trailing, 3)
     draw(EXACT, (2,), SampleRequest(Seeds(0, range(5))), sampler)
-    torch.testing.assert_close(seen[0], Seeds(0, range(5)).randn((2,)) * EXACT.prior_std)
+    torch.testing.assert_close(seen[0], Seeds(0, range(5)).randn((2,), name="start") * EXACT.prior_std)
     assert EXACT.prior_std == pytest.approx((1 + EXACT.sigma_max**2) ** 0.5)
 
 
@@ -79,7 +79,7 @@ def test_trajectory_only_where_asked():
     assert draw(EXACT, (2,), request, bind(DDIM)).trajectory == ()
     kept = draw(EXACT, (2,), SampleRequest(Seeds(0, range(3)), steps=5, trace=True), bind(DDIM)).trajectory
     assert [state.shape for state in kept] == [(3, 2)] * 5
-    torch.testing.assert_close(kept[0], Seeds(0, range(3)).randn((2,)))
+    torch.testing.assert_close(kept[0], Seeds(0, range(3)).randn((2,), name="start"))
 
 
 def test_default_steps_fit_the_model():
