@@ -191,8 +191,8 @@ def test_a_run_remembers_its_distribution(
     assert invoke(["sample", "old", "-n", "4", "--out", "four.npz"]) == 0
     assert invoke(["run", "config=old", "run_dir=new"]) == 0
     assert (
-        json.loads(Path("old/result.json").read_text())["weights_sha256"]
-        == (json.loads(Path("new/result.json").read_text())["weights_sha256"])
+        json.loads(Path("old/run.json").read_text())["weights_sha256"]
+        == (json.loads(Path("new/run.json").read_text())["weights_sha256"])
     )
     full = ["data=genzoo:ring", *words[1:]]
     again = resolve(["plugin=genzoo:noise", *full])

@@ -281,10 +281,9 @@ def test_torchrun_runs_the_same_command_and_tells_it_once(home: Path, tmp_path: 
         "--json",
     ]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    result = json.loads(
-        (tmp_path / "wide" / "result.json").read_text()
-    )  # by this, never by torchrun's status
-    assert result["provenance"]["hardware"]["processes"] == 2
+    folder = tmp_path / "wide"  # by what it holds, never by torchrun's status
+    result, provenance = (json.loads((folder / f"{name}.json").read_text()) for name in ("run", "provenance"))
+    assert provenance["hardware"]["processes"] == 2
     assert told.stdout.count('"weights_sha256"') == 1
     steps = [
         json.loads(line)["step"] for line in (tmp_path / "wide" / "metrics.jsonl").read_text().splitlines()
