@@ -180,9 +180,9 @@ def losses_use_no_global_generator(model: Model) -> None:
     run = model.build(model.short)
     batch = _example(run)
     device = run.harness.data.device
-    run.recipe.eval()
     for stage, phase in each_phase(run):
         with run.harness.untouched():
+            run.recipe.eval()
             seed_all(20_100)
             before = random_states(device)
             phase.loss(batch, Context(0, PROGRESS, 0, generator(0, "probe", device=device)))
