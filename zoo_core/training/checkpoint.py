@@ -27,6 +27,8 @@ from zoo_core.machine.files import cannot_write, sha256_of, sync, write_synced
 
 KEEP = 2
 MANIFEST = "manifest.json"
+LARGEST = 1 << 36
+"""Bytes of a file of a checkpoint; a larger one is not read."""
 WEIGHTS, EMA, STATE = FILES = ("weights.safetensors", "ema.safetensors", "state.pt")
 
 
@@ -151,6 +153,8 @@ def verify(path: Path) -> dict[str, str]:
         if set(sums) != set(FILES):
             raise MachineError(f"checkpoint {path} is incomplete: its manifest lists other files")
         for name in FILES:
+            if (path / name).stat().st_size > LARGEST:
+                raise MachineError(f"checkpoint file {path / name} is larger than {LARGEST >> 30} GiB")
             if sha256_of(path / name) != sums[name]:
                 raise MachineError(
                     f"checkpoint file {path / name} is corrupt: its SHA-256 differs from the manifest's"
