@@ -220,5 +220,6 @@ def check_weights(path: Path) -> None:
         ValueError,
         RuntimeError,
         AttributeError,
+        MemoryError,  # a file that claims more than can be mapped
     ) as error:
         raise UsageError(f"{path.name} is not a safetensors file: {error}"[:200]) from error
