@@ -40,7 +40,7 @@ def langevin(
     *,
     noise: Seeds,
     callback: Trace | None = None,
-    step: float = 0.1,
+    step: float = 0.15,
     level: float = 0.2,
     convention: Convention = "lecture",
 ) -> Tensor:
@@ -80,7 +80,7 @@ def annealed_langevin(
     *,
     noise: Seeds,
     callback: Trace | None = None,
-    step: float = 0.12,
+    step: float = 0.15,
     repeats: int = 8,
     convention: Convention = "lecture",
     start: Literal["normal", "uniform"] = "normal",

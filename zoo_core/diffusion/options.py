@@ -44,7 +44,7 @@ class LangevinConfig(SamplerConfig):
 class AnnealedLangevinConfig(SamplerConfig):
     """Options of `annealed-langevin`."""
 
-    step: float = Field(0.12, gt=0, le=1)
+    step: float = Field(0.15, gt=0, le=1)
     """Length of a step, as a share of the level's variance: epsilon / sigma_min^2 of the paper."""
     repeats: int = Field(8, ge=1)
     """Steps at each level: T of the paper."""
