@@ -96,10 +96,10 @@ def test_slow_tests_run_when_what_they_depend_on_changes(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "instead"),
     [
-        ("sample_every = 4", "image"),
-        ("class ImageSheet:", "image"),
-        ("the optimizer's rate", "optimizer"),
-        ("a grayscale neighborhood", "neighborhood"),
+        ("picture_every = 4", "image"),
+        ("class PictureSheet:", "image"),
+        ("the optimiser's rate", "optimizer"),
+        ("a grayscale neighbourhood", "neighborhood"),
         ("sample.guidance=2", "guidance_scale"),
     ],
 )
