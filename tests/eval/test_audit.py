@@ -142,6 +142,7 @@ def test_a_wrong_distance_is_noticed(rng, monkeypatch):
     assert [one.name for one in on_features(*both) if not one.agrees] == ["FD, same features"]
 
 
+@pytest.mark.slow(depends=("evaluation",))
 def test_inception_agrees_from_images_to_distance(random_inception, rng):  # noqa: F811 - the fixture
     # catches another resize, range or channel order than the literature's
     info = DataInfo("cifar10", (3, 32, 32), 256)
