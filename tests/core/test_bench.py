@@ -75,6 +75,7 @@ def process_of(folder: Path) -> int:
     return 0
 
 
+@pytest.mark.slow(depends=("zoo_core",))
 def test_a_suite_that_is_killed_goes_on_and_does_nothing_twice(
     environment: dict[str, str], home: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_shorter_run_keeps_the_proportions_of_the_long_one() -> None:
     assert OptimizerConfig().warmup == 0
 
 
+@pytest.mark.slow(depends=("zoo_core", "plugins"))
 def test_every_fitting_model_can_be_cut_short_and_still_resolves(home: Path) -> None:
     """Over every registered model and suite, because it is registered."""
     for suite in SUITES.values():

@@ -77,6 +77,7 @@ def test_every_step_of_damage_must_be_worse():
     assert graded("copies", (0, 1, 2), shown, ("memorization",), worse)["wrong"] == []
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_the_audit_of_the_digits_passes_and_is_recorded(tmp_path):
     # catches a metric that does not see damage, or disagrees with torch-fidelity
     out = tmp_path / "results" / "digits.json"
