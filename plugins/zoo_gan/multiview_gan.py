@@ -35,7 +35,7 @@ class MultiViewModel(SNGANModel):
     view_dim: int = Field(3, ge=1)
     """Dimensions of the view v."""
     n_critic: int = Field(3, ge=1)
-    """Critic updates, each on a fresh batch, for one of the generator."""
+    """Critic updates per generator update, each on a fresh batch."""
 
 
 class MultiViewConfig(RunConfig):
