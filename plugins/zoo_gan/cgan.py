@@ -2,7 +2,7 @@
 
     min_g max_D  E_{x, y ~ p}[log D(x, y)] + E_{z, y}[log(1 - D(g(z, y), y))]           (Eq. 2 of the paper)
 
-Both networks are told y, and D in both of its terms: it must refuse a image that is good and of another
+Both networks are told y, and D in both of its terms: it must refuse an image that is good and of another
 class. The generator reads an embedding of y beside its latent. The critic reads one beside its features,
 before a joint layer (`model.critic=concat`, section 3.2 of the paper), or as an inner product with them
 (`projection`, Miyato and Koyama 2018, arXiv:1802.05637, Eq. 3).

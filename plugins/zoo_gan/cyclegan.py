@@ -7,12 +7,12 @@ its images from what is made. With least squares the critic of B minimizes
     E_b[(D_B(b) - 1)^2] + E_a[D_B(g(a))^2]
 
 halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. What is made is to come
-back when it is translated back, and a image that is of the domain already is to stay as it is:
+back when it is translated back, and an image that is of the domain already is to stay as it is:
 
     lambda (E_a[|f(g(a)) - a|_1] + E_b[|g(f(b)) - b|_1]) + lambda mu (E_b[|g(b) - b|_1] + E_a[|f(a) - a|_1])
 
 with lambda = 10 and mu = 0.5 (Eq. 2 and section 5.2), |.|_1 the mean over values. Critics are shown images
-from a pool of the last ones made. Nothing says which image of B a image of A belongs to, and nobody
+from a pool of the last ones made. Nothing says which image of B an image of A belongs to, and nobody
 knows.
 """
 

@@ -1,6 +1,6 @@
 """The generator and the critic that a game's options ask for.
 
-A condition enters by what the networks are built with: a latent of more dimensions, a image of more
+A condition enters by what the networks are built with: a latent of more dimensions, an image of more
 channels, or a critic's `features` and `head`.
 """
 

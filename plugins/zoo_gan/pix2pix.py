@@ -1,6 +1,6 @@
 """Image to image with a conditional game (Isola, Zhu, Zhou and Efros 2016, arXiv:1611.07004), of pairs.
 
-A U-Net g makes a image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
+A U-Net g makes an image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
 
     g* = arg min_g max_D  E[log D(x, y)] + E[log(1 - D(x, g(x, z)))] + lambda E[|y - g(x, z)|_1]     (Eq. 4)
 

@@ -157,7 +157,7 @@ class MirrorDecoder(nn.Module):
 
     Args:
         encoder: in evaluation mode.
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
     """
 
     def __init__(self, encoder: FrozenEncoder, shape: tuple[int, ...]) -> None:

@@ -6,7 +6,7 @@ every 8, are lazy: phases that share their network's optimizer and have the weig
 stand for, while its rate and moments allow for them (StyleGAN2, appendix B). Path length (StyleGAN2, Eq. 4)
 asks that a step in w change the image by the same amount everywhere and in every direction,
 
-    E_{w, y} (|J_w^T y| - a)^2,    y a image of normal noise, a the running mean of |J_w^T y|.
+    E_{w, y} (|J_w^T y| - a)^2,    y an image of normal noise, a the running mean of |J_w^T y|.
 
 Neither version grows in training, as the second paper does not.
 """

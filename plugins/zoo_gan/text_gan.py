@@ -1,6 +1,6 @@
 """Captions to images (Reed et al. 2016, arXiv:1605.05396): GAN-INT-CLS.
 
-The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: a image x with
+The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: an image x with
 its caption t, the image with a caption t' of another, and a generated image with t:
 
     L_D = log D(x, t) + 1/2 [log(1 - D(x, t')) + log(1 - D(g(z, t), t))]                    (it is maximized)

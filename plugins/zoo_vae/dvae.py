@@ -10,7 +10,7 @@ and decodes sum_k y_k e_k; y becomes one-hot, a true draw, as tau falls. The los
     L = -log p(x | y) + beta KL(q(c | x) || uniform),  KL = log K - H(q) at each place,
 
 whose KL is log K nats a place where q is certain. In the second stage a transformer models text and codes in
-one stream, so that a caption draws a image.
+one stream, so that a caption draws an image.
 """
 
 from __future__ import annotations
