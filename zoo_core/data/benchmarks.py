@@ -38,7 +38,7 @@ class Benchmark:
 
     Attributes:
         kind: its class in torchvision.datasets.
-        shape: of an image.
+        shape: of a image.
         train: images in the training split; the test split has 10,000.
         files: what torchvision wants to find, under the root.
         captions: whether its images are handwritten digits, which `strokes` describes.
