@@ -52,6 +52,17 @@ cached listing of plugins. It imports a plugin only to complete the options of t
 """
 """Section on shell completion, which is not in any help text."""
 
+MODELS_NOTE = """\
+Look up the options and presets of the built-in models here. `zoo show NAME` prints the same for any installed
+model.
+
+Options are given as `key=value` and presets as `preset=NAME`: `zoo run plugin=ddpm preset=tiny seed=1`. The
+first table lists the options of every run. The section of a model lists its presets, the options that it
+adds, and those whose default it changes. `preset=NAME@DATA` is chosen by `preset=NAME` on that dataset, and
+`default@DATA` without a preset.
+"""
+"""How to read the page of models."""
+
 
 def ours(kind: str) -> list[Any]:
     """Return our own specs: a page must not depend on what else is installed."""
@@ -72,12 +83,17 @@ def cli_page() -> str:
     return NOTE + "\n".join([*parts, COMPLETION])
 
 
+def row(*cells: str) -> str:
+    """Return a row of a Markdown table: each cell on one line, with its bars escaped."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
 def option_table(rows: Iterable[tuple[str, FieldInfo]]) -> list[str]:
     """Return a table of options, or nothing where there are none."""
     lines = []
     for key, info in rows:
-        kind = type_name(info.annotation).replace("|", "\\|")
-        lines.append(f"| `{key}` | {kind} | `{info.default}` | {info.description} |")
+        kind = type_name(info.annotation)
+        lines.append(row(f"`{key}`", kind, f"`{info.default}`", info.description or ""))
     head = ["\n| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     return [*head, *lines] if lines else []
 
@@ -85,18 +101,18 @@ def option_table(rows: Iterable[tuple[str, FieldInfo]]) -> list[str]:
 def models_page() -> str:
     """Return the options of every run, then each model's presets and what it has or changes."""
     common = {key: info.default for key, info in options(RunConfig)}
-    parts = ["# Models, samplers, datasets\n", "## Every run\n"]
-    parts += ["Options are given as `key=value`; a model's own defaults stand under its name."]
+    parts = ["# Models, samplers and datasets\n", MODELS_NOTE, "## Options of every run"]
     parts += option_table(options(RunConfig))
     for spec in ours("plugin"):
         config = load_entry("plugin", manager().find("plugin", spec.name), "config")
-        facts = ". ".join(filter(None, (spec.summary, f"Family {spec.family}", spec.paper)))
+        summary = spec.summary[:1].upper() + spec.summary[1:]
+        facts = ". ".join(filter(None, (summary, f"Family: {spec.family}", spec.paper))) + "."
         parts.append(f"\n## {spec.name}\n\n{facts}\n")
         parts += [f"- `preset={key}`: {preset.source}" for key, preset in config.PRESETS.items()]
         parts += option_table((k, i) for k, i in options(config) if common.get(k, i) != i.default)
     for title, kind in (("Samplers", "sampler"), ("Datasets", "dataset")):
-        parts.append(f"\n## {title}\n\n| name | what it is |\n| --- | --- |")
-        parts += [f"| `{spec.name}` | {spec.summary} |" for spec in ours(kind)]
+        parts.append(f"\n## {title}\n\n| name | description |\n| --- | --- |")
+        parts += [row(f"`{spec.name}`", spec.summary) for spec in ours(kind)]
     return NOTE + "\n".join(parts) + "\n"
 
 

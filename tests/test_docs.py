@@ -14,6 +14,7 @@ import shlex
 import socket
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -194,6 +195,21 @@ def test_every_command_and_block_of_python_runs(
                 follow_command(command, monkeypatch)
         elif block.kind == "python" and not re.match(r"# \S+\.py\n", block.text):
             exec(compile(block.text, page, "exec"), {"__name__": page})
+
+
+INSTALLABLE = [page for page in WRITTEN if "pyproject.toml" in files(DOCS / page)]
+
+
+@pytest.mark.parametrize("page", INSTALLABLE)
+def test_the_distribution_of_a_page_builds_into_a_wheel_with_all_its_modules(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `pip install` does: the entry point alone, which other tests use, does not show what is shipped."""
+    build = pytest.importorskip("hatchling.build")
+    install(DOCS / page, tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path))) as wheel:
+        assert {name for name in files(DOCS / page) if name.endswith(".py")} <= set(wheel.namelist())
 
 
 def test_marks_are_read_from_comments_and_from_columns() -> None:

@@ -218,7 +218,7 @@ class SampleRequest:
         cond: conditions, one row a sample, or None.
         sampler: the chosen sampler bound to its options; None for a recipe that has no choice of one.
         steps: of the sampler; None for the sampler's own default.
-        trace: keep the sampler's states for a image.
+        trace: keep the sampler's states for an image.
     """
 
     noise: Seeds

@@ -22,8 +22,8 @@ def _baseline(name: str, model: str, summary: str) -> PluginSpec:
 @hookimpl
 def zoo_plugins() -> list[PluginSpec]:
     return [
-        _baseline("noise", "Noise", "every level equally likely: the worst that honest sampling does"),
-        _baseline("histogram", "Histogram", "independent pixels, each with its own frequencies"),
-        _baseline("gaussian", "Gaussian", "one Gaussian with a full covariance"),
-        _baseline("copycat", "Copycat", "replays the training set: what memorizing scores"),
+        _baseline("noise", "Noise", "uniform noise: every pixel level equally likely"),
+        _baseline("histogram", "Histogram", "independent pixels with the histogram of each"),
+        _baseline("gaussian", "Gaussian", "Gaussian with the full covariance of the data"),
+        _baseline("copycat", "Copycat", "copies of training examples: the scores of memorization"),
     ]

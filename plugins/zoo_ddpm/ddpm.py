@@ -35,27 +35,28 @@ class ChainModel(DiffusionModel):
     """The chain, and the network."""
 
     T: int = Field(1000, ge=2, le=100_000)
-    """Steps of the chain."""
+    """Number of steps of the chain."""
     beta_1: float = Field(1e-4, gt=0, lt=1)
     """Variance of the first step."""
     beta_T: float = Field(0.02, gt=0, lt=1)
-    """Variance of the last step; those between lie on a line."""
+    """Variance of the last step; the schedule is linear."""
     prediction: Literal["eps", "x0", "v"] = "eps"
-    """What the network says."""
+    """Prediction of the network."""
 
 
 class DDPMModel(ChainModel):
     """The chain, the network, and the bound."""
 
     variance: Literal["beta", "beta-tilde"] = "beta"
-    """Of the reverse steps, in the likelihood's bound: beta is `sampler=ddpm`, beta-tilde is `ancestral`."""
+    """Variance of the reverse steps in the likelihood bound: beta as in `sampler=ddpm`, beta-tilde as in
+    `ancestral`."""
     vlb_terms: int = Field(64, ge=1)
-    """Step terms of the bound that an example evaluates; T - 1 or more is all of them."""
+    """Number of step terms of the bound that are evaluated per example; T - 1 or more for all."""
 
 
 POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192, "sampler.name": "heun"},
-    "points are cheap: larger batches; DDIM's last step in 50 is wider than their finest structure",
+    "for points: larger batches, and Heun's method, as DDIM's last step in 50 exceeds their fine structure",
 )
 
 
@@ -72,7 +73,7 @@ class DDPMConfig(RunConfig):
         "default@mnist": Preset(
             {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
             | {"train.steps": 4000, "train.batch_size": 64},
-            "the default network with one level more",
+            "the default network with one more resolution",
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

@@ -41,12 +41,12 @@ class IDDPMModel(DDPMModel):
     """The chain, and the network."""
 
     variance: Variance = "learned"  # type: ignore[assignment]  # one more than the chain's
-    """Of the reverse steps, in the likelihood's bound."""
+    """Variance of the reverse steps in the likelihood bound."""
     offset: float = Field(0.008, gt=0, le=1)
-    """s of the cosine schedule, which sets its first step: that step's width should be a little less than a
-    level's bin."""
+    """Offset s of the cosine schedule, which determines the first step: its standard deviation should be
+    slightly below the width of a pixel level's bin."""
     vlb_weight: float = Field(0.001, ge=0)
-    """lambda, of L_vlb in the loss."""
+    """Weight lambda of L_vlb in the loss."""
 
 
 class IDDPMConfig(DDPMConfig):
@@ -60,7 +60,7 @@ class IDDPMConfig(DDPMConfig):
         ),
         "default@digits": Preset(
             {"model.offset": 0.4},
-            "the paper's offset is for 256 levels: on 17, 41% of the bound lies below a quarter of a bin",
+            "an offset for 17 pixel levels: with the paper's, 41% of the bound lies below a quarter of a bin",
         ),
         "default@mnist": DDPMConfig.PRESETS["default@mnist"],
         "default@points": POINTS,

@@ -35,13 +35,13 @@ class LDMModel(ChainModel):
     """The autoencoder, the chain, and the network of its codes."""
 
     autoencoder: str = "beta-vae"
-    """Registered name of a model that encodes and decodes."""
+    """Registered name of the autoencoder, a model that encodes and decodes."""
     autoencoder_share: float = Field(0.3, gt=0, lt=1)
-    """Of the run's steps, for the autoencoder's stages; the rest are the diffusion's."""
+    """Fraction of the training steps for the autoencoder; the rest is for the diffusion model."""
     prediction: Literal["eps", "x0", "v"] = "v"
-    """What the network says."""
+    """Prediction of the network."""
     clip_x0: Literal[False] = False
-    """Codes have no range that they could be clamped to."""
+    """Always false: codes have no fixed range to clamp to."""
     width: int = Field(256, ge=2, multiple_of=2)
     """MLP and transformer: width."""
 
@@ -61,8 +61,8 @@ class LDMConfig(RunConfig):
     model: LDMModel = LDMModel()
     """The autoencoder, the chain and the network."""
     autoencoder: dict[str, Any] = {}
-    """Options of the autoencoder, as `zoo show` tells them: autoencoder.model.latent_dim=8; its preset is
-    `latent` where it has one."""
+    """Options of the autoencoder, as in `zoo show`: autoencoder.model.latent_dim=8; its preset defaults to
+    `latent` if it has one."""
     optim: DiffusionOptim = DiffusionOptim(net=OptimizerConfig(lr=1e-3, schedule="cosine", warmup=100))
     """Optimization of the diffusion; autoencoder.optim is the autoencoder's."""
     sample: GuidedSampleConfig = GuidedSampleConfig(steps=100)

@@ -2,7 +2,7 @@
 
     min_g max_D  E_{x, y ~ p}[log D(x, y)] + E_{z, y}[log(1 - D(g(z, y), y))]           (Eq. 2 of the paper)
 
-Both networks are told y, and D in both of its terms: it must refuse a image that is good and of another
+Both networks are told y, and D in both of its terms: it must refuse an image that is good and of another
 class. The generator reads an embedding of y beside its latent. The critic reads one beside its features,
 before a joint layer (`model.critic=concat`, section 3.2 of the paper), or as an inner product with them
 (`projection`, Miyato and Koyama 2018, arXiv:1802.05637, Eq. 3).
@@ -33,13 +33,14 @@ class CGANModel(SNGANModel):
     """The two networks and their game."""
 
     loss: Literal["nonsaturating", "hinge"] = "nonsaturating"
-    """Cross-entropy with -log D(g(z, y), y) for the generator, or hinges."""
+    """Loss: cross-entropy with -log D(g(z, y), y) for the generator, or hinge."""
     critic: Joint = "concat"
-    """How the critic reads y: beside its features, before a joint layer, or as a projection onto them."""
+    """How the critic reads the class y: concatenated to its features before a joint layer, or by a
+    projection."""
     embedding: int = Field(16, ge=1)
-    """Dimensions of the vector that each network learns for a class."""
+    """Dimensions of the class embedding in each network."""
     joint: int = Field(128, ge=1)
-    """critic=concat: width of the layer that sees features and class together."""
+    """critic=concat: width of the joint layer of features and class."""
 
 
 class CGANConfig(RunConfig):

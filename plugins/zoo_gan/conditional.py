@@ -1,6 +1,6 @@
 """How a condition enters both networks of a game, as a vector: of a class, or of a caption.
 
-The generator reads it beside its latent. The critic reads it in one of two ways: concatenated to a image's
+The generator reads it beside its latent. The critic reads it in one of two ways: concatenated to an image's
 features before a joint hidden layer (Mirza and Osindero 2014, arXiv:1411.1784, section 3.2; Reed et al. 2016,
 arXiv:1605.05396, section 4.1), or as a projection, an inner product with the features (Miyato and Koyama
 2018, arXiv:1802.05637, Eq. 3).

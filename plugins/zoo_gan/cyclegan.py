@@ -7,12 +7,12 @@ its images from what is made. With least squares the critic of B minimizes
     E_b[(D_B(b) - 1)^2] + E_a[D_B(g(a))^2]
 
 halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. What is made is to come
-back when it is translated back, and a image that is of the domain already is to stay as it is:
+back when it is translated back, and an image that is of the domain already is to stay as it is:
 
     lambda (E_a[|f(g(a)) - a|_1] + E_b[|g(f(b)) - b|_1]) + lambda mu (E_b[|g(b) - b|_1] + E_a[|f(a) - a|_1])
 
 with lambda = 10 and mu = 0.5 (Eq. 2 and section 5.2), |.|_1 the mean over values. Critics are shown images
-from a pool of the last ones made. Nothing says which image of B a image of A belongs to, and nobody
+from a pool of the last ones made. Nothing says which image of B an image of A belongs to, and nobody
 knows.
 """
 
@@ -42,25 +42,29 @@ class CycleGANModel(Config):
     """The translators, the critics and their losses."""
 
     generator_width: int = Field(24, ge=1)
-    """Channels of a translator at the image's size, twice as many at each halving."""
+    """Channels of a translator at the resolution of the image, doubled with each halving."""
     halvings: int = Field(1, ge=0)
-    """How often a translator halves the image before its residual blocks."""
+    """Number of times a translator halves the resolution before its residual blocks."""
     blocks: int = Field(3, ge=0)
-    """Residual blocks of a translator."""
+    """Number of residual blocks of a translator."""
     critic_width: int = Field(32, ge=1)
-    """Channels of a critic after its first layer; each layer after has twice as many, up to eight times."""
+    """Channels of a critic after its first layer, doubled with each further layer, at most eightfold."""
     patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in a critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
+    """Layers of stride 2 in a critic; the patch of a score has 16x16 pixels with 1, 34x34 with 2, 70x70 with
+    3."""
     norm: Norm = "batch"
-    """Normalization: over each image, as in the paper, over the batch, or none."""
+    """Normalization layers: over each image (as in the paper), over the batch, or none."""
     cycle: float = Field(10.0, ge=0)
-    """lambda: weight of the mean absolute difference after a translation there and back."""
+    """Weight lambda of the cycle consistency loss, the mean absolute difference after a translation in both
+    directions."""
     identity: float = Field(0.5, ge=0)
-    """mu: that of a image of the domain translated to, in units of lambda; 0 where channels differ."""
+    """Weight mu of the identity loss, in units of lambda; 0 if the domains have different numbers of
+    channels."""
     pool: int = Field(50, ge=0)
-    """Images of each domain that were made before and that critics are shown again; 0 for new ones only."""
+    """Size of the pool of earlier translations that the critics see again, per domain; 0 for new translations
+    only."""
     init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: torch's own, or N(0, 0.02)."""
+    """Initial weights: the defaults of torch, or N(0, 0.02)."""
 
 
 class CycleGANConfig(RunConfig):

@@ -26,9 +26,9 @@ class DCGANModel(NetworksModel):
     """The two networks and their game."""
 
     hidden: int = Field(0, ge=0)
-    """dcgan: width of a fully connected layer between the latent and the convolutions; 0 for none."""
+    """dcgan: width of a fully connected layer between the latent and the convolutions; 0 disables it."""
     init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights of convolutional networks: torch's own, or DCGAN's N(0, 0.02)."""
+    """Initial weights of convolutional networks: the defaults of torch, or N(0, 0.02) as in DCGAN."""
 
 
 class DCGANConfig(RunConfig):

@@ -26,15 +26,16 @@ class GameModel(Config):
     """The game."""
 
     latent_dim: int = Field(8, ge=1)
-    """Dimensions of the generator's latent z."""
+    """Dimensions of the latent z of the generator."""
     n_critic: int = Field(1, ge=1)
-    """Critic updates, each on a fresh batch, for one of the generator."""
+    """Critic updates per generator update, each on a fresh batch."""
     r1: float = Field(0.0, ge=0)
-    """gamma: gamma/2 E[|grad f(x)|^2] at real examples is added to the critic's loss; 0 for none."""
+    """Weight gamma of the R1 penalty gamma/2 E[|grad f(x)|^2] at real examples; 0 disables it."""
     r1_every: int = Field(16, ge=1)
-    """Steps from one update by that penalty to the next, each with as many times its weight."""
+    """Steps between two updates by the R1 penalty; its weight is multiplied by this number."""
     augment: tuple[Augmentation, ...] = ()
-    """Done to each image that the critic sees, real or generated, e.g. [color, translation, cutout]."""
+    """Augmentations of every image that the critic sees, real or generated, e.g. [color, translation,
+    cutout]."""
 
 
 class GameOptim(Config):

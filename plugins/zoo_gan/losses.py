@@ -20,7 +20,7 @@ class AdversarialLoss:
     Attributes:
         critic: (scores of real, scores of fake) to the critic's loss, a scalar.
         generator: scores of fake to the generator's loss, a scalar.
-        boundary: the score above which the critic takes a image for real; None where scores have no such
+        boundary: the score above which the critic takes an image for real; None where scores have no such
             meaning (they are then only compared).
     """
 

@@ -25,11 +25,11 @@ class LSGANModel(NetworksModel):
     """The two networks, and what the critic is to say."""
 
     a: float = 0.0
-    """The critic's target for generated examples."""
+    """Target of the critic for generated examples."""
     b: float = 1.0
-    """The critic's target for real examples."""
+    """Target of the critic for real examples."""
     c: float = 1.0
-    """What the generator wants the critic to say of its examples."""
+    """Target of the generator for the critic's output on generated examples."""
 
 
 class LSGANConfig(RunConfig):

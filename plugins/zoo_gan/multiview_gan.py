@@ -1,6 +1,6 @@
 """Generative multi-view model, GMV (Chen and Denoyer 2018, arXiv:1711.00305).
 
-A image is made of its content c, what is shown, and its view v, how it is shown: x = g(c, v), both standard
+An image is made of its content c, what is shown, and its view v, how it is shown: x = g(c, v), both standard
 normal. The generator makes pairs of one content and two views, and the critic scores pairs:
 
     min_g max_D  E[log D(x1, x2)] + E_{c, v1, v2}[log(1 - D(g(c, v1), g(c, v2)))]         (Eq. 2 of the paper)
@@ -35,7 +35,7 @@ class MultiViewModel(SNGANModel):
     view_dim: int = Field(3, ge=1)
     """Dimensions of the view v."""
     n_critic: int = Field(3, ge=1)
-    """Critic updates, each on a fresh batch, for one of the generator."""
+    """Critic updates per generator update, each on a fresh batch."""
 
 
 class MultiViewConfig(RunConfig):

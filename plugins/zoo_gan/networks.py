@@ -1,6 +1,6 @@
 """The generator and the critic that a game's options ask for.
 
-A condition enters by what the networks are built with: a latent of more dimensions, a image of more
+A condition enters by what the networks are built with: a latent of more dimensions, an image of more
 channels, or a critic's `features` and `head`.
 """
 
@@ -29,21 +29,23 @@ class NetworksModel(GameModel):
     """The two networks and their game."""
 
     net: Literal["dcgan", "resnet", "perceptron"] = "dcgan"
-    """Networks of images: DCGAN's, residual, or fully connected as those of points always are."""
+    """Networks for images: DCGAN, residual (resnet), or fully connected (perceptron; always used for
+    points)."""
     generator_width: int = Field(64, ge=1)
-    """dcgan: channels beside the image, each layer away from it has twice as many; else of every layer."""
+    """Width of the generator. dcgan: channels at the image, doubled with each layer away from it; otherwise
+    of every layer."""
     hidden: int = Field(256, ge=0)
-    """dcgan: width of a fully connected layer between the latent and the convolutions; 0 for none."""
+    """dcgan: width of a fully connected layer between the latent and the convolutions; 0 disables it."""
     critic_width: int = Field(32, ge=1)
-    """The same as generator_width, of the critic."""
+    """Width of the critic, defined like generator_width."""
     init: Literal["torch", "dcgan"] = "torch"
-    """Initial weights of convolutional networks: torch's own, or DCGAN's N(0, 0.02)."""
+    """Initial weights of convolutional networks: the defaults of torch, or N(0, 0.02) as in DCGAN."""
     generator_norm: Literal["batch", "none"] = "batch"
-    """Normalization in a convolutional generator."""
+    """Normalization layers of a convolutional generator."""
     critic_norm: Literal["batch", "layer", "none"] = "batch"
-    """Normalization in a convolutional critic: over a batch, over each image, or none."""
+    """Normalization layers of a convolutional critic: over the batch, over each image, or none."""
     spectral_norm: bool = False
-    """Divide every weight of the critic by its largest singular value."""
+    """Spectral normalization of every weight of the critic."""
 
 
 TINY = Preset(
@@ -85,7 +87,7 @@ def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str
 
 def on_points(overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
     """Return the preset for points: POINTS, and these overrides."""
-    preset = Preset({**POINTS, **(overrides or {})}, "points of the plane")
+    preset = Preset({**POINTS, **(overrides or {})}, "for points of the plane")
     return {"default@points": preset}
 
 

@@ -42,7 +42,7 @@ class PatchCritic(nn.Module):
         size: (H, W), to be evaluated before training.
 
     Raises:
-        UsageError: where such a image would leave no score.
+        UsageError: where such an image would leave no score.
     """
 
     def __init__(self, channels: int, width: int, layers: int, norm: Norm, size: tuple[int, int]) -> None:

@@ -1,6 +1,6 @@
 """Image to image with a conditional game (Isola, Zhu, Zhou and Efros 2016, arXiv:1611.07004), of pairs.
 
-A U-Net g makes a image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
+A U-Net g makes an image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
 
     g* = arg min_g max_D  E[log D(x, y)] + E[log(1 - D(x, g(x, z)))] + lambda E[|y - g(x, z)|_1]     (Eq. 4)
 
@@ -35,23 +35,24 @@ class Pix2PixModel(Config):
     """The translator, the critic and their losses."""
 
     generator_width: int = Field(32, ge=1)
-    """Channels of the U-Net beside the image; each layer away from it has twice as many, up to eight
-    times."""
+    """Channels of the U-Net at the resolution of the image, doubled with each layer away from it, at most
+    eightfold."""
     critic_width: int = Field(32, ge=1)
-    """Channels of the critic after its first layer; each layer after has twice as many, up to eight times."""
+    """Channels of the critic after its first layer, doubled with each further layer, at most eightfold."""
     patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in the critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
+    """Layers of stride 2 in the critic; the patch of a score has 16x16 pixels with 1, 34x34 with 2, 70x70
+    with 3."""
     norm: Literal["instance", "batch"] = "batch"
-    """Normalization: over each image, as the paper's batches of one, or over the batch."""
+    """Normalization layers: over each image (as in the paper, whose batches are single images), or over the
+    batch."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of the values that are dropped in the first layers of the decoder: the translator's only
-    noise."""
+    """Dropout probability in the first layers of the decoder, which is the only noise of the translator."""
     reconstruction: float = Field(100.0, ge=0)
-    """lambda: weight of the mean absolute difference between what is made and the target."""
+    """Weight lambda of the mean absolute difference from the target."""
     loss: Literal["nonsaturating", "least-squares"] = "nonsaturating"
-    """The game: the paper's cross-entropy, or least squares."""
+    """Adversarial loss: cross-entropy (as in the paper), or least squares."""
     init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: torch's own, or N(0, 0.02)."""
+    """Initial weights: the defaults of torch, or N(0, 0.02)."""
 
 
 class Pix2PixConfig(RunConfig):

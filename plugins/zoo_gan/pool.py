@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 UNKEPT = -1
-"""What `Pool.draw` says of a image that is shown and not kept."""
+"""What `Pool.draw` says of an image that is shown and not kept."""
 
 
 class Pool(nn.Module):

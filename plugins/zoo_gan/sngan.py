@@ -33,11 +33,11 @@ class SNGANModel(NetworksModel):
     """The two networks and their game."""
 
     n_critic: int = Field(4, ge=1)
-    """Critic updates, each on a fresh batch, for one of the generator."""
+    """Critic updates per generator update, each on a fresh batch."""
     critic_norm: Literal["batch", "layer", "none"] = "none"
-    """Normalization in a convolutional critic beside that of its weights."""
+    """Normalization layers of a convolutional critic, in addition to spectral normalization."""
     spectral_norm: bool = True
-    """Divide every weight of the critic by its largest singular value."""
+    """Spectral normalization of every weight of the critic."""
 
 
 class SNGANOptim(GameOptim):

@@ -53,17 +53,17 @@ class StyleTransferModel(Config):
     """The encoder, and what the decoder is asked for."""
 
     encoder: str = ""
-    """Frozen feature network: timm:vgg19, or another registered one that gives its maps; empty for the one
-    that the dataset is scored with, or timm:vgg19 where that is Inception."""
+    """Frozen encoder: timm:vgg19, or another registered extractor that exposes its layers; empty for the
+    default extractor of the dataset, or timm:vgg19 if that is Inception."""
     encoder_path: str | None = None
-    """File with the encoder's weights, where they are not in a cache."""
+    """File with the weights of the encoder, if they are not in the cache."""
     layers: int = Field(2, ge=1)
-    """Most of the encoder's maps that are compared; AdaIN is in the last. VGG-19's fourth is relu4_1. In the
-    third of the digits' classifier AdaIN leaves no digit legible."""
+    """Maximum number of encoder layers that are compared; AdaIN is applied to the last. The fourth of VGG-19
+    is relu4_1. In the third of the digits classifier AdaIN leaves digits illegible."""
     style_weight: float = Field(10.0, ge=0)
-    """lambda: weight of the style's statistics."""
+    """Weight lambda of the style loss."""
     gallery: int = Field(256, ge=1)
-    """Training images that are kept as styles for sampling."""
+    """Number of training images that are kept as styles for sampling."""
 
 
 class StyleTransferOptim(Config):
@@ -77,7 +77,8 @@ class StyleTransferSample(SampleConfig):
     """How samples are drawn."""
 
     alpha: float = Field(0.75, ge=0, le=1)
-    """Strength: the decoder is given (1 - alpha) f(c) + alpha AdaIN(f(c), f(s)); 0 gives the content back."""
+    """Strength of the style: the decoder receives (1 - alpha) f(c) + alpha AdaIN(f(c), f(s)); 0 reconstructs
+    the content."""
 
 
 class StyleTransferConfig(RunConfig):
@@ -156,7 +157,7 @@ class MirrorDecoder(nn.Module):
 
     Args:
         encoder: in evaluation mode.
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
     """
 
     def __init__(self, encoder: FrozenEncoder, shape: tuple[int, ...]) -> None:

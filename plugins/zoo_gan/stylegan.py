@@ -6,7 +6,7 @@ every 8, are lazy: phases that share their network's optimizer and have the weig
 stand for, while its rate and moments allow for them (StyleGAN2, appendix B). Path length (StyleGAN2, Eq. 4)
 asks that a step in w change the image by the same amount everywhere and in every direction,
 
-    E_{w, y} (|J_w^T y| - a)^2,    y a image of normal noise, a the running mean of |J_w^T y|.
+    E_{w, y} (|J_w^T y| - a)^2,    y an image of normal noise, a the running mean of |J_w^T y|.
 
 Neither version grows in training, as the second paper does not.
 """
@@ -46,32 +46,36 @@ class StyleGANModel(GameModel):
     """The two networks, their penalties, and the augmentation."""
 
     version: int = Field(2, ge=1, le=2)
-    """1: AdaIN after each layer; 2: modulated weights, colors of every resolution, a residual critic."""
+    """Version 1: AdaIN after each layer. Version 2: modulated weights, color outputs at every resolution,
+    residual critic."""
     latent_dim: int = Field(32, ge=1)
     """Dimensions of z and of w."""
     mapping_layers: int = Field(2, ge=0)
-    """Layers from z to w."""
+    """Layers of the mapping network from z to w."""
     generator_width: int = Field(32, ge=1)
-    """Channels of the generator beside the image; each layer away from it has twice as many."""
+    """Channels of the generator at the resolution of the image, doubled with each halving of the
+    resolution."""
     critic_width: int = Field(32, ge=1)
-    """Channels of the critic beside the image; each layer away from it has twice as many."""
+    """Channels of the critic at the resolution of the image, doubled with each halving of the resolution."""
     max_width: int = Field(64, ge=1)
-    """Most channels of a layer."""
+    """Maximum number of channels of a layer."""
     mixing: float = Field(0.1, ge=0, le=1)
-    """Share of training images painted in two styles, the second from a random layer on; 0.9 in the papers,
-    whose generators have more layers."""
+    """Probability that a training image is generated with two styles, the second from a random layer on; 0.9
+    in the papers, whose generators have more layers."""
     r1: float = Field(0.1, ge=0)
-    """gamma: gamma/2 E[|grad f(x)|^2] at real examples is added to the critic's loss; 0 for none."""
+    """Weight gamma of the R1 penalty gamma/2 E[|grad f(x)|^2] at real examples; 0 disables it."""
     path_weight: float = Field(2.0, ge=0)
-    """Of the path-length penalty; 0 for none."""
+    """Weight of the path length penalty; 0 disables it."""
     path_every: int = Field(8, ge=1)
-    """Steps from one update by the path-length penalty to the next, each with as many times its weight."""
+    """Steps between two updates by the path length penalty; its weight is multiplied by this number."""
     augment: tuple[Augmentation, ...] = ("translation", "color", "cutout")
-    """What may be done to images that the critic sees: [color, translation, cutout, flip, rotation]."""
+    """Adaptive augmentations of the images that the critic sees: [color, translation, cutout, flip,
+    rotation]."""
     ada_target: float = Field(0.6, ge=0, lt=1)
-    """E[sign f(x)] at real images that the probability of augmentation is steered to; 0 for always."""
+    """Target of E[sign f(x)] at real images, which the augmentation probability is adjusted to; 0 always
+    augments."""
     ada_images: int = Field(50_000, ge=1)
-    """Real images over which that probability goes from 0 to 1 at most."""
+    """Minimum number of real images over which the augmentation probability goes from 0 to 1."""
 
 
 class StyleGANOptim(GameOptim):
@@ -89,8 +93,8 @@ class StyleGANSample(SampleConfig):
     """How samples are drawn."""
 
     truncation: float = Field(1.0, ge=0)
-    """psi: w is brought to mean + psi (w - mean). 1 changes nothing, 0 leaves one style; between them
-    images are more typical and less varied."""
+    """Truncation psi: w becomes mean + psi (w - mean). 1 disables it, 0 leaves a single style; values between
+    give more typical and less varied images."""
 
 
 PAPER = {

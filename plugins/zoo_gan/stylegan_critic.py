@@ -52,7 +52,7 @@ class StyleCritic(nn.Module):
     A score depends on the group that its image is in, by one number; a slope at one example still exists.
 
     Args:
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
         width: channels beside the image, twice as many each halving away, up to `max_width`.
         version: of StyleGAN; the second has residual blocks.
     """

@@ -54,7 +54,7 @@ class ModulatedConv2d(nn.Module):
     """A convolution whose weights a style scales (Karras et al. 2020, Eq. 1 and 3).
 
     Scaling the inputs by the style and the outputs by the demodulation is the same as convolving each image
-    with weights of its own, without a group a image.
+    with weights of its own, without a group per image.
 
     Args:
         demodulate: give each output's weights unit norm; the layers to colors do without.
@@ -234,7 +234,7 @@ class StyleGenerator(nn.Module):
 
     @property
     def noise_size(self) -> int:
-        """Numbers of noise that a image takes."""
+        """Numbers of noise that an image takes."""
         return sum(height * side for height, side in self.synthesis.sides)
 
 

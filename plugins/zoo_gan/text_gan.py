@@ -1,6 +1,6 @@
 """Captions to images (Reed et al. 2016, arXiv:1605.05396): GAN-INT-CLS.
 
-The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: a image x with
+The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: an image x with
 its caption t, the image with a caption t' of another, and a generated image with t:
 
     L_D = log D(x, t) + 1/2 [log(1 - D(x, t')) + log(1 - D(g(z, t), t))]                    (it is maximized)
@@ -44,15 +44,16 @@ class TextGANModel(SNGANModel):
     """The two networks and their game."""
 
     interpolate: float = Field(0.5, gt=0, le=1)
-    """beta: the generator learns beta t1 + (1 - beta) t2 of two captions as well; 1 for captions alone."""
+    """Interpolation beta: the generator also learns captions beta t1 + (1 - beta) t2; 1 disables it."""
     critic: Joint = "concat"
-    """How the critic reads a caption: beside its features, before a joint layer, or as a projection."""
+    """How the critic reads a caption: concatenated to its features before a joint layer, or by a
+    projection."""
     embedding: int = Field(16, ge=4, multiple_of=4)
-    """Dimensions of the vector that each network learns for a caption."""
+    """Dimensions of the caption embedding in each network."""
     text_layers: int = Field(1, ge=1)
-    """Layers of the transformer that reads a caption, in each network."""
+    """Layers of the caption transformer in each network."""
     joint: int = Field(128, ge=1)
-    """critic=concat: width of the layer that sees features and caption together."""
+    """critic=concat: width of the joint layer of features and caption."""
 
 
 class TextGANConfig(RunConfig):

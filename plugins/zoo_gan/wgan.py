@@ -31,9 +31,9 @@ class WGANModel(NetworksModel):
     """The two networks and their game."""
 
     n_critic: int = Field(5, ge=1)
-    """Critic updates, each on a fresh batch, for one of the generator."""
+    """Critic updates per generator update, each on a fresh batch."""
     clip: float = Field(0.01, gt=0)
-    """c: after each of its updates the critic's weights are clipped to [-c, c]."""
+    """Clipping bound c: the critic's weights are clipped to [-c, c] after each of its updates."""
 
 
 class WGANOptim(GameOptim):

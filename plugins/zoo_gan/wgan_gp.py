@@ -30,13 +30,13 @@ class WGANGPModel(NetworksModel):
     """The two networks and their game."""
 
     n_critic: int = Field(3, ge=1)
-    """Critic updates, each on a fresh batch, for one of the generator."""
+    """Critic updates per generator update, each on a fresh batch."""
     critic_norm: Literal["batch", "layer", "none"] = "none"
-    """Normalization in a convolutional critic: over each image, or none; over a batch is refused."""
+    """Normalization layers of a convolutional critic: over each image, or none; over the batch is refused."""
     penalty: float = Field(10.0, ge=0)
-    """lambda, the gradient penalty's weight."""
+    """Weight lambda of the gradient penalty."""
     one_sided: bool = False
-    """Penalize slopes above 1 only."""
+    """Penalize only gradient norms above 1."""
 
 
 class WGANGPOptim(GameOptim):

@@ -17,7 +17,7 @@ def zoo_plugins() -> list[PluginSpec]:
             family="diffusion",
             target="zoo_ncsn.ncsn:NCSN",
             config="zoo_ncsn.ncsn:NCSNConfig",
-            summary="Score network on a sequence of noise levels, sampled by annealed Langevin dynamics",
+            summary="score network on a noise schedule, sampled by annealed Langevin dynamics",
             paper="arXiv:1907.05600",
             tasks=("unconditional", "class", "text"),
         )

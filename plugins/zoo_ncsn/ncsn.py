@@ -42,25 +42,26 @@ class NCSNModel(DiffusionModel):
     """The levels, and the network."""
 
     net: Literal["auto", "unet", "dit", "mlp", "refinenet", "energy"] = "auto"  # type: ignore[assignment]
-    """auto takes a U-Net for images and an MLP for points; refinenet is the paper's own, of `channels`;
-    energy takes the gradient of a scalar of auto's."""
+    """Network; auto is a U-Net for images and an MLP for points, refinenet that of the paper (width
+    `channels`), energy the gradient of a scalar computed by that of auto."""
     levels: Literal["discrete", "continuous"] = "discrete"
-    """Train on a schedule of L levels, or on all between its ends: then there is a probability flow."""
+    """Train on a schedule of L noise levels, or on a continuous range, which has a probability flow."""
     L: int = Field(20, ge=2, le=10_000)
-    """Levels of the schedule; samplers visit all of them up to 60, more with sample.steps."""
+    """Number of noise levels; samplers visit up to 60 of them by default, more with sample.steps."""
     sigma_min: float = Field(0.03, gt=0)
-    """Standard deviation of the noise at the lowest level."""
+    """Lowest noise level."""
     dequantize: bool = later(False, since="0.1.0")
-    """Spread images over their levels' bins in training, as with continuous levels they always are."""
+    """Dequantize images in training; always true with continuous noise levels."""
     sigma_max: float = Field(6.0, gt=0)
-    """At the highest: about the distance between two examples, or walks do not get from mode to mode."""
+    """Highest noise level: about the distance between two examples, so that Langevin dynamics reach all
+    modes."""
 
 
 POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192}
     | {"model.L": 60, "model.sigma_min": 0.01, "model.sigma_max": 4.0}
     | {"sampler.step": 0.3, "sampler.repeats": 5},
-    "points are cheap, lie nearer to each other than images, and have finer structure",
+    "for points: larger batches and lower noise levels",
 )
 
 

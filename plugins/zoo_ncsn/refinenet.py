@@ -145,7 +145,7 @@ class Refinement(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """A image to a image, at one of the levels of a schedule.
+    """An image to an image, at one of the levels of a schedule.
 
     Args:
         channels: of the images.

@@ -44,12 +44,12 @@ TINY = Preset(
 )
 POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
-    "points are cheap: larger batches",
+    "for points: larger batches",
 )
 MNIST = Preset(
     {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
     | {"train.steps": 4000, "train.batch_size": 64},
-    "the default network with one level more",
+    "the default network with one more resolution",
 )
 
 PAPER_TRAINING: Mapping[str, Any] = {
@@ -67,7 +67,7 @@ class SDEModel(DiffusionModel):
     """The SDE, and the network."""
 
     weighting: Literal["score", "likelihood"] = "score"
-    """Of the loss over time: sigma^2, for samples, or g^2, for likelihood."""
+    """Weight of the loss over time: sigma^2 (score), for samples, or g^2 (likelihood), for likelihood."""
 
 
 class SDEConfig(RunConfig):

@@ -43,13 +43,13 @@ class EDMModel(DiffusionModel):
     sigma_data: float = Field(0.5, gt=0)
     """Standard deviation of the data, for the preconditioning."""
     P_mean: float = -1.2
-    """Of log sigma in training: mean."""
+    """Mean of log sigma in training."""
     P_std: float = Field(1.2, gt=0)
-    """Of log sigma in training: standard deviation."""
+    """Standard deviation of log sigma in training."""
     sigma_min: float = Field(0.002, gt=0)
-    """The least level that is sampled."""
+    """Lowest noise level of the sampler."""
     sigma_max: float = Field(80.0, gt=0)
-    """The greatest level, where sampling starts."""
+    """Highest noise level, at which sampling starts."""
     augment_prob: float = later(0.0, since="0.2.0", ge=0, le=1)
     """Images: probability of each transformation of the non-leaking augmentation, whose parameters condition
     the network (appendix F.2); the horizontal flip among them has probability 1/2. 0 for no augmentation."""

@@ -46,7 +46,8 @@ class VESDEConfig(SDEConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
         "default@mnist": Preset(
-            {**MNIST.overrides, "model.sigma_max": 25.0}, "larger images are further apart"
+            {**MNIST.overrides, "model.sigma_max": 25.0},
+            "a larger sigma_max, because larger images are further apart",
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

@@ -36,13 +36,12 @@ class VPSDEModel(SDEModel):
     beta_min: float = Field(0.1, gt=0)
     """beta(0)."""
     beta_max: float = Field(20.0, gt=0)
-    """beta(1); those between lie on a line."""
+    """beta(1); the schedule is linear."""
 
 
 DIGITS = Preset(
     {"model.beta_max": 10.0},
-    "64 pixels are hidden by noise of 12 times their width, 3,072 by the paper's 152: more of the times are "
-    "left for the levels that decide",
+    "noise of 12 times their range hides images of 64 pixels; the paper's 152 times is for 3,072 values",
 )
 
 

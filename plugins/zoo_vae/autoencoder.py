@@ -39,9 +39,9 @@ class HiddenModel(DecoderModel):
     """What lies between layers."""
 
     activation: Literal["tanh", "relu", "silu"] = "silu"
-    """Between layers."""
+    """Activation function between layers."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """After each activation, while training."""
+    """Dropout probability after each activation."""
 
 
 class AutoencoderModel(HiddenModel):
@@ -50,14 +50,15 @@ class AutoencoderModel(HiddenModel):
     latent_dim: int = Field(16, ge=1)
     """Dimensions of z."""
     net: Literal["mlp", "conv"] = "mlp"
-    """Fully connected, or convolutional (images only)."""
+    """Networks: fully connected, or convolutional (images only)."""
     hidden: tuple[int, ...] = (256, 256)
-    """mlp: sizes of the encoder's hidden layers, backwards those of the decoder; empty is a linear model."""
+    """mlp: widths of the encoder's hidden layers, reversed in the decoder; empty for a linear model."""
     width: int = Field(32, ge=1)
-    """conv: channels beside the image; each halving of the side doubles them."""
+    """conv: channels at the resolution of the image; each halving of the resolution doubles them."""
     kl_warmup: float = Field(0.0, ge=0, lt=1)
-    """Share of training over which the KL's weight rises from 0 to its own, so that the latent is used before
-    it is paid for (Sonderby et al. 2016, arXiv:1602.02282); reported bounds have weight 1."""
+    """Fraction of training over which the weight of the KL rises from 0 to its final value, so that the
+    latent is used first and penalized later (Sonderby et al. 2016, arXiv:1602.02282); reported bounds have
+    weight 1."""
 
 
 class AutoencoderOptim(Config):
@@ -71,8 +72,8 @@ class AutoencoderSample(SampleConfig):
     """How samples are drawn."""
 
     output: Literal["auto", "mean", "sample"] = "auto"
-    """What is taken of p(x | z): its mean, or a draw; auto takes the mean of images (on the digits their
-    Frechet distance is the lower one), but a draw of points and of images of two levels."""
+    """Samples are the mean of p(x | z) or drawn from it; auto takes the mean for images (which gives the
+    lower Frechet distance on the digits) and draws points and binary images."""
 
     def takes_mean(self, data: DataInfo) -> bool:
         """Whether samples of such data are means."""

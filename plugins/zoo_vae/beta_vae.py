@@ -26,7 +26,7 @@ class BetaVAEModel(AutoencoderModel):
     """The latent, the networks and the decoder's distribution."""
 
     beta: float = Field(2.0, ge=0)
-    """Weight of the KL; 1 is the ELBO."""
+    """Weight of the KL divergence; 1 is the ELBO."""
 
 
 class BetaVAEConfig(AutoencoderConfig):
@@ -39,11 +39,12 @@ class BetaVAEConfig(AutoencoderConfig):
             "a few seconds, for tests",
         ),
         "default@points": Preset(
-            {**POINTS, "model.std": 0.1}, "points of the plane; a learned variance would explain them"
+            {**POINTS, "model.std": 0.1},
+            "for points; a fixed variance, because a learned one would explain them without the latent",
         ),
         "latent": Preset(
             {"model.beta": 0.1},
-            "codes for another model to learn, as ldm does: they say nearly all of an example",
+            "for latent diffusion (ldm): codes that contain nearly all of an example",
         ),
         "latent@mnist": Preset(
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.beta": 0.1},

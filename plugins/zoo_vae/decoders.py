@@ -265,13 +265,13 @@ class DecoderModel(Config):
     """What a decoder's output means."""
 
     decoder: Literal["auto", "logistic", "gaussian", "bernoulli", "continuous-bernoulli"] = "auto"
-    """p(x | z): discretised logistic (any number of levels), Gaussian density, Bernoulli (2 levels), or
-    continuous Bernoulli (by its mass in each level's bin); auto takes bernoulli for 2 levels, logistic for
-    more, gaussian for points."""
+    """Distribution p(x | z): discretized logistic (any number of levels), Gaussian density, Bernoulli (2
+    levels), or continuous Bernoulli (its mass in the bin of each level); auto is bernoulli for 2 levels,
+    logistic for more, and gaussian for points."""
     components: int = Field(2, ge=1)
-    """logistic: of the mixture for each value."""
+    """logistic: number of mixture components for each value."""
     std: float | None = Field(None, gt=0)
-    """gaussian: standard deviation of every value; none to learn one for each."""
+    """gaussian: standard deviation of every value; none to predict one for each value."""
 
 
 def build_output(model: DecoderModel, data: DataInfo) -> OutputDistribution:

@@ -44,20 +44,20 @@ class PriorConfig(Config):
     """The prior over codes, fitted in the second stage."""
 
     net: Literal["transformer", "pixelcnn"] = "transformer"
-    """Causal transformer, or masked convolutions on the grid of codes."""
+    """Network of the prior: causal transformer, or masked convolutions on the grid of codes."""
     width: int = Field(64, ge=8)
-    """Of the stream, or channels; the transformer's is a multiple of heads."""
+    """Width of the transformer (a multiple of heads), or channels of the convolutions."""
     depth: int = Field(2, ge=1)
-    """Blocks."""
+    """Number of blocks."""
     heads: int = Field(4, ge=1)
-    """transformer: of attention."""
+    """transformer: number of attention heads."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """In the blocks, while training."""
+    """Dropout probability in the blocks."""
     text_weight: float = Field(0.125, ge=0, lt=1)
-    """transformer: weight of the text's words in the loss, the codes having the rest (Ramesh et al. 2021,
+    """transformer: weight of the text tokens in the loss; the codes have the rest (Ramesh et al. 2021,
     section 2.2)."""
     share: float = Field(0.6, gt=0, lt=1)
-    """Of the run's steps that the second stage takes."""
+    """Fraction of the training steps for the second stage."""
 
 
 class DiscreteOptim(Config):

@@ -10,7 +10,7 @@ and decodes sum_k y_k e_k; y becomes one-hot, a true draw, as tau falls. The los
     L = -log p(x | y) + beta KL(q(c | x) || uniform),  KL = log K - H(q) at each place,
 
 whose KL is log K nats a place where q is certain. In the second stage a transformer models text and codes in
-one stream, so that a caption draws a image.
+one stream, so that a caption draws an image.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class DVAEModel(GridModel):
     """The codes, their relaxation, the networks and the decoder's distribution."""
 
     tau_start: float = Field(1.0, gt=0)
-    """Temperature of the relaxation at the start."""
+    """Initial temperature of the relaxation."""
     tau_end: float = Field(0.0625, gt=0)
-    """Temperature at the end of the annealing and from then on."""
+    """Final temperature, reached at the end of the annealing."""
     anneal: float = Field(0.8, gt=0, le=1)
-    """Share of the first stage over which the temperature falls, along a cosine."""
+    """Fraction of the first stage over which the temperature is annealed, along a cosine."""
     beta: float = Field(0.3, ge=0)
-    """Weight of the KL in the loss: below 1 the codes say more, which the fitted prior can make good;
-    reported bounds have weight 1."""
+    """Weight of the KL in the loss: below 1 the codes carry more information, which the fitted prior can
+    compensate; reported bounds have weight 1."""
     kl_warmup: float = Field(0.2, ge=0, lt=1)
-    """Share of the first stage over which the KL's weight rises from 0 to beta."""
+    """Fraction of the first stage over which the weight of the KL rises from 0 to beta."""
 
 
 class DVAEConfig(DiscreteConfig):
@@ -58,8 +58,8 @@ class DVAEConfig(DiscreteConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        "default@points": Preset(POINTS, "points of the plane"),
-        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional start for a GPU; not tuned")),
+        "default@points": Preset(POINTS, "for points of the plane"),
+        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional network for a GPU; not tuned")),
     }
 
     model: DVAEModel = DVAEModel()

@@ -22,21 +22,21 @@ class GridModel(HiddenModel):
     """The codes, the networks and the decoder's distribution."""
 
     codes: int = Field(32, ge=2)
-    """K, vectors in the codebook."""
+    """Number of vectors in the codebook, K."""
     dim: int = Field(32, ge=1)
-    """Numbers in a code's vector."""
+    """Dimensions of a codebook vector."""
     net: Literal["mlp", "conv"] = "mlp"
-    """Fully connected, or convolutional (images only)."""
+    """Networks: fully connected, or convolutional (images only)."""
     halvings: int = Field(1, ge=1, le=6)
-    """conv: how often the side is halved; a image of 8x8 halved once has 4x4 codes."""
+    """conv: number of times the resolution is halved; with 1, an image of 8x8 has 4x4 codes."""
     width: int = Field(64, ge=1)
     """conv: channels."""
     blocks: int = Field(2, ge=0)
-    """conv: residual blocks on the grid, in the encoder and in the decoder."""
+    """conv: residual blocks at the resolution of the codes, in the encoder and in the decoder."""
     places: int = Field(8, ge=2)
-    """mlp: codes of an example."""
+    """mlp: number of codes of an example."""
     hidden: tuple[int, ...] = (256, 256)
-    """mlp: sizes of the encoder's hidden layers, backwards those of the decoder."""
+    """mlp: widths of the encoder's hidden layers, reversed in the decoder."""
 
 
 class Residual(nn.Module):

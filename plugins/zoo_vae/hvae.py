@@ -55,19 +55,19 @@ class HVAEModel(HiddenModel):
     """The hierarchy of latents and the decoder's distribution."""
 
     latent_dims: tuple[int, ...] = Field((16, 12, 8), min_length=1)
-    """Dimensions of z_1, next to the data, up to z_L."""
+    """Dimensions of the latents from z_1, next to the data, to z_L."""
     hidden: int = Field(256, ge=1)
-    """Units of the hidden layers: two between the data and z_1, one between levels."""
+    """Width of the hidden layers: two between the data and z_1, one between two levels."""
     kl_warmup: float = Field(0.25, ge=0, lt=1)
-    """Share of training over which the KL's weight rises from 0 to 1, so that upper levels are used before
-    they are paid for (section 2.3)."""
+    """Fraction of training over which the weight of the KL rises from 0 to 1, so that upper levels are used
+    first and penalized later (section 2.3)."""
     free_nats: float = Field(1.0, ge=0)
-    """KL of each level, a mean over the batch, that costs nothing in training, so that no level is given up
-    (Kingma et al. 2016, arXiv:1606.04934, Eq. 15); reported bounds pay for all of it."""
+    """KL of each level (mean over the batch, nats) that is not penalized in training, so that no level
+    collapses (Kingma et al. 2016, arXiv:1606.04934, Eq. 15); reported bounds include all of it."""
 
 
 class HVAEConfig(RunConfig):
-    """NoiseLevels variational autoencoder.
+    """Hierarchical variational autoencoder.
 
     Layers, dropout, decoder and optimizer are `vae`'s defaults; dimensions, warm-up and free nats were chosen
     as `vae`'s were, by the ELBO of a held-out fifth of the training split of `digits` over nine runs. Without
@@ -83,7 +83,7 @@ class HVAEConfig(RunConfig):
         "default@points": Preset(
             {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}
             | {"train.steps": 3000, "train.batch_size": 512},
-            "points of the plane",
+            "for points of the plane",
         ),
     }
 

@@ -27,7 +27,7 @@ class IWAEModel(AutoencoderModel):
     """The latent, the networks and the decoder's distribution."""
 
     k: int = Field(8, ge=1)
-    """Draws of z an example in the training bound; `eval.iwae_k` are those of the reported one."""
+    """Samples of z per example in the training bound; `eval.iwae_k` sets those of the reported bound."""
 
 
 class IWAEConfig(AutoencoderConfig):
@@ -39,7 +39,7 @@ class IWAEConfig(AutoencoderConfig):
             | {"train.batch_size": 32, "train.log_every": 20},
             "a few seconds, for tests",
         ),
-        "default@points": Preset(POINTS, "points of the plane, with `vae`'s network"),
+        "default@points": Preset(POINTS, "for points of the plane, with the network of `vae`"),
     }
 
     model: IWAEModel = IWAEModel()

@@ -54,7 +54,7 @@ class VAEConfig(AutoencoderConfig):
             | {"optim.net.lr": 1e-3},
             "two hidden layers, as Burda et al. 2016 have them, wider",
         ),
-        "default@points": Preset(POINTS, "points of the plane"),
+        "default@points": Preset(POINTS, "for points of the plane"),
     }
 
 

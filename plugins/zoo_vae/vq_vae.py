@@ -32,13 +32,13 @@ class VQModel(GridModel):
     """The codebook, the networks and the decoder's distribution."""
 
     codebook: Literal["ema", "loss"] = "ema"
-    """How the codebook learns: by moving averages of what it replaces, or by the second term of the loss."""
+    """Update of the codebook: moving averages of the encoder's outputs, or the second term of the loss."""
     beta: float = Field(0.25, ge=0)
-    """Weight of the commitment."""
+    """Weight of the commitment loss."""
     decay: float = Field(0.99, gt=0, lt=1)
-    """Of the codebook's moving averages, and of the use that tells a dead code."""
+    """Decay of the codebook's moving averages, and of the usage counts that identify dead codes."""
     restart: float = Field(0.1, ge=0, lt=1)
-    """A code used less than this share of the average code is started again at an encoder's output."""
+    """A code whose usage is below this fraction of the mean usage is reset to an output of the encoder."""
 
 
 class VQVAEConfig(DiscreteConfig):
@@ -51,9 +51,9 @@ class VQVAEConfig(DiscreteConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        "default@points": Preset(POINTS, "points of the plane"),
-        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional start for a GPU; not tuned")),
-        "latent": Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each"),
+        "default@points": Preset(POINTS, "for points of the plane"),
+        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional network for a GPU; not tuned")),
+        "latent": Preset({"model.dim": 4}, "for latent diffusion (ldm): few values per code"),
         "latent@points": Preset({**POINTS, "model.dim": 4}, "the same; not tuned"),
         **{
             name.replace("default", "latent"): Preset({**IMAGES, "model.dim": 4}, "the same; not tuned")

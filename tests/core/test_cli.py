@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -80,6 +81,8 @@ def test_show_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     for expected in ("model.clip=0.01", "arXiv:1701.07875", "preset=paper", "train.steps="):
         assert expected in told
+    options = told.partition("\n\n")[2].splitlines()  # NAME=DEFAULT  (TYPE), then its meaning, indented
+    assert all(re.match(r" {4}\S|[\w.]+=", line) for line in options)
 
 
 def test_a_dry_run_prints_a_config_that_repeats(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

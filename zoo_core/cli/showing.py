@@ -111,7 +111,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield ""
     for row in facts.get("options", ()):
         yield f"{row['option']}={row['default']}  ({row['type']})"
-        yield f"    {row['meaning']}"
+        yield from (f"    {line}" for line in (row["meaning"] or "").splitlines())
 
 
 def _paper(paper: Any) -> Iterator[str]:

@@ -193,11 +193,11 @@ class EmaConfig(Config):
     """An exponential moving average of weights; off while both decay and half_life are 0."""
 
     decay: float = Field(0.0, ge=0, lt=1)
-    """Share of the average that a step keeps."""
+    """Decay of the EMA weights per step; 0 disables EMA unless half_life is set."""
     half_life: float = Field(0.0, ge=0)
-    """Instead of decay: training images after which a weight's share has halved."""
+    """Half-life of the EMA weights in training images, instead of decay; 0 for decay."""
     warmup: bool = True
-    """Hold decay at most (1 + step) / (10 + step), so that early averages forget the initial weights."""
+    """Limit the decay to (1 + step) / (10 + step), so that early EMA weights forget the initial weights."""
 
     @property
     def on(self) -> bool:
@@ -208,13 +208,13 @@ class OptimizerConfig(Config):
     """One optimizer and its learning-rate schedule."""
 
     kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    """Algorithm, torch's own."""
+    """Optimizer of torch.optim."""
     lr: float = Field(1e-3, gt=0)
     """Learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the first and second moment (adam, adamw)."""
+    """Decay rates of the first and second moment (adam, adamw)."""
     eps: float = Field(1e-8, gt=0)
-    """Added to the denominator."""
+    """Term added to the denominator."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty (adam, rmsprop, sgd) or decoupled decay (adamw)."""
     momentum: float = Field(0.0, ge=0, lt=1)
@@ -222,11 +222,11 @@ class OptimizerConfig(Config):
     alpha: float = Field(0.99, ge=0, lt=1)
     """Decay of the squared gradient (rmsprop)."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """Learning rate over the stage: to zero along a cosine or a line, or constant."""
+    """Learning rate schedule over the stage: constant, or a cosine or linear decay to zero."""
     warmup: int = Field(0, ge=0)
-    """Steps over which the rate rises from zero."""
+    """Steps over which the learning rate rises from zero."""
     lr_mult: dict[str, float] = {}
-    """Factor on lr by prefix of the parameter's name in the recipe, e.g. {generator.mapping: 0.01}."""
+    """Factors on lr by prefix of the parameter name, e.g. {generator.mapping: 0.01}."""
 
     @field_validator("lr_mult", mode="before")
     @classmethod
@@ -239,34 +239,34 @@ class TrainConfig(Config):
     """How long and how a model is trained."""
 
     steps: int = Field(1000, ge=0)
-    """Steps of the harness: each runs every phase once (for a GAN: the generator's optimizer steps)."""
+    """Training steps; each runs every phase once (for a GAN: updates of the generator)."""
     batch_size: int = Field(64, ge=1)
-    """Examples in one update."""
+    """Number of examples in one update."""
     accumulate: int = Field(1, ge=1)
-    """Micro-batches that a batch is split into, to save memory."""
+    """Number of micro-batches that a batch is split into, to save memory."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the forward pass: auto is bfloat16 autocast on a GPU that has it, float32 elsewhere."""
+    """Precision of the forward pass: auto is bfloat16 autocast on GPUs that support it, float32 elsewhere."""
     compile: bool = False
     """Compile the networks with torch.compile."""
     ema: EmaConfig = EmaConfig()
     """Average of the sampled network's weights."""
     log_every: int = Field(50, ge=1)
-    """Steps between records of the losses."""
+    """Steps between two records of the losses."""
     checkpoint_every: int = Field(500, ge=1)
-    """Steps between checkpoints; the last two are kept."""
+    """Steps between two checkpoints; the last two are kept."""
     sample_every: int = Field(0, ge=0)
-    """Steps between sample grids on fixed noise; 0 for a quarter of the run."""
+    """Steps between two sample grids, on fixed noise; 0 for a quarter of the run."""
 
 
 class SampleConfig(Config):
     """Sampling for scores and sample grids."""
 
     steps: int | None = Field(None, ge=1)
-    """Steps of the sampler; none for the sampler's own default."""
+    """Number of sampler steps; none for the default of the sampler."""
     batch_size: int = Field(500, ge=1, le=100_000)
-    """Batch size of sampling; scores do not depend on it."""
+    """Batch size of sampling; it does not change the scores."""
     seed: int = Field(0, ge=0)
-    """Of the samples' noise."""
+    """Seed of the noise of the samples."""
 
 
 class DataConfig(Config):
@@ -282,72 +282,72 @@ class DataConfig(Config):
     task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = later(
         "", since="0.1.0"
     )
-    """What is modeled: images alone, or given their class or caption; empty for the first of the model's
-    tasks that the data can serve."""
+    """Task: unconditional, conditional on a class or a caption, or on another image; empty for the model's
+    first task that the dataset supports."""
     source: Literal["edges", "lowres", "mask", "gray", "itself", "crop", "jpeg"] = later(
         "edges", since="0.1.0"
     )
-    """Pairs and two domains: the image that each image is made from: its edges, means of 2x2 or 4x4 pixels, a
-    hole in its middle, its luminance, the image itself, its middle alone, or JPEG of quality 10."""
+    """Paired and unpaired tasks: how the source is made from an image: its edges, means of 2x2 or 4x4 pixels
+    (lowres), a hole in the center (mask), its luminance (gray), the image itself, its center alone (crop), or
+    JPEG of quality 10."""
     validation: float = later(0.0, since="0.2.0", ge=0, lt=1)
     """Fraction of the training split held out for selection (stopping, tuning); 0 for none."""
     hflip: bool = later(False, since="0.2.0")
-    """Images: mirror each training image left to right with probability 1/2, with its pair where it has
-    one."""
+    """Images: flip each training image, and its pair if it has one, horizontally with probability 1/2."""
 
 
 class SamplerConfig(Config):
     """Which sampler; a sampler with options of its own extends this."""
 
     name: str = ""
-    """Registered name; empty for the model's own choice."""
+    """Registered name of the sampler; empty for the default of the model."""
 
 
 class EvalConfig(Config):
     """How a run is scored."""
 
     protocol: str = "quick"
-    """Named protocol; `none` skips scoring."""
+    """Named evaluation protocol; `none` skips the evaluation."""
     extractor: str | None = None
-    """Feature network; none for the dataset's own. `timm:NAME` takes any timm model."""
+    """Feature network; none for the default of the dataset. `timm:NAME` selects a timm model."""
     weights: Literal["ema", "raw"] = "ema"
-    """Which weights are sampled and scored."""
+    """Weights that are sampled and evaluated: EMA or raw."""
     extractor_path: str | None = None
-    """File with the extractor's weights, where they are not in ZOO_HOME/weights."""
+    """File with the weights of the extractor, if they are not in ZOO_HOME/weights."""
     metrics: list[str] | None = None
     """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
     memorization_n: int | None = Field(None, ge=0, le=1_000_000)
-    """Samples that the memorization check compares with the data; 0 skips it, none for at most 10,000."""
+    """Number of samples in the memorization check; 0 skips it, none for at most 10,000."""
     iwae_k: int = Field(64, ge=1, le=5000)
-    """Importance samples of the IWAE bound."""
+    """Number of importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"
-    """Likelihood by the probability flow: auto where the model has one, which is a denoiser of data at
-    continuous levels; always refuses a model that has none."""
+    """Likelihood by the probability flow: auto computes it for denoisers of data with continuous noise
+    levels; always refuses other models."""
     ode_probe: Literal["auto", "rademacher", "gaussian", "exact"] = "auto"
     """Divergence estimator: Hutchinson (Rademacher or Gaussian probes), or exact (one backward pass per
     dimension); auto is exact
     for points and rademacher for images."""
     ode_probes: int = Field(1, ge=1, le=1000)
-    """Probes that Hutchinson's estimate averages over."""
+    """Number of probes of Hutchinson's estimate."""
     ode_tolerance: float = Field(1e-3, gt=0, lt=1)
-    """Of a step of the probability flow's solver, relative and absolute."""
+    """Tolerance of the ODE solver of the probability flow, relative and absolute."""
     batch_size: int = Field(500, ge=1)
-    """Batch size of the feature network; scores do not depend on it."""
+    """Batch size of the feature network; it does not change the scores."""
     baselines: bool = True
-    """Run and show the four baselines of the dataset beside the scores."""
+    """Run the four baselines on the dataset and show their scores beside those of the model."""
 
 
 class TrackConfig(Config):
     """Who listens to the run."""
 
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    """Weights & Biases: auto is online with a key and offline without; never a prompt."""
+    """Weights & Biases mode: auto is online with an API key and offline without; it never prompts."""
     project: str = "zoo"
     """W&B project."""
     plots: bool = True
-    """Write sample grids and plots into the run's folder."""
+    """Write sample grids and plots into the folder of the run."""
     progress: bool = True
-    """Show a progress bar, or plain lines where there is no terminal."""
+    """Show a progress bar, or plain lines without a terminal."""
 
 
 class ProvidersConfig(Config):
@@ -370,11 +370,11 @@ class RunConfig(Config):
     plugin: str = ""
     """Registered name of the model."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Of the initial weights, the order of the data and the training noise."""
+    """Seed of the initial weights, the order of the data and the training noise."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Device: auto, cpu, cuda or cuda:N."""
     preset: str = ""
-    """Named overrides of the plugin, e.g. paper."""
+    """Preset of the model: a named set of overrides, e.g. paper."""
     run_dir: str | None = None
     """Folder of the run; none for runs/<data>/<plugin>/<config hash>-s<seed>."""
     data: DataConfig = DataConfig()

@@ -25,7 +25,7 @@ def bits_per_dim(log_prob: Tensor, dims: int) -> Tensor:
 
 
 def dequantized(log_density: Callable[[Tensor], Tensor], x: Tensor, levels: int, *, noise: Seeds) -> Tensor:
-    """Return log P of discrete images under a density, nats, from one uniform draw a image.
+    """Return log P of discrete images under a density, nats, from one uniform draw per image.
 
     In expectation over the draw it bounds the log-probability of the levels from below.
 
@@ -33,7 +33,7 @@ def dequantized(log_density: Callable[[Tensor], Tensor], x: Tensor, levels: int,
         log_density: (n, *shape) float64 to (n,) nats, a density over the model's range [-1, 1].
         x: (n, *shape) level centers.
         levels: L.
-        noise: one stream a image.
+        noise: one stream per image.
 
     Returns:
         (n,) float64.

@@ -131,7 +131,7 @@ def predictor_corrector(
     """Alternate a step of the reverse SDE with Langevin steps at the level it reached.
 
     The paper's corrector has length a = 2 (snr |z| / |score|)^2 with norms averaged over the batch. Here
-    |z| / |score| is sigma, its value for a image of pure noise, so that a sample does not depend on its
+    |z| / |score| is sigma, its value for an image of pure noise, so that a sample does not depend on its
     neighbors (norms of each sample by itself go wrong in few dimensions: the variance of a Gaussian in
     three came out doubled and more). The last step reaches 0 and is not corrected.
     Source: Song et al. 2021, arXiv:2011.13456, Algorithms 2 and 4; snr 0.16 is theirs for CIFAR-10.

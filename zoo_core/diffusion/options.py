@@ -20,7 +20,7 @@ class GuidedSampleConfig(SampleConfig):
     """Scale of the guidance, as in diffusers: 1 is the conditional model without guidance, 0 the
     unconditional model; papers that write (1 + w) eps(cond) - w eps() have w = guidance_scale - 1."""
     guide: Literal["free", "classifier"] = "free"
-    """Guide by the model's own unconditional guess, or by a classifier of noisy data (model.classifier)."""
+    """Guidance: classifier-free, or by a classifier of noisy data (model.classifier=true)."""
 
 
 class DDIMConfig(SamplerConfig):
@@ -34,26 +34,29 @@ class LangevinConfig(SamplerConfig):
     """Options of `langevin`."""
 
     step: float = Field(0.1, gt=0, le=1)
-    """Length of a step, as a share of the level's variance."""
+    """Step length as a fraction of the variance at the noise level."""
     level: float = Field(0.2, gt=0)
     """The level, sigma: lower ones blur the data less and take longer, in proportion to 1 / sigma^2."""
     convention: Convention = "lecture"
-    """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
+    """Convention of a step of length a: x + a score + sqrt(2 a) z (lecture), or x + (a / 2) score + sqrt(a) z
+    (paper)."""
 
 
 class AnnealedLangevinConfig(SamplerConfig):
     """Options of `annealed-langevin`."""
 
     step: float = Field(0.15, gt=0, le=1)
-    """Length of a step, as a share of the level's variance: epsilon / sigma_min^2 of the paper."""
+    """Step length as a fraction of the variance at the noise level: epsilon / sigma_min^2 in the paper."""
     repeats: int = Field(8, ge=1)
-    """Steps at each level: T of the paper."""
+    """Steps per noise level: T in the paper."""
     convention: Convention = "lecture"
-    """A step of length a is x + a score + sqrt(2 a) z, or the paper's x + (a / 2) score + sqrt(a) z."""
+    """Convention of a step of length a: x + a score + sqrt(2 a) z (lecture), or x + (a / 2) score + sqrt(a) z
+    (paper)."""
     start: Literal["normal", "uniform"] = later("normal", since="0.1.0")
-    """Where walks begin: N(0, sigma_max^2), or as in the paper uniform in [-1, 1], a image's range."""
+    """Initial distribution: N(0, sigma_max^2), or as in the paper uniform in [-1, 1], the range of an
+    image."""
     clean: bool = True
-    """Denoise once at the end; without, as in the paper, samples keep the noise of the least level."""
+    """Denoise once at the end; if false, as in the paper, samples keep the noise of the lowest level."""
 
 
 class PredictorCorrectorConfig(SamplerConfig):

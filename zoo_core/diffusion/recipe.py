@@ -33,11 +33,11 @@ class DiffusionModel(Backbone):
     """The network, and what it is told."""
 
     clip_x0: bool = True
-    """Clamp the guess at a image to [-1, 1] at every step; points are never clamped."""
+    """Clamp the predicted image x0 to [-1, 1] in every step; points are never clamped."""
     cond_dropout: float = Field(0.1, ge=0, lt=1)
-    """Conditional: share of the training examples whose condition is hidden, for guidance to subtract."""
+    """Probability of dropping the condition during training, for classifier-free guidance; 0 disables it."""
     classifier: bool = False
-    """Train a classifier of noisy data in a stage of its own, for sample.guide=classifier."""
+    """Train a classifier of noisy data in a separate stage, for sample.guide=classifier."""
 
 
 class DiffusionOptim(Config):
@@ -48,7 +48,7 @@ class DiffusionOptim(Config):
     classifier: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of the classifier of noisy data, where there is one."""
     grad_clip: float | None = Field(1.0, gt=0)
-    """Largest norm of the network's gradient; none for no clipping."""
+    """Maximum gradient norm of the network; none for no clipping."""
 
 
 CLASSIFIER_SHARE = 0.25

@@ -15,7 +15,7 @@ DDIM = SamplerSpec(
     grid=_GRID("trailing"),
     steps=50,
     config=_OPTIONS("DDIMConfig"),
-    summary="Deterministic, or with sampler.eta of the posterior's noise",
+    summary="DDIM: deterministic, or with a fraction sampler.eta of the posterior's noise",
     paper="arXiv:2010.02502",
 )
 
@@ -24,7 +24,7 @@ ANCESTRAL = SamplerSpec(
     target=_FUNCTION("ancestral"),
     grid=_GRID("trailing"),
     steps=250,
-    summary="The reverse chain with variance beta-tilde, or a learned one",
+    summary="reverse chain with variance beta-tilde, or a learned variance",
     paper="arXiv:2006.11239",
 )
 
@@ -33,7 +33,7 @@ HEUN = SamplerSpec(
     target=_FUNCTION("heun"),
     grid=_GRID("karras"),
     steps=18,
-    summary="Probability flow by Heun's method, 2 steps - 1 calls",
+    summary="probability flow by Heun's method, 2 steps - 1 NFE",
     paper="arXiv:2206.00364",
 )
 
@@ -43,7 +43,7 @@ ANNEALED_LANGEVIN = SamplerSpec(
     grid=_GRID("geometric"),
     steps=60,
     config=_OPTIONS("AnnealedLangevinConfig"),
-    summary="Langevin dynamics down a schedule of levels, sampler.repeats calls each",
+    summary="Langevin dynamics over a decreasing noise schedule, sampler.repeats NFE per level",
     paper="arXiv:1907.05600",
 )
 
@@ -52,7 +52,7 @@ DPMPP_SDE = SamplerSpec(
     target="zoo_core.diffusion.multistep:dpmpp_sde",
     grid=_GRID("karras"),
     steps=50,
-    summary="Reverse SDE by SDE-DPM-Solver++(2M), one call a step",
+    summary="reverse SDE by SDE-DPM-Solver++(2M), 1 NFE per step",
     paper="arXiv:2211.01095",
 )
 
@@ -62,7 +62,7 @@ SAMPLERS: list[SamplerSpec] = [
         target=_FUNCTION("ddpm"),
         grid=_GRID("trailing"),
         steps=1000,
-        summary="The reverse chain with variance beta, as in Ho et al.",
+        summary="reverse chain with variance beta, as in Ho et al.",
         paper="arXiv:2006.11239",
     ),
     ANCESTRAL,
@@ -72,7 +72,7 @@ SAMPLERS: list[SamplerSpec] = [
         target=_FUNCTION("euler"),
         grid=_GRID("karras"),
         steps=50,
-        summary="Probability flow by Euler's method",
+        summary="probability flow by Euler's method",
         paper="arXiv:2206.00364",
     ),
     HEUN,
@@ -81,7 +81,7 @@ SAMPLERS: list[SamplerSpec] = [
         target="zoo_core.diffusion.multistep:dpmpp_2m",
         grid=_GRID("karras"),
         steps=20,
-        summary="Probability flow by DPM-Solver++(2M), second order at one call a step",
+        summary="probability flow by DPM-Solver++(2M), second order at 1 NFE per step",
         paper="arXiv:2211.01095",
     ),
     DPMPP_SDE,
@@ -90,7 +90,7 @@ SAMPLERS: list[SamplerSpec] = [
         target=_FUNCTION("euler_maruyama"),
         grid=_GRID("karras"),
         steps=250,
-        summary="Reverse SDE by the Euler-Maruyama method",
+        summary="reverse SDE by the Euler-Maruyama method",
         paper="arXiv:2011.13456",
     ),
     SamplerSpec(
@@ -99,7 +99,7 @@ SAMPLERS: list[SamplerSpec] = [
         grid=_GRID("karras"),
         steps=125,
         config=_OPTIONS("PredictorCorrectorConfig"),
-        summary="Reverse SDE, each step corrected by Langevin dynamics; 2 steps - 1 calls",
+        summary="reverse SDE with a Langevin correction after each step, 2 steps - 1 NFE",
         paper="arXiv:2011.13456",
     ),
     SamplerSpec(
@@ -108,7 +108,7 @@ SAMPLERS: list[SamplerSpec] = [
         grid=_GRID("geometric"),
         steps=1000,
         config=_OPTIONS("LangevinConfig"),
-        summary="Langevin dynamics at one level; keeps the weights of distant modes wrong",
+        summary="Langevin dynamics at one noise level; does not mix between distant modes",
         paper="arXiv:1907.05600",
     ),
     ANNEALED_LANGEVIN,
@@ -118,7 +118,7 @@ SAMPLERS: list[SamplerSpec] = [
         grid=_GRID("karras"),
         steps=50,
         config=_OPTIONS("FlowConfig"),
-        summary="Probability flow with steps that adapt to a tolerance",
+        summary="probability flow with adaptive steps",
         paper="arXiv:2011.13456",
     ),
     SamplerSpec(
@@ -127,7 +127,7 @@ SAMPLERS: list[SamplerSpec] = [
         grid=_GRID("karras"),
         steps=20,
         config=_OPTIONS("SchedulerConfig"),
-        summary="Any scheduler of diffusers: sampler=diffusers:UniPCMultistepScheduler",
+        summary="any scheduler of diffusers: sampler=diffusers:UniPCMultistepScheduler",
         parts=True,
     ),
 ]

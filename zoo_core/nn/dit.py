@@ -44,7 +44,7 @@ class DiTBlock(nn.Module):
 class DiT(nn.Module):
     """Images and times to images: (n, C, H, W) and (n,) to (n, C, H, W).
 
-    A caption's words come before the patches as tokens of their own; a image it is conditioned on is laid
+    A caption's words come before the patches as tokens of their own; an image it is conditioned on is laid
     over its input.
 
     Args:
@@ -81,7 +81,7 @@ class DiT(nn.Module):
         super().__init__()
         if size[0] % patch or size[1] % patch:
             raise UsageError(
-                f"patches of {patch} do not tile a image of {size[0]}x{size[1]}",
+                f"patches of {patch} do not tile an image of {size[0]}x{size[1]}",
                 "expected: a divisor of both",
             )
         if width % heads:

@@ -134,7 +134,7 @@ def _check_private(folder: Path) -> None:
 
 
 def _text_of(path: Path) -> str:
-    """Return what a reader could find in a file: all of a text, the header of weights, a image's bytes."""
+    """Return what a reader could find in a file: all of a text, the header of weights, an image's bytes."""
     with open(path, "rb") as file:
         if path.suffix == ".safetensors":
             return file.read(int.from_bytes(file.read(8), "little")).decode("utf-8", "replace")

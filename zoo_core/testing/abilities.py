@@ -188,7 +188,7 @@ def a_translator_translates(model: Model) -> None:
         raise Failed(f"{N} images became {tuple(whole.shape)}", "return one finite image for each")
     if not torch.allclose(whole[2:3], translate(x[2:3], range(2, 3)), rtol=1e-4, atol=1e-5):
         raise Failed(
-            "a image's translation depends on the batch it is in", "draw from `noise` only, in eval mode"
+            "an image's translation depends on the batch it is in", "draw from `noise` only, in eval mode"
         )
     if torch.equal(whole, translate(x.flip(0), range(N))):
         raise Failed("a translation does not depend on the image", "use x")

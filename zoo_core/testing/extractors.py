@@ -1,4 +1,4 @@
-"""Checks of a feature network: its form, and that a image's features are its own."""
+"""Checks of a feature network: its form, and that an image's features are its own."""
 
 from __future__ import annotations
 

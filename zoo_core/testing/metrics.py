@@ -94,7 +94,7 @@ def subjects(entry: Entry, data: tuple[str, ...] = ()) -> Iterator[MetricSubject
 
 
 def _rows(features: Any, change: Any) -> Any:
-    """Return features with every tensor of theirs that has a row a image changed by a function."""
+    """Return features with every tensor of theirs that has a row per image changed by a function."""
     if not is_dataclass(features) or isinstance(features, type):
         raise NotApplicable("features are no dataclass here")
     n = len(features.values)  # type: ignore[attr-defined]

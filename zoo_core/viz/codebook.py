@@ -1,4 +1,4 @@
-"""How often each vector of a codebook is used, in a image."""
+"""How often each vector of a codebook is used, in an image."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def on_features(real: Features, fake: Features) -> list[Agreement]:
     error = (spread**2 + kid["kernel_inception_distance_std"] ** 2) ** 0.5 / subsets**0.5
     theirs = kid["kernel_inception_distance_mean"]
     made.append(Agreement("KD, same features", mean, theirs, 3 * error, absolute=True))
-    # theirs counts a image on the rim of a neighborhood as inside; distances are in float64 on both sides
+    # theirs counts an image on the rim of a neighborhood as inside; distances are in float64 on both sides
     prc = metric_prc.prc_features_to_metric(
         fake.values, real.values, prc_neighborhood=k, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
     )
