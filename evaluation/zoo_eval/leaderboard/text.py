@@ -18,7 +18,6 @@ from zoo_eval.numbers import number, short_seconds
 from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Conflict
 
-_MARKS = {"?": "?", "floor": "~"}
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
 _FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most important first; the others come after them."""
@@ -48,10 +47,13 @@ def printable(text: str) -> str:
 
 
 def rank_text(ranked: Ranked) -> str:
-    """Return the rank with its mark: "=4" for every row of a tie group, "-" for a row that is not ranked."""
+    """Return the rank with its mark: "=4" for every row of a tie group, "?" for a row that is not tested, and
+    "-" for one that is not ranked for another reason."""
     if ranked.rank is None:
-        return "-"
-    return f"={ranked.rank}" if ranked.mark == "=" else f"{ranked.rank}{_MARKS.get(ranked.mark, '')}"
+        return "?" if ranked.mark == "?" else "-"
+    return (
+        f"={ranked.rank}" if ranked.mark == "=" else f"{ranked.rank}{'~' if ranked.mark == 'floor' else ''}"
+    )
 
 
 def score_text(ranked: Ranked, column: str) -> str:
@@ -200,7 +202,8 @@ def notes(table: Table) -> list[str]:
     floor = noise_floor(table.group.rows, table.column.name)
     said = {
         "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
-        "?": "? not tested: one training seed, or a baseline without training",
+        "?": "? not ranked, because not tested: one training seed, a baseline, equal scores of all seeds, a "
+        "score of 0, or no other row to test against; it stands where its score puts it",
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
         "below": f"- below half the noise floor of {number(floor or 0)}: not ranked",
         "memorizes": "- memorization detected: not ranked",
@@ -221,7 +224,9 @@ def notes(table: Table) -> list[str]:
             "reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)"
         )
     if len(states) > 1:
-        lines.append("rows of a better verified state come first, and are tested among themselves")
+        lines.append(
+            "rows of a better verified state come first; less verified rows do not change their ranks"
+        )
     return lines
 
 
