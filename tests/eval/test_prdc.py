@@ -120,28 +120,47 @@ def test_a_set_that_is_one_row_has_radius_zero():
     assert neighbors.prdc(real, fake)["recall"] == 0
 
 
-def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng):
-    # catches real images resampled, which has half of recall's spread, and a scale of halves left out
-    real = torch.randn(240, 6, generator=rng).double()
+@pytest.mark.parametrize(("d", "scale", "shift"), [(6, 0.9, 0.2), (8, 0.5, 0.0)])
+def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng, d, scale, shift):
+    # catches real images resampled, which has half of recall's spread, a scale of halves left out, and the
+    # variance at the halves' own coverage: .95 instead of .89 for the shrunken samples
+    real = torch.randn(240, d, generator=rng).double()
     values, variances = [], []
     for k in range(120):
-        fake = 0.9 * torch.randn(240, 6, generator=rng).double() + 0.2
+        fake = scale * torch.randn(240, d, generator=rng).double() + shift
         found = neighbors.prdc(real, fake)
         values.append([found["recall"], found["coverage"]])
         if k % 6 == 0:
-            variances.append(neighbors.recall_and_coverage_variances(real, fake))
+            variances.append(neighbors.recall_and_coverage_variances(real, fake, values[-1]))
     spread = torch.tensor(values).std(0)
     error = torch.tensor(variances).mean(0).sqrt()
-    assert error.tolist() == pytest.approx(spread.tolist(), rel=0.3)
+    assert error.tolist() == pytest.approx(spread.tolist(), rel=0.2)
 
 
 def test_a_larger_set_has_as_much_less_variance(rng, monkeypatch):
     # catches the variance of the images that are split given for that of all
     real, fake = torch.randn(2, 800, 4, generator=rng).double()
-    whole = torch.tensor(neighbors.recall_and_coverage_variances(real, fake))
+    means = list(neighbors.prdc(real, fake).values())[1::2]
+    whole = torch.tensor(neighbors.recall_and_coverage_variances(real, fake, means))
     monkeypatch.setattr(neighbors, "LARGEST", 400)
-    part = torch.tensor(neighbors.recall_and_coverage_variances(real, fake))
+    part = torch.tensor(neighbors.recall_and_coverage_variances(real, fake, means))
     assert (part / whole).sqrt().tolist() == pytest.approx([1, 1], rel=0.35)
+
+
+def test_half_samples_are_prdc_of_the_halves(rng, monkeypatch):
+    # catches radii among all images, a neighbor outside of the half, and halves that are mixed up
+    monkeypatch.setattr(neighbors, "SPLITS", 1)
+    real, fake = torch.randn(2, 100, 5, generator=rng).double()
+    order = {}
+    keep = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda n, **how: order.setdefault(len(order), keep(n, **how)))
+    recall, coverage = neighbors.half_samples(real, fake)
+    samples, images = (fake[order[1]][order[2]].split(50), real[order[0]][order[3]].split(50))
+    for i, images_half in enumerate(images):
+        for j, samples_half in enumerate(samples):
+            expected = neighbors.prdc(images_half, samples_half)
+            assert float(recall[i, j]) == pytest.approx(expected["recall"], abs=1e-12)
+            assert float(coverage[i, j]) == pytest.approx(expected["coverage"], abs=1e-12)
 
 
 def test_values_at_their_ends_have_one_sided_bounds(rng):
