@@ -88,7 +88,7 @@ def main() -> None:
         f"{given.tables:,} tables; {len(board)} committed spreads, {board.min():.3f} to {board.max():.3f}\n"
     )
     print(
-        "| seeds | rows | false ranks, equal spreads | the boards' | two states, equal spreads | the boards' |"
+        "| seeds | rows | false ranks, equal spreads | boards' | two states, equal spreads | boards' |"
         " twofold found | threefold found |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
