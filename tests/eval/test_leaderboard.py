@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from tests.eval.made_results import fields, result, seeds, sha256_of, write
@@ -24,6 +25,7 @@ from zoo_eval.leaderboard.ranks import rank
 from zoo_eval.leaderboard.rows import Row
 from zoo_eval.leaderboard.table import Choice, choose_column, make_groups, make_table, protocol_differences
 from zoo_eval.leaderboard.text import fitting, names, plain, printable, show_rich, variants
+from zoo_eval.metrics.frechet import limit_cell
 from zoo_eval.published import references
 from zoo_eval.store import STATES, Verdict, collect
 from zoo_eval.store.states import record
@@ -281,6 +283,22 @@ def test_a_value_that_may_not_rank_leaves_the_default_to_the_next_column(table):
     made = table(result("a", metrics={"FD[digits]": why}), result("b", metrics={"FD[digits]": why}))
     assert made.column.name == "recall[digits]"
     assert ranks(make_table(made.group, "FD")) == [("a", None, "unranked"), ("b", None, "unranked")]
+
+
+def test_a_limit_from_too_few_samples_is_shown_with_the_reason_and_has_no_rank(table, rng):
+    # catches FD-inf of fewer than 30 samples per feature among the ranks
+    real = torch.randn(500, 4, generator=rng).double()
+    cells = {
+        n: limit_cell(real, 1.5 * torch.randn(n, 4, generator=rng).double()).model_dump(exclude_defaults=True)
+        for n in (119, 120)
+    }
+    rows = [result(f"m{n}", metrics={"FD-inf[digits]": cell}) for n, cell in cells.items()]
+    made = table(*rows, *seeds("few", [1, 2], metrics={"FD-inf[digits]": cells[119]}), metric="FD-inf")
+    assert ranks(made) == [("m120", None, "?"), ("few", None, "unranked"), ("m119", None, "unranked")]
+    text = " ".join(" ".join(plain(made, 200)).split())
+    why = "119 samples for 4 features: the extrapolation is biased below 120 samples, 30 per feature"
+    assert f"- this value is shown and not ranked: {why}" in text
+    assert as_json([made])["tables"][0]["rows"][1]["unranked"] == {"FD-inf[digits]": why}
 
 
 def test_ranking_nothing_is_nothing():

@@ -25,7 +25,8 @@ _BACKGROUND = ("noise floor", "memorization", "authenticity", "KL", "active")
 """Base names that the text leaves out: they qualify other columns."""
 
 VARIANTS, LONGEST = 8, 240
-"""Most configurations of one plugin whose options are listed under a table, and characters of such a line."""
+"""Most configurations of one plugin whose options are listed under a table, and characters of a line of texts
+from files."""
 MOST_CONFLICTS = 10
 """Conflicts that are printed one by one."""
 
@@ -196,6 +197,14 @@ def separable_lines(table: Table) -> list[str]:
     return lines
 
 
+def _reason(table: Table) -> str:
+    """Return why the first row with an unranked value has no rank: ": 1,900 samples for 64 features: ..."."""
+    for ranked in table.rows:
+        if ranked.mark == "unranked":
+            return printable(f": {ranked.row.unranked[table.column.name]}")[:LONGEST]
+    return ""
+
+
 def notes(table: Table) -> list[str]:
     """Return what the marks in a table mean, those that occur, and what the tests can separate."""
     marks = {ranked.mark for ranked in table.rows}
@@ -207,7 +216,7 @@ def notes(table: Table) -> list[str]:
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
         "below": f"- below half the noise floor of {number(floor or 0)}: not ranked",
         "memorizes": "- memorization detected: not ranked",
-        "unranked": "- this value is shown and not ranked",
+        "unranked": f"- this value is shown and not ranked{_reason(table)}",
         "n/a": "- lacks this value: not ranked",
     }
     lines = [text for mark, text in said.items() if mark in marks]
