@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.types import Cond
+from zoo_core.types import Cond, DataInfo
 
 MAX_TOKENS = 64
 """Of a caption, beside the null token."""
@@ -71,6 +71,23 @@ class ConditionEmbedding(nn.Module):
         h = self.norm(self.encoder(h, src_key_padding_mask=padding))
         kept = (~padding).to(h)[..., None]
         return h * kept, (h * kept).sum(1) / kept.sum(1)
+
+
+def condition_embedding(data: DataInfo, width: int, augment: int = 0) -> ConditionEmbedding:
+    """Return the embedding of the labels or captions that the data's task conditions a model on.
+
+    Args:
+        data: with its task.
+        width, augment: as in `ConditionEmbedding`.
+    """
+    classes = data.classes if data.task == "class" else 0
+    vocabulary = data.vocabulary if data.task == "text" else 0
+    return ConditionEmbedding(classes, vocabulary, width, augment=augment)
+
+
+def source_channels(data: DataInfo) -> int:
+    """Return the channels of the image that the data's task conditions a model on; 0 where there is none."""
+    return data.image_channels if data.task == "paired" else 0
 
 
 def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
