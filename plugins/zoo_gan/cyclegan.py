@@ -19,13 +19,12 @@ knows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -33,34 +32,20 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import least_squares
-from zoo_gan.patches import Norm, PatchCritic
+from zoo_gan.patches import PatchCritic
 from zoo_gan.pool import Pool
-from zoo_gan.translators import ResNetTranslator
+from zoo_gan.translators import ResNetModel, ResNetTranslator
 
 
-class CycleGANModel(Config):
+class CycleGANModel(ResNetModel):
     """The translators, the critics and their losses."""
 
-    generator_width: int = Field(24, ge=1)
-    """Channels of a translator at the image's size, twice as many at each halving."""
-    halvings: int = Field(1, ge=0)
-    """How often a translator halves the image before its residual blocks."""
-    blocks: int = Field(3, ge=0)
-    """Residual blocks of a translator."""
-    critic_width: int = Field(32, ge=1)
-    """Channels of a critic after its first layer; each layer after has twice as many, up to eight times."""
-    patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in a critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
-    norm: Norm = "batch"
-    """Normalization: over each image, as in the paper, over the batch, or none."""
     cycle: float = Field(10.0, ge=0)
     """lambda: weight of the mean absolute difference after a translation there and back."""
     identity: float = Field(0.5, ge=0)
     """mu: that of a image of the domain translated to, in units of lambda; 0 where channels differ."""
     pool: int = Field(50, ge=0)
     """Images of each domain that were made before and that critics are shown again; 0 for new ones only."""
-    init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: torch's own, or N(0, 0.02)."""
 
 
 class CycleGANConfig(RunConfig):
@@ -146,17 +131,11 @@ class CycleGAN(Recipe):
         model = config.model
         b, height, width = data.shape
         a, size = data.image_channels, (height, width)
-
-        def translator(source: int, target: int) -> ResNetTranslator:
-            wide, norm = model.generator_width, model.norm
-            return ResNetTranslator((source, target), size, wide, model.halvings, model.blocks, norm)
-
         self.config = config
-        self.translators = Translators(translator(a, b), translator(b, a))
-        self.critic_a, self.critic_b = (
-            PatchCritic(channels, model.critic_width, model.patch_layers, model.norm, size)
-            for channels in (a, b)
+        self.translators = Translators(
+            ResNetTranslator(model, (a, b), size), ResNetTranslator(model, (b, a), size)
         )
+        self.critic_a, self.critic_b = (PatchCritic(model, channels, size) for channels in (a, b))
         self.pool_a, self.pool_b = (Pool(model.pool, (channels, *size)) for channels in (a, b))
         self.same_channels = a == b
         self.adversarial = least_squares()

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Config, EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -28,30 +28,16 @@ from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, 
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import NONSATURATING, least_squares
 from zoo_gan.patches import PatchCritic
-from zoo_gan.translators import UNet
+from zoo_gan.translators import UNet, UNetModel
 
 
-class Pix2PixModel(Config):
+class Pix2PixModel(UNetModel):
     """The translator, the critic and their losses."""
 
-    generator_width: int = Field(32, ge=1)
-    """Channels of the U-Net beside the image; each layer away from it has twice as many, up to eight
-    times."""
-    critic_width: int = Field(32, ge=1)
-    """Channels of the critic after its first layer; each layer after has twice as many, up to eight times."""
-    patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in the critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
-    norm: Literal["instance", "batch"] = "batch"
-    """Normalization: over each image, as the paper's batches of one, or over the batch."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of the values that are dropped in the first layers of the decoder: the translator's only
-    noise."""
     reconstruction: float = Field(100.0, ge=0)
     """lambda: weight of the mean absolute difference between what is made and the target."""
     loss: Literal["nonsaturating", "least-squares"] = "nonsaturating"
     """The game: the paper's cross-entropy, or least squares."""
-    init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: torch's own, or N(0, 0.02)."""
 
 
 class Pix2PixConfig(RunConfig):
@@ -112,8 +98,8 @@ class Pix2Pix(Recipe):
         channels, height, width = data.shape
         size, both = (height, width), (data.image_channels, channels)
         self.config = config
-        self.generator = UNet(both, size, model.generator_width, model.norm, model.dropout)
-        self.critic = PatchCritic(sum(both), model.critic_width, model.patch_layers, model.norm, size)
+        self.generator = UNet(model, both, size)
+        self.critic = PatchCritic(model, sum(both), size)
         self.adversarial = least_squares() if model.loss == "least-squares" else NONSATURATING
         if model.init == "dcgan":
             self.apply(init_weights)

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
@@ -29,35 +28,14 @@ from zoo_vae.autoencoder import AutoencoderSample
 from zoo_vae.decoders import build_output, check_levels
 from zoo_vae.grids import GridModel, grid_networks, grid_of
 from zoo_vae.priors import (
-    CausalTransformer,
-    PixelCNN,
-    Prior,
+    PriorConfig,
     TextFrequencies,
+    build_prior,
     draw,
     log_prob,
     text_of,
     text_size,
 )
-
-
-class PriorConfig(Config):
-    """The prior over codes, fitted in the second stage."""
-
-    net: Literal["transformer", "pixelcnn"] = "transformer"
-    """Causal transformer, or masked convolutions on the grid of codes."""
-    width: int = Field(64, ge=8)
-    """Of the stream, or channels; the transformer's is a multiple of heads."""
-    depth: int = Field(2, ge=1)
-    """Blocks."""
-    heads: int = Field(4, ge=1)
-    """transformer: of attention."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """In the blocks, while training."""
-    text_weight: float = Field(0.125, ge=0, lt=1)
-    """transformer: weight of the text's words in the loss, the codes having the rest (Ramesh et al. 2021,
-    section 2.2)."""
-    share: float = Field(0.6, gt=0, lt=1)
-    """Of the run's steps that the second stage takes."""
 
 
 class DiscreteOptim(Config):
@@ -120,16 +98,6 @@ IMAGES: Mapping[str, Any] = {
 """What images of 28 or 32 pixels ask for, on a GPU."""
 
 ON_IMAGES = ("default@mnist", "default@fashion-mnist", "default@cifar10")
-
-
-def build_prior(config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int]) -> Prior:
-    """Return the prior over K codes on a grid, given texts of (vocabulary, length)."""
-    width, depth, dropout = config.width, config.depth, config.dropout
-    if config.net == "pixelcnn":
-        return PixelCNN(codes, grid, *text, width=width, depth=depth, dropout=dropout)
-    return CausalTransformer(
-        codes, math.prod(grid), *text, width=width, depth=depth, heads=config.heads, dropout=dropout
-    )
 
 
 class DiscreteAutoencoder(Recipe):

@@ -9,15 +9,38 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from zoo_core.config import Config
 from zoo_core.types import Cond, DataInfo
 
 TEXTS = 128
 """Most texts that a marginal likelihood sums over."""
+
+
+class PriorConfig(Config):
+    """The prior over codes, fitted in the second stage."""
+
+    net: Literal["transformer", "pixelcnn"] = "transformer"
+    """Causal transformer, or masked convolutions on the grid of codes."""
+    width: int = Field(64, ge=8)
+    """Width of the transformer, a multiple of heads; or channels."""
+    depth: int = Field(2, ge=1)
+    """Number of blocks."""
+    heads: int = Field(4, ge=1)
+    """transformer: attention heads."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout in the blocks."""
+    text_weight: float = Field(0.125, ge=0, lt=1)
+    """transformer: weight of the text's tokens in the loss; the codes have the rest (Ramesh et al. 2021,
+    section 2.2)."""
+    share: float = Field(0.6, gt=0, lt=1)
+    """Fraction of the run's steps for the second stage."""
 
 
 def text_size(data: DataInfo) -> tuple[int, int]:
@@ -40,27 +63,15 @@ class CausalTransformer(nn.Module):
     """One stream of text and code tokens, each seeing those before it (Ramesh et al. 2021, section 2.2).
 
     Args:
+        config: options.
         codes: K.
         places: M.
-        vocabulary, length: of the text, 0 without one.
-        width: of the stream, a multiple of heads.
-        depth: blocks.
-        dropout: in the blocks.
+        text: (vocabulary, length); (0, 0) without a text.
     """
 
-    def __init__(
-        self,
-        codes: int,
-        places: int,
-        vocabulary: int = 0,
-        length: int = 0,
-        *,
-        width: int,
-        depth: int,
-        heads: int,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: PriorConfig, codes: int, places: int, text: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
+        width, (vocabulary, length) = config.width, text
         self.places, self.length = places, length
         self.start = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.position = nn.Parameter(0.02 * torch.randn(length + places, width))
@@ -68,9 +79,9 @@ class CausalTransformer(nn.Module):
         self.word = nn.Embedding(vocabulary, width) if length else None
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, heads, 4 * width, dropout, F.gelu, batch_first=True, norm_first=True
+                width, config.heads, 4 * width, config.dropout, F.gelu, batch_first=True, norm_first=True
             )
-            for _ in range(depth)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(width)
         self.to_code = nn.Linear(width, codes)
@@ -124,26 +135,17 @@ class PixelCNN(nn.Module):
     every layer as the sum of its words' vectors and is not itself modeled.
 
     Args:
+        config: options; heads are not used.
         codes: K.
         grid: (h, w).
-        vocabulary, length: of the text, 0 without one.
-        width: channels.
-        depth: residual blocks.
-        dropout: in the blocks.
+        text: (vocabulary, length); (0, 0) without a text.
     """
 
     def __init__(
-        self,
-        codes: int,
-        grid: tuple[int, int],
-        vocabulary: int = 0,
-        length: int = 0,
-        *,
-        width: int,
-        depth: int,
-        dropout: float = 0.0,
+        self, config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int] = (0, 0)
     ) -> None:
         super().__init__()
+        width, (vocabulary, length) = config.width, text
         self.grid = grid
         self.code = nn.Embedding(codes, width)
         self.word = nn.Embedding(vocabulary, width) if length else None
@@ -155,10 +157,10 @@ class PixelCNN(nn.Module):
                 nn.SiLU(),
                 MaskedConv2d(width // 2, width // 2, 3, own=True),
                 nn.SiLU(),
-                nn.Dropout(dropout),
+                nn.Dropout(config.dropout),
                 nn.Conv2d(width // 2, width, 1),
             )
-            for _ in range(depth)
+            for _ in range(config.depth)
         )
         self.to_code = nn.Sequential(nn.SiLU(), nn.Conv2d(width, codes, 1))
 
@@ -180,6 +182,13 @@ class PixelCNN(nn.Module):
 
 
 Prior = CausalTransformer | PixelCNN
+
+
+def build_prior(config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int]) -> Prior:
+    """Return the prior over K codes on a grid (h, w), given texts of (vocabulary, length)."""
+    if config.net == "pixelcnn":
+        return PixelCNN(config, codes, grid, text)
+    return CausalTransformer(config, codes, math.prod(grid), text)
 
 
 def log_prob(prior: Prior, codes: Tensor, text: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ averages take the second term's place (appendix A.1). The prior over codes is fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -24,21 +24,14 @@ from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_vae.bounds import spread
 from zoo_vae.discrete import IMAGES, ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
-from zoo_vae.grids import GridModel
-from zoo_vae.quantizer import Quantizer, nearest_code, straight_through
+from zoo_vae.quantizer import Quantizer, QuantizerModel, nearest_code, straight_through
 
 
-class VQModel(GridModel):
+class VQModel(QuantizerModel):
     """The codebook, the networks and the decoder's distribution."""
 
-    codebook: Literal["ema", "loss"] = "ema"
-    """How the codebook learns: by moving averages of what it replaces, or by the second term of the loss."""
     beta: float = Field(0.25, ge=0)
     """Weight of the commitment."""
-    decay: float = Field(0.99, gt=0, lt=1)
-    """Of the codebook's moving averages, and of the use that tells a dead code."""
-    restart: float = Field(0.1, ge=0, lt=1)
-    """A code used less than this share of the average code is started again at an encoder's output."""
 
 
 class VQVAEConfig(DiscreteConfig):
@@ -73,14 +66,7 @@ class VQVAE(DiscreteAutoencoder):
 
     def __init__(self, config: VQVAEConfig, data: DataInfo) -> None:
         super().__init__(config, data)
-        model = config.model
-        self.quantizer = Quantizer(
-            model.codes,
-            model.dim,
-            averaged=model.codebook == "ema",
-            decay=model.decay,
-            restart=model.restart,
-        )
+        self.quantizer = Quantizer(config.model)
 
     @property
     def codebook(self) -> Tensor:
