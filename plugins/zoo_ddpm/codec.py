@@ -20,6 +20,7 @@ from zoo_core.data.loading import TrainData
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasCodebook, HasDenoiser, HasEncoder
 from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import resolve
 from zoo_core.training.recipe import Recipe, Stage
 from zoo_core.types import DataInfo
@@ -39,7 +40,7 @@ def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data:
         name: registered.
         options: its own, nested, laid over its preset `latent` where it has one.
         dataset: registered name, by which its presets are chosen.
-        data: what it is of.
+        data: shape, levels and classes of the examples; its presets also depend on the side.
 
     Raises:
         NotFoundError: for a name that nothing is registered under.
@@ -58,9 +59,13 @@ def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data:
                 f"autoencoder.{key} was given, and {key} is the run's own",
                 f"next: {key}.NAME=VALUE; model.autoencoder_share says how the steps are divided",
             )
+    # Of a dataset whose side is an option, resolve knows only the default; presets depend on the side.
+    side = max(data.shape[1:], default=None)
+    fields = load_entry("dataset", manager().find("dataset", dataset), "config").model_fields
+    sized = {"data.size": side} if "size" in fields and side else {}
     presets = load_entry("plugin", entry, "config").PRESETS
-    preset = {"preset": PRESET} if {PRESET, f"{PRESET}@{dataset}"} & set(presets) else {}
-    config = resolve({"plugin": name, "data": dataset, **preset, **options})
+    preset = {"preset": PRESET} if preset_key(presets, PRESET, dataset, side) else {}
+    config = resolve({"plugin": name, "data": dataset, **sized, **preset, **options})
     recipe: Recipe = make(config, replace(data, task="unconditional"))
     return recipe
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net, SigmaDenoiser
 from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import GuidedSampleConfig
@@ -69,10 +69,11 @@ class DDPMConfig(RunConfig):
             | {"model.beta_1": 1e-3, "model.beta_T": 0.2},
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
         ),
-        "default@mnist": Preset(
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
             {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
             | {"train.steps": 4000, "train.batch_size": 64},
-            "the default network with one level more",
+            "the default network with one level more, for 28x28",
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

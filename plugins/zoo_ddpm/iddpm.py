@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.likelihood import Variance, discretised_gaussian, gaussian_log_prob, step_kl
 from zoo_core.diffusion.options import GuidedSampleConfig
@@ -62,7 +62,8 @@ class IDDPMConfig(DDPMConfig):
             {"model.offset": 0.4},
             "the paper's offset is for 256 levels: on 17, 41% of the bound lies below a quarter of a bin",
         ),
-        "default@mnist": DDPMConfig.PRESETS["default@mnist"],
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": DDPMConfig.PRESETS["default@image<=48"],
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}

@@ -20,7 +20,7 @@ from zoo_core.types import Batch, Cond, DataInfo
 from zoo_gan.conditional import ClassEmbedding, ConditionedCritic, ConditionedGenerator, Joint
 from zoo_gan.game import Game
 from zoo_gan.losses import HINGE, NONSATURATING
-from zoo_gan.networks import TINY, on_mnist, on_points
+from zoo_gan.networks import TINY, on_images, on_points
 from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 LOSSES = {"nonsaturating": NONSATURATING, "hinge": HINGE}
@@ -47,7 +47,7 @@ class CGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=500, overrides={**RESIDUAL, **PROJECTED}),
+        **on_images(steps=500, overrides={**RESIDUAL, **PROJECTED}),
         **on_points(),
     }
 

@@ -23,7 +23,7 @@ from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_gan.game import Game
 from zoo_gan.losses import NONSATURATING
-from zoo_gan.networks import AS_DCGAN, TINY, build_critic, build_generator, on_mnist
+from zoo_gan.networks import AS_DCGAN, TINY, build_critic, build_generator, on_images
 from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 
@@ -43,7 +43,7 @@ class MultiViewConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=500, overrides=RESIDUAL),
+        **on_images(steps=500, overrides=RESIDUAL),
         "paper": Preset(
             {**AS_DCGAN, "model.view_dim": 100, "model.generator_width": 64, "model.critic_width": 64},
             "Chen and Denoyer 2018, section 4: DCGAN nets at 64 x 64, Adam 2e-4 (0.5)",

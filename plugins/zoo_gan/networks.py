@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator, init_weights
 from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
 from zoo_core.nn.resnet import ResNetCritic, ResNetGenerator
@@ -76,11 +76,19 @@ POINTS: Mapping[str, Any] = {
 """What suits points of the plane: rates that fall to zero, without which samples keep moving about a mode."""
 
 
-def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
-    """Return the preset for MNIST: networks narrower for the larger image, so many steps, and overrides."""
+def on_images(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
+    """Return the presets for images: the defaults up to 16 pixels a side; narrower networks up to 48.
+
+    Args:
+        steps: of training, for the larger images.
+        overrides: more of them, for the larger images.
+    """
     narrow = {"model.latent_dim": 32, "model.generator_width": 32, "model.critic_width": 32}
-    source = "a budget of about five minutes on one core"
-    return {"default@mnist": Preset({**narrow, "train.steps": steps, **(overrides or {})}, source)}
+    larger = Preset(
+        {**narrow, "train.steps": steps, **(overrides or {})},
+        "a budget of about five minutes on one core, for 28x28",
+    )
+    return {"default@image<=16": DEFAULTS, "default@image<=48": larger}
 
 
 def on_points(overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:

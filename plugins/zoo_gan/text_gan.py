@@ -36,7 +36,7 @@ from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
 from zoo_gan.conditional import CaptionEmbedding, ConditionedCritic, ConditionedGenerator, Joint
 from zoo_gan.game import Game, watch
 from zoo_gan.losses import NONSATURATING
-from zoo_gan.networks import AS_DCGAN, TINY, on_mnist
+from zoo_gan.networks import AS_DCGAN, TINY, on_images
 from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 
@@ -60,7 +60,7 @@ class TextGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=500, overrides={**RESIDUAL, "model.critic": "projection"}),
+        **on_images(steps=500, overrides={**RESIDUAL, "model.critic": "projection"}),
         "paper": Preset(
             {**AS_DCGAN, "model.embedding": 128, "model.generator_width": 128, "model.critic_width": 64}
             | {"train.steps": 83_000},

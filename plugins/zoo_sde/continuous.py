@@ -46,10 +46,10 @@ POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
     "points are cheap: larger batches",
 )
-MNIST = Preset(
+LARGER_IMAGES = Preset(
     {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
     | {"train.steps": 4000, "train.batch_size": 64},
-    "the default network with one level more",
+    "the default network with one level more, for 28x28",
 )
 
 PAPER_TRAINING: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
-    MNIST,
+    LARGER_IMAGES,
     PAPER_TRAINING,
     POINTS,
     TIME_SCALE,
@@ -39,10 +39,9 @@ class VPSDEModel(SDEModel):
     """beta(1); those between lie on a line."""
 
 
-DIGITS = Preset(
+SMALL_IMAGES = Preset(
     {"model.beta_max": 10.0},
-    "64 pixels are hidden by noise of 12 times their width, 3,072 by the paper's 152: more of the times are "
-    "left for the levels that decide",
+    "noise of 12 times the data's standard deviation hides 64 pixels; the paper's 152 times are for 3,072",
 )
 
 
@@ -51,8 +50,8 @@ class VPSDEConfig(SDEConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        "default@digits": DIGITS,
-        "default@mnist": MNIST,
+        "default@image<=16": SMALL_IMAGES,
+        "default@image<=48": LARGER_IMAGES,
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, **PAPER_TRAINING, **ema(decay=0.9999)}

@@ -29,6 +29,9 @@ class BetaVAEModel(AutoencoderModel):
     """Weight of the KL; 1 is the ELBO."""
 
 
+LATENT = Preset({"model.beta": 0.1}, "codes for another model to learn, as ldm does: nearly lossless")
+
+
 class BetaVAEConfig(AutoencoderConfig):
     """Variational autoencoder with a weight on the KL; its defaults beside beta are `vae`'s."""
 
@@ -41,11 +44,9 @@ class BetaVAEConfig(AutoencoderConfig):
         "default@points": Preset(
             {**POINTS, "model.std": 0.1}, "points of the plane; a learned variance would explain them"
         ),
-        "latent": Preset(
-            {"model.beta": 0.1},
-            "codes for another model to learn, as ldm does: they say nearly all of an example",
-        ),
-        "latent@mnist": Preset(
+        "latent": LATENT,
+        "latent@image<=16": LATENT,
+        "latent@image<=48": Preset(
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.beta": 0.1},
             "the same, wider; not tuned",
         ),

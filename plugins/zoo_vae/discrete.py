@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
+from zoo_core.config import DEFAULTS, Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.data.likelihood import dequantized
 from zoo_core.data.loading import TrainData
 from zoo_core.seeds import Seeds
@@ -97,7 +97,11 @@ IMAGES: Mapping[str, Any] = {
 }
 """What images of 28 or 32 pixels ask for, on a GPU."""
 
-ON_IMAGES = ("default@mnist", "default@fashion-mnist", "default@cifar10")
+ON_IMAGES: Mapping[str, Preset] = {
+    "default@image<=16": DEFAULTS,
+    "default@image<=48": Preset(IMAGES, "a convolutional start for a GPU; not tuned"),
+}
+"""By size of the images, whose sides must be divisible by 4 above 16 pixels."""
 
 
 class DiscreteAutoencoder(Recipe):

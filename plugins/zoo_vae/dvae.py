@@ -27,7 +27,7 @@ from zoo_core.config import Preset
 from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_vae.bounds import kl_weight, spread
-from zoo_vae.discrete import IMAGES, ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
+from zoo_vae.discrete import ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
 from zoo_vae.grids import GridModel
 from zoo_vae.priors import pick
 
@@ -59,7 +59,7 @@ class DVAEConfig(DiscreteConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
         "default@points": Preset(POINTS, "points of the plane"),
-        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional start for a GPU; not tuned")),
+        **ON_IMAGES,
     }
 
     model: DVAEModel = DVAEModel()

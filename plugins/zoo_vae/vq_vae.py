@@ -34,6 +34,9 @@ class VQModel(QuantizerModel):
     """Weight of the commitment."""
 
 
+LATENT = Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each")
+
+
 class VQVAEConfig(DiscreteConfig):
     """Vector-quantized variational autoencoder.
 
@@ -45,13 +48,11 @@ class VQVAEConfig(DiscreteConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
         "default@points": Preset(POINTS, "points of the plane"),
-        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional start for a GPU; not tuned")),
-        "latent": Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each"),
-        "latent@points": Preset({**POINTS, "model.dim": 4}, "the same; not tuned"),
-        **{
-            name.replace("default", "latent"): Preset({**IMAGES, "model.dim": 4}, "the same; not tuned")
-            for name in ON_IMAGES
-        },
+        **ON_IMAGES,
+        "latent": LATENT,
+        "latent@points": Preset({**POINTS, **LATENT.overrides}, "the same; not tuned"),
+        "latent@image<=16": LATENT,
+        "latent@image<=48": Preset({**IMAGES, **LATENT.overrides}, "the same; not tuned"),
     }
 
     model: VQModel = VQModel()

@@ -1,6 +1,7 @@
 """The options of a run: typed sections, their merging and their validation."""
 
 from zoo_core.config.schema import (
+    DEFAULTS,
     Config,
     DataConfig,
     EmaConfig,
@@ -25,6 +26,7 @@ from zoo_core.config.schema import (
 )
 
 __all__ = [
+    "DEFAULTS",
     "Config",
     "DataConfig",
     "EmaConfig",

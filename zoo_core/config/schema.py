@@ -189,6 +189,10 @@ class Preset:
     source: str
 
 
+DEFAULTS = Preset({}, "the defaults, chosen on digits")
+"""Overrides nothing. As `default@image<=16` it keeps a preset for larger images from small ones."""
+
+
 class EmaConfig(Config):
     """An exponential moving average of weights; off while both decay and half_life are 0."""
 
@@ -365,7 +369,9 @@ class RunConfig(Config):
     """One run, whole; a plugin's config extends this with `model`, `optim` and its own defaults."""
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
-    """By name, or "name@dataset"; "default" and "default@dataset" apply where no preset is asked for."""
+    """By "name", "name@dataset", "name@points" or "name@image<=S" (images of at most S pixels a side). Of
+    several that fit, the dataset's is taken, then the one of the least S. "default" and "default@..." apply
+    where no preset is asked for."""
 
     plugin: str = ""
     """Registered name of the model."""
