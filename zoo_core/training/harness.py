@@ -29,7 +29,7 @@ from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import check_shares, over_all
 from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
-from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
 from zoo_core.types import Batch, Context, Loss
 
 LONE_ROW = "more than 1 value per channel"
@@ -487,7 +487,8 @@ class Harness:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
-        check_fit(self.recipe.state_dict(), checkpoint.weights, f"the model {self.plugin!r}")
+        what = f"the model {self.plugin!r}"
+        check_fit(self.recipe.state_dict(), checkpoint.weights, what, data_sized(self.recipe))
         self.recipe.load_state_dict(checkpoint.weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
