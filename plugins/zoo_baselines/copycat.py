@@ -1,6 +1,6 @@
-"""The training set, replayed: a perfect score by every distance, and no model at all.
+"""The training set, replayed: a perfect score by every distance, without a model.
 
-It shows what a distance between distributions cannot see and the memorization check must.
+A distance between distributions does not detect it; the memorization check must.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class ChainModel(DiffusionModel):
     beta_T: float = Field(0.02, gt=0, lt=1)
     """Variance of the last step; those between lie on a line."""
     prediction: Literal["eps", "x0", "v"] = "eps"
-    """What the network says."""
+    """Output of the network."""
 
 
 class DDPMModel(ChainModel):
@@ -114,7 +114,7 @@ def l_simple(
         eps: standard normal, like x0.
         schedule: of the chain.
         kind: what the network predicts; the paper's is "eps".
-        cond: what the network is told beside.
+        cond: of the network.
     """
     alpha, sigma = like(schedule.alpha(t), x0), like(schedule.sigma(t), x0)
     x_t = alpha * x0 + sigma * eps  # Eq. 4

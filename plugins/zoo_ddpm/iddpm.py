@@ -150,7 +150,7 @@ class IDDPM(DiffusionRecipe):
         return torch.randint(1, self.config.model.T + 1, (n,), generator=rng, device=device)
 
     def denoiser(self) -> LearnedVariance:
-        """Return the network as a Denoiser with T discrete levels and a variance of its own."""
+        """Return the network as a Denoiser with T discrete levels and a learned variance."""
         return LearnedVariance(self.net, self.schedule, self.prediction, clip_x0=self._clips)
 
     def loss(self, batch: Batch, context: Context) -> Loss:

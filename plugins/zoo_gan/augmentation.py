@@ -15,13 +15,13 @@ from torch import Tensor
 Augmentation = Literal["color", "translation", "cutout", "flip", "rotation"]
 
 SHIFT = 1 / 8
-"""Of the side: the farthest that a image is moved."""
+"""Of the side: the farthest that an image is moved."""
 HOLE = 1 / 2
 """Of the side: the hole that is cut."""
 
 
 def _uniform(x: Tensor, rng: torch.Generator, low: float, high: float) -> Tensor:
-    """Return one number a image, (n, 1, 1, 1), uniform in [low, high)."""
+    """Return one number an image, (n, 1, 1, 1), uniform in [low, high)."""
     drawn = torch.rand(len(x), 1, 1, 1, generator=rng, device=rng.device)
     return low + (high - low) * drawn.to(x.dtype)
 
@@ -104,7 +104,7 @@ def augment(
         x: (n, C, H, W).
         kinds: names of `AUGMENTATIONS`; none leave x as it is.
         rng: of the draws.
-        p: probability that a kind is applied to a image, drawn for each.
+        p: probability that a kind is applied to an image, drawn for each.
     """
     for kind in kinds:
         changed = AUGMENTATIONS[kind](x, rng)

@@ -1,6 +1,6 @@
 """How a condition enters both networks of a game, as a vector: of a class, or of a caption.
 
-The generator reads it beside its latent. The critic reads it in one of two ways: concatenated to a image's
+The generator reads it beside its latent. The critic reads it in one of two ways: concatenated to an image's
 features before a joint hidden layer (Mirza and Osindero 2014, arXiv:1411.1784, section 3.2; Reed et al. 2016,
 arXiv:1605.05396, section 4.1), or as a projection, an inner product with the features (Miyato and Koyama
 2018, arXiv:1802.05637, Eq. 3).
@@ -66,7 +66,7 @@ class ConditionedGenerator(nn.Module):
 
     Args:
         model: options of the network.
-        data: what is learned from.
+        data: description of the data.
         embedding: conditions to vectors.
         width: of those vectors.
     """
@@ -86,14 +86,14 @@ class ConditionedGenerator(nn.Module):
 
 
 class ConditionedCritic(nn.Module):
-    """A critic that reads the condition beside the example: are they real, and do they belong together?
+    """A critic of examples and conditions: whether they are real and match.
 
     Args:
         model: options of the network; with spectral norm, embedding and joint layers have it too.
-        data: what is learned from.
+        data: description of the data.
         embedding: conditions to vectors.
         width: of those vectors.
-        joint: how vector and features meet.
+        joint: how vector and features are combined.
         hidden: width of the joint layer of "concat".
     """
 

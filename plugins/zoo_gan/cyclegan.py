@@ -2,18 +2,17 @@
 critics.
 
 g makes images of domain B from those of A, f the other way round; a critic of patches of each domain tells
-its images from what is made. With least squares the critic of B minimizes
+its images from translations. With least squares the critic of B minimizes
 
     E_b[(D_B(b) - 1)^2] + E_a[D_B(g(a))^2]
 
-halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. What is made is to come
-back when it is translated back, and a image that is of the domain already is to stay as it is:
+halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. A translation must
+return to its source when translated back, and an image of the target domain must not change:
 
     lambda (E_a[|f(g(a)) - a|_1] + E_b[|g(f(b)) - b|_1]) + lambda mu (E_b[|g(b) - b|_1] + E_a[|f(a) - a|_1])
 
 with lambda = 10 and mu = 0.5 (Eq. 2 and section 5.2), |.|_1 the mean over values. Critics are shown images
-from a pool of the last ones made. Nothing says which image of B a image of A belongs to, and nobody
-knows.
+from a pool of the last ones made. No pairs of an image of A and an image of B are given.
 """
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ class CycleGANModel(ResNetModel):
     cycle: float = Field(10.0, ge=0)
     """lambda: weight of the mean absolute difference after a translation there and back."""
     identity: float = Field(0.5, ge=0)
-    """mu: that of a image of the domain translated to, in units of lambda; 0 where channels differ."""
+    """mu: weight of the change of images that are of the target domain already, in units of lambda; 0 where
+    channels differ."""
     pool: int = Field(50, ge=0)
     """Images of each domain that were made before and that critics are shown again; 0 for new ones only."""
 
@@ -84,7 +84,7 @@ class CycleGANConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="lowres")
-    """What is learned from; of edges, a translator of small digits makes other digits: the game allows it."""
+    """Data; with edges as sources, a translator of small digits may learn to make other digits."""
     model: CycleGANModel = CycleGANModel()
     """Networks and losses."""
     optim: GameOptim = GameOptim()
@@ -111,7 +111,7 @@ class Translators(nn.Module):
         self.there, self.back = there, back
 
     def cycle(self, a: Tensor, b: Tensor, made_b: Tensor, made_a: Tensor) -> Tensor:
-        """Return E[|f(g(a)) - a|_1] + E[|g(f(b)) - b|_1], of which g(a) and f(b) are had already (Eq. 2)."""
+        """Return E[|f(g(a)) - a|_1] + E[|g(f(b)) - b|_1], given g(a) and f(b) (Eq. 2)."""
         return l1(self.back(made_b), a) + l1(self.there(made_a), b)
 
     def identity(self, a: Tensor, b: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class CycleGAN(Recipe):
         return [Stage("adversarial", phases, optimizers, ema={"translators": self.config.train.ema})]
 
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return both critics' losses on a batch and on what is made, new or from the pools."""
+        """Return both critics' losses on a batch and on translations, new or from the pools."""
         a, b = domains(batch)
         with torch.no_grad():
             made_a, made_b = self.translators.back(b), self.translators.there(a)
@@ -180,8 +180,7 @@ class CycleGAN(Recipe):
         self.pool_b.keep(keep["made_b"], keep["where_b"])
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return what the critics say of both translators' images, and how far they are off after a
-        cycle."""
+        """Return the translators' loss: adversarial, cycle and identity terms."""
         model = self.config.model
         a, b = domains(batch)
         made_a, made_b = self.translators.back(b), self.translators.there(a)
@@ -200,7 +199,7 @@ class CycleGAN(Recipe):
     # -- sampling
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Translate the images of domain A that are asked for; nothing is random."""
+        """Translate the requested images of domain A; nothing is random."""
         assert request.cond is not None
         assert request.cond.image is not None
         return Samples(self.translate(request.cond.image, noise=request.noise))

@@ -28,7 +28,7 @@ class GANModel(NetworksModel):
     """The two networks and their game."""
 
     loss: Literal["nonsaturating", "minimax"] = "nonsaturating"
-    """What the generator minimizes: -log D(g(z)), or log(1 - D(g(z)))."""
+    """Loss of the generator: -log D(g(z)), or log(1 - D(g(z)))."""
 
 
 class GANConfig(RunConfig):

@@ -1,12 +1,12 @@
 """Generative multi-view model, GMV (Chen and Denoyer 2018, arXiv:1711.00305).
 
-A image is made of its content c, what is shown, and its view v, how it is shown: x = g(c, v), both standard
+An image is made of its content c, what is shown, and its view v, how it is shown: x = g(c, v), both standard
 normal. The generator makes pairs of one content and two views, and the critic scores pairs:
 
     min_g max_D  E[log D(x1, x2)] + E_{c, v1, v2}[log(1 - D(g(c, v1), g(c, v2)))]         (Eq. 2 of the paper)
 
-where x1 and x2 are two views of one thing. Nobody says what a view is: whatever the two share must come from
-c, and whatever they need not share can come from v. Real pairs have no order, so the critic looks at each
+where x1 and x2 are two views of one thing. Views are not labeled: what the two images share must come from
+c, and what differs can come from v. Real pairs have no order, so the critic looks at each
 in both, and its score is the mean.
 """
 
@@ -59,7 +59,7 @@ class MultiViewConfig(RunConfig):
 
 
 class CoupleCritic(nn.Module):
-    """Pairs (n, 2C, H, W), one image's channels over the other's, to scores (n,); their order is nothing.
+    """Pairs (n, 2C, H, W), one image's channels over the other's, to scores (n,), whatever their order.
 
     Args:
         net: called with pairs in one order.

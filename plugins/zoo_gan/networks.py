@@ -1,7 +1,7 @@
 """The generator and the critic that a game's options ask for.
 
-A condition enters by what the networks are built with: a latent of more dimensions, a image of more
-channels, or a critic's `features` and `head`.
+A condition enters by additional dimensions of the latent, additional channels of the image, or the critic's
+`features` and `head`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ AS_DCGAN: Mapping[str, Any] = {
     **adam("optim.generator", lr=2e-4, betas=(0.5, 0.999)),
     **ema(),
 }
-"""What makes a game that of DCGAN, as papers played it that came before spectral norm."""
+"""Options of DCGAN's networks and training, which papers before spectral norm used."""
 POINTS: Mapping[str, Any] = {
     "model.generator_width": 128,
     "model.critic_width": 128,
@@ -73,7 +73,7 @@ POINTS: Mapping[str, Any] = {
     "optim.generator.lr": 1e-3,
     "optim.generator.schedule": "linear",
 }
-"""What suits points of the plane: rates that fall to zero, without which samples keep moving about a mode."""
+"""Options for points of the plane: learning rates fall to zero, so that samples settle at the modes."""
 
 
 def on_images(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
@@ -102,8 +102,8 @@ class NetworkGame(Game):
 
     Args:
         config: its `model` is a NetworksModel.
-        data: what is learned from.
-        loss: what the two minimize.
+        data: description of the data.
+        loss: of both networks.
     """
 
     def __init__(self, config: Any, data: DataInfo, loss: AdversarialLoss) -> None:
@@ -118,7 +118,7 @@ def build_generator(model: NetworksModel, shape: tuple[int, ...], latent_dim: in
     Args:
         model: options; its own latent_dim is not read, so that a condition can lengthen the latent.
         shape: (C, H, W), or (D,) for points.
-        latent_dim: dimensions of what is fed in.
+        latent_dim: dimensions of the input.
 
     Raises:
         UsageError: for images of an odd side.
@@ -144,7 +144,7 @@ def build_critic(
 
     Args:
         model: options.
-        shape: (C, H, W), with as many channels as are laid over one another, or (D,) for points.
+        shape: (C, H, W), with the channels of all concatenated images, or (D,) for points.
 
     Raises:
         UsageError: for images of an odd side.

@@ -84,6 +84,6 @@ class PatchCritic(nn.Module):
             )
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> Tensor:
-        """Return the scores of images, with the condition's image laid under them where there is one."""
+        """Return the scores of images, concatenated to the condition's image where there is one."""
         shown = x if cond is None or cond.image is None else torch.cat((cond.image, x), 1)
         return self.net(shown)

@@ -1,6 +1,6 @@
 """Image to image with a conditional game (Isola, Zhu, Zhou and Efros 2016, arXiv:1611.07004), of pairs.
 
-A U-Net g makes a image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
+A U-Net g makes an image y of a source x, and a critic of patches tells (x, y) from (x, g(x, z)):
 
     g* = arg min_g max_D  E[log D(x, y)] + E[log(1 - D(x, g(x, z)))] + lambda E[|y - g(x, z)|_1]     (Eq. 4)
 
@@ -35,7 +35,7 @@ class Pix2PixModel(UNetModel):
     """The translator, the critic and their losses."""
 
     reconstruction: float = Field(100.0, ge=0)
-    """lambda: weight of the mean absolute difference between what is made and the target."""
+    """lambda: weight of the mean absolute difference between translation and target."""
     loss: Literal["nonsaturating", "least-squares"] = "nonsaturating"
     """The game: the paper's cross-entropy, or least squares."""
 
@@ -116,7 +116,7 @@ class Pix2Pix(Recipe):
         return [Stage("adversarial", phases, optimizers, ema={"generator": self.config.train.ema})]
 
     def made(self, batch: Batch, context: Context) -> Tensor:
-        """Return what the translator makes of a batch's sources."""
+        """Return the translations of a batch's sources."""
         rng = context.rng
 
         def uniforms(shape: Sequence[int]) -> Tensor:
@@ -125,7 +125,7 @@ class Pix2Pix(Recipe):
         return self.generator(source_of(batch.cond), uniforms)
 
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return half the critic's loss on a batch of pairs and as many with what is made instead."""
+        """Return half the critic's loss on a batch of pairs and on the sources with translations."""
         with torch.no_grad():
             made = self.made(batch, context)
         real_score, fake_score = self.critic(batch.x, batch.cond), self.critic(made, batch.cond)
@@ -133,7 +133,7 @@ class Pix2Pix(Recipe):
         return Loss(self.adversarial.critic(real_score, fake_score) / 2, log=log)
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return the translator's loss: what the critic says of its images, and how far they are off."""
+        """Return the translator's loss: adversarial and L1 terms."""
         made = self.made(batch, context)
         game = self.adversarial.generator(self.critic(made, batch.cond))
         l1 = reconstruction(made, batch.x)
@@ -143,12 +143,12 @@ class Pix2Pix(Recipe):
     # -- sampling
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Translate the sources that are asked for."""
+        """Translate the requested sources."""
         assert request.cond is not None
         return Samples(self.translate(source_of(request.cond), noise=request.noise))
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor:
-        """Return what is made of sources (n, C', H, W); dropout k is drawn from stream k."""
+        """Return translations of sources (n, C', H, W); dropout of sample k is drawn from stream k."""
         return self.generator(x, noise.rand)
 
 

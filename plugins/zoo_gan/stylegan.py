@@ -6,7 +6,7 @@ every 8, are lazy: phases that share their network's optimizer and have the weig
 stand for, while its rate and moments allow for them (StyleGAN2, appendix B). Path length (StyleGAN2, Eq. 4)
 asks that a step in w change the image by the same amount everywhere and in every direction,
 
-    E_{w, y} (|J_w^T y| - a)^2,    y a image of normal noise, a the running mean of |J_w^T y|.
+    E_{w, y} (|J_w^T y| - a)^2,    y an image of normal noise, a the running mean of |J_w^T y|.
 
 Neither version grows in training, as the second paper does not.
 """
@@ -46,8 +46,8 @@ class StyleGANModel(StyleNetworksModel):
     """The two networks, their penalties, and the augmentation."""
 
     mixing: float = Field(0.1, ge=0, le=1)
-    """Share of training images painted in two styles, the second from a random layer on; 0.9 in the papers,
-    whose generators have more layers."""
+    """Fraction of training images generated with two styles, the second from a random layer on; 0.9 in the
+    papers, whose generators have more layers."""
     r1: float = Field(0.1, ge=0)
     """gamma: gamma/2 E[|grad f(x)|^2] at real examples is added to the critic's loss; 0 for none."""
     path_weight: float = Field(2.0, ge=0)
@@ -202,7 +202,7 @@ class StyleGAN(Game):
         return phases
 
     def styled(self, n: int, context: Context) -> Tensor:
-        """Return training's styles, (n, L, latent_dim): mixed for a share of them."""
+        """Return training's styles, (n, L, latent_dim): a fraction of them mixed."""
         rng, layers = context.rng, self.generator.synthesis.styles
         w, other = (self.generator.styled(self.generator.mapping(self.latents(n, context))) for _ in range(2))
         first = torch.randint(1, layers, (n,), generator=rng, device=rng.device)

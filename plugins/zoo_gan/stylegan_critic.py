@@ -21,7 +21,7 @@ def minibatch_deviation(x: Tensor, group: int = GROUP) -> Tensor:
     """Return maps (n, c + 1, H, W) whose last channel tells how much the images of a group differ.
 
     Karras et al. 2018 (arXiv:1710.10196), section 3: the standard deviation of every value over the group,
-    then its mean over channels and places; a generator that repeats itself shows in it. The batch is dealt
+    then its mean over channels and places; it is low for a generator that repeats itself. The batch is split
     into groups of `group`, or of the largest size below that divides both.
     """
     size = math.gcd(len(x), group)

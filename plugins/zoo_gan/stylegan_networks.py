@@ -2,7 +2,7 @@
 arXiv:1912.04958), at any even size.
 
 A mapping network turns z into the intermediate latent w; a synthesis network paints from a learned constant,
-each of its layers under the style that an affine map makes of w, and with noise of its own. The papers begin
+each of its layers under the style that an affine map makes of w, and with its own noise. The papers begin
 at 4 x 4; so do these where the side is a power of two above 8, else at a few pixels, like the zoo's other
 convolutional nets. Upsampling is bilinear, before the convolution.
 """
@@ -74,7 +74,7 @@ class ModulatedConv2d(nn.Module):
     """A convolution whose weights a style scales (Karras et al. 2020, Eq. 1 and 3).
 
     Scaling the inputs by the style and the outputs by the demodulation is the same as convolving each image
-    with weights of its own, without a group a image.
+    with its own weights, without one group per image.
 
     Args:
         demodulate: give each output's weights unit norm; the layers to colors do without.
@@ -245,7 +245,7 @@ class StyleGenerator(nn.Module):
 
     @property
     def noise_size(self) -> int:
-        """Numbers of noise that a image takes."""
+        """Numbers of noise that an image takes."""
         return sum(height * side for height, side in self.synthesis.sides)
 
 

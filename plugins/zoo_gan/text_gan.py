@@ -1,12 +1,12 @@
 """Captions to images (Reed et al. 2016, arXiv:1605.05396): GAN-INT-CLS.
 
-The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: a image x with
+The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) sees three cases: an image x with
 its caption t, the image with a caption t' of another, and a generated image with t:
 
     L_D = log D(x, t) + 1/2 [log(1 - D(x, t')) + log(1 - D(g(z, t), t))]                    (it is maximized)
 
 so that a good image of the wrong thing is a mistake, too. A batch gives its own t', drawn among captions
-that differ from t as captions, never by the row alone. Where a batch has but one caption there is no t', and
+that differ from t as captions, never by the row alone. A batch with a single caption has no t', and
 generated images have its weight.
 
 Manifold interpolation (GAN-INT, section 4.3, Eq. 5) trains the generator between captions as well, on
@@ -17,7 +17,7 @@ of two embedded captions, for which there are no real images. Here as in Algorit
 log D instead of minimizing log(1 - D).
 
 The paper embeds captions by a network that was trained beforehand to match images; here each of the two
-networks learns an encoder of its own, a small transformer, in the game itself.
+networks learns its own encoder, a small transformer, during adversarial training.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class UNet(nn.Module):
             self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1), last))
 
     def forward(self, source: Tensor, uniforms: Uniforms) -> Tensor:
-        """Return what is made of sources (n, C', H, W): (n, C, H, W).
+        """Return the translations of sources (n, C', H, W), (n, C, H, W).
 
         Args:
             source: in [-1, 1].

@@ -5,7 +5,7 @@
 x_hat is uniform on the line from a generated to a real example, drawn for each pair: the critic that attains
 the Kantorovich dual has slope 1 almost everywhere on such lines between paired points (Proposition 1). The
 penalty is of the slope at one example, so the critic has no batch norm (section 4); it is refused by name.
-`model.one_sided` lets slopes under 1 go free. What the critic reaches is no distance: the two-sided penalty
+`model.one_sided` penalizes slopes above 1 only. The critic's value is not a distance: the two-sided penalty
 can get stuck below it, and the one-sided one settles above it.
 """
 

@@ -67,7 +67,7 @@ class SDEModel(DiffusionModel):
     """The SDE, and the network."""
 
     weighting: Literal["score", "likelihood"] = "score"
-    """Of the loss over time: sigma^2, for samples, or g^2, for likelihood."""
+    """Weight of the loss over time: sigma^2, for samples, or g^2, for likelihood."""
 
 
 class SDEConfig(RunConfig):
@@ -105,7 +105,7 @@ def eps_loss(
         t: (n,) the schedule's times.
         eps: standard normal, like x0.
         schedule: how noise enters.
-        cond: what the network is told beside.
+        cond: of the network.
     """
     x_t = like(schedule.alpha(t), x0) * x0 + like(schedule.sigma(t), x0) * eps
     return F.mse_loss(net(x_t, t, cond), eps)

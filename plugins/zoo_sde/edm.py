@@ -168,7 +168,7 @@ def edm_loss(
         t: (n,) log(sigma) / 4.
         eps: standard normal, like x0.
         sigma_data: standard deviation of the data.
-        cond: what the network is told beside.
+        cond: of the network.
     """
     sigma = torch.exp(4 * t)
     guess = denoise(x0 + like(sigma, x0) * eps, t, cond)
@@ -188,7 +188,7 @@ class EDM(DiffusionRecipe):
             )
         if model.augment_prob and data.task == "paired":
             raise UsageError(
-                f"model.augment_prob={model.augment_prob:g} changes images but not what they are made from",
+                f"model.augment_prob={model.augment_prob:g} changes images but not their sources",
                 "expected: model.augment_prob=0, or another data.task",
             )
         labels = LABELS if model.augment_prob else 0

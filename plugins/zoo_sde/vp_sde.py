@@ -1,8 +1,8 @@
 """The variance-preserving SDE.
 
 Song et al. 2021, "Score-Based Generative Modeling through Stochastic Differential Equations",
-arXiv:2011.13456, Eq. 11: dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw, the limit of DDPM's chain. What it shares
-with the others, the loss among it, stands in `zoo_sde.continuous`.
+arXiv:2011.13456, Eq. 11: dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw, the limit of DDPM's chain. The loss and
+the other parts that the SDEs share are in `zoo_sde.continuous`.
 """
 
 from __future__ import annotations

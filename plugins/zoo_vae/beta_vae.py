@@ -1,12 +1,12 @@
 """beta-VAE (Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
 Framework", ICLR; openreview.net/forum?id=Sy2fzU9gl).
 
-The variational autoencoder with a weight on what the latent may say of the data:
+The variational autoencoder with a weight on the KL:
 
     F(x) = E_{q(z|x)}[log p(x | z)] - beta KL(q(z | x) || p(z))      (Eq. 4 of the paper)
 
-For beta > 1 it lies below the ELBO: fewer latents are used, each closer to the prior. For beta < 1 it is no
-bound at all. What is reported is the ELBO itself, with weight 1, and IWAE_K.
+For beta > 1 it lies below the ELBO: fewer latents are used, each closer to the prior. For beta < 1 it is not
+a bound. The reported value is the ELBO itself, with weight 1, and IWAE_K.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class DiscreteOptim(Config):
 
 
 class DiscreteConfig(RunConfig):
-    """What the configs of the models with discrete latents share."""
+    """Options that models with discrete latents share."""
 
     model: GridModel = GridModel()
     """The model."""
@@ -82,7 +82,7 @@ POINTS: Mapping[str, Any] = {
     "model.dropout": 0.0,
     "train.batch_size": 256,
 }
-"""What suits points of the plane."""
+"""Options for points of the plane."""
 
 IMAGES: Mapping[str, Any] = {
     "model.net": "conv",
@@ -95,7 +95,7 @@ IMAGES: Mapping[str, Any] = {
     "train.steps": 40_000,
     "train.batch_size": 128,
 }
-"""What images of 28 or 32 pixels ask for, on a GPU."""
+"""A convolutional model for images of 28 or 32 pixels, on a GPU."""
 
 ON_IMAGES: Mapping[str, Preset] = {
     "default@image<=16": DEFAULTS,

@@ -28,7 +28,7 @@ class GridModel(HiddenModel):
     net: Literal["mlp", "conv"] = "mlp"
     """Fully connected, or convolutional (images only)."""
     halvings: int = Field(1, ge=1, le=6)
-    """conv: how often the side is halved; a image of 8x8 halved once has 4x4 codes."""
+    """conv: how often the side is halved; an image of 8x8 halved once has 4x4 codes."""
     width: int = Field(64, ge=1)
     """conv: channels."""
     blocks: int = Field(2, ge=0)

@@ -1,7 +1,7 @@
 """Autoregressive priors over codes, p(c | t) = prod_k p(c_k | c_<k, t), with a text t before them if any.
 
 The codes of an example stand at M places in reading order, (n, M) int64; a text is (n, length) tokens, 0 for
-padding. A class is a text of one word.
+padding. A class is a text of one token.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class CausalTransformer(nn.Module):
         return self.norm(h)
 
     def forward(self, codes: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return logits of every code, (n, M, K), and of every word of the text, (n, length, vocabulary)."""
+        """Return logits of every code, (n, M, K), and of every token of the text, (n, length, vocabulary)."""
         h = self._stream(codes[:, :-1], text)
         words = None if self.to_word is None else self.to_word(h[:, : self.length])
         return self.to_code(h[:, self.length :]), words
@@ -131,8 +131,8 @@ class MaskedConv2d(nn.Conv2d):
 class PixelCNN(nn.Module):
     """Masked convolutions over the grid of codes (van den Oord et al. 2016, arXiv:1601.06759, section 3.2).
 
-    Masks leave a blind spot, up and to the right, that a deeper net does not see either. A text is told to
-    every layer as the sum of its words' vectors and is not itself modeled.
+    Masks leave a blind spot, up and to the right, that a deeper net does not see either. Every layer is
+    conditioned on a text by the sum of its tokens' vectors; the text itself is not modeled.
 
     Args:
         config: options; heads are not used.
@@ -167,13 +167,13 @@ class PixelCNN(nn.Module):
     def forward(self, codes: Tensor, text: Tensor | None = None) -> tuple[Tensor, None]:
         """Return logits of every code, (n, M, K); the text has none."""
         h = self.first(self.code(codes).transpose(1, 2).unflatten(2, self.grid))
-        told: Tensor | float = 0.0
+        condition: Tensor | float = 0.0
         if self.word is not None:
             assert text is not None
-            told = (self.word(text) * (text > 0)[..., None]).sum(1)[:, :, None, None]
+            condition = (self.word(text) * (text > 0)[..., None]).sum(1)[:, :, None, None]
         for block in self.blocks:
-            h = h + block(h + told)
-        return self.to_code(h + told).flatten(2).transpose(1, 2), None
+            h = h + block(h + condition)
+        return self.to_code(h + condition).flatten(2).transpose(1, 2), None
 
     def next(self, codes: Tensor, text: Tensor | None = None) -> Tensor:
         """Return the logits of code k, (n, K), given those before it, (n, k)."""
@@ -217,7 +217,7 @@ def draw(prior: Prior, u: Tensor, text: Tensor | None = None) -> Tensor:
 
 
 class TextFrequencies(nn.Module):
-    """How often each text occurs in training: what the samples of a conditional model are drawn given.
+    """Frequencies of texts in training, for the marginal likelihood of a conditional model.
 
     Args:
         length: of a text.
@@ -231,7 +231,7 @@ class TextFrequencies(nn.Module):
         self.register_buffer("share", torch.zeros(TEXTS, dtype=torch.float64))
 
     def fit(self, text: Tensor) -> None:
-        """Count (N, length) texts; the rarest beyond TEXTS are left out, and their share is lost."""
+        """Count (N, length) texts; the rarest beyond TEXTS are left out, and their probability is lost."""
         counted = Counter(map(tuple, text.tolist())).most_common(TEXTS)
         for row, (words, count) in enumerate(counted):
             self.text[row] = torch.tensor(words)

@@ -67,7 +67,7 @@ class VAE(GaussianAutoencoder):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return -ELBO in nats, a mean over the batch, with one draw of z an example (Eq. 10).
 
-        While the KL warms up its weight is below 1, and this is no bound.
+        While the KL warms up its weight is below 1, and this is not a bound.
         """
         log_prob, kl = (term.mean() for term in self.terms(batch, context.rng))
         weight = kl_weight(context.progress, self.config.model.kl_warmup)

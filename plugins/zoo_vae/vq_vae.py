@@ -41,8 +41,8 @@ class VQVAEConfig(DiscreteConfig):
     """Vector-quantized variational autoencoder.
 
     The defaults were chosen on `digits` by the fitted bound of a fifth of the training split, held out (287
-    images), and by the Frechet distance to the training split. One full run had shown the test split's
-    figures before the last of the choices was made.
+    images), and by the Frechet distance to the training split. The test scores of one full run were seen
+    before the last choice was made.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {

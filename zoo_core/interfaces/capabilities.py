@@ -111,7 +111,7 @@ class HasOutput(Protocol):
 
 @runtime_checkable
 class Translator(Protocol):
-    """A recipe that maps a image to a image."""
+    """A recipe that maps an image to an image."""
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor: ...
 

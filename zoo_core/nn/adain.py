@@ -1,6 +1,6 @@
 """Adaptive instance normalization (Huang and Belongie 2017, arXiv:1703.06868, Eq. 8).
 
-Statistics are those of each channel of each image, over its places: never over the batch, so a image has
+Statistics are those of each channel of each image, over its places: never over the batch, so an image has
 the same ones alone and in company. The epsilon is inside the root.
 """
 

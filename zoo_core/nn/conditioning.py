@@ -1,4 +1,4 @@
-"""Conditions as a network reads them: a vector for the whole, and a caption's words to attend to."""
+"""Embeddings of conditions: one vector, and a sequence of caption tokens for cross-attention."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAX_TOKENS = 64
 
 
 class ConditionEmbedding(nn.Module):
-    """Labels and captions to (vector, context): what to add to the time, and what to attend to.
+    """Labels and captions to (vector, context): added to the time embedding, and tokens for cross-attention.
 
-    The null condition, for guidance, is the label `classes` and a caption of padding only; both have learned
-    embeddings of their own. Where neither labels nor captions exist it has no parameters and adds nothing.
+    The null condition, for guidance, is the label `classes` and a caption of padding only; both have
+    learned embeddings. Where neither labels nor captions exist it has no parameters and adds nothing.
 
     Args:
         classes: number of classes, 0 for no labels.
@@ -62,7 +62,7 @@ class ConditionEmbedding(nn.Module):
         return vector, context
 
     def _caption(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the caption's words in context, padding at zero, and their mean."""
+        """Return the caption's encoded tokens, with zeros for padding, and their mean."""
         # A first token of padding stands for the caption as a whole, and alone for no caption.
         tokens = F.pad(tokens[:, :MAX_TOKENS], (1, 0))
         padding = tokens == 0
@@ -91,7 +91,7 @@ def source_channels(data: DataInfo) -> int:
 
 
 def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
-    """Return x with the image it is conditioned on as channels more; zeros where there is none."""
+    """Return x with the source image concatenated to its channels; zeros where there is none."""
     if not channels:
         return x
     image = None if cond is None else cond.image
@@ -101,7 +101,7 @@ def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
 
 
 class CrossAttention(nn.Module):
-    """(n, C, H, W) and (n, length, width) to (n, C, H, W): each pixel looks at the words.
+    """(n, C, H, W) and (n, length, width) to (n, C, H, W): each pixel attends to the caption's tokens.
 
     It starts as the identity. Rombach et al. 2022, arXiv:2112.10752, section 3.3.
     """

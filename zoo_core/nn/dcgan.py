@@ -59,7 +59,7 @@ class DCGANGenerator(nn.Module):
 
     Args:
         latent_dim: of z, standard normal.
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
         width: channels before the last layer; each layer before has twice as many.
         norm: after each hidden layer; the output has none, as in the paper.
         hidden: width of a fully connected layer before the projection; 0 for none, as in the paper.
@@ -103,7 +103,7 @@ class DCGANCritic(nn.Module):
     """Images (n, *shape) to unbounded scores (n,).
 
     Args:
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
         width: channels after the first layer; each layer after has twice as many.
         norm: after each hidden layer but the first, as in the paper.
 
@@ -129,7 +129,7 @@ class DCGANCritic(nn.Module):
         self.head = nn.Linear(self.feature_dim, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the score is a linear function of, (n, D)."""
+        """Return the features that the head maps linearly to scores, (n, D)."""
         return self.net(x)
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:

@@ -41,7 +41,7 @@ class MLPBlock(nn.Module):
 
 
 OCTAVES = 3
-"""Of the coordinates' sinusoids, the slowest of wavelength 6."""
+"""Number of frequencies of the coordinates' sinusoids; the lowest has wavelength 6."""
 
 
 def fourier_width(dims: int) -> int:
@@ -55,7 +55,7 @@ def fourier(x: Tensor) -> Tensor:
     A network of bare coordinates learns the fine structure of a density last (Tancik et al. 2020,
     arXiv:2006.10739).
     """
-    near = x.clamp(-1.5, 1.5)  # beyond, where training has hardly been, waves would make up structure
+    near = x.clamp(-1.5, 1.5)  # outside the range of training data, sinusoids would add false structure
     waves = [near * (math.pi / 3 * 2**octave) for octave in range(OCTAVES)]
     return torch.cat([x, *(w.sin() for w in waves), *(w.cos() for w in waves)], dim=1)
 
@@ -88,5 +88,5 @@ class MLP(nn.Module):
         h = self.first(fourier(x))
         for block in self.blocks:
             h = block(h, time)
-        # No norm here: what is linear in x, as the noise is at high levels, passes straight through.
+        # No norm: at high noise levels the output is nearly linear in x.
         return self.last(h)

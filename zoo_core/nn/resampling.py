@@ -1,4 +1,4 @@
-"""Halving and doubling of a image's side by a filter, without weights.
+"""Halving and doubling of an image's side by a filter, without weights.
 
 A filter of two taps is the plain mean of four pixels and their repetition. Four taps, 1 3 3 1, are the one
 that NCSN++ takes from StyleGAN-2: it aliases less (Zhang 2019, arXiv:1904.11486; Song et al. 2021,

@@ -66,7 +66,7 @@ class ResNetGenerator(nn.Module):
 
     Args:
         latent_dim: of z, standard normal.
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
         width: channels of every block.
         norm: before each ReLU.
 
@@ -96,7 +96,7 @@ class ResNetCritic(nn.Module):
     """Images (n, *shape) to unbounded scores (n,).
 
     Args:
-        shape: (C, H, W) of a image.
+        shape: (C, H, W) of an image.
         width: channels of every block.
         norm: before each ReLU.
         pool: over the places of the last block. A spectrally normalized head can't make up for a mean.
@@ -129,7 +129,7 @@ class ResNetCritic(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the score is a linear function of, (n, D)."""
+        """Return the features that the head maps linearly to scores, (n, D)."""
         h = F.relu(self.blocks(x))
         return h.sum((2, 3)) if self.pool == "sum" else h.mean((2, 3))
 

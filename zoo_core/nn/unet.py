@@ -57,7 +57,7 @@ class UNetConfig(Config):
 
 
 def zeroed(module: M) -> M:
-    """Set a layer's weights to zero: what it adds to starts as the identity."""
+    """Set a layer's weights to zero, so that its residual block starts as the identity."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
@@ -67,7 +67,7 @@ def zeroed(module: M) -> M:
 def group_norm(channels: int) -> nn.GroupNorm:
     """Return GroupNorm of 32 groups, or of fewer where they would have less than 4 channels each.
 
-    A group of one channel would take away the time that was added to it, a constant over the image.
+    The norm of a group of one channel would remove the time embedding, a constant over the image.
     """
     most = min(32, max(1, channels // 4))
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
@@ -114,7 +114,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """(n, C, H, W) to itself: each pixel looks at all others, in one head."""
+    """(n, C, H, W) to itself: each pixel attends to all others, with one head."""
 
     def __init__(self, channels: int, scale: float = 1.0) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block, with attention after it where asked for: to all pixels, and to a caption's words."""
+    """A residual block, with optional attention after it: to all pixels, and to a caption's tokens."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class Shrink(nn.Module):
 
 
 class Grow(nn.Module):
-    """(n, C, H, W) to the size of the skip that is met next: an odd side was rounded up on its way down."""
+    """(n, C, H, W) to the size of the next skip connection: an odd side was rounded up on the way down."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class ResidualShrink(nn.Module):
 
 
 class ResidualGrow(nn.Module):
-    """A residual block whose two branches are doubled by a filter, to the size of the skip met next."""
+    """A residual block whose two branches are doubled by a filter, to the next skip connection's size."""
 
     def __init__(self, block: ResidualBlock, resampler: Resampler) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class ResidualGrow(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """The input at every size: each level's is made of the last one's, and joins the level (appendix H)."""
+    """Downsampled input of a level, from the previous level's, added to the features (appendix H)."""
 
     def __init__(self, in_channels: int, out_channels: int, resampler: Resampler, scale: float) -> None:
         super().__init__()
