@@ -23,6 +23,21 @@ def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
     )
 
 
+def _emoji(name: str, summary: str, source: str, config: str = "zoo_core.config:DataConfig") -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        target="zoo_core.data.emoji:load",
+        config=config,
+        summary=summary,
+        shape=(3, 32, 32),
+        levels=256,
+        classes=9,
+        extractor="effnet-lite0",
+        source=f"{source}, names from Unicode data",
+        tasks=(*_CAPTIONED, *_PAIRS),
+    )
+
+
 DATASETS: list[DatasetSpec] = [
     DatasetSpec(
         name="digits",
@@ -50,29 +65,13 @@ DATASETS: list[DatasetSpec] = [
         source="scikit-learn's load_digits, stacked by the zoo from a fixed seed",
         tasks=(*_LABELED, *_PAIRS),
     ),
-    DatasetSpec(
-        name="emoji",
-        target="zoo_core.data.emoji:load",
+    _emoji(
+        "emoji",
+        "1,906 color icons (Noto emoji), 9 categories, named; no download",
+        "Noto emoji 2.048 (Apache License 2.0)",
         config="zoo_core.data.emoji:EmojiConfig",
-        summary="1,906 color icons (Noto emoji), 9 categories, named; no download",
-        shape=(3, 32, 32),
-        levels=256,
-        classes=9,
-        extractor="effnet-lite0",
-        source="Noto emoji 2.048 (Apache License 2.0), names from Unicode data",
-        tasks=(*_CAPTIONED, *_PAIRS),
     ),
-    DatasetSpec(
-        name="emoji-twitter",
-        target="zoo_core.data.emoji:load",
-        summary="the same emoji in the Twemoji design",
-        shape=(3, 32, 32),
-        levels=256,
-        classes=9,
-        extractor="effnet-lite0",
-        source="Twemoji 16.0.1 (CC BY 4.0), names from Unicode data",
-        tasks=(*_CAPTIONED, *_PAIRS),
-    ),
+    _emoji("emoji-twitter", "the same emoji as drawn for Twemoji", "Twemoji 16.0.1 (CC BY 4.0)"),
     DatasetSpec(
         name="mnist",
         target="zoo_core.data.benchmarks:load",
