@@ -23,7 +23,8 @@ from torch import Tensor
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.table import Streamed, Table
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import MachineError, NotFoundError, UsageError
+from zoo_core.machine.files import read_bounded
 from zoo_core.types import DataInfo, Task
 
 RECORD = "data.json"
@@ -129,16 +130,14 @@ def read(folder: Path) -> Record | None:
     """
     path = folder / RECORD
     try:
-        if path.stat().st_size > BYTES:
-            raise ValueError(f"larger than {BYTES // 2**20} MiB")
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_bounded(path, BYTES))
         if not isinstance(found, dict) or found.get("schema") != 1 or not isinstance(found["sha256"], str):
             raise ValueError("not a record of data")
         if found["info"]["task"] not in get_args(Task):
             raise ValueError("its task is unknown")
-    except FileNotFoundError:
+    except NotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UsageError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MachineError(
             f"{path} is damaged: {error}", "next: restore it, or remove the run's folder and train again"
         ) from error

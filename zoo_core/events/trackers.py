@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo_core.config import strict_json
 from zoo_core.errors import MachineError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
@@ -295,12 +296,10 @@ class WandB:
 
 def _wandb_id(path: Path) -> str:
     """Return the W&B id of a run, made at its first start; a resumed run continues the same W&B run."""
-    try:
-        found = json.loads(path.read_text())["id"]
-        if isinstance(found, str) and found.isalnum():
-            return found
-    except (OSError, ValueError, LookupError, TypeError):
-        pass  # the first start, or a damaged file: a new id does no harm
+    found = strict_json.mapping_or_empty(path).get("id")
+    if isinstance(found, str) and found.isalnum():
+        return found
+    # The first start, or a damaged file: a new id does no harm.
     made = secrets.token_hex(8)
     with contextlib.suppress(MachineError):
         write_atomic(path, json.dumps({"id": made}).encode())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo_core.config import RunConfig, flatten
+from zoo_core.config import RunConfig, flatten, strict_json
 from zoo_core.errors import UsageError, ZooError, not_found
 from zoo_core.home import runs_root
 from zoo_core.launch.calibration import allowed_steps, read_rate, shortened
@@ -139,9 +139,11 @@ class Bench:
         if not self.path.exists():
             return fresh
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            budget, models = found["budget_seconds"], found["models"]
-        except (ValueError, LookupError, TypeError) as error:
+            found = strict_json.read(self.path)
+            budget, models = float(found["budget_seconds"]), found["models"]
+            if not (isinstance(models, dict) and all(isinstance(model, dict) for model in models.values())):
+                raise ValueError("its models are not mappings")
+        except (UsageError, ValueError, LookupError, TypeError) as error:
             raise UsageError(f"{self.path} is no record of a suite: {error}", "next: --out DIR") from error
         if budget != self.budget:
             raise UsageError(
