@@ -23,7 +23,7 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.splits import resident
 from zoo_core.data.table import Resident
-from zoo_core.errors import MachineError
+from zoo_core.errors import MachineError, ZooError
 from zoo_core.types import DataInfo
 
 FILES = Path(__file__).parent / "files"
@@ -80,6 +80,8 @@ def read(name: str) -> Emoji:
             raise ValueError(f"{len(rows)} rows of {sheet.shape[1]}x{sheet.shape[0]} pixels")
     except FileNotFoundError:
         raise MachineError(f"{path.name} is not installed", "next: install genzoo again, in full") from None
+    except ZooError:  # such as a signal that ends the run
+        raise
     except Exception as error:  # whatever zipfile and PIL make of bad bytes: the file is at fault
         raise MachineError(f"{path} is damaged: {error}"[:400], "next: install genzoo again") from error
     across, down = sheet.shape[1] // SIDE, sheet.shape[0] // SIDE

@@ -41,6 +41,9 @@ LARGEST = 2**24
 NAMED = 3
 """Classes that a message names."""
 
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What a record of the wrong form raises where it is used: anyone may have made it."""
+
 Record = Mapping[str, Any]
 
 
@@ -138,10 +141,14 @@ def read(folder: Path) -> Record | None:
     except NotFoundError:
         return None
     except (UsageError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MachineError(
-            f"{path} is damaged: {error}", "next: restore it, or remove the run's folder and train again"
-        ) from error
+        raise _damaged(path, error) from error
     return found
+
+
+def _damaged(path: Path, error: Exception) -> MachineError:
+    return MachineError(
+        f"{path} is damaged: {error}", "next: restore it, or remove the run's folder and train again"
+    )
 
 
 def write(folder: Path, dataset: Dataset, write_atomic: Callable[[Path, bytes], None]) -> None:
@@ -158,11 +165,15 @@ def check(folder: Path, dataset: Dataset) -> None:
 
     Raises:
         UsageError: where they changed, with what changed.
+        MachineError: for a damaged record.
     """
     found = read(folder)
     if found is None:
         found = _earlier(folder)
-    lines = [] if found is None else changes(found, dataset)
+    try:
+        lines = [] if found is None else changes(found, dataset)
+    except MALFORMED as error:
+        raise _damaged(folder / RECORD, error) from error
     if lines:
         raise UsageError(
             f"the data changed since the run in {folder} was made",
@@ -315,11 +326,8 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
             stack_of=found["stack_of"],
             by_content=found["by_content"],
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, zlib.error) as error:
-        raise MachineError(
-            f"{folder / RECORD} is damaged: {error}",
-            "next: restore it, or remove the run's folder and train again",
-        ) from error
+    except (*MALFORMED, RuntimeError, zlib.error) as error:
+        raise _damaged(folder / RECORD, error) from error
 
 
 def _info(found: Record) -> DataInfo:

@@ -91,6 +91,18 @@ def fitting(data: str) -> list[str]:
     return [spec.name for spec in sorted(specs, key=lambda spec: (spec.family, spec.name))]
 
 
+def _named(chosen: str) -> list[str]:
+    """Return the models in a comma list, each once.
+
+    Raises:
+        UsageError: for more than there are, before any of them is looked for.
+    """
+    names, there = list(dict.fromkeys(chosen.split(","))), len(manager().entries("plugin"))
+    if len(names) > there:
+        raise UsageError(f"{len(names):,} models are asked for", f"installed: {there}; see zoo list")
+    return names
+
+
 class Bench:
     """One suite under one budget, with what is written down of it.
 
@@ -116,7 +128,7 @@ class Bench:
         given = {"data": suite.data, "seed": ",".join(map(str, suite.seeds)), **suite.options, **words}
         chosen = given.pop("plugin", "")
         problem: ZooError | None = None
-        for plugin in chosen.split(",") if chosen else fitting(given["data"]):
+        for plugin in _named(chosen) if chosen else fitting(given["data"]):
             try:
                 self.configs[plugin] = resolve_matrix({"plugin": plugin, **given})
             except ZooError as error:
