@@ -178,7 +178,7 @@ def _captions(root: str, names: Sequence[str]) -> list[list[list[str]]]:
         texts.append(lines)
     if bad:
         raise UsageError(
-            f"{len(bad)} of {len(names)} images have no captions in {shown(root)}",
+            f"{len(bad)} of {len(names)} images have no usable captions in {shown(root)}",
             *bad[:LISTED],
             f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
             "expected: for an image a/b.jpg a file a/b.txt of one caption a line",
