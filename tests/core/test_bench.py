@@ -191,3 +191,17 @@ def test_suites_are_listed_and_a_wrong_name_is_told(home: Path, capsys: pytest.C
     assert "did you mean: zoo bench digits-quick" in capsys.readouterr().err
     assert invoke(["bench", "digits-quick", "plugin=wgn"]) == 2
     assert "wgan" in capsys.readouterr().err
+
+
+def test_a_matrix_that_is_too_large_is_refused_before_it_is_made(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ",".join(map(str, range(1, 1001)))
+    words = [f"{key}={many}" for key in ("seed", "train.steps", "train.batch_size")]
+    assert invoke(["bench", "digits-quick", "plugin=wgan,wgan", *words]) == 2
+    assert "1,000,000,000 runs are asked for" in capsys.readouterr().err
+    assert invoke(["run", "plugin=wgan,gan", *words, "--dry-run"]) == 2
+    assert "2,000,000,000 runs are asked for" in capsys.readouterr().err
+    assert invoke(["bench", "digits-quick", f"plugin={many}"]) == 2
+    assert "1,000 models are asked for" in capsys.readouterr().err
+    assert not list(Path.cwd().rglob("bench-*.json"))
