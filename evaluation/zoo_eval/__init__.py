@@ -56,7 +56,8 @@ def zoo_metrics() -> list[MetricSpec]:
     modes = dict.fromkeys(("modes", "balance", "on-modes"), "higher")
     return [
         MetricSpec(
-            "frechet", f"{here}.frechet:frechet", features, columns=both({"FD": "lower", "FD-inf": "lower"}),
+            "frechet", f"{here}.frechet:frechet", features,
+            columns=both({"FD": "lower", "FD-inf": "lower", "FD-full": "lower"}),
             summary="Frechet distance: FD, FID, and its limit for infinitely many samples",
         ),
         MetricSpec(

@@ -119,7 +119,7 @@ DATASETS: list[DatasetSpec] = [
     DatasetSpec(
         name="svhn",
         target="zoo_core.data.benchmarks:load",
-        summary="99,289 house numbers in photographs, by their middle digit",
+        summary="99,289 digits of street numbers in photographs",
         shape=(3, 32, 32),
         levels=256,
         classes=10,
