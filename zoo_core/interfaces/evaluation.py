@@ -35,6 +35,7 @@ class FeatureSet(Protocol):
 
     Attributes:
         values: (n, d) float64 features, finite, on the CPU.
+        main: (n, k) float64, those that Frechet distances compare: `values`, or on the extractor's axes.
         logits: (n, K) float64; None where the extractor is not a classifier.
         spatial: (n, s) float64 features that keep their position; None where the extractor has none.
         points: (n, D) float64, the examples themselves where they are points; None for images.
@@ -43,6 +44,8 @@ class FeatureSet(Protocol):
 
     @property
     def values(self) -> Tensor: ...
+    @property
+    def main(self) -> Tensor: ...
     @property
     def logits(self) -> Tensor | None: ...
     @property
