@@ -10,6 +10,7 @@ from zoo_core.config import EvalConfig
 from zoo_eval.extractors.classifiers import digits as digits_extractor
 from zoo_eval.features import Features, extract, in_batches
 from zoo_eval.metrics import frechet
+from zoo_eval.statistics.extrapolation import extrapolate
 
 
 def sets(rng, n, d=8, m=20_000, scale=1.2):
@@ -69,6 +70,20 @@ def test_the_standard_error_of_the_limit_is_its_spread(rng, scale):
     ]
     values, errors = torch.tensor(limits, dtype=torch.float64).unbind(1)
     assert float(errors.mean()) == pytest.approx(float(values.std()), rel=0.25)
+
+
+def test_the_linear_variance_of_a_quadratic_statistic_is_lowered(rng):
+    # catches the linear variance alone: at the minimum it is 2 V, where the limit's is 4/3 V
+    limits = []
+    for _ in range(500):
+        x = torch.randn(64, 20, generator=rng).double()
+        linear = 4 * float(x.mean(0).square().sum()) / 64
+        limits.append(
+            extrapolate(lambda rows, x=x: float(x[rows].mean(0).square().sum()), torch.arange(64), linear)
+        )
+    errors = torch.tensor(limits, dtype=torch.float64)[:, 1]
+    v = 2 * 20 / 64**2  # of a squared mean of 20 normal numbers; the lower bound of a variance adds a little
+    assert float(errors.square().mean()) == pytest.approx(4 / 3 * v, rel=0.25)
 
 
 def test_too_few_samples_for_a_limit_say_so(rng):

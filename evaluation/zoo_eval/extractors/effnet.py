@@ -91,7 +91,12 @@ class EffNetLite0:
 
     def __init__(self, device: torch.device | str) -> None:
         self.device = torch.device(device)
-        self.net = load(weights_path()).requires_grad_(False).eval().float().to(self.device)
+        # on a CPU channels last take half the time, and so do batches whose maps stay in the cache
+        cpu = self.device.type == "cpu"
+        self._layout = torch.channels_last if cpu else torch.contiguous_format
+        self._chunk = 32 if cpu else None
+        net = load(weights_path()).requires_grad_(False).eval().float()
+        self.net = net.to(self.device).to(memory_format=self._layout)
 
     def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
         """Return (features (n, 1280) float32, None) of integer levels (n, 1 or 3, H, W).
@@ -101,8 +106,13 @@ class EffNetLite0:
         """
         x = to_rgb_bytes(levels, info).to(self.device).float() / 255
         side = SIDE if max(x.shape[2:]) <= SMALL else FULL_SIDE
+        found = [self._features(part, side) for part in x.split(self._chunk or len(x))]
+        return torch.cat(found), None
+
+    def _features(self, x: Tensor, side: int) -> Tensor:
         x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        return self.net((x.clamp(0, 1) - 0.5) / 0.5), None
+        features: Tensor = self.net(((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout))
+        return features
 
     @cached_property
     def _axes(self) -> tuple[Tensor, Tensor]:
