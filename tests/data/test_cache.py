@@ -113,7 +113,7 @@ def test_an_entry_of_an_earlier_state_is_deleted(tmp_path: Path) -> None:
     assert len(entries) == 1
 
 
-@pytest.mark.parametrize("damage", ["index", "values", "short", "other"])
+@pytest.mark.parametrize("damage", ["index", "values", "short", "other", "header"])
 def test_a_damaged_entry_is_made_again(tmp_path: Path, decoded: list[str], damage: str) -> None:
     root = images(tmp_path / "a")
     before = read(root)
@@ -124,7 +124,8 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, decoded: list[str], damag
         (entry / cache.INDEX).write_text('{"state": "other"}')
     else:
         content = (entry / cache.VALUES).read_bytes()
-        (entry / cache.VALUES).write_bytes(b"" if damage == "values" else content[:-1])
+        damaged = {"values": b"", "header": content.replace(b"}", b"(", 1)}.get(damage, content[:-1])
+        (entry / cache.VALUES).write_bytes(damaged)
     decoded.clear()
     after = read(root)
     assert len(decoded) == 12

@@ -42,16 +42,27 @@ def test_named_protocols_draw_what_they_say(digits):
     assert (made.data, made.data_sha256, made.extractor) == ("digits", digits.sha256, "raw")
 
 
-def test_weights_and_importance_samples_are_part_of_it(digits):
+MOVING = {
+    "protocol": "standard",
+    "weights": "raw",
+    "iwae_k": 5,
+    "memorization_n": 100,
+    "ode_probe": "gaussian",
+    "ode_probes": 2,
+    "ode_tolerance": 1e-5,
+}
+"""Options that move a figure; the extractor and its file do so by its name and sha256, which it is given."""
+STILL = {"batch_size": 3, "baselines": False, "metrics": ["frechet"], "ode": "never"}
+"""Options that choose what is computed, and move no figure."""
+
+
+def test_an_option_that_moves_a_figure_is_part_of_it(digits):
     # catches raw weights ranked beside averaged ones
-    hashes = {
-        make_protocol(EvalConfig(**options), digits, Raw()).hash
-        for options in ({}, {"weights": "raw"}, {"iwae_k": 5}, {"protocol": "standard"})
-    }
-    assert len(hashes) == 4
-    speed = {"batch_size": 3, "baselines": False}
-    same = make_protocol(EvalConfig(**speed), digits, Raw())
-    assert same.hash == make_protocol(EvalConfig(), digits, Raw()).hash
+    base = make_protocol(EvalConfig(), digits, Raw()).hash
+    moved = [make_protocol(EvalConfig(**{name: value}), digits, Raw()).hash for name, value in MOVING.items()]
+    assert len({base, *moved}) == 1 + len(MOVING)
+    assert make_protocol(EvalConfig(**STILL), digits, Raw()).hash == base
+    assert {*MOVING, *STILL, "extractor", "extractor_path"} == set(EvalConfig.model_fields)
 
 
 def test_subsets_are_cut_to_small_data_and_tiny_data_are_refused(digits):

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,6 +27,8 @@ from zoo_core.machine.files import open_regular, read_bounded
 INDEX, VALUES = "index.json", "values.npy"
 MAX_BYTES = 1 << 28
 """Size of an index, bytes."""
+MALFORMED = (EOFError, ValueError, LookupError, TypeError, RecursionError, OverflowError, TokenError)
+"""What json and numpy raise on a damaged entry; numpy reads the header of an array as Python."""
 SPARE = 0.1
 """Fraction of the disk's free space that writing an entry must leave."""
 
@@ -64,7 +67,7 @@ def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] |
         with open_regular(folder / state / VALUES):  # np.load maps whatever it is given
             pass
         values = np.load(folder / state / VALUES, mmap_mode="r", allow_pickle=False)
-    except (OSError, UsageError, EOFError, ValueError, KeyError, RecursionError, OverflowError, MemoryError):
+    except (OSError, UsageError, MemoryError, *MALFORMED):
         return None
     return (index, values) if list(values.shape) == index["shape"] and values.dtype == np.uint8 else None
 

@@ -17,7 +17,7 @@ from zoo_core.errors import MachineError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
-from zoo_core.machine.files import write_atomic
+from zoo_core.machine.files import open_regular, write_atomic
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Result, RunResult, Value
 
@@ -177,9 +177,16 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the records of a metrics.jsonl; lines that hold no record with a step are left out."""
+    """Return the records of a metrics.jsonl; lines that hold no record with a step are left out.
+
+    Raises:
+        NotFoundError: where there is no such file.
+        UsageError: where it is not a regular file.
+    """
     records = []
-    for line in path.read_bytes().splitlines():
+    with open_regular(path) as file:
+        lines = file.read().splitlines()
+    for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
