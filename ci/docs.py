@@ -38,17 +38,6 @@ cached listing of plugins, and imports a plugin only for the options of the mode
 """
 """The part of the page that no help text has."""
 
-MODELS_NOTE = """\
-Look up the options and presets of the built-in models here. `zoo show NAME` prints the same for any installed
-model.
-
-Options are given as `key=value` and presets as `preset=NAME`: `zoo run plugin=ddpm preset=tiny seed=1`. The
-first table lists the options of every run. The section of a model lists its presets, the options that it
-adds, and those whose default it changes. `preset=NAME@DATA` is chosen by `preset=NAME` on that dataset, and
-`default@DATA` without a preset.
-"""
-"""How to read the page of models."""
-
 
 def ours(kind: str) -> list[Any]:
     """Return our own specs: a page must not depend on what else is installed."""
@@ -58,7 +47,7 @@ def ours(kind: str) -> list[Any]:
 def cli_page() -> str:
     """Return every verb's own help."""
     context = click.Context(zoo, info_name="zoo", max_content_width=100, terminal_width=100)
-    parts = ["# Command line\n", "```text", zoo.get_help(context), "```"]
+    parts = ["# The command line\n", "```text", zoo.get_help(context), "```"]
     for name in zoo.list_commands(context):
         command = zoo.get_command(context, name)
         assert command is not None
@@ -82,6 +71,18 @@ def option_table(rows: Iterable[tuple[str, FieldInfo]]) -> list[str]:
         lines.append(row(f"`{key}`", kind, f"`{info.default}`", info.description or ""))
     head = ["\n| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     return [*head, *lines] if lines else []
+
+
+MODELS_NOTE = """\
+Look up the options and presets of the built-in models here. `zoo show NAME` prints the same for any installed
+model.
+
+Options are given as `key=value` and presets as `preset=NAME`: `zoo run plugin=ddpm preset=tiny seed=1`. The
+first table lists the options of every run. The section of a model lists its presets, the options that it
+adds, and those whose default it changes. `preset=NAME@DATA` is chosen by `preset=NAME` on that dataset, and
+`default@DATA` without a preset.
+"""
+"""How to read the page of models."""
 
 
 def models_page() -> str:
