@@ -23,12 +23,26 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 NOTE = "<!-- Written by ci/docs.py from the code; do not edit. -->\n\n"
 
 
+INTRODUCTION = """\
+This page shows the help text of every command, as `zoo COMMAND --help` prints it. Options of runs and models
+are given as `key=value`; they are listed in [Models and their options](models.md).
+
+| exit status | meaning |
+| --- | --- |
+| 0 | success |
+| 2 | usage error: an option, a name, a value or a data file |
+| 3 | training diverged: a loss, gradient or weight is not finite |
+| 4 | a plugin failed |
+| 5 | a problem of the machine: disk, memory, device, network, library |
+| 130, 143 | interrupted by Ctrl-C or SIGTERM, after the run was saved |
+"""
+
 COMPLETION = r"""
 ## Shell completion
 
-Completion knows the verbs, the options of a model (`zoo run plugin=wgan model.<TAB>`), the names of plugins,
-datasets, samplers, extractors and presets, and the values of options that take one of a few. It reads the
-cached listing of plugins, and imports a plugin only for the options of the model that is named.
+Completion covers commands, options of a model (`zoo run plugin=wgan model.<TAB>`), names of plugins,
+datasets, samplers, extractors and presets, and values of options with a fixed set of values. It reads the
+cached listing of plugins. It imports a plugin only to complete the options of that model.
 
 | shell | line to add | file |
 | --- | --- | --- |
@@ -36,7 +50,7 @@ cached listing of plugins, and imports a plugin only for the options of the mode
 | zsh | `eval "$(_ZOO_COMPLETE=zsh_source zoo)"` | `~/.zshrc` |
 | fish | `_ZOO_COMPLETE=fish_source zoo \| source` | `~/.config/fish/completions/zoo.fish` |
 """
-"""The part of the page that no help text has."""
+"""Section on shell completion, which is not in any help text."""
 
 
 def ours(kind: str) -> list[Any]:
@@ -45,9 +59,9 @@ def ours(kind: str) -> list[Any]:
 
 
 def cli_page() -> str:
-    """Return every verb's own help."""
+    """Return the page of the help texts of all commands."""
     context = click.Context(zoo, info_name="zoo", max_content_width=100, terminal_width=100)
-    parts = ["# The command line\n", "```text", zoo.get_help(context), "```"]
+    parts = ["# Command line\n", INTRODUCTION, "```text", zoo.get_help(context), "```"]
     for name in zoo.list_commands(context):
         command = zoo.get_command(context, name)
         assert command is not None

@@ -26,6 +26,7 @@ def run(script, *words):
     return found.stdout
 
 
+@pytest.mark.slow(depends=("zoo_core", "ci/bench"))
 def test_samplers_beside_a_bare_loop():
     """Catches a bench that a renamed sampler has broken, and one that leaves a loop out."""
     rows = json.loads(run("bench/samplers.py", "--rounds", 2, "--steps", 4, "--json"))
@@ -33,6 +34,7 @@ def test_samplers_beside_a_bare_loop():
     assert all("ours" in loops for batch in rows.values() for loops in batch.values())
 
 
+@pytest.mark.slow(depends=("zoo_core", "ci/bench"))
 def test_throughput():
     """Catches a bench that can no longer build a preset."""
     words = [
@@ -52,6 +54,7 @@ def test_throughput():
     assert "images/s in training" in run("bench/throughput.py", *words)
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/studies"))
 def test_every_sampler_of_one_run(tmp_path):
     """Catches a sampler that is left out of the table, and a image that is not drawn."""
     result = zoo_core.run(

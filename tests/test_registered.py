@@ -23,6 +23,7 @@ def _cases() -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name", "place"), _cases())
 def test_it_passes_the_conformance_kit(kind: str, name: str, place: str, home: Path) -> None:
     """A model is checked on images and on points apart, each with every task that it declares there."""

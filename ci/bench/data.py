@@ -53,12 +53,12 @@ def steps(root: str, count: int, batch: int) -> dict[str, float]:
     from zoo_core.data.configs import FolderConfig
     from zoo_core.data.folder import load
     from zoo_core.data.loading import TrainData
-    from zoo_core.nn.unet import UNet
+    from zoo_core.nn.unet import UNet, UNetConfig
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = load(FolderConfig(path=root, size=SIDE, storage="streamed"))
     stream = TrainData(data.train, data.info, 0, device)
-    net = UNet(3, SIDE, channels=32, mult=(1, 2, 2), blocks=1, attention=(16,)).to(device)
+    net = UNet(UNetConfig(mult=(1, 2, 2), attention=(16,)), data.info).to(device)
     optimizer = torch.optim.Adam(net.parameters(), 1e-4, fused=True)
 
     def synchronize() -> None:

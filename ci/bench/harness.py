@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from zoo_core.config import EmaConfig, OptimizerConfig, TrainConfig
 from zoo_core.data.loading import Resident, TrainData, to_unit
 from zoo_core.nn.perceptron import perceptron
-from zoo_core.nn.unet import UNet
+from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.training.harness import Harness, Listener
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
@@ -41,7 +41,7 @@ class TimedUNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = UNet(1, 8, channels=32, mult=(1, 2), blocks=1, attention=(4,))
+        self.net = UNet(UNetConfig(attention=(4,)), INFO)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x, torch.full((len(x),), 500.0), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import mutations
 import numpy as np
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 Mutation = Callable[[Random, bytes], bytes]
@@ -133,21 +135,137 @@ def table(workspace: Path) -> list[Parser]:
         Parser("checkpoint, right sums", point_files, state | tensors, restored, weight=6, **signed),
         Parser("manifest of a bundle", bundle_files, {"manifest.json": js}, pulled, weight=2),
         Parser("bundle, right sums", bundle_files, shared, pulled, weight=4, **signed),
-        *_evaluation(),
+        *_local(run),
+        *_evaluation(run),
     ]
 
 
-def _evaluation() -> list[Parser]:
-    """Return the parsers of zoo_eval: of samples from outside, and of what stands beside a result."""
+def _local(run: Path) -> list[Parser]:
+    """Return the parsers of data and of what earlier commands have left: captions, records, caches.
+
+    Args:
+        run: folder of a trained run.
+    """
+    from importlib.metadata import EntryPoint
+
+    from zoo_core.data import cache as images_cache
+    from zoo_core.data import emoji, identity
+    from zoo_core.events.trackers import read_metrics
+    from zoo_core.registry import cache
+    from zoo_core.registry.listing import list_module, to_json
+    from zoo_core.registry.manager import load_entry, manager
+    from zoo_core.registry.resolution import resolve
+    from zoo_core.results.attachments import curves_json
+
+    digits = load_entry("dataset", manager().find("dataset", "digits"))(resolve(["plugin=gaussian"]).data)
+    entry_point = EntryPoint("fuzzed", "zoo_gan", "zoo")
+
+    def captioned(folder: Path) -> object:
+        return _dataset("captioned-folder", folder, f"data.text={folder}", "data.min_count=1")
+
+    def listed(path: Path) -> object:
+        place = cache._path(entry_point)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+        try:
+            found = cache.read(entry_point, "key")
+            return found and to_json(found)
+        finally:
+            shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+
+    def cached(folder: Path) -> object:
+        entry = folder / "state"
+        entry.mkdir()
+        for name in ("index.json", "values.npy"):
+            (folder / name).rename(entry / name)
+        found = images_cache.read(folder, "state")
+        return found and found[1] is not None and found[1][:2].sum()
+
+    def recorded(path: Path) -> object:
+        identity.stored(path.parent, lambda: digits)
+        return identity.check(path.parent, digits)
+
+    def logged(path: Path) -> object:
+        return curves_json(read_metrics(path))
+
+    def shipped(path: Path) -> object:
+        emoji.FILES = path.parent
+        found = emoji.read(path.stem)
+        return emoji.tokenizer(found.rows)
+
+    listing = json.dumps({"key": "key", "installed": [], "listing": to_json(list_module("zoo_gan"))}).encode()
+    images = {f"{k}.png": _images()[f"0{k}.png"] for k in range(2)}
+    texts = {f"{k}.txt": [b"A red bird.\nIt is a small bird, said to be red.\n"] for k in range(2)}
+    values = io.BytesIO()
+    np.save(values, np.zeros((3, 1, 8, 8), dtype=np.uint8))
+    index = {"state": "state", "values": True, "shape": [3, 1, 8, 8]}
+    entry = {"index.json": [json.dumps(index).encode()], "values.npy": [values.getvalue()]}
+    return [
+        Parser("captions", images | texts, dict.fromkeys(texts, _of_captions), captioned),
+        one("cached listing", "x.json", mutations.of_json, listed, listing),
+        Parser("cached images", entry, {"index.json": mutations.of_json, "values.npy": mutations.of_npy},
+            cached, weight=3),
+        one("record of data", identity.RECORD, mutations.of_json, recorded,
+            (run / identity.RECORD).read_bytes()),
+        one("metrics.jsonl", "x.jsonl", _of_lines, logged, (run / "metrics.jsonl").read_bytes(), weight=3),
+        one("archive of images", "x.zip", mutations.of_zip, shipped, _archive(), weight=3, special=False),
+    ]  # fmt: skip
+
+
+def _of_captions(rng: Random, valid: bytes) -> bytes:
+    """Mutate text or bytes, or write very long lines and very many."""
+    kind = rng.randrange(4)
+    if kind == 0:
+        return mutations.of_bytes(rng, valid)
+    if kind == 1:
+        unit = rng.choice((b"a bird\n", b"bird ", b"\n", b"a-", b"'a", b"a\xcc\x81"))
+        return (unit * rng.choice((10, 1_500, 400_000)))[: mutations.LARGEST]
+    return mutations.of_text(rng, valid)
+
+
+def _of_lines(rng: Random, valid: bytes) -> bytes:
+    """Mutate one line of a file of JSON lines, or its text as a whole."""
+    lines = valid.splitlines()
+    if rng.random() < 0.3:
+        return mutations.of_text(rng, valid)
+    place = rng.randrange(len(lines))
+    lines[place] = mutations.of_json(rng, lines[place])
+    return b"\n".join(lines)
+
+
+def _archive() -> bytes:
+    """Return a small archive of images and their index, as those that are shipped."""
+    from PIL import Image
+
+    sheet, file = io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.zeros((32, 64, 3), dtype=np.uint8)).save(sheet, "WEBP", lossless=True)
+    with zipfile.ZipFile(file, "w") as archive:
+        rows = [{"name": name, "code": name, "category": "Flags", "test": False} for name in ("a b", "c")]
+        archive.writestr("index.json", json.dumps({"rows": rows}))
+        archive.writestr("sheet.webp", sheet.getvalue())
+    return file.getvalue()
+
+
+def _evaluation(run: Path) -> list[Parser]:
+    """Return the parsers of zoo_eval: of samples from outside, of weights, and of what stands beside a
+    result.
+
+    Args:
+        run: folder of a trained run.
+    """
     import hashlib
 
     from zoo_core.registry.manager import load_entry, manager
     from zoo_core.registry.resolution import resolve
     from zoo_core.results import Attachment, Result
+    from zoo_core.results.attachments import attachment_of
+    from zoo_eval.extractors.fetching import read_weights
     from zoo_eval.sample_files import read_samples
+    from zoo_eval.samples import read_manifest
     from zoo_eval.store import states
     from zoo_eval.store.files import collect
     from zoo_eval.store.media import curves, sample_grid
+    from zoo_eval.submission import submission, write_submission
 
     digits = load_entry("dataset", manager().find("dataset", "digits"))(resolve(["plugin=gaussian"]).data)
     result = Result.model_validate_json(_result())
@@ -164,17 +282,32 @@ def _evaluation() -> list[Parser]:
         whole = result.model_copy(update={"attachments": found})
         return curves(whole, folder), sample_grid(whole, folder)
 
+    def handed_in(folder: Path) -> object:
+        return write_submission(submission(folder, lambda line: None), folder / "result-out.json")
+
+    pickled, tensors = io.BytesIO(), {"a.weight": torch.ones(3, 2), "a.bias": torch.zeros(3)}
+    torch.save(tensors, pickled)
     media = {"curves.json": [b'{"train/loss": [[0, 1.5], [10, 0.5]]}'], "samples.png": _images()["00.png"]}
     verdict = json.dumps({"state": "reproduced", "file_sha256": "a" * 64, "findings": []}).encode()
     file = io.BytesIO()
     np.savez(file, samples=np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8))
     how = {"curves.json": mutations.of_json, "samples.png": mutations.of_image}
+    saved = {name: [(run / name).read_bytes()] for name in ("data.json", "provenance.json")}
+    curves_file = attachment_of("curves", media["curves.json"][0], "json")
+    whole = result.model_copy(update={"attachments": {"curves": curves_file}})
+    text = whole.model_dump_json(by_alias=True).encode()
+    submitted = {"result.json": [text], curves_file.file: media["curves.json"], **saved}
     return [
         one("samples from outside", "x.npz", mutations.of_zip, lambda path: read_samples(path, digits, 8),
             file.getvalue(), weight=6),
         one("results of a leaderboard", "result.json", mutations.of_json, lambda path: collect([path.parent]),
             _result()),
         Parser("attachments of a result", media, how, attached),
+        Parser("submission", submitted, dict.fromkeys(submitted, mutations.of_json), handed_in, weight=6),
+        one("archive of weights", "w.pth", mutations.of_zip, lambda path: read_weights(path),
+            pickled.getvalue(), weight=6),
+        one("manifest of samples", "manifest.yaml", mutations.of_yaml,
+            lambda path: read_manifest(path, path.parent), b"model: a\nparameters: 3\nnotes: b\n", weight=3),
         one("verdict", "v.json", mutations.of_json, lambda path: states._state(path, "a" * 64), verdict,
             weight=2),
     ]  # fmt: skip
@@ -215,12 +348,12 @@ def _sign(folder: Path, manifest: str) -> None:
     (folder / manifest).write_text(json.dumps(document))
 
 
-def _dataset(name: str, folder: Path) -> object:
+def _dataset(name: str, folder: Path, *more: str) -> object:
     from zoo_core.registry.manager import load_entry, manager
     from zoo_core.registry.resolution import resolve
 
     words = [f"plugin=gaussian data={name}", f"data.path={folder}", "data.size=8", "data.holdout=0.25"]
-    config = resolve(" ".join(words).split(" "))
+    config = resolve([*" ".join(words).split(" "), *more])
     return load_entry("dataset", manager().find("dataset", name))(config.data)
 
 

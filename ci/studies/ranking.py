@@ -6,8 +6,9 @@ Run from the checkout:
 
 Scores are log-normal. "Equal" spreads are 20 % in all rows; "the boards'" are drawn from the spreads over
 seeds of the committed results on digits. A false rank: a table of identical models with more than one rank.
-Found: of the pairs of one better model with each of the others, which are identical, the fraction that
-differs significantly.
+"Two states": half of the rows are reproduced and half reported, and the rows of one of the states, which are
+ranked one after the other, have more than one rank. Found: of the pairs of one better model with each of the
+others, which are identical, the fraction that differs significantly.
 """
 
 from __future__ import annotations
@@ -39,15 +40,23 @@ def committed_spreads(results: Path) -> NDArray[np.float64]:
     return np.array([s for s in spreads if s > 1e-9])
 
 
-def false_ranks(tables: int, rows: int, seeds: int, spreads: NDArray[np.float64]) -> float:
+def false_ranks(
+    tables: int, rows: int, seeds: int, spreads: NDArray[np.float64], *, two_states: bool = False
+) -> float:
     """Return the fraction of tables of identical models that have more than one rank."""
     rng = np.random.default_rng(rows * 100 + seeds)
     wrong = 0
     for _ in range(tables):
         spread = rng.choice(spreads, rows)
-        scores = np.exp(spread[:, None] * rng.standard_normal((rows, seeds)))
-        places = rank(scores.tolist(), better="lower", testable=[True] * rows).places
-        wrong += max(place.rank or 0 for place in places) > 1
+        scores = np.exp(spread[:, None] * rng.standard_normal((rows, seeds))).tolist()
+        first = rows // 2 if two_states else rows
+        parts = [(scores[:first], []), (scores[first:], scores[:first])]
+        wrong += any(
+            place.rank != 1
+            for part, beside in parts
+            if part
+            for place in rank(part, better="lower", testable=[True] * len(part), beside=beside).places
+        )
     return wrong / tables
 
 
@@ -78,11 +87,18 @@ def main() -> None:
     print(
         f"{given.tables:,} tables; {len(board)} committed spreads, {board.min():.3f} to {board.max():.3f}\n"
     )
-    print("| seeds | rows | false ranks, equal spreads | the boards' | twofold found | threefold found |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| seeds | rows | false ranks, equal spreads | boards' | two states, equal spreads | boards' |"
+        " twofold found | threefold found |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for seeds in (3, 5):
         for rows in (10, 32):
-            wrong = [false_ranks(given.tables, rows, seeds, s) for s in (np.array([SPREAD]), board)]
+            wrong = [
+                false_ranks(given.tables, rows, seeds, spreads, two_states=two)
+                for two in (False, True)
+                for spreads in (np.array([SPREAD]), board)
+            ]
             right = [found(given.tables, rows, seeds, ratio) for ratio in (2.0, 3.0)]
             cells = " | ".join(f"{100 * value:.1f} %" for value in (*wrong, *right))
             print(f"| {seeds} | {rows} | {cells} |", flush=True)

@@ -56,7 +56,8 @@ def zoo_metrics() -> list[MetricSpec]:
     modes = dict.fromkeys(("modes", "balance", "on-modes"), "higher")
     return [
         MetricSpec(
-            "frechet", f"{here}.frechet:frechet", features, columns=both({"FD": "lower", "FD-inf": "lower"}),
+            "frechet", f"{here}.frechet:frechet", features,
+            columns=both({"FD": "lower", "FD-inf": "lower", "FD-full": "lower"}),
             summary="Frechet distance: FD, FID, and its limit for infinitely many samples",
         ),
         MetricSpec(
@@ -142,16 +143,16 @@ def zoo_metrics() -> list[MetricSpec]:
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
     return [
-        CommandSpec("eval", "zoo_eval.cli:evaluate", "score a run again"),
-        CommandSpec("score", "zoo_eval.cli:score", "score samples of any program"),
-        CommandSpec("stats", "zoo_eval.cli:stats", "compute and cache a dataset's reference"),
+        CommandSpec("eval", "zoo_eval.cli:evaluate", "Score a run again"),
+        CommandSpec("score", "zoo_eval.cli:score", "Score samples from any program"),
+        CommandSpec("stats", "zoo_eval.cli:stats", "Compute and cache the reference of a dataset"),
         CommandSpec(
-            "audit", "zoo_eval.cli:audit", "sanity-check the metrics: noise floor, known damage, agreement"
+            "audit", "zoo_eval.cli:audit", "Sanity-check the metrics: noise floor, known damage, agreement"
         ),
-        CommandSpec("leaderboard", "zoo_eval.cli:leaderboard", "rank results, with intervals and cost"),
-        CommandSpec("submit", "zoo_eval.cli:submit", "write a run's result as one file to hand in"),
-        CommandSpec("verify", "zoo_eval.cli:verify", "check a submitted result, and repeat it"),
-        CommandSpec("fetch", "zoo_eval.cli:fetch", "download the weights of a feature network"),
+        CommandSpec("leaderboard", "zoo_eval.cli:leaderboard", "Rank results, with intervals and cost"),
+        CommandSpec("submit", "zoo_eval.cli:submit", "Write the result of a run for submission"),
+        CommandSpec("verify", "zoo_eval.cli:verify", "Check a submitted result and repeat it"),
+        CommandSpec("fetch", "zoo_eval.cli:fetch", "Download the weights of a feature network"),
     ]
 
 

@@ -21,7 +21,7 @@ def baseline_config(name: str, config: RunConfig) -> dict[str, Any]:
         "device": config.device,
         "data": plain(config.data),
         "eval": {**plain(config.eval), "baselines": False, "weights": "ema", "ode": "auto"},
-        "track": {"wandb": "off", "progress": False, "images": False},
+        "track": {"wandb": "off", "progress": False, "plots": False},
     }
 
 
@@ -39,7 +39,7 @@ def baselines(config: RunConfig) -> list[Result]:
         except Interrupted:
             raise
         except ZooError as error:
-            print(f"baseline {name}: n/a: {error.what}", file=sys.stderr)
+            print(f"baseline {name}: n/a: {str(error).splitlines()[0]}", file=sys.stderr)
             continue
         found.append(made.scored)
     return found

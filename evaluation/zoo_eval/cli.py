@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, metavar="[eval.KEY=VALUE]...")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
-    """Score a trained run again, perhaps under another protocol or extractor.
+    """Score a trained run again, for example under another protocol or extractor.
 
     zoo eval runs/digits/vae/0123456789ab-s0 eval.protocol=standard
 
-    What is asked for is recorded beside the run's own result, by its protocol's hash.
+    The result is stored beside the run's own result, under the hash of its protocol.
     """
     from zoo_eval.rescoring import rescore
     from zoo_eval.summary import summary_lines
@@ -44,9 +44,9 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
 @click.command()
 @click.argument("roots", nargs=-1, metavar="[ROOT]...", type=click.Path(path_type=Path))
 @click.option("--data", help="Only this dataset.")
-@click.option("--task", help="Only this task; `all` for every one. Default: the one with the most entries.")
+@click.option("--task", help="Only this task, or `all`. Default: the task with the most entries.")
 @click.option(
-    "--protocol", help="Only this protocol: name, name-version, or its hash; A,B asks for one table."
+    "--protocol", help="Only this protocol: name, name-version or hash. A,B requires that they are equal."
 )
 @click.option("--metric", help="Column, or kind of likelihood, to rank by.")
 @click.option("--json", "json_", is_flag=True, help="Print everything as JSON.")
@@ -62,7 +62,7 @@ def leaderboard(
 ) -> None:
     """Rank results: mean and interval over seeds, ties, noise floor, cost.
 
-    ROOT is a folder of runs or results, or one result file; by default the runs made here, and results/.
+    ROOT is a folder of runs or results, or one result file; default: the runs on this machine, and results/.
     There is one table per dataset, task and protocol. The page that --html writes opens from disk.
     """
     from zoo_eval.leaderboard.export import as_json
@@ -126,7 +126,7 @@ def _tell_refused(bad: Sequence[Bad]) -> None:
 @click.command()
 @click.argument("samples", type=click.Path(path_type=Path))
 @click.argument("words", nargs=-1, metavar="data=NAME [protocol=NAME] [levels=K] [eval.KEY=VALUE]...")
-@click.option("--name", help="Name of the entry; by default the manifest's model, or the file's name.")
+@click.option("--name", help="Name of the entry; default: the model of the manifest, or the file name.")
 @click.option(
     "--manifest", type=click.Path(path_type=Path), help="JSON or YAML: model, paper, nfe, seconds..."
 )
@@ -140,12 +140,12 @@ def score(
     replace: bool,
     json_: bool,
 ) -> None:
-    """Score samples of any program: an .npz of uint8 images (n, H, W, C), or a folder of images.
+    """Score samples from any program: an .npz of uint8 images (n, H, W, C), or a folder of images.
 
     zoo score samples.npz data=mnist protocol=standard
 
-    Of more samples than the protocol needs, a random subset is scored. The result appears in the leaderboard,
-    family "outside". Format: docs/submitting.md.
+    If there are more samples than the protocol needs, a random subset is scored. The result appears in the
+    leaderboard, family "outside". Format: docs/submitting.md.
     """
     from zoo_eval.samples import score_samples
     from zoo_eval.summary import summary_lines
@@ -183,7 +183,7 @@ def stats(words: tuple[str, ...], json_: bool) -> None:
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[data=NAME] [eval.KEY=VALUE]...")
-@click.option("-n", "most", type=click.IntRange(min=1), help="Images a side; by default up to 5,000.")
+@click.option("-n", "most", type=click.IntRange(min=1), help="Images per half; default: up to 5,000.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON.")
 @click.option("--json", "json_", is_flag=True, help="Print the record as JSON.")
 def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: bool) -> None:
@@ -191,7 +191,8 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
 
     zoo audit data=digits --out results/audit/digits.json
 
-    It fails where a column that should see the damage does not order it, or the other tool disagrees.
+    The exit status is 4 if a metric does not detect damage that it should, or if torch-fidelity computes
+    another value.
     """
     from zoo_core.errors import PluginError
     from zoo_core.machine.files import write_atomic
@@ -217,12 +218,13 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File result*.json, or a folder; by default the current folder.",
+    help="File result*.json, or a folder; default: the current folder.",
 )
 def submit(folder: Path, out: Path | None) -> None:
-    """Write a run's result and its attachments (sample grid, curves) to hand in.
+    """Write the result of a run and its attachments (sample grid, curves) for submission.
 
-    RUN is a run's folder, or one of the result files in it. No secret and no path of this machine is in it.
+    RUN is the folder of a run, or one of the result files in it. Secrets and paths of this machine are
+    removed.
     """
     from zoo_eval.submission import submission, write_submission
 
@@ -234,14 +236,14 @@ def submit(folder: Path, out: Path | None) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--run", "folder", type=click.Path(path_type=Path), help="The run with its checkpoint: repeat it."
+    "--run", "folder", type=click.Path(path_type=Path), help="Folder of the run with its checkpoint."
 )
 @click.option("--json", "json_", is_flag=True, help="Print the verdict as JSON.")
 def verify(file: Path, folder: Path | None, json_: bool) -> None:
     """Check a result file; with --run, sample and score its run again.
 
-    The verdict is recorded in ZOO_HOME/verdicts under the file's sha256: reported, resampled or reproduced.
-    The exit status is 2 where a value in the file was found to be wrong.
+    With --run, the verdict is recorded in ZOO_HOME/verdicts under the SHA-256 of the file: reported,
+    resampled or reproduced. The exit status is 2 if a value in the file is wrong.
     """
     from zoo_eval.leaderboard.text import printable
     from zoo_eval.submission import verify as repeat
@@ -268,7 +270,7 @@ def _tell(line: str) -> None:
 def fetch(what: str) -> None:
     """Download the weights of a feature network: `inception`, or `timm:NAME`.
 
-    They are checked by sha256 and kept, so that scoring needs no network.
+    They are checked against their SHA-256 and cached, so scoring needs no network.
     """
     from zoo_eval.extractors import fetching
 

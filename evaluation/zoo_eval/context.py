@@ -30,7 +30,7 @@ from zoo_core.results.attachments import attachment_of
 from zoo_core.runs import Drawn
 from zoo_core.types import Cond, Samples
 from zoo_eval.cache import cached
-from zoo_eval.features import Features, extract, gathered, in_batches
+from zoo_eval.features import Features, ProjectedExtractor, extract, gathered, in_batches
 from zoo_eval.modes import modes_of_samples, modes_of_split
 from zoo_eval.protocol import Protocol
 
@@ -255,7 +255,13 @@ class Context:
             spatial=None if spatial is None else spatial.double(),
             modes=modes_of_split(split, self.data),
             points=points,
+            projected=self._projected(kept["values"]),
         )
+
+    def _projected(self, values: Tensor) -> Tensor | None:
+        if not isinstance(self.extractor, ProjectedExtractor):
+            return None
+        return self.extractor.project(values.double())
 
     def _extract(self, batches: Iterable[Tensor], what: str, channels: int | None = None) -> Features:
         info = self.data.info
@@ -266,6 +272,7 @@ class Context:
             found.values.double(),
             None if found.logits is None else found.logits.double(),
             spatial=None if found.spatial is None else found.spatial.double(),
+            projected=self._projected(found.values),
         )
 
     def features(self, batches: Iterable[Tensor], what: str, *, channels: int | None = None) -> Features:

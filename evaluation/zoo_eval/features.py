@@ -39,6 +39,21 @@ class SpatialExtractor(Interface):
         ...
 
 
+@runtime_checkable
+class ProjectedExtractor(Interface):
+    """An extractor of more features than small sets can bear: the ranked distance is taken on a few axes.
+
+    Attributes:
+        projection: what the axes are, as a protocol records it.
+    """
+
+    projection: str
+
+    def project(self, values: Tensor) -> Tensor:
+        """Return features (n, d) on the axes, (n, k)."""
+        ...
+
+
 class Extracted(NamedTuple):
     """What one pass gives, on the CPU, float32: features (n, d), logits (n, K), spatial (n, s)."""
 
@@ -72,6 +87,7 @@ class Features:
         spatial: (n, s) float64 features that keep their position; None where the extractor has none.
         modes: classes or modes; None where nothing can assign them.
         points: (n, D) float64, the examples themselves where they are points; None for images.
+        projected: (n, k) float64, the features on the extractor's axes; None where it has none.
     """
 
     values: Tensor
@@ -79,6 +95,12 @@ class Features:
     spatial: Tensor | None = None
     modes: Modes | None = None
     points: Tensor | None = None
+    projected: Tensor | None = None
+
+    @property
+    def main(self) -> Tensor:
+        """The features that Frechet distances compare: on the extractor's axes where it has some."""
+        return self.values if self.projected is None else self.projected
 
     def __len__(self) -> int:
         return len(self.values)

@@ -38,6 +38,7 @@ class Protocol:
         n_reference: examples in that split.
         extractor, extractor_sha256: the feature network and its weights.
         spatial: the features of the spatial distance, "none" where the network has none.
+        projection: the axes on which Frechet distances are taken, "none" for all features.
         classifier: what assigns classes or modes to samples, with its weights' sha256; "none" where nothing
             does.
         resize: how images are brought to the network's size, and whether antialiased.
@@ -78,6 +79,7 @@ class Protocol:
     quantizer: str = "clamp, then round"
     labels: str = "training frequencies"
     spatial: str = "none"
+    projection: str = "none"
     classifier: str = "none"
     checkpoint: str = "last"
     memorization_n: int = 10_000
@@ -220,6 +222,7 @@ def make_protocol(
         ode_probes=config.ode_probes,
         ode_tolerance=config.ode_tolerance,
         spatial=getattr(extractor, "spatial", "none"),
+        projection=getattr(extractor, "projection", "none"),
         classifier=classifier,
         memorization_n=min(
             10_000 if config.memorization_n is None else config.memorization_n, chosen.n_generated

@@ -81,7 +81,7 @@ def statistics(words: Mapping[str, str], say: Callable[[str], None] = print) -> 
     source = source_of_rows(torch.empty(0), config, data, choose_device(config.device), say)
     protocol, extractor = prepare(source)
     ctx = Context(source, protocol, extractor, Sampled(torch.empty(0), None, 0, 0.0, 0.0))
-    train, test = ctx.train.values, ctx.test.values
+    train, test = ctx.train.main, ctx.test.main
     return {
         "data": data.info.name,
         "sha256": data.sha256,
@@ -89,6 +89,6 @@ def statistics(words: Mapping[str, str], say: Callable[[str], None] = print) -> 
         "n_test": len(data.test),
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
-        "dim": train.shape[1],
+        "dim": ctx.train.values.shape[1],
         "floors": {name: expected_floor(train, test, plan.n_generated).value for name, plan in PLANS.items()},
     }

@@ -1,11 +1,9 @@
-"""The training set, replayed: a perfect score by every distance, and no model at all.
+"""The training set, replayed: a perfect score by every distance, without a model.
 
-It shows what a distance between distributions cannot see and the memorization check must.
+A distance between distributions does not detect it; the memorization check must.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +25,7 @@ class Copycat(Fitted):
         rows: (N, *shape) training examples as stored: uint8 levels, or float32 points.
     """
 
+    data_sized = ("rows",)
     rows: Tensor
 
     def __init__(self, config: FittedConfig, data: DataInfo) -> None:
@@ -47,10 +46,3 @@ class Copycat(Fitted):
         index = order[torch.tensor(noise.indices) % len(self.rows)]
         rows = self.rows[index.to(self.rows.device)]
         return Samples(rows if self.data.levels is None else to_unit(rows, self.data.levels))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # A fresh recipe can't know how many rows a checkpoint holds: make space for them first.
-        saved = state_dict.get(f"{prefix}rows")
-        if saved is not None and saved.shape[1:] == self.rows.shape[1:]:
-            self.rows = self.rows.new_empty(saved.shape)
-        super()._load_from_state_dict(state_dict, prefix, *rest)

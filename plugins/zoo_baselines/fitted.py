@@ -14,7 +14,7 @@ from zoo_core.types import DataInfo
 
 
 class FittedConfig(RunConfig):
-    """A baseline: no options of its own, and no steps."""
+    """A baseline, without options and training steps."""
 
     train: TrainConfig = TrainConfig(steps=0)
     """Training: the fit takes no steps."""

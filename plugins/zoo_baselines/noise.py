@@ -17,7 +17,7 @@ from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo, Likelihood, SampleRequest, Samples
 
 MARGIN = 0.1
-"""Of the box, as a share of the data's extent on each side: held-out points lie a little outside it."""
+"""Margin of the box as a fraction of the data's extent: held-out points may lie slightly outside."""
 
 
 class Noise(Fitted):

@@ -1,6 +1,6 @@
 """Any registered autoencoder as a frozen pair of maps between examples and codes of unit variance.
 
-The registry finds it by name, so its family is nobody's business here. Rombach et al. 2022, arXiv:2112.10752,
+The registry finds it by name. Rombach et al. 2022, arXiv:2112.10752,
 section 3.1 and appendix G.
 """
 
@@ -20,16 +20,17 @@ from zoo_core.data.loading import TrainData
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasCodebook, HasDenoiser, HasEncoder
 from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import resolve
 from zoo_core.training.recipe import Recipe, Stage
 from zoo_core.types import DataInfo
 
 CODES = 10_000
-"""Most training examples whose codes tell the scale."""
+"""Most training examples whose codes the scale is computed from."""
 INNER = "codec.recipe"
 """Where a recipe of this kind holds its autoencoder."""
 PRESET = "latent"
-"""An autoencoder's own preset for this use: codes that say much and keep close to no prior."""
+"""An autoencoder's own preset for this use: informative codes, far from the prior."""
 
 
 def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data: DataInfo) -> Recipe:
@@ -39,7 +40,7 @@ def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data:
         name: registered.
         options: its own, nested, laid over its preset `latent` where it has one.
         dataset: registered name, by which its presets are chosen.
-        data: what it is of.
+        data: shape, levels and classes of the examples; its presets also depend on the side.
 
     Raises:
         NotFoundError: for a name that nothing is registered under.
@@ -58,15 +59,19 @@ def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data:
                 f"autoencoder.{key} was given, and {key} is the run's own",
                 f"next: {key}.NAME=VALUE; model.autoencoder_share says how the steps are divided",
             )
+    # Of a dataset whose side is an option, resolve knows only the default; presets depend on the side.
+    side = max(data.shape[1:], default=None)
+    fields = load_entry("dataset", manager().find("dataset", dataset), "config").model_fields
+    sized = {"data.size": side} if "size" in fields and side else {}
     presets = load_entry("plugin", entry, "config").PRESETS
-    preset = {"preset": PRESET} if {PRESET, f"{PRESET}@{dataset}"} & set(presets) else {}
-    config = resolve({"plugin": name, "data": dataset, **preset, **options})
+    preset = {"preset": PRESET} if preset_key(presets, PRESET, dataset, side) else {}
+    config = resolve({"plugin": name, "data": dataset, **sized, **preset, **options})
     recipe: Recipe = make(config, replace(data, task="unconditional"))
     return recipe
 
 
 def _encodes(target: Any) -> bool:
-    """Whether a plugin's target is a model with codes of its own, not those of an autoencoder it holds."""
+    """Return whether a plugin's target encodes data itself, not by an autoencoder that it contains."""
     return isinstance(target, type) and issubclass(target, HasEncoder) and not issubclass(target, HasDenoiser)
 
 
@@ -84,7 +89,7 @@ class Codec(nn.Module):
     Args:
         recipe: the autoencoder, not trained.
         name: its own, for messages.
-        example: two examples, (2, *shape), by which the codes' shape is had.
+        example: two examples, (2, *shape), from which the codes' shape is computed.
 
     Attributes:
         shape: of one code, as the diffusion sees it.
@@ -113,7 +118,7 @@ class Codec(nn.Module):
                 "expected: floats of (n, d), (n, places, d) or (n, C, H, W)",
             )
         trained = {id(p) for stage in self._kept() for part in _updated(stage) for p in part.parameters()}
-        for parameter in recipe.parameters():  # what no stage will train is frozen for good
+        for parameter in recipe.parameters():  # parameters of no stage stay frozen
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in trained)
         self.form = tuple(z.shape[1:])
         self.shape = self.form if z.ndim == 4 else (math.prod(self.form),)
@@ -128,7 +133,7 @@ class Codec(nn.Module):
         return [stage for stage in every if not stage.phases or _updated(stage) & self.used]
 
     def stages(self, share: float) -> list[Stage]:
-        """Return the autoencoder's stages within `share` of a run's steps, under names of their own.
+        """Return the autoencoder's stages within `share` of a run's steps, with prefixed names.
 
         A stage that trains nothing of encoding and decoding, such as a codebook's own prior, is left out.
         """

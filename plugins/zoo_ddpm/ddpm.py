@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net, SigmaDenoiser
 from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import GuidedSampleConfig
@@ -41,7 +41,7 @@ class ChainModel(DiffusionModel):
     beta_T: float = Field(0.02, gt=0, lt=1)
     """Variance of the last step; the schedule is linear."""
     prediction: Literal["eps", "x0", "v"] = "eps"
-    """Prediction of the network."""
+    """Output of the network."""
 
 
 class DDPMModel(ChainModel):
@@ -70,10 +70,11 @@ class DDPMConfig(RunConfig):
             | {"model.beta_1": 1e-3, "model.beta_T": 0.2},
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
         ),
-        "default@mnist": Preset(
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
             {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
             | {"train.steps": 4000, "train.batch_size": 64},
-            "the default network with one more resolution",
+            "the default network with one level more, for 28x28",
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(
@@ -114,7 +115,7 @@ def l_simple(
         eps: standard normal, like x0.
         schedule: of the chain.
         kind: what the network predicts; the paper's is "eps".
-        cond: what the network is told beside.
+        cond: of the network.
     """
     alpha, sigma = like(schedule.alpha(t), x0), like(schedule.sigma(t), x0)
     x_t = alpha * x0 + sigma * eps  # Eq. 4

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.likelihood import Variance, discretised_gaussian, gaussian_log_prob, step_kl
 from zoo_core.diffusion.options import GuidedSampleConfig
@@ -62,7 +62,8 @@ class IDDPMConfig(DDPMConfig):
             {"model.offset": 0.4},
             "an offset for 17 pixel levels: with the paper's, 41% of the bound lies below a quarter of a bin",
         ),
-        "default@mnist": DDPMConfig.PRESETS["default@mnist"],
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": DDPMConfig.PRESETS["default@image<=48"],
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}
@@ -149,7 +150,7 @@ class IDDPM(DiffusionRecipe):
         return torch.randint(1, self.config.model.T + 1, (n,), generator=rng, device=device)
 
     def denoiser(self) -> LearnedVariance:
-        """Return the network as a Denoiser with T discrete levels and a variance of its own."""
+        """Return the network as a Denoiser with T discrete levels and a learned variance."""
         return LearnedVariance(self.net, self.schedule, self.prediction, clip_x0=self._clips)
 
     def loss(self, batch: Batch, context: Context) -> Loss:

@@ -7,7 +7,7 @@ unit variance, by (Eq. 2 of the paper)
     L = E_{z, eps, t} || eps - eps_theta(z_t, t) ||^2,
 
 and samples are decoded. The autoencoder is any plugin that encodes and decodes, found in the registry by
-name. What its decoder can't draw no sample shows: the distance of its reconstructions is the floor.
+name. Samples are at best as good as its reconstructions.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class LDMModel(ChainModel):
     autoencoder: str = "beta-vae"
     """Registered name of the autoencoder, a model that encodes and decodes."""
     autoencoder_share: float = Field(0.3, gt=0, lt=1)
-    """Fraction of the training steps for the autoencoder; the rest is for the diffusion model."""
+    """Fraction of the run's steps for the autoencoder's stages; the rest are the diffusion's."""
     prediction: Literal["eps", "x0", "v"] = "v"
-    """Prediction of the network."""
+    """Output of the network."""
     clip_x0: Literal[False] = False
-    """Always false: codes have no fixed range to clamp to."""
+    """Not used: codes have no known range."""
     width: int = Field(256, ge=2, multiple_of=2)
     """MLP and transformer: width."""
 
@@ -61,8 +61,8 @@ class LDMConfig(RunConfig):
     model: LDMModel = LDMModel()
     """The autoencoder, the chain and the network."""
     autoencoder: dict[str, Any] = {}
-    """Options of the autoencoder, as in `zoo show`: autoencoder.model.latent_dim=8; its preset defaults to
-    `latent` if it has one."""
+    """Options of the autoencoder, as `zoo show` lists them: autoencoder.model.latent_dim=8; its preset is
+    `latent` where it has one."""
     optim: DiffusionOptim = DiffusionOptim(net=OptimizerConfig(lr=1e-3, schedule="cosine", warmup=100))
     """Optimization of the diffusion; autoencoder.optim is the autoencoder's."""
     sample: GuidedSampleConfig = GuidedSampleConfig(steps=100)

@@ -1,11 +1,11 @@
 """Palette (Saharia et al. 2022, "Palette: Image-to-Image Diffusion Models", arXiv:2111.05826).
 
-A diffusion model of images y given an image x, which is laid beside the noisy y as channels more of the
+A diffusion model of images y given an image x, which is concatenated to the noisy y along the channels of the
 network's input; trained by (section 2 of the paper, with p = 2)
 
     L = E || eps - f(x, sqrt(gamma) y + sqrt(1 - gamma) eps, gamma) ||^2,
 
-so one network without losses of its own for any task is had from pairs: super-resolution, inpainting,
+so that one loss serves every task with pairs: super-resolution, inpainting,
 colorization, images from edges (`data.source`). Where the images of every training pair are equal the
 value is known, and copied from x: in inpainting, all but the hole.
 """
@@ -44,7 +44,7 @@ class PaletteConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="lowres")
-    """What is learned from."""
+    """Data."""
     model: ChainModel = ChainModel()
     """The chain and the network."""
     optim: DiffusionOptim = DiffusionOptim()

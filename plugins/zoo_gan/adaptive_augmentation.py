@@ -1,8 +1,8 @@
 """Adaptive augmentation of what a critic sees (Karras et al. 2020, arXiv:2006.06676), for small data.
 
-Every change is made with probability p. A critic that has learned its training images by heart gives all of
+Every change is made with probability p. A critic that overfits its training images gives all of
 them positive scores: r = E[sign f(x)] at real images (Eq. 1 of the paper) tends to 1. Where r is above its
-target p rises, below it p falls, so that images are changed no more than the critic's overfitting asks for.
+target p rises, below it p falls, so that images are changed only as much as the critic overfits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AdaptiveAugmentation(nn.Module):
         return augment(x, self.kinds, rng, self.p)
 
     def tally(self, real: Tensor) -> Mapping[str, Tensor]:
-        """Return what `steer` is to be told of scores of real images, to be added up."""
+        """Return the sums over scores of real images that `steer` needs."""
         return {"signs": real.sign().sum(), "seen": torch.ones_like(real).sum()}
 
     def steer(self, sums: Mapping[str, Tensor]) -> None:

@@ -21,7 +21,7 @@ HOLE = 1 / 2
 
 
 def _uniform(x: Tensor, rng: torch.Generator, low: float, high: float) -> Tensor:
-    """Return one number per image, (n, 1, 1, 1), uniform in [low, high)."""
+    """Return one number an image, (n, 1, 1, 1), uniform in [low, high)."""
     drawn = torch.rand(len(x), 1, 1, 1, generator=rng, device=rng.device)
     return low + (high - low) * drawn.to(x.dtype)
 

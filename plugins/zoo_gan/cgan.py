@@ -2,7 +2,7 @@
 
     min_g max_D  E_{x, y ~ p}[log D(x, y)] + E_{z, y}[log(1 - D(g(z, y), y))]           (Eq. 2 of the paper)
 
-Both networks are told y, and D in both of its terms: it must refuse an image that is good and of another
+Both networks are conditioned on y, D in both of its terms: it must reject a realistic image of another
 class. The generator reads an embedding of y beside its latent. The critic reads one beside its features,
 before a joint layer (`model.critic=concat`, section 3.2 of the paper), or as an inner product with them
 (`projection`, Miyato and Koyama 2018, arXiv:1802.05637, Eq. 3).
@@ -20,13 +20,13 @@ from zoo_core.types import Batch, Cond, DataInfo
 from zoo_gan.conditional import ClassEmbedding, ConditionedCritic, ConditionedGenerator, Joint
 from zoo_gan.game import Game
 from zoo_gan.losses import HINGE, NONSATURATING
-from zoo_gan.networks import TINY, on_mnist, on_points
+from zoo_gan.networks import TINY, on_images, on_points
 from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 LOSSES = {"nonsaturating": NONSATURATING, "hinge": HINGE}
 PROJECTED: Mapping[str, Any] = {"model.critic": "projection", "model.loss": "hinge"}
 """Beside thousands of features a class's few values are lost where spectral norm bounds the layer that joins
-them, and the generator does not heed it; as an inner product its part grows with the features."""
+them, and the generator ignores the class; an inner product scales with the number of features."""
 
 
 class CGANModel(SNGANModel):
@@ -48,7 +48,7 @@ class CGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=500, overrides={**RESIDUAL, **PROJECTED}),
+        **on_images(steps=500, overrides={**RESIDUAL, **PROJECTED}),
         **on_points(),
     }
 
@@ -61,7 +61,7 @@ class CGANConfig(RunConfig):
 
 
 class CGAN(Game):
-    """A generator and a critic that are both told the class."""
+    """A generator and a critic that are both conditioned on the class."""
 
     def __init__(self, config: CGANConfig, data: DataInfo) -> None:
         model = config.model

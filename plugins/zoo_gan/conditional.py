@@ -66,7 +66,7 @@ class ConditionedGenerator(nn.Module):
 
     Args:
         model: options of the network.
-        data: what is learned from.
+        data: description of the data.
         embedding: conditions to vectors.
         width: of those vectors.
     """
@@ -86,14 +86,14 @@ class ConditionedGenerator(nn.Module):
 
 
 class ConditionedCritic(nn.Module):
-    """A critic that reads the condition beside the example: are they real, and do they belong together?
+    """A critic of examples and conditions: whether they are real and match.
 
     Args:
         model: options of the network; with spectral norm, embedding and joint layers have it too.
-        data: what is learned from.
+        data: description of the data.
         embedding: conditions to vectors.
         width: of those vectors.
-        joint: how vector and features meet.
+        joint: how vector and features are combined.
         hidden: width of the joint layer of "concat".
     """
 

@@ -2,30 +2,28 @@
 critics.
 
 g makes images of domain B from those of A, f the other way round; a critic of patches of each domain tells
-its images from what is made. With least squares the critic of B minimizes
+its images from translations. With least squares the critic of B minimizes
 
     E_b[(D_B(b) - 1)^2] + E_a[D_B(g(a))^2]
 
-halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. What is made is to come
-back when it is translated back, and an image that is of the domain already is to stay as it is:
+halved, as its authors do, and g minimizes E_a[(D_B(g(a)) - 1)^2]; likewise D_A and f. A translation must
+return to its source when translated back, and an image of the target domain must not change:
 
     lambda (E_a[|f(g(a)) - a|_1] + E_b[|g(f(b)) - b|_1]) + lambda mu (E_b[|g(b) - b|_1] + E_a[|f(a) - a|_1])
 
 with lambda = 10 and mu = 0.5 (Eq. 2 and section 5.2), |.|_1 the mean over values. Critics are shown images
-from a pool of the last ones made. Nothing says which image of B an image of A belongs to, and nobody
-knows.
+from a pool of the last ones made. No pairs of an image of A and an image of B are given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -33,38 +31,22 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import least_squares
-from zoo_gan.patches import Norm, PatchCritic
+from zoo_gan.patches import PatchCritic
 from zoo_gan.pool import Pool
-from zoo_gan.translators import ResNetTranslator
+from zoo_gan.translators import ResNetModel, ResNetTranslator
 
 
-class CycleGANModel(Config):
+class CycleGANModel(ResNetModel):
     """The translators, the critics and their losses."""
 
-    generator_width: int = Field(24, ge=1)
-    """Channels of a translator at the resolution of the image, doubled with each halving."""
-    halvings: int = Field(1, ge=0)
-    """Number of times a translator halves the resolution before its residual blocks."""
-    blocks: int = Field(3, ge=0)
-    """Number of residual blocks of a translator."""
-    critic_width: int = Field(32, ge=1)
-    """Channels of a critic after its first layer, doubled with each further layer, at most eightfold."""
-    patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in a critic; the patch of a score has 16x16 pixels with 1, 34x34 with 2, 70x70 with
-    3."""
-    norm: Norm = "batch"
-    """Normalization layers: over each image (as in the paper), over the batch, or none."""
     cycle: float = Field(10.0, ge=0)
     """Weight lambda of the cycle consistency loss, the mean absolute difference after a translation in both
     directions."""
     identity: float = Field(0.5, ge=0)
-    """Weight mu of the identity loss, in units of lambda; 0 if the domains have different numbers of
-    channels."""
+    """mu: weight of the change of images that are of the target domain already, in units of lambda; 0 where
+    channels differ."""
     pool: int = Field(50, ge=0)
-    """Size of the pool of earlier translations that the critics see again, per domain; 0 for new translations
-    only."""
-    init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: the defaults of torch, or N(0, 0.02)."""
+    """Images of each domain that were made before and that critics are shown again; 0 for new ones only."""
 
 
 class CycleGANConfig(RunConfig):
@@ -103,7 +85,7 @@ class CycleGANConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="lowres")
-    """What is learned from; of edges, a translator of small digits makes other digits: the game allows it."""
+    """Data; with edges as sources, a translator of small digits may learn to make other digits."""
     model: CycleGANModel = CycleGANModel()
     """Networks and losses."""
     optim: GameOptim = GameOptim()
@@ -130,7 +112,7 @@ class Translators(nn.Module):
         self.there, self.back = there, back
 
     def cycle(self, a: Tensor, b: Tensor, made_b: Tensor, made_a: Tensor) -> Tensor:
-        """Return E[|f(g(a)) - a|_1] + E[|g(f(b)) - b|_1], of which g(a) and f(b) are had already (Eq. 2)."""
+        """Return E[|f(g(a)) - a|_1] + E[|g(f(b)) - b|_1], given g(a) and f(b) (Eq. 2)."""
         return l1(self.back(made_b), a) + l1(self.there(made_a), b)
 
     def identity(self, a: Tensor, b: Tensor) -> Tensor:
@@ -150,17 +132,11 @@ class CycleGAN(Recipe):
         model = config.model
         b, height, width = data.shape
         a, size = data.image_channels, (height, width)
-
-        def translator(source: int, target: int) -> ResNetTranslator:
-            wide, norm = model.generator_width, model.norm
-            return ResNetTranslator((source, target), size, wide, model.halvings, model.blocks, norm)
-
         self.config = config
-        self.translators = Translators(translator(a, b), translator(b, a))
-        self.critic_a, self.critic_b = (
-            PatchCritic(channels, model.critic_width, model.patch_layers, model.norm, size)
-            for channels in (a, b)
+        self.translators = Translators(
+            ResNetTranslator(model, (a, b), size), ResNetTranslator(model, (b, a), size)
         )
+        self.critic_a, self.critic_b = (PatchCritic(model, channels, size) for channels in (a, b))
         self.pool_a, self.pool_b = (Pool(model.pool, (channels, *size)) for channels in (a, b))
         self.same_channels = a == b
         self.adversarial = least_squares()
@@ -180,7 +156,7 @@ class CycleGAN(Recipe):
         return [Stage("adversarial", phases, optimizers, ema={"translators": self.config.train.ema})]
 
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return both critics' losses on a batch and on what is made, new or from the pools."""
+        """Return both critics' losses on a batch and on translations, new or from the pools."""
         a, b = domains(batch)
         with torch.no_grad():
             made_a, made_b = self.translators.back(b), self.translators.there(a)
@@ -205,8 +181,7 @@ class CycleGAN(Recipe):
         self.pool_b.keep(keep["made_b"], keep["where_b"])
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return what the critics say of both translators' images, and how far they are off after a
-        cycle."""
+        """Return the translators' loss: adversarial, cycle and identity terms."""
         model = self.config.model
         a, b = domains(batch)
         made_a, made_b = self.translators.back(b), self.translators.there(a)
@@ -225,7 +200,7 @@ class CycleGAN(Recipe):
     # -- sampling
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Translate the images of domain A that are asked for; nothing is random."""
+        """Translate the requested images of domain A; nothing is random."""
         assert request.cond is not None
         assert request.cond.image is not None
         return Samples(self.translate(request.cond.image, noise=request.noise))

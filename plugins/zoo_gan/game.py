@@ -52,10 +52,10 @@ class Game(Recipe):
 
     Args:
         config: with `model`, `optim` and `train` of the classes above.
-        data: what is learned from.
+        data: description of the data.
         generator: called as generator(z, cond).
         critic: called as critic(x, cond); its scores are unbounded.
-        loss: what the two minimize.
+        loss: of both networks.
 
     Raises:
         UsageError: where augmentation is asked for and the data are points, or R1 with a batch norm in the
@@ -115,15 +115,15 @@ class Game(Recipe):
         return [critic, lazy, generator]
 
     def after_critic(self) -> AfterStep | None:
-        """Return what is done to the critic after each of its steps; None for nothing."""
+        """Return the function called after each of the critic's steps; None for no function."""
         return None
 
     def condition(self, batch: Batch) -> Cond | None:
-        """Return what both networks are told of a batch; None where they are told nothing."""
+        """Return the condition of both networks for a batch; None where they have none."""
         return None
 
     def penalty(self, real: Tensor, fake: Tensor, cond: Cond | None, context: Context) -> Tensor | None:
-        """Return what is added to the critic's loss, a scalar; None for nothing."""
+        """Return a scalar that is added to the critic's loss; None for no penalty."""
         return None
 
     def latents(self, n: int, context: Context) -> Tensor:
@@ -140,11 +140,11 @@ class Game(Recipe):
         return batch.x
 
     def tally(self, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
-        """Return what `after_critic` is told of a batch's scores: tensors to be added up."""
+        """Return statistics of a batch's scores for `after_critic`: tensors that are summed."""
         return {}
 
     def shown(self, x: Tensor, context: Context) -> Tensor:
-        """Return examples as the critic is shown them: augmented where that is asked for."""
+        """Return examples as the critic sees them, augmented with `model.augment`."""
         return augment(x, self.config.model.augment, context.rng)
 
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
@@ -194,7 +194,7 @@ def watch(real: Tensor, fake: Tensor, boundary: float | None) -> Mapping[str, Te
 
     Args:
         real, fake: scores, of any shape.
-        boundary: the score above which it says real; None where its scores have no such meaning.
+        boundary: the score above which it classifies as real; None where scores have no such boundary.
     """
     real, fake = real.detach(), fake.detach()
     log = {"score_gap": real.mean() - fake.mean()}

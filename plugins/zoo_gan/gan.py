@@ -28,7 +28,7 @@ class GANModel(NetworksModel):
     """The two networks and their game."""
 
     loss: Literal["nonsaturating", "minimax"] = "nonsaturating"
-    """Loss of the generator: -log D(g(z)) (nonsaturating), or log(1 - D(g(z))) (minimax)."""
+    """Loss of the generator: -log D(g(z)), or log(1 - D(g(z)))."""
 
 
 class GANConfig(RunConfig):

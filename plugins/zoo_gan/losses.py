@@ -20,7 +20,7 @@ class AdversarialLoss:
     Attributes:
         critic: (scores of real, scores of fake) to the critic's loss, a scalar.
         generator: scores of fake to the generator's loss, a scalar.
-        boundary: the score above which the critic takes an image for real; None where scores have no such
+        boundary: the score above which the critic classifies an image as real; None where scores have no such
             meaning (they are then only compared).
     """
 
@@ -62,12 +62,12 @@ def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
 def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
     """Return the game of Mao et al. 2017 (arXiv:1611.04076, Eq. 2), with their halves.
 
-    The critic's output is linear: targets are no probabilities.
+    The critic's output is linear: targets are not probabilities.
 
     Args:
         a: the critic's target for fake images.
         b: the critic's target for real images.
-        c: what the generator wants the critic to say of its images.
+        c: target of the critic's score of generated images in the generator's loss.
     """
 
     def critic(real: Tensor, fake: Tensor) -> Tensor:

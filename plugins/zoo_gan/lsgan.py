@@ -3,7 +3,7 @@
     min_D  1/2 E_{x ~ p}[(D(x) - b)^2] + 1/2 E_z[(D(g(z)) - a)^2]
     min_g  1/2 E_z[(D(g(z)) - c)^2]                                              (Eq. 2 of the paper)
 
-D is linear in its last layer: its targets a, b and c are no probabilities. The best D is
+D is linear in its last layer: its targets a, b and c are not probabilities. The best D is
 (b p + a p_g) / (p + p_g) (Eq. 5); where b - c = 1 and b - a = 2 the generator, with the term of the real data
 kept, then minimizes a Pearson chi-squared divergence: 2 C(g) = chi^2(p + p_g | 2 p_g) (Eq. 8). The default
 a = 0, b = c = 1 (Eq. 9) has no such reading, and trains as well (section 3.3).
@@ -22,14 +22,14 @@ from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_points
 
 
 class LSGANModel(NetworksModel):
-    """The two networks, and what the critic is to say."""
+    """The two networks and the critic's targets."""
 
     a: float = 0.0
     """Target of the critic for generated examples."""
     b: float = 1.0
     """Target of the critic for real examples."""
     c: float = 1.0
-    """Target of the generator for the critic's output on generated examples."""
+    """Target of the critic's score of generated examples in the generator's loss."""
 
 
 class LSGANConfig(RunConfig):

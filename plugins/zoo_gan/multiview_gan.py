@@ -5,8 +5,8 @@ normal. The generator makes pairs of one content and two views, and the critic s
 
     min_g max_D  E[log D(x1, x2)] + E_{c, v1, v2}[log(1 - D(g(c, v1), g(c, v2)))]         (Eq. 2 of the paper)
 
-where x1 and x2 are two views of one thing. Nobody says what a view is: whatever the two share must come from
-c, and whatever they need not share can come from v. Real pairs have no order, so the critic looks at each
+where x1 and x2 are two views of one thing. Views are not labeled: what the two images share must come from
+c, and what differs can come from v. Real pairs have no order, so the critic looks at each
 in both, and its score is the mean.
 """
 
@@ -23,7 +23,7 @@ from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_gan.game import Game
 from zoo_gan.losses import NONSATURATING
-from zoo_gan.networks import AS_DCGAN, TINY, build_critic, build_generator, on_mnist
+from zoo_gan.networks import AS_DCGAN, TINY, build_critic, build_generator, on_images
 from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 
@@ -43,7 +43,7 @@ class MultiViewConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=500, overrides=RESIDUAL),
+        **on_images(steps=500, overrides=RESIDUAL),
         "paper": Preset(
             {**AS_DCGAN, "model.view_dim": 100, "model.generator_width": 64, "model.critic_width": 64},
             "Chen and Denoyer 2018, section 4: DCGAN nets at 64 x 64, Adam 2e-4 (0.5)",
@@ -59,7 +59,7 @@ class MultiViewConfig(RunConfig):
 
 
 class CoupleCritic(nn.Module):
-    """Pairs (n, 2C, H, W), one image's channels over the other's, to scores (n,); their order is nothing.
+    """Pairs (n, 2C, H, W), one image's channels over the other's, to scores (n,), whatever their order.
 
     Args:
         net: called with pairs in one order.

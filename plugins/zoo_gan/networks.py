@@ -1,7 +1,7 @@
 """The generator and the critic that a game's options ask for.
 
-A condition enters by what the networks are built with: a latent of more dimensions, an image of more
-channels, or a critic's `features` and `head`.
+A condition enters by additional dimensions of the latent, additional channels of the image, or the critic's
+`features` and `head`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator, init_weights
 from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
 from zoo_core.nn.resnet import ResNetCritic, ResNetGenerator
@@ -64,7 +64,7 @@ AS_DCGAN: Mapping[str, Any] = {
     **adam("optim.generator", lr=2e-4, betas=(0.5, 0.999)),
     **ema(),
 }
-"""What makes a game that of DCGAN, as papers played it that came before spectral norm."""
+"""Options of DCGAN's networks and training, which papers before spectral norm used."""
 POINTS: Mapping[str, Any] = {
     "model.generator_width": 128,
     "model.critic_width": 128,
@@ -75,14 +75,22 @@ POINTS: Mapping[str, Any] = {
     "optim.generator.lr": 1e-3,
     "optim.generator.schedule": "linear",
 }
-"""What suits points of the plane: rates that fall to zero, without which samples keep moving about a mode."""
+"""Options for points of the plane: learning rates fall to zero, so that samples settle at the modes."""
 
 
-def on_mnist(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
-    """Return the preset for MNIST: networks narrower for the larger image, so many steps, and overrides."""
+def on_images(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
+    """Return the presets for images: the defaults up to 16 pixels a side; narrower networks up to 48.
+
+    Args:
+        steps: of training, for the larger images.
+        overrides: more of them, for the larger images.
+    """
     narrow = {"model.latent_dim": 32, "model.generator_width": 32, "model.critic_width": 32}
-    source = "a budget of about five minutes on one core"
-    return {"default@mnist": Preset({**narrow, "train.steps": steps, **(overrides or {})}, source)}
+    larger = Preset(
+        {**narrow, "train.steps": steps, **(overrides or {})},
+        "a budget of about five minutes on one core, for 28x28",
+    )
+    return {"default@image<=16": DEFAULTS, "default@image<=48": larger}
 
 
 def on_points(overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:
@@ -96,8 +104,8 @@ class NetworkGame(Game):
 
     Args:
         config: its `model` is a NetworksModel.
-        data: what is learned from.
-        loss: what the two minimize.
+        data: description of the data.
+        loss: of both networks.
     """
 
     def __init__(self, config: Any, data: DataInfo, loss: AdversarialLoss) -> None:
@@ -112,7 +120,7 @@ def build_generator(model: NetworksModel, shape: tuple[int, ...], latent_dim: in
     Args:
         model: options; its own latent_dim is not read, so that a condition can lengthen the latent.
         shape: (C, H, W), or (D,) for points.
-        latent_dim: dimensions of what is fed in.
+        latent_dim: dimensions of the input.
 
     Raises:
         UsageError: for images of an odd side.
@@ -138,7 +146,7 @@ def build_critic(
 
     Args:
         model: options.
-        shape: (C, H, W), with as many channels as are laid over one another, or (D,) for points.
+        shape: (C, H, W), with the channels of all concatenated images, or (D,) for points.
 
     Raises:
         UsageError: for images of an odd side.

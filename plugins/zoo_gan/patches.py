@@ -9,12 +9,30 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from zoo_core.config import Config
 from zoo_core.errors import UsageError
 from zoo_core.types import Cond
 
 Norm = Literal["instance", "batch", "none"]
+
+
+class TranslationModel(Config):
+    """Options that models from image to image share."""
+
+    generator_width: int = Field(32, ge=1)
+    """Channels of the U-Net beside the image; each layer away from it has twice as many, up to eight
+    times."""
+    critic_width: int = Field(32, ge=1)
+    """Channels of a critic after its first layer; each layer after has twice as many, up to eight times."""
+    patch_layers: int = Field(1, ge=0)
+    """Layers of stride 2 in a critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
+    norm: Norm = "batch"
+    """Normalization: over each image, over the batch, or none."""
+    init: Literal["torch", "dcgan"] = "dcgan"
+    """Initial weights: torch's own, or N(0, 0.02)."""
 
 
 def normalization(kind: Norm, channels: int) -> nn.Module:
@@ -30,23 +48,22 @@ def normalization(kind: Norm, channels: int) -> nn.Module:
 class PatchCritic(nn.Module):
     """Images (n, C, H, W) to a map of unbounded scores (n, 1, h, w), never averaged.
 
-    4x4 convolutions: `layers` of stride 2 with `width` channels, doubled at each up to eight times, then one
+    4x4 convolutions: `patch_layers` of stride 2 with `critic_width` channels, doubled at each, then one
     of stride 1, then the scores. With 3 layers a score sees 70x70 pixels: C64-C128-C256-C512 of the paper.
     With none they are 1x1 and a score sees one pixel.
 
     Args:
-        channels: of all images that are laid over one another.
-        width: channels after the first layer.
-        layers: of stride 2.
-        norm: after each layer but the first and the scores.
-        size: (H, W), to be evaluated before training.
+        model: options; there is no normalization after the first layer and after the scores.
+        channels: of all images that are concatenated.
+        size: (H, W), for the check.
 
     Raises:
         UsageError: where such an image would leave no score.
     """
 
-    def __init__(self, channels: int, width: int, layers: int, norm: Norm, size: tuple[int, int]) -> None:
+    def __init__(self, model: TranslationModel, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
+        width, layers = model.critic_width, model.patch_layers
         kernel, padding = (4, 1) if layers else (1, 0)
         widths = [width * min(2**depth, 8) for depth in range(layers + 1)]
         strides = [2] * layers + [1]
@@ -55,7 +72,7 @@ class PatchCritic(nn.Module):
         stack: list[nn.Module] = []
         for place, (wide, stride) in enumerate(zip(widths, strides, strict=True)):
             stack.append(nn.Conv2d(channels, wide, kernel, stride, padding))
-            stack += [normalization(norm, wide)] if place else []
+            stack += [normalization(model.norm, wide)] if place else []
             stack.append(nn.LeakyReLU(0.2))
             channels = wide
         self.net = nn.Sequential(*stack, nn.Conv2d(channels, 1, kernel, 1, padding))
@@ -67,6 +84,6 @@ class PatchCritic(nn.Module):
             )
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> Tensor:
-        """Return the scores of images, with the condition's image laid under them where there is one."""
+        """Return the scores of images, concatenated to the condition's image where there is one."""
         shown = x if cond is None or cond.image is None else torch.cat((cond.image, x), 1)
         return self.net(shown)

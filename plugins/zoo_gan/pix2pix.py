@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Config, EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -28,31 +28,16 @@ from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, 
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import NONSATURATING, least_squares
 from zoo_gan.patches import PatchCritic
-from zoo_gan.translators import UNet
+from zoo_gan.translators import UNet, UNetModel
 
 
-class Pix2PixModel(Config):
+class Pix2PixModel(UNetModel):
     """The translator, the critic and their losses."""
 
-    generator_width: int = Field(32, ge=1)
-    """Channels of the U-Net at the resolution of the image, doubled with each layer away from it, at most
-    eightfold."""
-    critic_width: int = Field(32, ge=1)
-    """Channels of the critic after its first layer, doubled with each further layer, at most eightfold."""
-    patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in the critic; the patch of a score has 16x16 pixels with 1, 34x34 with 2, 70x70
-    with 3."""
-    norm: Literal["instance", "batch"] = "batch"
-    """Normalization layers: over each image (as in the paper, whose batches are single images), or over the
-    batch."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Dropout probability in the first layers of the decoder, which is the only noise of the translator."""
     reconstruction: float = Field(100.0, ge=0)
-    """Weight lambda of the mean absolute difference from the target."""
+    """lambda: weight of the mean absolute difference between translation and target."""
     loss: Literal["nonsaturating", "least-squares"] = "nonsaturating"
-    """Adversarial loss: cross-entropy (as in the paper), or least squares."""
-    init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: the defaults of torch, or N(0, 0.02)."""
+    """The game: the paper's cross-entropy, or least squares."""
 
 
 class Pix2PixConfig(RunConfig):
@@ -113,8 +98,8 @@ class Pix2Pix(Recipe):
         channels, height, width = data.shape
         size, both = (height, width), (data.image_channels, channels)
         self.config = config
-        self.generator = UNet(both, size, model.generator_width, model.norm, model.dropout)
-        self.critic = PatchCritic(sum(both), model.critic_width, model.patch_layers, model.norm, size)
+        self.generator = UNet(model, both, size)
+        self.critic = PatchCritic(model, sum(both), size)
         self.adversarial = least_squares() if model.loss == "least-squares" else NONSATURATING
         if model.init == "dcgan":
             self.apply(init_weights)
@@ -131,7 +116,7 @@ class Pix2Pix(Recipe):
         return [Stage("adversarial", phases, optimizers, ema={"generator": self.config.train.ema})]
 
     def made(self, batch: Batch, context: Context) -> Tensor:
-        """Return what the translator makes of a batch's sources."""
+        """Return the translations of a batch's sources."""
         rng = context.rng
 
         def uniforms(shape: Sequence[int]) -> Tensor:
@@ -140,7 +125,7 @@ class Pix2Pix(Recipe):
         return self.generator(source_of(batch.cond), uniforms)
 
     def critic_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return half the critic's loss on a batch of pairs and as many with what is made instead."""
+        """Return half the critic's loss on a batch of pairs and on the sources with translations."""
         with torch.no_grad():
             made = self.made(batch, context)
         real_score, fake_score = self.critic(batch.x, batch.cond), self.critic(made, batch.cond)
@@ -148,7 +133,7 @@ class Pix2Pix(Recipe):
         return Loss(self.adversarial.critic(real_score, fake_score) / 2, log=log)
 
     def generator_phase(self, batch: Batch, context: Context) -> Loss:
-        """Return the translator's loss: what the critic says of its images, and how far they are off."""
+        """Return the translator's loss: adversarial and L1 terms."""
         made = self.made(batch, context)
         game = self.adversarial.generator(self.critic(made, batch.cond))
         l1 = reconstruction(made, batch.x)
@@ -158,12 +143,12 @@ class Pix2Pix(Recipe):
     # -- sampling
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Translate the sources that are asked for."""
+        """Translate the requested sources."""
         assert request.cond is not None
         return Samples(self.translate(source_of(request.cond), noise=request.noise))
 
     def translate(self, x: Tensor, *, noise: Seeds) -> Tensor:
-        """Return what is made of sources (n, C', H, W); dropout k is drawn from stream k."""
+        """Return translations of sources (n, C', H, W); dropout of sample k is drawn from stream k."""
         return self.generator(x, noise.rand)
 
 

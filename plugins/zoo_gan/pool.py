@@ -1,6 +1,6 @@
-"""A pool of images that were made before, which a critic is shown beside new ones.
+"""A pool of earlier generated images, which a critic sees together with new ones.
 
-A critic that sees the newest images only forgets what it had learned to tell; CycleGAN shows it one from the
+A critic that sees the newest images only forgets what it had learned; CycleGAN shows it one from the
 last 50 as often as a new one (Zhu et al. 2017, arXiv:1703.10593, section 4; arXiv:1612.07828, section 2.3).
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 UNKEPT = -1
-"""What `Pool.draw` says of an image that is shown and not kept."""
+"""Index that `Pool.draw` returns for an image that is shown and not kept."""
 
 
 class Pool(nn.Module):

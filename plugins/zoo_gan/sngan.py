@@ -22,7 +22,7 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import HINGE
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_mnist, on_points
+from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_images, on_points
 
 RESIDUAL: Mapping[str, Any] = {"model.net": "resnet"}
 """Sides of 28 are halved twice: DCGAN's critic is then two convolutions, next to linear where no batch norm
@@ -62,7 +62,7 @@ class SNGANConfig(RunConfig):
             | ema(),
             "Miyato et al. 2018, section 4 and appendix B.4, CIFAR-10: ResNet, hinge loss, Adam (0, 0.9)",
         ),
-        **on_mnist(steps=500, overrides=RESIDUAL),
+        **on_images(steps=500, overrides=RESIDUAL),
         **on_points(),
     }
 

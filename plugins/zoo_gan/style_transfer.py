@@ -7,12 +7,12 @@ maps the mean and deviation of the style's, channel by channel, and a decoder g 
                                                                + E |sigma_i(g(t)) - sigma_i(s)|^2,
 
 with mu_i and sigma_i those of the encoder's i-th map (Eq. 8 and 11 to 13; the norms are mean squares, as in
-the paper's code). There is no critic, and nothing is trained but the decoder, which mirrors the encoder.
+the paper's code). There is no critic. Only the decoder is trained; it mirrors the encoder.
 
 Content is drawn from the domain translated from, styles from the domain translated to. By default both are
 halves of one dataset. The encoder is VGG-19 where ImageNet is a yardstick and its weights are at hand; the
 digits have the shipped classifier, in whose features their Frechet distance is measured too. Samples are
-held-out images in another style: their distances are no measure of invention.
+held-out images in another style: their distances do not measure novelty.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ VGG = "timm:vgg19"
 
 
 class StyleTransferModel(Config):
-    """The encoder, and what the decoder is asked for."""
+    """The encoder, and the terms of the decoder's loss."""
 
     encoder: str = ""
     """Frozen encoder: timm:vgg19, or another registered extractor that exposes its layers; empty for the
@@ -113,7 +113,7 @@ class StyleTransferConfig(RunConfig):
     }
 
     data: DataConfig = DataConfig(source="itself")
-    """What is learned from."""
+    """Data."""
     model: StyleTransferModel = StyleTransferModel()
     """Networks and losses."""
     optim: StyleTransferOptim = StyleTransferOptim()
@@ -195,7 +195,7 @@ class MirrorDecoder(nn.Module):
 
 
 def find_encoder(model: StyleTransferModel, data: DataInfo) -> FrozenEncoder:
-    """Return the encoder that is asked for, as deep as its maps are compared.
+    """Return the encoder, up to the last layer whose maps are compared.
 
     Raises:
         UsageError: where it is not there, lacks its weights, gives no maps, or can't see such images.
@@ -294,7 +294,7 @@ class StyleTransfer(Recipe):
         return self.stylize(x, self.gallery[noise.randint(len(self.gallery))])
 
     def sample(self, request: SampleRequest) -> Samples:
-        """Paint the images that are asked for, each in a style from the gallery."""
+        """Stylize the requested images, each in a style from the gallery."""
         assert request.cond is not None
         assert request.cond.image is not None
         painted = self.translate(request.cond.image, noise=request.noise)

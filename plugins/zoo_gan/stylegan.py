@@ -28,11 +28,11 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest
 from zoo_gan.adaptive_augmentation import AdaptiveAugmentation
 from zoo_gan.augmentation import Augmentation
-from zoo_gan.game import Game, GameModel, GameOptim
+from zoo_gan.game import Game, GameOptim
 from zoo_gan.losses import NONSATURATING
 from zoo_gan.penalties import lazily, path_lengths
 from zoo_gan.stylegan_critic import StyleCritic
-from zoo_gan.stylegan_networks import StyleGenerator, mix
+from zoo_gan.stylegan_networks import StyleGenerator, StyleNetworksModel, mix
 
 W_SHARE = 0.005
 """Of a step's mean w in its running mean (StyleGAN's code)."""
@@ -42,26 +42,12 @@ PATH_SHRINK = 2
 """The path-length penalty takes this fraction of a batch (StyleGAN2, appendix B)."""
 
 
-class StyleGANModel(GameModel):
+class StyleGANModel(StyleNetworksModel):
     """The two networks, their penalties, and the augmentation."""
 
-    version: int = Field(2, ge=1, le=2)
-    """Version 1: AdaIN after each layer. Version 2: modulated weights, color outputs at every resolution,
-    residual critic."""
-    latent_dim: int = Field(32, ge=1)
-    """Dimensions of z and of w."""
-    mapping_layers: int = Field(2, ge=0)
-    """Layers of the mapping network from z to w."""
-    generator_width: int = Field(32, ge=1)
-    """Channels of the generator at the resolution of the image, doubled with each halving of the
-    resolution."""
-    critic_width: int = Field(32, ge=1)
-    """Channels of the critic at the resolution of the image, doubled with each halving of the resolution."""
-    max_width: int = Field(64, ge=1)
-    """Maximum number of channels of a layer."""
     mixing: float = Field(0.1, ge=0, le=1)
-    """Probability that a training image is generated with two styles, the second from a random layer on; 0.9
-    in the papers, whose generators have more layers."""
+    """Fraction of training images generated with two styles, the second from a random layer on; 0.9 in the
+    papers, whose generators have more layers."""
     r1: float = Field(0.1, ge=0)
     """Weight gamma of the R1 penalty gamma/2 E[|grad f(x)|^2] at real examples; 0 disables it."""
     path_weight: float = Field(2.0, ge=0)
@@ -181,15 +167,7 @@ class StyleGAN(Game):
                 "expected: data=digits, or other images",
                 "next: plugin=gan, which models points",
             )
-        generator = StyleGenerator(
-            model.latent_dim,
-            data.shape,
-            model.generator_width,
-            model.max_width,
-            model.mapping_layers,
-            model.version,
-        )
-        critic = StyleCritic(data.shape, model.critic_width, model.max_width, model.version)
+        generator, critic = StyleGenerator(model, data), StyleCritic(model, data)
         super().__init__(config, data, generator, critic, NONSATURATING)
         self.adaptive: AdaptiveAugmentation | None = None
         if model.augment and model.ada_target:
@@ -226,7 +204,7 @@ class StyleGAN(Game):
         return phases
 
     def styled(self, n: int, context: Context) -> Tensor:
-        """Return training's styles, (n, L, latent_dim): mixed for a share of them."""
+        """Return training's styles, (n, L, latent_dim): a fraction of them mixed."""
         rng, layers = context.rng, self.generator.synthesis.styles
         w, other = (self.generator.styled(self.generator.mapping(self.latents(n, context))) for _ in range(2))
         first = torch.randint(1, layers, (n,), generator=rng, device=rng.device)

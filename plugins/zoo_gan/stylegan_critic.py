@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.nn.resampling import FIR, Resampler
+from zoo_core.types import DataInfo
 from zoo_gan.equalized import EqualConv2d, EqualLinear, activate
-from zoo_gan.stylegan_networks import widths
+from zoo_gan.stylegan_networks import StyleNetworksModel, widths
 
 GROUP = 4
 """Most images whose spread is measured together."""
@@ -20,7 +21,7 @@ def minibatch_deviation(x: Tensor, group: int = GROUP) -> Tensor:
     """Return maps (n, c + 1, H, W) whose last channel tells how much the images of a group differ.
 
     Karras et al. 2018 (arXiv:1710.10196), section 3: the standard deviation of every value over the group,
-    then its mean over channels and places; a generator that repeats itself shows in it. The batch is dealt
+    then its mean over channels and places; it is low for a generator that repeats itself. The batch is split
     into groups of `group`, or of the largest size below that divides both.
     """
     size = math.gcd(len(x), group)
@@ -52,18 +53,17 @@ class StyleCritic(nn.Module):
     A score depends on the group that its image is in, by one number; a slope at one example still exists.
 
     Args:
-        shape: (C, H, W) of an image.
-        width: channels beside the image, twice as many each halving away, up to `max_width`.
-        version: of StyleGAN; the second has residual blocks.
+        model: options; version 2 has residual blocks.
+        data: (C, H, W) of an image.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int, max_width: int, version: int) -> None:
+    def __init__(self, model: StyleNetworksModel, data: DataInfo) -> None:
         super().__init__()
-        small_first, (height, side) = widths(shape, width, max_width)
-        channels = small_first[::-1]
-        self.colors = EqualConv2d(shape[0], channels[0], 1)
+        small_first, (height, side) = widths(data.shape, model.critic_width, model.max_width)
+        channels, residual = small_first[::-1], model.version == 2
+        self.colors = EqualConv2d(data.shape[0], channels[0], 1)
         self.blocks = nn.Sequential(
-            *(CriticBlock(inner, outer, version == 2) for inner, outer in itertools.pairwise(channels))
+            *(CriticBlock(inner, outer, residual) for inner, outer in itertools.pairwise(channels))
         )
         self.last = EqualConv2d(channels[-1] + 1, channels[-1], 3)
         self.hidden = EqualLinear(channels[-1] * height * side, channels[-1])

@@ -2,7 +2,7 @@
 arXiv:1912.04958), at any even size.
 
 A mapping network turns z into the intermediate latent w; a synthesis network paints from a learned constant,
-each of its layers under the style that an affine map makes of w, and with noise of its own. The papers begin
+each of its layers under the style that an affine map makes of w, and with its own noise. The papers begin
 at 4 x 4; so do these where the side is a power of two above 8, else at a few pixels, like the zoo's other
 convolutional nets. Upsampling is bilinear, before the convolution.
 """
@@ -14,11 +14,31 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.nn.adain import adain
 from zoo_core.nn.dcgan import doublings
+from zoo_core.types import DataInfo
 from zoo_gan.equalized import EqualConv2d, EqualLinear, activate
+from zoo_gan.game import GameModel
+
+
+class StyleNetworksModel(GameModel):
+    """Options of the two networks."""
+
+    version: int = Field(2, ge=1, le=2)
+    """1: AdaIN after each layer; 2: modulated weights, colors of every resolution, a residual critic."""
+    latent_dim: int = Field(32, ge=1)
+    """Dimensions of z and of w."""
+    mapping_layers: int = Field(2, ge=0)
+    """Layers from z to w."""
+    generator_width: int = Field(32, ge=1)
+    """Channels of the generator beside the image; each layer away from it has twice as many."""
+    critic_width: int = Field(32, ge=1)
+    """Channels of the critic beside the image; each layer away from it has twice as many."""
+    max_width: int = Field(64, ge=1)
+    """Most channels of a layer."""
 
 
 class Mapping(nn.Module):
@@ -54,7 +74,7 @@ class ModulatedConv2d(nn.Module):
     """A convolution whose weights a style scales (Karras et al. 2020, Eq. 1 and 3).
 
     Scaling the inputs by the style and the outputs by the demodulation is the same as convolving each image
-    with weights of its own, without a group per image.
+    with its own weights, without one group per image.
 
     Args:
         demodulate: give each output's weights unit norm; the layers to colors do without.
@@ -133,11 +153,10 @@ class Synthesis(nn.Module):
         sides: (H, W) of each layer's noise.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], latent_dim: int, width: int, max_width: int, version: int
-    ) -> None:
+    def __init__(self, model: StyleNetworksModel, data: DataInfo) -> None:
         super().__init__()
-        channels, (height, side) = widths(shape, width, max_width)
+        latent_dim, colors = model.latent_dim, data.shape[0]
+        channels, (height, side) = widths(data.shape, model.generator_width, model.max_width)
         self.constant = nn.Parameter(torch.randn(1, channels[0], height, side))
         ends = itertools.pairwise([channels[0], *channels])
         self.blocks = nn.ModuleList()
@@ -145,7 +164,7 @@ class Synthesis(nn.Module):
         self.sides: list[tuple[int, int]] = []
         for k, (inner, outer) in enumerate(ends):
             layers: list[nn.Module]
-            if version == 1:
+            if model.version == 1:
                 first = AdaINLayer(inner, outer, latent_dim, convolve=k > 0)
                 layers = [first, AdaINLayer(outer, outer, latent_dim)]
             elif k == 0:
@@ -154,10 +173,10 @@ class Synthesis(nn.Module):
                 layers = [ModulatedLayer(inner, outer, latent_dim), ModulatedLayer(outer, outer, latent_dim)]
             self.blocks.append(nn.ModuleList(layers))
             self.sides += [(height << k, side << k)] * len(layers)
-            if version == 2:
-                self.colors.append(Color(outer, shape[0], latent_dim))
-        if version == 1:
-            self.colors.append(EqualConv2d(channels[-1], shape[0], 1))
+            if model.version == 2:
+                self.colors.append(Color(outer, colors, latent_dim))
+        if model.version == 1:
+            self.colors.append(EqualConv2d(channels[-1], colors, 1))
         self.styles = len(self.sides)
 
     def forward(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
@@ -200,21 +219,13 @@ class StyleGenerator(nn.Module):
         w_mean: running mean of w, where truncation leads to.
     """
 
-    def __init__(
-        self,
-        latent_dim: int,
-        shape: tuple[int, ...],
-        width: int,
-        max_width: int,
-        mapping_layers: int,
-        version: int,
-    ) -> None:
+    def __init__(self, model: StyleNetworksModel, data: DataInfo) -> None:
         super().__init__()
-        self.latent_shape = (latent_dim,)
-        self.mapping = Mapping(latent_dim, mapping_layers)
-        self.synthesis = Synthesis(shape, latent_dim, width, max_width, version)
+        self.latent_shape = (model.latent_dim,)
+        self.mapping = Mapping(model.latent_dim, model.mapping_layers)
+        self.synthesis = Synthesis(model, data)
         self.w_mean: Tensor
-        self.register_buffer("w_mean", torch.zeros(latent_dim))
+        self.register_buffer("w_mean", torch.zeros(model.latent_dim))
 
     def forward(self, z: Tensor, cond: object = None) -> Tensor:
         """Return images of one style each, without noise."""

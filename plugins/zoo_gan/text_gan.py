@@ -1,12 +1,12 @@
 """Captions to images (Reed et al. 2016, arXiv:1605.05396): GAN-INT-CLS.
 
-The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) is told of three things: an image x with
+The matching-aware discriminator (GAN-CLS, section 4.2, Algorithm 1) sees three cases: an image x with
 its caption t, the image with a caption t' of another, and a generated image with t:
 
     L_D = log D(x, t) + 1/2 [log(1 - D(x, t')) + log(1 - D(g(z, t), t))]                    (it is maximized)
 
 so that a good image of the wrong thing is a mistake, too. A batch gives its own t', drawn among captions
-that differ from t as captions, never by the row alone. Where a batch has but one caption there is no t', and
+that differ from t as captions, never by the row alone. A batch with a single caption has no t', and
 generated images have its weight.
 
 Manifold interpolation (GAN-INT, section 4.3, Eq. 5) trains the generator between captions as well, on
@@ -17,7 +17,7 @@ of two embedded captions, for which there are no real images. Here as in Algorit
 log D instead of minimizing log(1 - D).
 
 The paper embeds captions by a network that was trained beforehand to match images; here each of the two
-networks learns an encoder of its own, a small transformer, in the game itself.
+networks learns its own encoder, a small transformer, during adversarial training.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
 from zoo_gan.conditional import CaptionEmbedding, ConditionedCritic, ConditionedGenerator, Joint
 from zoo_gan.game import Game, watch
 from zoo_gan.losses import NONSATURATING
-from zoo_gan.networks import AS_DCGAN, TINY, on_mnist
+from zoo_gan.networks import AS_DCGAN, TINY, on_images
 from zoo_gan.sngan import RESIDUAL, SNGANModel, SNGANOptim
 
 
@@ -61,7 +61,7 @@ class TextGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_mnist(steps=500, overrides={**RESIDUAL, "model.critic": "projection"}),
+        **on_images(steps=500, overrides={**RESIDUAL, "model.critic": "projection"}),
         "paper": Preset(
             {**AS_DCGAN, "model.embedding": 128, "model.generator_width": 128, "model.critic_width": 64}
             | {"train.steps": 83_000},

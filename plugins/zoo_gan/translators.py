@@ -12,10 +12,11 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
-from zoo_gan.patches import Norm, normalization
+from zoo_gan.patches import Norm, TranslationModel, normalization
 
 Uniforms = Callable[[Sequence[int]], Tensor]
 """Shape of an example to uniforms in [0, 1), (n, *shape): what dropout is drawn from."""
@@ -28,6 +29,26 @@ REACH = 3
 """Pixels to each side that the first and last layer of a translator see."""
 
 
+class UNetModel(TranslationModel):
+    """Options of the U-Net."""
+
+    norm: Literal["instance", "batch"] = "batch"
+    """Normalization: over each image, as the paper's batches of one, or over the batch."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Probability of dropping a value in the first layers of the decoder: the translator's only noise."""
+
+
+class ResNetModel(TranslationModel):
+    """Options of the translator of residual blocks."""
+
+    generator_width: int = Field(24, ge=1)
+    """Channels of a translator at the image's size, twice as many at each halving."""
+    halvings: int = Field(1, ge=0)
+    """How often a translator halves the image before its residual blocks."""
+    blocks: int = Field(3, ge=0)
+    """Residual blocks of a translator."""
+
+
 class UNet(nn.Module):
     """Images to images of the same size in [-1, 1], by halving and doubling with skip connections.
 
@@ -36,30 +57,21 @@ class UNet(nn.Module):
     3.2.1).
 
     Args:
-        channels: (of the source, of what is made).
+        model: options; neither the first layer nor the bottom is normalized.
+        channels: (of the source, of the output).
         size: (H, W).
-        width: channels beside the image.
-        norm: as in `normalization`; neither the first layer nor the bottom has any.
-        dropout: share dropped in the first layers of the decoder.
 
     Raises:
         UsageError: for an odd side.
     """
 
-    def __init__(
-        self,
-        channels: tuple[int, int],
-        size: tuple[int, int],
-        width: int,
-        norm: Literal["instance", "batch"],
-        dropout: float,
-    ) -> None:
+    def __init__(self, model: UNetModel, channels: tuple[int, int], size: tuple[int, int]) -> None:
         super().__init__()
         depth = halvings(*size)
         if depth == 0:
             raise UsageError(f"images of {size[0]}x{size[1]} can't be halved", "expected: even sides")
-        self.dropout = dropout
-        widths = [width * min(2**place, 8) for place in range(depth)]
+        self.dropout, norm = model.dropout, model.norm
+        widths = [model.generator_width * min(2**place, 8) for place in range(depth)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for place, (narrow, wide) in enumerate(pairwise([channels[0], *widths])):
             inner = 0 < place < depth - 1
@@ -77,7 +89,7 @@ class UNet(nn.Module):
             self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(wide, narrow, 4, 2, 1), last))
 
     def forward(self, source: Tensor, uniforms: Uniforms) -> Tensor:
-        """Return what is made of sources (n, C', H, W): (n, C, H, W).
+        """Return the translations of sources (n, C', H, W), (n, C, H, W).
 
         Args:
             source: in [-1, 1].
@@ -127,27 +139,17 @@ class ResNetTranslator(nn.Module):
     """Images to images of the same size in [-1, 1]: c7s1, halvings, residual blocks, doublings, c7s1.
 
     Args:
-        channels: (of the source, of what is made).
-        size: (H, W), to be evaluated before training.
-        width: channels at the image's size.
-        halvings: layers of stride 2, and as many transposed ones.
-        blocks: residual blocks between them.
-        norm: after every layer but the last.
+        model: options; every layer but the last is normalized.
+        channels: (of the source, of the output).
+        size: (H, W), for the check.
 
     Raises:
         UsageError: for sides that can't be halved so often.
     """
 
-    def __init__(
-        self,
-        channels: tuple[int, int],
-        size: tuple[int, int],
-        width: int,
-        halvings: int,
-        blocks: int,
-        norm: Norm,
-    ) -> None:
+    def __init__(self, model: ResNetModel, channels: tuple[int, int], size: tuple[int, int]) -> None:
         super().__init__()
+        width, halvings, norm = model.generator_width, model.halvings, model.norm
         if any(side % 2**halvings or side >> halvings < 2 or side <= REACH for side in size):
             raise UsageError(
                 f"model.halvings={halvings} does not fit images of {size[0]}x{size[1]}",
@@ -163,7 +165,7 @@ class ResNetTranslator(nn.Module):
         for place in range(halvings):
             wide = width * 2 ** (place + 1)
             stack += layer(nn.Conv2d(wide // 2, wide, 3, 2, 1), wide)
-        stack += [Residual(width * 2**halvings, norm) for _ in range(blocks)]
+        stack += [Residual(width * 2**halvings, norm) for _ in range(model.blocks)]
         for place in reversed(range(halvings)):
             narrow = width * 2**place
             stack += layer(nn.ConvTranspose2d(2 * narrow, narrow, 3, 2, 1, output_padding=1), narrow)

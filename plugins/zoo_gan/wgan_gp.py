@@ -5,7 +5,7 @@
 x_hat is uniform on the line from a generated to a real example, drawn for each pair: the critic that attains
 the Kantorovich dual has slope 1 almost everywhere on such lines between paired points (Proposition 1). The
 penalty is of the slope at one example, so the critic has no batch norm (section 4); it is refused by name.
-`model.one_sided` lets slopes under 1 go free. What the critic reaches is no distance: the two-sided penalty
+`model.one_sided` penalizes slopes above 1 only. The critic's value is not a distance: the two-sided penalty
 can get stuck below it, and the one-sided one settles above it.
 """
 
@@ -22,7 +22,7 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import Cond, Context, DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import WASSERSTEIN
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_mnist, on_points
+from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_images, on_points
 from zoo_gan.penalties import gradient_penalty, refuse_batch_norm
 
 
@@ -61,7 +61,7 @@ class WGANGPConfig(RunConfig):
             | ema(),
             "Gulrajani et al. 2017, appendix F, CIFAR-10 without labels: ResNet, lr 2e-4 decayed to 0",
         ),
-        **on_mnist(steps=1300),
+        **on_images(steps=1300),
         **on_points({"model.n_critic": 5, "model.penalty": 0.1, "train.steps": 3000}),
     }
 

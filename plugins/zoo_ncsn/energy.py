@@ -12,9 +12,9 @@ from zoo_core.types import Cond
 class Energy(nn.Module):
     """The gradient of a scalar, grad_x f(x, t) with f = |x - h(x, t)|^2 / 2, in place of h itself.
 
-    Where a network that says the noise is trained (x of unit variance, noise eps = -sigma score), its
+    Where a network that predicts the noise is trained (x of unit variance, noise eps = -sigma score), its
     gradient is sigma grad E, of E = sqrt(1 + sigma^2) / sigma f: a field without curl, which a free network's
-    is not. What is added to f changes neither the gradient nor anything that is drawn. At the start h is 0,
+    is not. A constant added to f changes neither the gradient nor the samples. At the start h is 0,
     and the field is x, which at high levels is the noise. After Salimans and Ho 2021, "Should EBMs model the
     energy or the score?".
 
@@ -31,7 +31,7 @@ class Energy(nn.Module):
         return (x - self.net(x, t, cond)).square().flatten(1).sum(1) / 2
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """Return the gradient of f at x, like x; differentiable where gradients are asked for."""
+        """Return the gradient of f at x, like x; differentiable where gradients are enabled."""
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         onwards = torch.is_grad_enabled()

@@ -5,8 +5,8 @@ equation numbers are that paper's. One network learns grad log q_sigma(x), the s
 all levels by denoising score matching (Eq. 5 and 6, lambda = sigma^2); samples are drawn by annealed Langevin
 dynamics down the schedule (Algorithm 1).
 
-The network says -sigma score, which is of one size at every level, as in Song and Ermon 2020,
-arXiv:2006.09011, section 3.3; the paper's own (`model.net=refinenet`) found that size by itself. With
+The network predicts -sigma score, which has the same scale at every level, as in Song and Ermon 2020,
+arXiv:2006.09011, section 3.3; the paper's network (`model.net=refinenet`) learned that scale. With
 `model.net=energy` it is the gradient of a scalar. With `model.levels=continuous` the noise level is
 continuous, and the probability flow has a likelihood; with discrete levels there is a bound.
 """
@@ -53,8 +53,7 @@ class NCSNModel(DiffusionModel):
     dequantize: bool = later(False, since="0.1.0")
     """Dequantize images in training; always true with continuous noise levels."""
     sigma_max: float = Field(6.0, gt=0)
-    """Highest noise level: about the distance between two examples, so that Langevin dynamics reach all
-    modes."""
+    """At the highest: about the distance between two examples, or chains do not move between modes."""
 
 
 POINTS = Preset(
@@ -86,7 +85,7 @@ class NCSNConfig(RunConfig):
             "Song and Ermon 2019, section 5 and the authors' code: their sigma, 1 to 0.01, is of images in "
             "[0, 1], and epsilon 2e-5 is 0.2 of the least level's variance, in the convention of their code, "
             "on dequantized pixels, from uniform noise; "
-            "their RefineNet, 30.1 M parameters, is fed x of unit variance and says -sigma score",
+            "their RefineNet, 30.1 M parameters, is fed x of unit variance and predicts -sigma score",
         ),
     }
 
@@ -97,13 +96,13 @@ class NCSNConfig(RunConfig):
     sample: GuidedSampleConfig = GuidedSampleConfig()
     """Sampling."""
     sampler: AnnealedLangevinConfig = AnnealedLangevinConfig(name="annealed-langevin", step=0.7, repeats=3)
-    """The way from noise to data: annealed Langevin dynamics, few and long steps, unless told otherwise."""
+    """Sampler: annealed Langevin dynamics with few, long steps by default."""
     train: TrainConfig = TrainConfig(steps=2000, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""
 
 
 TIMES = 1000.0
-"""What the network is told of the highest level, with discrete levels and without."""
+"""Time of the highest noise level as the network receives it, for discrete and continuous levels."""
 
 VLB_TERMS = 64
 """Step terms of the bound that an example evaluates: all of a shorter schedule's."""
@@ -132,7 +131,7 @@ def score_matching(score: Score, x: Tensor, sigma: Tensor, eps: Tensor) -> Tenso
 
 
 def build_net(model: NCSNModel, data: DataInfo, schedule: NoiseLevels | VE, time_scale: float) -> nn.Module:
-    """Return the network that says -sigma score: called as net(x, t, cond), fed x of unit variance.
+    """Return the network that predicts -sigma score: called as net(x, t, cond), fed x of unit variance.
 
     Raises:
         UsageError: for a network that can't take such data or levels.

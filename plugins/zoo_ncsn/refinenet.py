@@ -1,8 +1,8 @@
-"""The network of the first NCSN: refinement blocks over dilated convolutions, told the level by their norms.
+"""The network of the first NCSN: refinement blocks over dilated convolutions, norms for each noise level.
 
 Song and Ermon 2019, arXiv:1907.05600, appendix A; the cascade is RefineNet's (Lin et al. 2017,
 arXiv:1611.06612). On the way down there are four stages of residual blocks, of which only the second halves
-the side and the last two look further by dilation; on the way up each is fused with what lies deeper.
+the side and the last two look further by dilation; on the way up each is fused with the deeper ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zoo_core.types import Cond
 
 
 class LevelNorm(nn.Module):
-    """Instance normalization with weights for each level, which keeps what the channels' means tell.
+    """Instance normalization with weights for each level, which keeps the differences between channel means.
 
         gamma_i ((x - mu) / s + alpha_i (mu - m) / v) + beta_i
 
@@ -48,7 +48,7 @@ class NormConv(nn.Module):
     Args:
         features, out: channels before and after.
         levels: of the schedule.
-        between: ELU unless told otherwise.
+        between: activation, ELU by default.
         dilation: of the convolution.
         bias: whether the convolution has one.
     """
@@ -79,7 +79,7 @@ class Residual(nn.Module):
         features, out: channels before and after.
         levels: of the schedule.
         shortcut: from the one to the other.
-        pool: what is done to the sum.
+        pool: pooling of the sum.
         dilation: of the convolutions.
     """
 
@@ -145,7 +145,7 @@ class Refinement(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """An image to an image, at one of the levels of a schedule.
+    """Images to images, at one noise level of a schedule.
 
     Args:
         channels: of the images.

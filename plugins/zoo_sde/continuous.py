@@ -46,10 +46,10 @@ POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
     "for points: larger batches",
 )
-MNIST = Preset(
+LARGER_IMAGES = Preset(
     {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
     | {"train.steps": 4000, "train.batch_size": 64},
-    "the default network with one more resolution",
+    "the default network with one level more, for 28x28",
 )
 
 PAPER_TRAINING: Mapping[str, Any] = {
@@ -67,7 +67,7 @@ class SDEModel(DiffusionModel):
     """The SDE, and the network."""
 
     weighting: Literal["score", "likelihood"] = "score"
-    """Weight of the loss over time: sigma^2 (score), for samples, or g^2 (likelihood), for likelihood."""
+    """Weight of the loss over time: sigma^2, for samples, or g^2, for likelihood."""
 
 
 class SDEConfig(RunConfig):
@@ -105,7 +105,7 @@ def eps_loss(
         t: (n,) the schedule's times.
         eps: standard normal, like x0.
         schedule: how noise enters.
-        cond: what the network is told beside.
+        cond: of the network.
     """
     x_t = like(schedule.alpha(t), x0) * x0 + like(schedule.sigma(t), x0) * eps
     return F.mse_loss(net(x_t, t, cond), eps)

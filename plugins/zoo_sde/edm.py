@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig, later
+from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig, later
 from zoo_core.data.augment import LABELS, edm_augment
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
@@ -31,7 +31,7 @@ from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
-from zoo_sde.continuous import MNIST, POINTS, TINY
+from zoo_sde.continuous import LARGER_IMAGES, POINTS, TINY
 
 TIME_SCALE = 16.0
 """Of c_noise, which runs from -1.6 to 1.1."""
@@ -60,7 +60,8 @@ class EDMConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        "default@mnist": MNIST,
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": LARGER_IMAGES,
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, "model.mult": (2, 2, 2), "model.dropout": 0.13, "train.batch_size": 512}
@@ -167,7 +168,7 @@ def edm_loss(
         t: (n,) log(sigma) / 4.
         eps: standard normal, like x0.
         sigma_data: standard deviation of the data.
-        cond: what the network is told beside.
+        cond: of the network.
     """
     sigma = torch.exp(4 * t)
     guess = denoise(x0 + like(sigma, x0) * eps, t, cond)
@@ -187,7 +188,7 @@ class EDM(DiffusionRecipe):
             )
         if model.augment_prob and data.task == "paired":
             raise UsageError(
-                f"model.augment_prob={model.augment_prob:g} changes images but not what they are made from",
+                f"model.augment_prob={model.augment_prob:g} changes images but not their sources",
                 "expected: model.augment_prob=0, or another data.task",
             )
         labels = LABELS if model.augment_prob else 0

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.sdes import VE
 from zoo_core.diffusion.specs import DPMPP_SDE
@@ -20,7 +20,7 @@ from zoo_core.nn.backbone import NCSN_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
-    MNIST,
+    LARGER_IMAGES,
     PAPER_TRAINING,
     POINTS,
     TIME_SCALE,
@@ -45,9 +45,9 @@ class VESDEConfig(SDEConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        "default@mnist": Preset(
-            {**MNIST.overrides, "model.sigma_max": 25.0},
-            "a larger sigma_max, because larger images are further apart",
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {**LARGER_IMAGES.overrides, "model.sigma_max": 25.0}, "larger images are further apart"
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

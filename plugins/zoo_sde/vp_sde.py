@@ -1,8 +1,8 @@
 """The variance-preserving SDE.
 
 Song et al. 2021, "Score-Based Generative Modeling through Stochastic Differential Equations",
-arXiv:2011.13456, Eq. 11: dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw, the limit of DDPM's chain. What it shares
-with the others, the loss among it, stands in `zoo_sde.continuous`.
+arXiv:2011.13456, Eq. 11: dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw, the limit of DDPM's chain. The loss and
+the other parts that the SDEs share are in `zoo_sde.continuous`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
-    MNIST,
+    LARGER_IMAGES,
     PAPER_TRAINING,
     POINTS,
     TIME_SCALE,
@@ -39,9 +39,9 @@ class VPSDEModel(SDEModel):
     """beta(1); the schedule is linear."""
 
 
-DIGITS = Preset(
+SMALL_IMAGES = Preset(
     {"model.beta_max": 10.0},
-    "noise of 12 times their range hides images of 64 pixels; the paper's 152 times is for 3,072 values",
+    "noise of 12 times the data's standard deviation hides 64 pixels; the paper's 152 times are for 3,072",
 )
 
 
@@ -50,8 +50,8 @@ class VPSDEConfig(SDEConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        "default@digits": DIGITS,
-        "default@mnist": MNIST,
+        "default@image<=16": SMALL_IMAGES,
+        "default@image<=48": LARGER_IMAGES,
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, **PAPER_TRAINING, **ema(decay=0.9999)}

@@ -25,7 +25,7 @@ def zoo_plugins() -> list[PluginSpec]:
             family="vae",
             target="zoo_vae.beta_vae:BetaVAE",
             config="zoo_vae.beta_vae:BetaVAEConfig",
-            summary="variational autoencoder with a weight on the KL divergence",
+            summary="variational autoencoder with a weight on the KL",
         ),
         PluginSpec(
             name="iwae",

@@ -36,12 +36,12 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": n
 
 
 class HiddenModel(DecoderModel):
-    """What lies between layers."""
+    """Activation and dropout between layers."""
 
     activation: Literal["tanh", "relu", "silu"] = "silu"
-    """Activation function between layers."""
+    """Activation between layers."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """Dropout probability after each activation."""
+    """Dropout after each activation."""
 
 
 class AutoencoderModel(HiddenModel):
@@ -56,9 +56,8 @@ class AutoencoderModel(HiddenModel):
     width: int = Field(32, ge=1)
     """conv: channels at the resolution of the image; each halving of the resolution doubles them."""
     kl_warmup: float = Field(0.0, ge=0, lt=1)
-    """Fraction of training over which the weight of the KL rises from 0 to its final value, so that the
-    latent is used first and penalized later (Sonderby et al. 2016, arXiv:1602.02282); reported bounds have
-    weight 1."""
+    """Fraction of training over which the KL's weight rises from 0 to its final value, so that the latent is
+    not ignored (Sonderby et al. 2016, arXiv:1602.02282); reported bounds have weight 1."""
 
 
 class AutoencoderOptim(Config):
@@ -72,8 +71,8 @@ class AutoencoderSample(SampleConfig):
     """How samples are drawn."""
 
     output: Literal["auto", "mean", "sample"] = "auto"
-    """Samples are the mean of p(x | z) or drawn from it; auto takes the mean for images (which gives the
-    lower Frechet distance on the digits) and draws points and binary images."""
+    """Output from p(x | z): its mean, or a random sample; auto takes the mean of images (on the digits their
+    Frechet distance is the lower one), but a sample of points and of images of two levels."""
 
     def takes_mean(self, data: DataInfo) -> bool:
         """Whether samples of such data are means."""
@@ -124,7 +123,7 @@ def build_networks(model: AutoencoderModel, data: DataInfo, outputs: int) -> tup
 
 
 class AutoencoderConfig(RunConfig):
-    """What the configs of the models with one Gaussian latent share."""
+    """Options that models with one Gaussian latent share."""
 
     model: AutoencoderModel = AutoencoderModel()
     """The model."""

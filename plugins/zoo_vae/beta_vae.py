@@ -1,12 +1,12 @@
 """beta-VAE (Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
 Framework", ICLR; openreview.net/forum?id=Sy2fzU9gl).
 
-The variational autoencoder with a weight on what the latent may say of the data:
+The variational autoencoder with a weight on the KL:
 
     F(x) = E_{q(z|x)}[log p(x | z)] - beta KL(q(z | x) || p(z))      (Eq. 4 of the paper)
 
-For beta > 1 it lies below the ELBO: fewer latents are used, each closer to the prior. For beta < 1 it is no
-bound at all. What is reported is the ELBO itself, with weight 1, and IWAE_K.
+For beta > 1 it lies below the ELBO: fewer latents are used, each closer to the prior. For beta < 1 it is not
+a bound. The reported value is the ELBO itself, with weight 1, and IWAE_K.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class BetaVAEModel(AutoencoderModel):
     """Weight of the KL divergence; 1 is the ELBO."""
 
 
+LATENT = Preset({"model.beta": 0.1}, "codes for another model to learn, as ldm does: nearly lossless")
+
+
 class BetaVAEConfig(AutoencoderConfig):
     """Variational autoencoder with a weight on the KL; its defaults beside beta are `vae`'s."""
 
@@ -42,11 +45,9 @@ class BetaVAEConfig(AutoencoderConfig):
             {**POINTS, "model.std": 0.1},
             "for points; a fixed variance, because a learned one would explain them without the latent",
         ),
-        "latent": Preset(
-            {"model.beta": 0.1},
-            "for latent diffusion (ldm): codes that contain nearly all of an example",
-        ),
-        "latent@mnist": Preset(
+        "latent": LATENT,
+        "latent@image<=16": LATENT,
+        "latent@image<=48": Preset(
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.beta": 0.1},
             "the same, wider; not tuned",
         ),

@@ -26,7 +26,7 @@ from zoo_core.types import DataInfo
 LOG_SCALE_MIN = -7.0
 """Least log-scale of a logistic and log-standard deviation of a Gaussian: a density has no upper bound."""
 LOG_SCALE_MAX = 7.0
-"""Greatest log-scale: in the limit a logistic's inner levels have no mass, and their log-mass no bound."""
+"""Greatest log-scale: in the limit the inner levels of a logistic have no mass and an unbounded log-mass."""
 LOCATION_MAX = 3.0
 """Greatest distance of a logistic's location from 0, for data in [-1, 1]: from there the outermost level has
 all mass but e^-20 at scales up to 0.1."""
@@ -77,8 +77,8 @@ def log_sinhc(h: Tensor) -> Tensor:
 def continuous_bernoulli_log_prob(u: Tensor, logits: Tensor) -> Tensor:
     """Return log p(u) = logits u + log C, elementwise nats, of the continuous Bernoulli density on [0, 1].
 
-    C = logits / (e^logits - 1) is what plain cross-entropy on grays leaves out. Loaiza-Ganem and Cunningham
-    2019, arXiv:1907.06845, Eqs. 6 and 7, in terms of logits.
+    Plain cross-entropy on gray levels omits C = logits / (e^logits - 1). Loaiza-Ganem and Cunningham 2019,
+    arXiv:1907.06845, Eqs. 6 and 7, in terms of logits.
     """
     return logits * (u - 0.5) - log_sinhc(logits / 2)
 
@@ -214,7 +214,7 @@ class Gaussian:
 class DiscretisedLogistic:
     """Images of L levels: a mixture of logistics for each value, with its mass in the level's bin.
 
-    Salimans et al. 2017, arXiv:1701.05517, section 2.1, with a mixture of its own for each value: colors of
+    Salimans et al. 2017, arXiv:1701.05517, section 2.1, with one mixture per value: colors of
     a pixel are tied by z alone, not by the paper's section 2.2.
 
     Args:
@@ -278,7 +278,7 @@ def build_output(model: DecoderModel, data: DataInfo) -> OutputDistribution:
     """Return the decoder's distribution.
 
     Raises:
-        UsageError: where it is no likelihood of such data.
+        UsageError: where it is not a likelihood of such data.
     """
     natural = "gaussian" if data.levels is None else "bernoulli" if data.levels == 2 else "logistic"
     kind = natural if model.decoder == "auto" else model.decoder
@@ -302,7 +302,7 @@ def check_levels(x: Tensor, levels: int) -> None:
     """Raise where a probability of levels is asked for values between them.
 
     Raises:
-        UsageError: with how many values are no level center.
+        UsageError: with the number of values that are not level centers.
     """
     between = int(((x - to_unit(quantize(x, levels), levels)).abs() > 1e-4).sum())
     if between:

@@ -16,10 +16,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
+from zoo_core.config import DEFAULTS, Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.data.likelihood import dequantized
 from zoo_core.data.loading import TrainData
 from zoo_core.seeds import Seeds
@@ -29,35 +28,14 @@ from zoo_vae.autoencoder import AutoencoderSample
 from zoo_vae.decoders import build_output, check_levels
 from zoo_vae.grids import GridModel, grid_networks, grid_of
 from zoo_vae.priors import (
-    CausalTransformer,
-    PixelCNN,
-    Prior,
+    PriorConfig,
     TextFrequencies,
+    build_prior,
     draw,
     log_prob,
     text_of,
     text_size,
 )
-
-
-class PriorConfig(Config):
-    """The prior over codes, fitted in the second stage."""
-
-    net: Literal["transformer", "pixelcnn"] = "transformer"
-    """Network of the prior: causal transformer, or masked convolutions on the grid of codes."""
-    width: int = Field(64, ge=8)
-    """Width of the transformer (a multiple of heads), or channels of the convolutions."""
-    depth: int = Field(2, ge=1)
-    """Number of blocks."""
-    heads: int = Field(4, ge=1)
-    """transformer: number of attention heads."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Dropout probability in the blocks."""
-    text_weight: float = Field(0.125, ge=0, lt=1)
-    """transformer: weight of the text tokens in the loss; the codes have the rest (Ramesh et al. 2021,
-    section 2.2)."""
-    share: float = Field(0.6, gt=0, lt=1)
-    """Fraction of the training steps for the second stage."""
 
 
 class DiscreteOptim(Config):
@@ -70,7 +48,7 @@ class DiscreteOptim(Config):
 
 
 class DiscreteConfig(RunConfig):
-    """What the configs of the models with discrete latents share."""
+    """Options that models with discrete latents share."""
 
     model: GridModel = GridModel()
     """The model."""
@@ -104,7 +82,7 @@ POINTS: Mapping[str, Any] = {
     "model.dropout": 0.0,
     "train.batch_size": 256,
 }
-"""What suits points of the plane."""
+"""Options for points of the plane."""
 
 IMAGES: Mapping[str, Any] = {
     "model.net": "conv",
@@ -117,19 +95,13 @@ IMAGES: Mapping[str, Any] = {
     "train.steps": 40_000,
     "train.batch_size": 128,
 }
-"""What images of 28 or 32 pixels ask for, on a GPU."""
+"""A convolutional model for images of 28 or 32 pixels, on a GPU."""
 
-ON_IMAGES = ("default@mnist", "default@fashion-mnist", "default@cifar10")
-
-
-def build_prior(config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int]) -> Prior:
-    """Return the prior over K codes on a grid, given texts of (vocabulary, length)."""
-    width, depth, dropout = config.width, config.depth, config.dropout
-    if config.net == "pixelcnn":
-        return PixelCNN(codes, grid, *text, width=width, depth=depth, dropout=dropout)
-    return CausalTransformer(
-        codes, math.prod(grid), *text, width=width, depth=depth, heads=config.heads, dropout=dropout
-    )
+ON_IMAGES: Mapping[str, Preset] = {
+    "default@image<=16": DEFAULTS,
+    "default@image<=48": Preset(IMAGES, "a convolutional start for a GPU; not tuned"),
+}
+"""By size of the images, whose sides must be divisible by 4 above 16 pixels."""
 
 
 class DiscreteAutoencoder(Recipe):

@@ -10,7 +10,7 @@ and decodes sum_k y_k e_k; y becomes one-hot, a true draw, as tau falls. The los
     L = -log p(x | y) + beta KL(q(c | x) || uniform),  KL = log K - H(q) at each place,
 
 whose KL is log K nats a place where q is certain. In the second stage a transformer models text and codes in
-one stream, so that a caption draws an image.
+one stream, so that an image can be sampled given a caption.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo_core.config import Preset
 from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_vae.bounds import kl_weight, spread
-from zoo_vae.discrete import IMAGES, ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
+from zoo_vae.discrete import ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
 from zoo_vae.grids import GridModel
 from zoo_vae.priors import pick
 
@@ -38,28 +38,28 @@ class DVAEModel(GridModel):
     tau_start: float = Field(1.0, gt=0)
     """Initial temperature of the relaxation."""
     tau_end: float = Field(0.0625, gt=0)
-    """Final temperature, reached at the end of the annealing."""
+    """Temperature at the end of the annealing and after it."""
     anneal: float = Field(0.8, gt=0, le=1)
-    """Fraction of the first stage over which the temperature is annealed, along a cosine."""
+    """Fraction of the first stage over which the temperature falls, along a cosine."""
     beta: float = Field(0.3, ge=0)
-    """Weight of the KL in the loss: below 1 the codes carry more information, which the fitted prior can
-    compensate; reported bounds have weight 1."""
+    """Weight of the KL in the loss: below 1 the codes carry more information, which the fitted prior models;
+    reported bounds have weight 1."""
     kl_warmup: float = Field(0.2, ge=0, lt=1)
-    """Fraction of the first stage over which the weight of the KL rises from 0 to beta."""
+    """Fraction of the first stage over which the KL's weight rises from 0 to beta."""
 
 
 class DVAEConfig(DiscreteConfig):
     """Discrete variational autoencoder.
 
     The defaults were chosen on `digits` by the fitted bound of a fifth of the training split, held out (287
-    images), and by the Frechet distance to the training split. One full run had shown the test split's
-    figures before the last of the choices was made.
+    images), and by the Frechet distance to the training split. The test scores of one full run were seen
+    before the last choice was made.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        "default@points": Preset(POINTS, "for points of the plane"),
-        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional network for a GPU; not tuned")),
+        "default@points": Preset(POINTS, "points of the plane"),
+        **ON_IMAGES,
     }
 
     model: DVAEModel = DVAEModel()
@@ -67,7 +67,7 @@ class DVAEConfig(DiscreteConfig):
 
 
 def temperature(progress: float, model: DVAEModel) -> float:
-    """Return tau at a share of the stage in [0, 1]: from tau_start to tau_end along half a cosine."""
+    """Return tau at a fraction of the stage in [0, 1]: from tau_start to tau_end along half a cosine."""
     done = min(1.0, progress / model.anneal)
     return model.tau_end + (model.tau_start - model.tau_end) * (1 + math.cos(math.pi * done)) / 2
 

@@ -28,7 +28,7 @@ class GridModel(HiddenModel):
     net: Literal["mlp", "conv"] = "mlp"
     """Networks: fully connected, or convolutional (images only)."""
     halvings: int = Field(1, ge=1, le=6)
-    """conv: number of times the resolution is halved; with 1, an image of 8x8 has 4x4 codes."""
+    """conv: how often the side is halved; an image of 8x8 halved once has 4x4 codes."""
     width: int = Field(64, ge=1)
     """conv: channels."""
     blocks: int = Field(2, ge=0)

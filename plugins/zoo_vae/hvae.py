@@ -59,11 +59,11 @@ class HVAEModel(HiddenModel):
     hidden: int = Field(256, ge=1)
     """Width of the hidden layers: two between the data and z_1, one between two levels."""
     kl_warmup: float = Field(0.25, ge=0, lt=1)
-    """Fraction of training over which the weight of the KL rises from 0 to 1, so that upper levels are used
-    first and penalized later (section 2.3)."""
+    """Fraction of training over which the KL's weight rises from 0 to 1, so that upper levels do not collapse
+    (section 2.3)."""
     free_nats: float = Field(1.0, ge=0)
-    """KL of each level (mean over the batch, nats) that is not penalized in training, so that no level
-    collapses (Kingma et al. 2016, arXiv:1606.04934, Eq. 15); reported bounds include all of it."""
+    """Free KL of each level in the training loss, a mean over the batch, so that no level collapses
+    (Kingma et al. 2016, arXiv:1606.04934, Eq. 15); reported bounds count all of it."""
 
 
 class HVAEConfig(RunConfig):
@@ -206,7 +206,7 @@ class HVAE(Recipe):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return -ELBO in nats, a mean over the batch, from one way down an example; logs each level's KL.
 
-        While the KL warms up, or a level's is below `free_nats`, this is no bound.
+        While the KL warms up, or a level's is below `free_nats`, this is not a bound.
         """
         x = spread(batch.x, self.data, self.output, context.rng)
         eps = torch.randn((len(x), *self.latent_shape), generator=context.rng, device=x.device)

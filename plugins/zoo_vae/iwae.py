@@ -55,7 +55,7 @@ class IWAE(GaussianAutoencoder):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return -L_K in nats, a mean over the batch (Eq. 8); `used` is the effective number of draws.
 
-        While the prior's and the posterior's weight warms up, this is no bound.
+        While the prior's and the posterior's weight warms up, this is not a bound.
         """
         model, rng = self.config.model, context.rng
         x = spread(batch.x, self.data, self.output, rng)

@@ -1,7 +1,7 @@
 """Autoregressive priors over codes, p(c | t) = prod_k p(c_k | c_<k, t), with a text t before them if any.
 
 The codes of an example stand at M places in reading order, (n, M) int64; a text is (n, length) tokens, 0 for
-padding. A class is a text of one word.
+padding. A class is a text of one token.
 """
 
 from __future__ import annotations
@@ -9,15 +9,38 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from zoo_core.config import Config
 from zoo_core.types import Cond, DataInfo
 
 TEXTS = 128
 """Most texts that a marginal likelihood sums over."""
+
+
+class PriorConfig(Config):
+    """The prior over codes, fitted in the second stage."""
+
+    net: Literal["transformer", "pixelcnn"] = "transformer"
+    """Causal transformer, or masked convolutions on the grid of codes."""
+    width: int = Field(64, ge=8)
+    """Width of the transformer, a multiple of heads; or channels."""
+    depth: int = Field(2, ge=1)
+    """Number of blocks."""
+    heads: int = Field(4, ge=1)
+    """transformer: attention heads."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout in the blocks."""
+    text_weight: float = Field(0.125, ge=0, lt=1)
+    """transformer: weight of the text's tokens in the loss; the codes have the rest (Ramesh et al. 2021,
+    section 2.2)."""
+    share: float = Field(0.6, gt=0, lt=1)
+    """Fraction of the run's steps for the second stage."""
 
 
 def text_size(data: DataInfo) -> tuple[int, int]:
@@ -40,27 +63,15 @@ class CausalTransformer(nn.Module):
     """One stream of text and code tokens, each seeing those before it (Ramesh et al. 2021, section 2.2).
 
     Args:
+        config: options.
         codes: K.
         places: M.
-        vocabulary, length: of the text, 0 without one.
-        width: of the stream, a multiple of heads.
-        depth: blocks.
-        dropout: in the blocks.
+        text: (vocabulary, length); (0, 0) without a text.
     """
 
-    def __init__(
-        self,
-        codes: int,
-        places: int,
-        vocabulary: int = 0,
-        length: int = 0,
-        *,
-        width: int,
-        depth: int,
-        heads: int,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: PriorConfig, codes: int, places: int, text: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
+        width, (vocabulary, length) = config.width, text
         self.places, self.length = places, length
         self.start = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.position = nn.Parameter(0.02 * torch.randn(length + places, width))
@@ -68,9 +79,9 @@ class CausalTransformer(nn.Module):
         self.word = nn.Embedding(vocabulary, width) if length else None
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, heads, 4 * width, dropout, F.gelu, batch_first=True, norm_first=True
+                width, config.heads, 4 * width, config.dropout, F.gelu, batch_first=True, norm_first=True
             )
-            for _ in range(depth)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(width)
         self.to_code = nn.Linear(width, codes)
@@ -93,7 +104,7 @@ class CausalTransformer(nn.Module):
         return self.norm(h)
 
     def forward(self, codes: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return logits of every code, (n, M, K), and of every word of the text, (n, length, vocabulary)."""
+        """Return logits of every code, (n, M, K), and of every token of the text, (n, length, vocabulary)."""
         h = self._stream(codes[:, :-1], text)
         words = None if self.to_word is None else self.to_word(h[:, : self.length])
         return self.to_code(h[:, self.length :]), words
@@ -120,30 +131,21 @@ class MaskedConv2d(nn.Conv2d):
 class PixelCNN(nn.Module):
     """Masked convolutions over the grid of codes (van den Oord et al. 2016, arXiv:1601.06759, section 3.2).
 
-    Masks leave a blind spot, up and to the right, that a deeper net does not see either. A text is told to
-    every layer as the sum of its words' vectors and is not itself modeled.
+    Masks leave a blind spot, up and to the right, that a deeper net does not see either. Every layer is
+    conditioned on a text by the sum of its tokens' vectors; the text itself is not modeled.
 
     Args:
+        config: options; heads are not used.
         codes: K.
         grid: (h, w).
-        vocabulary, length: of the text, 0 without one.
-        width: channels.
-        depth: residual blocks.
-        dropout: in the blocks.
+        text: (vocabulary, length); (0, 0) without a text.
     """
 
     def __init__(
-        self,
-        codes: int,
-        grid: tuple[int, int],
-        vocabulary: int = 0,
-        length: int = 0,
-        *,
-        width: int,
-        depth: int,
-        dropout: float = 0.0,
+        self, config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int] = (0, 0)
     ) -> None:
         super().__init__()
+        width, (vocabulary, length) = config.width, text
         self.grid = grid
         self.code = nn.Embedding(codes, width)
         self.word = nn.Embedding(vocabulary, width) if length else None
@@ -155,23 +157,23 @@ class PixelCNN(nn.Module):
                 nn.SiLU(),
                 MaskedConv2d(width // 2, width // 2, 3, own=True),
                 nn.SiLU(),
-                nn.Dropout(dropout),
+                nn.Dropout(config.dropout),
                 nn.Conv2d(width // 2, width, 1),
             )
-            for _ in range(depth)
+            for _ in range(config.depth)
         )
         self.to_code = nn.Sequential(nn.SiLU(), nn.Conv2d(width, codes, 1))
 
     def forward(self, codes: Tensor, text: Tensor | None = None) -> tuple[Tensor, None]:
         """Return logits of every code, (n, M, K); the text has none."""
         h = self.first(self.code(codes).transpose(1, 2).unflatten(2, self.grid))
-        told: Tensor | float = 0.0
+        condition: Tensor | float = 0.0
         if self.word is not None:
             assert text is not None
-            told = (self.word(text) * (text > 0)[..., None]).sum(1)[:, :, None, None]
+            condition = (self.word(text) * (text > 0)[..., None]).sum(1)[:, :, None, None]
         for block in self.blocks:
-            h = h + block(h + told)
-        return self.to_code(h + told).flatten(2).transpose(1, 2), None
+            h = h + block(h + condition)
+        return self.to_code(h + condition).flatten(2).transpose(1, 2), None
 
     def next(self, codes: Tensor, text: Tensor | None = None) -> Tensor:
         """Return the logits of code k, (n, K), given those before it, (n, k)."""
@@ -180,6 +182,13 @@ class PixelCNN(nn.Module):
 
 
 Prior = CausalTransformer | PixelCNN
+
+
+def build_prior(config: PriorConfig, codes: int, grid: tuple[int, int], text: tuple[int, int]) -> Prior:
+    """Return the prior over K codes on a grid (h, w), given texts of (vocabulary, length)."""
+    if config.net == "pixelcnn":
+        return PixelCNN(config, codes, grid, text)
+    return CausalTransformer(config, codes, math.prod(grid), text)
 
 
 def log_prob(prior: Prior, codes: Tensor, text: Tensor | None = None) -> Tensor:
@@ -208,7 +217,7 @@ def draw(prior: Prior, u: Tensor, text: Tensor | None = None) -> Tensor:
 
 
 class TextFrequencies(nn.Module):
-    """How often each text occurs in training: what the samples of a conditional model are drawn given.
+    """Frequencies of texts in training, for the marginal likelihood of a conditional model.
 
     Args:
         length: of a text.
@@ -222,7 +231,7 @@ class TextFrequencies(nn.Module):
         self.register_buffer("share", torch.zeros(TEXTS, dtype=torch.float64))
 
     def fit(self, text: Tensor) -> None:
-        """Count (N, length) texts; the rarest beyond TEXTS are left out, and their share is lost."""
+        """Count (N, length) texts; the rarest beyond TEXTS are left out, and their probability is lost."""
         counted = Counter(map(tuple, text.tolist())).most_common(TEXTS)
         for row, (words, count) in enumerate(counted):
             self.text[row] = torch.tensor(words)

@@ -9,9 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+from zoo_vae.grids import GridModel
+
+
+class QuantizerModel(GridModel):
+    """The codebook and the networks."""
+
+    codebook: Literal["ema", "loss"] = "ema"
+    """How the codebook learns: by moving averages of the vectors it replaces, or by the second term of the
+    loss."""
+    decay: float = Field(0.99, gt=0, lt=1)
+    """Decay of the codebook's moving averages, and of the usage by which a dead code is found."""
+    restart: float = Field(0.1, ge=0, lt=1)
+    """A code used less than this fraction of the average code is restarted at an encoder output."""
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
@@ -34,21 +50,12 @@ def perplexity(counts: Tensor) -> Tensor:
 
 
 class Quantizer(nn.Module):
-    """A codebook with the count of its use.
+    """A codebook with the count of its use."""
 
-    Args:
-        codes: K.
-        dim: of a vector.
-        averaged: learn by moving averages; by a loss otherwise.
-        decay: gamma of the averages, and of the use that tells a dead code.
-        restart: a code used less than this share of a K-th is dead.
-    """
-
-    def __init__(
-        self, codes: int, dim: int, *, averaged: bool, decay: float = 0.99, restart: float = 0.1
-    ) -> None:
+    def __init__(self, model: QuantizerModel) -> None:
         super().__init__()
-        self.averaged, self.decay, self.restart = averaged, decay, restart
+        codes, dim = model.codes, model.dim
+        self.averaged, self.decay, self.restart = model.codebook == "ema", model.decay, model.restart
         start = torch.randn(codes, dim) / math.sqrt(dim)
         self.codebook: Tensor
         self.use: Tensor
@@ -57,7 +64,7 @@ class Quantizer(nn.Module):
         self.last_epoch: Tensor
         self.examples: Tensor
         self.epoch_length: Tensor
-        if averaged:
+        if self.averaged:
             self.register_buffer("codebook", start)
         else:
             self.codebook = nn.Parameter(start)

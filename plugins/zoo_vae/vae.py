@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, Loss
 from zoo_vae.autoencoder import POINTS, AutoencoderConfig, GaussianAutoencoder
@@ -45,9 +45,10 @@ class VAEConfig(AutoencoderConfig):
             "weight decay of the prior N(0, I) over 60,000 examples; they used Adagrad, weights started at "
             "N(0, 0.01) and a Bernoulli decoder; here Adam, torch's start and the data's own decoder",
         ),
-        "default@mnist": Preset(
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
             {"model.hidden": (512, 512), "model.latent_dim": 32, "model.dropout": 0.0, "train.steps": 5000},
-            "the default network, wider and without dropout",
+            "the default network, wider and without dropout, for 28x28",
         ),
         "default@mnist-binarized": Preset(
             {"model.hidden": (400, 400), "model.latent_dim": 40, "model.dropout": 0.0, "train.steps": 10_000}
@@ -66,7 +67,7 @@ class VAE(GaussianAutoencoder):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return -ELBO in nats, a mean over the batch, with one draw of z an example (Eq. 10).
 
-        While the KL warms up its weight is below 1, and this is no bound.
+        While the KL warms up its weight is below 1, and this is not a bound.
         """
         log_prob, kl = (term.mean() for term in self.terms(batch, context.rng))
         weight = kl_weight(context.progress, self.config.model.kl_warmup)

@@ -12,7 +12,7 @@ averages take the second term's place (appendix A.1). The prior over codes is fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -24,41 +24,35 @@ from zoo_core.training.recipe import Phase, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_vae.bounds import spread
 from zoo_vae.discrete import IMAGES, ON_IMAGES, POINTS, TINY, DiscreteAutoencoder, DiscreteConfig
-from zoo_vae.grids import GridModel
-from zoo_vae.quantizer import Quantizer, nearest_code, straight_through
+from zoo_vae.quantizer import Quantizer, QuantizerModel, nearest_code, straight_through
 
 
-class VQModel(GridModel):
+class VQModel(QuantizerModel):
     """The codebook, the networks and the decoder's distribution."""
 
-    codebook: Literal["ema", "loss"] = "ema"
-    """Update of the codebook: moving averages of the encoder's outputs, or the second term of the loss."""
     beta: float = Field(0.25, ge=0)
-    """Weight of the commitment loss."""
-    decay: float = Field(0.99, gt=0, lt=1)
-    """Decay of the codebook's moving averages, and of the usage counts that identify dead codes."""
-    restart: float = Field(0.1, ge=0, lt=1)
-    """A code whose usage is below this fraction of the mean usage is reset to an output of the encoder."""
+    """Weight of the commitment."""
+
+
+LATENT = Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each")
 
 
 class VQVAEConfig(DiscreteConfig):
     """Vector-quantized variational autoencoder.
 
     The defaults were chosen on `digits` by the fitted bound of a fifth of the training split, held out (287
-    images), and by the Frechet distance to the training split. One full run had shown the test split's
-    figures before the last of the choices was made.
+    images), and by the Frechet distance to the training split. The test scores of one full run were seen
+    before the last choice was made.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        "default@points": Preset(POINTS, "for points of the plane"),
-        **dict.fromkeys(ON_IMAGES, Preset(IMAGES, "a convolutional network for a GPU; not tuned")),
-        "latent": Preset({"model.dim": 4}, "for latent diffusion (ldm): few values per code"),
-        "latent@points": Preset({**POINTS, "model.dim": 4}, "the same; not tuned"),
-        **{
-            name.replace("default", "latent"): Preset({**IMAGES, "model.dim": 4}, "the same; not tuned")
-            for name in ON_IMAGES
-        },
+        "default@points": Preset(POINTS, "points of the plane"),
+        **ON_IMAGES,
+        "latent": LATENT,
+        "latent@points": Preset({**POINTS, **LATENT.overrides}, "the same; not tuned"),
+        "latent@image<=16": LATENT,
+        "latent@image<=48": Preset({**IMAGES, **LATENT.overrides}, "the same; not tuned"),
     }
 
     model: VQModel = VQModel()
@@ -73,14 +67,7 @@ class VQVAE(DiscreteAutoencoder):
 
     def __init__(self, config: VQVAEConfig, data: DataInfo) -> None:
         super().__init__(config, data)
-        model = config.model
-        self.quantizer = Quantizer(
-            model.codes,
-            model.dim,
-            averaged=model.codebook == "ema",
-            decay=model.decay,
-            restart=model.restart,
-        )
+        self.quantizer = Quantizer(config.model)
 
     @property
     def codebook(self) -> Tensor:

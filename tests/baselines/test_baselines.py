@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import zoo_baselines
 from zoo_baselines.copycat import Copycat
@@ -19,10 +19,12 @@ from zoo_core.config import DataConfig
 from zoo_core.data import digits, toy
 from zoo_core.data.likelihood import bits_per_dim
 from zoo_core.data.loading import Dataset, Resident, TrainData, quantize, to_unit
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import HasLikelihood
 from zoo_core.registry.spec import NAME, load_target
 from zoo_core.seeds import Seeds
+from zoo_core.training.checkpoint import check_fit
+from zoo_core.training.recipe import data_sized
 from zoo_core.types import DataInfo, Likelihood, SampleRequest
 
 MODELS = [Noise, Histogram, Gaussian, Copycat]
@@ -288,6 +290,27 @@ def test_copycat_refuses_rows_of_another_shape(data: dict[str, Dataset]) -> None
     fitted = _on(Copycat, data["digits"])
     with pytest.raises(RuntimeError, match="size mismatch"):
         Copycat(FittedConfig(), TINY).load_state_dict(fitted.state_dict())
+
+
+def test_only_declared_buffers_may_have_another_length(data: dict[str, Dataset]) -> None:
+    """Catches an empty buffer that takes any tensor, and a declared one that takes another shape or type."""
+    fresh = Copycat(FittedConfig(), data["digits"].info)
+    fresh.register_buffer("spare", torch.zeros(0, dtype=torch.uint8))
+    expected, declared = fresh.state_dict(), data_sized(fresh)
+    assert declared == {"rows"}
+    assert data_sized(nn.ModuleDict({"inner": fresh})) == {"inner.rows"}
+    saved = {**expected, "rows": torch.zeros(7, 1, 8, 8, dtype=torch.uint8)}
+    check_fit(expected, saved, "copycat", declared)
+    wrong = (
+        {"spare": torch.zeros(3, dtype=torch.uint8)},
+        {"rows": saved["rows"].float()},
+        {"rows": saved["rows"][..., :7]},
+    )
+    for change in wrong:
+        with pytest.raises(MachineError, match="do not fit together"):
+            check_fit(expected, saved | change, "copycat", declared)
+    with pytest.raises(MachineError, match="do not fit together"):
+        check_fit(expected, saved, "copycat")
 
 
 @pytest.mark.parametrize("name", ["digits", "moons"])

@@ -75,6 +75,7 @@ def process_of(folder: Path) -> int:
     return 0
 
 
+@pytest.mark.slow(depends=("zoo_core",))
 def test_a_suite_that_is_killed_goes_on_and_does_nothing_twice(
     environment: dict[str, str], home: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_shorter_run_keeps_the_proportions_of_the_long_one() -> None:
     assert OptimizerConfig().warmup == 0
 
 
+@pytest.mark.slow(depends=("zoo_core", "plugins"))
 def test_every_fitting_model_can_be_cut_short_and_still_resolves(home: Path) -> None:
     """Over every registered model and suite, because it is registered."""
     for suite in SUITES.values():
@@ -189,3 +191,17 @@ def test_suites_are_listed_and_a_wrong_name_is_told(home: Path, capsys: pytest.C
     assert "did you mean: zoo bench digits-quick" in capsys.readouterr().err
     assert invoke(["bench", "digits-quick", "plugin=wgn"]) == 2
     assert "wgan" in capsys.readouterr().err
+
+
+def test_a_matrix_that_is_too_large_is_refused_before_it_is_made(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ",".join(map(str, range(1, 1001)))
+    words = [f"{key}={many}" for key in ("seed", "train.steps", "train.batch_size")]
+    assert invoke(["bench", "digits-quick", "plugin=wgan,wgan", *words]) == 2
+    assert "1,000,000,000 runs are asked for" in capsys.readouterr().err
+    assert invoke(["run", "plugin=wgan,gan", *words, "--dry-run"]) == 2
+    assert "2,000,000,000 runs are asked for" in capsys.readouterr().err
+    assert invoke(["bench", "digits-quick", f"plugin={many}"]) == 2
+    assert "1,000 models are asked for" in capsys.readouterr().err
+    assert not list(Path.cwd().rglob("bench-*.json"))

@@ -49,6 +49,7 @@ def refused(result: Any, what: str) -> None:
     assert "Traceback" not in result.what
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize("data", ["digits", "ring"])
 def test_a_sound_model_passes_every_check(data: str, home: Path) -> None:
     with registered("plugin", model()):
@@ -246,6 +247,7 @@ def test_a_model_that_refuses_some_data_is_checked_on_the_rest() -> None:
     assert "no-such-data" in str(caught.value)
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_the_verb_tells_each_check_and_its_status(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     assert invoke(["check", "noise", "--data", "ring"]) == 0
     told = capsys.readouterr().out

@@ -34,6 +34,7 @@ def run(words: list[str], path: list[Path], cwd: Path) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_every_kind_passes_its_own_tests_and_the_kit(tmp_path: Path) -> None:
     """Catches a template that has fallen behind the interfaces; all kinds at once, as torch loads once."""
     roots = [write(f"fresh-{kind}", kind, tmp_path) for kind in MODULES]
@@ -62,6 +63,7 @@ def test_every_kind_passes_its_own_tests_and_the_kit(tmp_path: Path) -> None:
         assert f"{what} fresh-{kind} [" in done.stdout
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_one_is_really_installed_trained_and_listed(tmp_path: Path) -> None:
     """Through pip and the wheel that hatchling builds, as a user would."""
     pytest.importorskip("hatchling")

@@ -267,6 +267,7 @@ def test_a_process_that_dies_ends_the_run_with_a_message_and_a_checkpoint(home: 
     assert found[1].state["counts"]["total"] == 4
 
 
+@pytest.mark.slow(depends=("zoo_core",))
 def test_torchrun_runs_the_same_command_and_tells_it_once(home: Path, tmp_path: Path) -> None:
     """The command line as a user types it: one result on stdout, one record a step, one folder."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +136,52 @@ def test_wandb_is_told_no_secret_and_no_path_of_its_user(
     )
     for canary in (CANARY, "env-canary", "alice-canary", "private"):
         assert canary.encode() not in sent, canary
+
+
+KILLING = """
+import os, signal, sys
+from pathlib import Path
+import wandb
+
+begin = wandb.init
+
+def children(parent):
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (place / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(stat[1]) == parent:
+            yield int(place.name)
+
+def init(*args, **kwargs):
+    made = begin(*args, **kwargs)
+    killed = list(children(os.getpid()))
+    assert killed
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    return made
+
+wandb.init = init
+from zoo_core.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow(depends=("zoo_core",))
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds W&B's process in /proc")
+def test_a_run_outlives_wandbs_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's process is killed between its start and the first step."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    words = ["plugin=wgan", "preset=tiny", "train.steps=4", "train.log_every=1", "track.wandb=offline"]
+    words += ["track.plots=false", "eval.protocol=none", f"run_dir={tmp_path / 'run'}"]
+    command = [sys.executable, "-c", KILLING, "run", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "finished"
+    assert done.stderr.count("warning: WandB failed") == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

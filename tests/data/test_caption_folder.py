@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo_core.data.captioned_folder import load
+from zoo_core.data.captioned_folder import MAX_BYTES, MAX_CAPTIONS, load
 from zoo_core.data.conditioning import conditions, read_conditions
 from zoo_core.data.configs import CaptionedFolderConfig
 from zoo_core.data.loading import Dataset, TrainData, conds
@@ -153,10 +154,28 @@ def test_images_without_captions_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as error:
         _load(tmp_path, holdout=0.01)
     told = str(error.value)
-    assert "3 of 19 images have no captions" in told
+    assert "3 of 19 images have no usable captions" in told
     assert "crow/000.png: there is no crow/000.txt" in told
     assert "finch/001.txt: no caption in it" in told
     assert "crow/002.txt: not text in UTF-8" in told
+
+
+def test_captions_that_are_no_plain_bounded_files_are_refused_by_name(tmp_path: Path) -> None:
+    """Catches a pipe that is waited for, and captions that fill the memory."""
+    root = _folder(tmp_path)
+    texts = [root / "text" / f"{name}.txt" for name in ("crow/000", "finch/001", "crow/002", "crow/004")]
+    for path in texts:
+        path.unlink()
+    os.mkfifo(texts[0])
+    texts[1].mkdir()
+    texts[2].write_text("bird\n" * (MAX_CAPTIONS + 1))
+    texts[3].write_text("a bird " * (MAX_BYTES // 7 + 1))
+    with pytest.raises(UsageError, match="4 of 19 images have no usable captions") as caught:
+        _load(root, holdout=0.01)
+    told = str(caught.value)
+    assert "regular file" in told
+    assert f"1,001 captions; at most {MAX_CAPTIONS:,}" in told
+    assert f"at most {MAX_BYTES:,} bytes" in told
 
 
 def test_captions_without_a_known_word_are_refused_by_name(tmp_path: Path) -> None:

@@ -116,6 +116,21 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
         identity.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"splits": "x"}, {"splits": {"train": 1}}, {"splits": {"train": {"count": 1}}}, {"class_names": 3}],
+)
+def test_a_record_of_the_wrong_form_is_named_where_it_is_compared(
+    root: Path, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    """Catches a traceback from a record that came with somebody's bundle."""
+    dataset = read(root)
+    document = {**identity.record(dataset), "sha256": "0" * 64, **wrong}
+    write(tmp_path / identity.RECORD, json.dumps(document).encode())
+    with pytest.raises(MachineError, match=r"data\.json is damaged"):
+        identity.check(tmp_path, dataset)
+
+
 def same_rows(a: Dataset, b: Dataset) -> None:
     for name in ("train", "test"):
         one, two = getattr(a, name), getattr(b, name)

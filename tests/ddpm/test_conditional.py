@@ -51,6 +51,7 @@ def asked(model, **sample):
     return float(((x[:, 0] > 0) == (label == 1)).double().mean())
 
 
+@pytest.mark.slow(depends=("zoo_core", "plugins/zoo_ddpm"))
 @pytest.mark.parametrize("task", ["class", "text"])
 def test_samples_are_what_was_asked_for(task):
     """Catches a condition that is not heeded by points' networks, and a null that is not unconditional."""

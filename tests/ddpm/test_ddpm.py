@@ -131,6 +131,7 @@ def test_capabilities():
     assert recipe(MOONS).denoiser().clip_x0 is False
 
 
+@pytest.mark.slow(depends=("zoo_core/diffusion", "zoo_core/nn", "plugins/zoo_ddpm"))
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_a_trained_network_learns_its_data(prediction):
     """Catches a model whose samples do not follow its training: points on a ring of radius 0.7."""

@@ -10,9 +10,15 @@ import torch.nn.functional as F
 
 from zoo_core.errors import UsageError
 from zoo_core.nn.embedding import FourierFeatures, sinusoidal
-from zoo_core.nn.mlp import MLP
+from zoo_core.nn.mlp import MLP, MLPConfig
 from zoo_core.nn.resampling import Resampler
-from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, group_norm
+from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, UNetConfig, group_norm
+from zoo_core.types import DataInfo
+
+
+def unet(shape, time_range=1000.0, **options):
+    """Return a U-Net for images of a shape."""
+    return UNet(UNetConfig(**options), DataInfo("images", shape, levels=256), time_range=time_range)
 
 
 def randomized(net):
@@ -26,7 +32,7 @@ def randomized(net):
 def test_the_papers_cifar_network_has_its_size():
     """Catches a missing layer: 35.7 M parameters, and to the last one those of another implementation."""
     with torch.device("meta"):
-        ours = UNet(3, 32, 128, (1, 2, 2, 2), 2, (16,), dropout=0.1)
+        ours = unet((3, 32, 32), channels=128, mult=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1)
     count = sum(p.numel() for p in ours.parameters())
     assert round(count / 1e6, 1) == 35.7
     diffusers = pytest.importorskip("diffusers")
@@ -54,7 +60,7 @@ def test_the_papers_cifar_network_has_its_size():
 )
 def test_any_size(shape, mult):
     """Catches a skip that does not fit where a side is odd on its way down."""
-    net = randomized(UNet(shape[0], shape[1], 8, mult, 1, (4, 7)))
+    net = randomized(unet(shape, channels=8, mult=mult, attention=(4, 7)))
     x = torch.randn(2, *shape)
     out = net(x, torch.tensor([1.0, 900.0]))
     assert out.shape == x.shape
@@ -64,7 +70,7 @@ def test_any_size(shape, mult):
 def test_too_many_levels_for_the_image():
     """Catches a convolution's own error where a preset meets small images."""
     with pytest.raises(UsageError, match="side 8"):
-        UNet(1, 8, 8, (1, 1, 1, 1, 1))
+        unet((1, 8, 8), channels=8, mult=(1, 1, 1, 1, 1))
 
 
 def test_attention_stands_where_it_is_asked_for():
@@ -72,7 +78,7 @@ def test_attention_stands_where_it_is_asked_for():
 
     def places(attention):
         with torch.device("meta"):
-            net = UNet(3, 32, 16, (1, 2, 2), 2, attention)
+            net = unet((3, 32, 32), channels=16, mult=(1, 2, 2), blocks=2, attention=attention)
         return sum(isinstance(module, SelfAttention) for module in net.modules())
 
     assert places(()) == 1
@@ -96,7 +102,14 @@ def test_attention_is_over_pixels():
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("net", [UNet(1, 8, 8, (1, 2), 1, (4,)), MLP(8, 16)], ids=["unet", "mlp"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        unet((1, 8, 8), channels=8, attention=(4,)),
+        MLP(MLPConfig(width=16), DataInfo("points", (8,), levels=None)),
+    ],
+    ids=["unet", "mlp"],
+)
 def test_start_and_use_of_inputs(net):
     """Catches a last layer that is not zero at the start, a time that is not used, and a dead parameter."""
     x = torch.randn(3, 1, 8, 8) if isinstance(net, UNet) else torch.randn(3, 8)
@@ -120,7 +133,7 @@ def test_norm_leaves_the_time_in(channels):
 
 def test_dropout_only_in_training():
     """Catches dropout that is left on in evaluation, or never on."""
-    net = randomized(UNet(1, 8, 8, (1,), 1, (), dropout=0.5))
+    net = randomized(unet((1, 8, 8), channels=8, mult=(1,), dropout=0.5))
     x, t = torch.randn(2, 1, 8, 8), torch.ones(2)
     assert not torch.equal(net(x, t), net(x, t))
     net.eval()
@@ -138,8 +151,17 @@ def test_sinusoids():
 
 # -- DDPM++ and NCSN++
 
-PLUS = {"blocks": 4, "dropout": 0.1, "resample": "box", "skip_scale": 0.5**0.5, "attend_up": "last"}
-SCORE = PLUS | {"resample": "fir", "pyramid": True, "fourier": 16.0}
+PLUS = {
+    "channels": 128,
+    "mult": (1, 2, 2, 2),
+    "attention": (16,),
+    "blocks": 4,
+    "dropout": 0.1,
+    "resample": "box",
+    "skip_scale": 0.5**0.5,
+    "attend_up": "last",
+}
+SCORE = PLUS | {"resample": "fir", "pyramid": True, "time": "fourier"}
 
 
 @pytest.mark.parametrize(
@@ -161,22 +183,23 @@ SCORE = PLUS | {"resample": "fir", "pyramid": True, "fourier": 16.0}
 def test_song_networks_have_their_sizes(options, count):
     """Catches attention after every block on the way up, a missing shortcut, a pyramid of other widths."""
     with torch.device("meta"):
-        net = UNet(3, 32, **options)
+        net = unet((3, 32, 32), **options)
     assert sum(p.numel() for p in net.parameters()) == count
 
 
 def small(**options):
-    return randomized(UNet(1, 8, 8, (1, 2), 1, (4,), **options))
+    return randomized(unet((1, 8, 8), 1.0, channels=8, attention=(4,), **options))
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"fourier": 2.0},
+        {"time": "fourier", "fourier_scale": 2.0},
         {"resample": "box"},
         {"resample": "fir"},
         {"pyramid": True},
-        {"resample": "fir", "pyramid": True, "skip_scale": 0.5**0.5, "fourier": 2.0, "attend_up": "last"},
+        {"resample": "fir", "pyramid": True, "skip_scale": 0.5**0.5, "attend_up": "last"}
+        | {"time": "fourier", "fourier_scale": 2.0},
     ],
     ids=["fourier", "box", "fir", "pyramid", "all"],
 )

@@ -9,7 +9,7 @@ from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import Backbone, build_backbone
 from zoo_core.nn.conditioning import ConditionEmbedding
 from zoo_core.nn.dit import DiTBlock
-from zoo_core.nn.unet import UNet
+from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.types import Cond, DataInfo
 
 SMALL = Backbone(channels=8, width=16, layers=2, attention=(8,))
@@ -132,7 +132,8 @@ def test_attention_to_words_stands_where_attention_is():
     """Catches cross-attention that is built without captions, or nowhere with them."""
 
     def count(vocabulary):
-        net = UNet(1, 8, 8, (1, 2), 1, (8,), vocabulary=vocabulary)
+        info = DataInfo("digits", (1, 8, 8), levels=17, vocabulary=vocabulary, task="text")
+        net = UNet(UNetConfig(channels=8, attention=(8,)), info)
         return sum(name.endswith("words") for name, _ in net.named_modules())
 
     assert count(0) == 0

@@ -77,6 +77,7 @@ def test_every_step_of_damage_must_be_worse():
     assert graded("copies", (0, 1, 2), shown, ("memorization",), worse)["wrong"] == []
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_the_audit_of_the_digits_passes_and_is_recorded(tmp_path):
     # catches a metric that does not see damage, or disagrees with torch-fidelity
     out = tmp_path / "results" / "digits.json"
@@ -141,6 +142,7 @@ def test_a_wrong_distance_is_noticed(rng, monkeypatch):
     assert [one.name for one in on_features(*both) if not one.agrees] == ["FD, same features"]
 
 
+@pytest.mark.slow(depends=("evaluation",))
 def test_inception_agrees_from_images_to_distance(random_inception, rng):  # noqa: F811 - the fixture
     # catches another resize, range or channel order than the literature's
     info = DataInfo("cifar10", (3, 32, 32), 256)

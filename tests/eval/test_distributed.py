@@ -68,6 +68,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("ranks")
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_one_two_and_three_processes_give_the_same_figures(folder):
     # catches padding to equal shares, rows out of order, an empty share that stops the others, and a
     # library's metric that gathers what every process already has
@@ -78,6 +79,7 @@ def test_one_two_and_three_processes_give_the_same_figures(folder):
         same(alone["score"], together["score"], f"{size} processes", rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_a_process_that_dies_ends_the_run_with_a_message(folder):
     # catches a hang: the others wait for rows that never come
     processes, out = start("dies", 2, folder)

@@ -75,3 +75,23 @@ def test_another_file_is_refused(tmp_path):
     path.write_bytes(b"x")
     with pytest.raises(MachineError, match="sha256"):
         effnet.load(path)
+
+
+def test_the_axes_are_orthonormal_and_features_are_centered_on_them(extractor):
+    """Catches axes that stretch, a mean that is added, and axes in another order than their variance."""
+    mean, axes = extractor._axes
+    assert axes.shape == (1280, effnet.AXES)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(64).double(), rtol=0, atol=2e-3)
+    wanted = torch.arange(64).double()
+    found = extractor.project((mean + wanted @ axes.T)[None])[0]
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.3)
+    assert f"64 principal axes, {effnet.PROJECTION_SHA256[:12]}" == extractor.projection
+
+
+def test_a_changed_file_of_axes_is_refused(tmp_path, monkeypatch):
+    """Catches a distance on other axes under the same name."""
+    path = tmp_path / "axes.npz"
+    path.write_bytes(effnet.PROJECTION.read_bytes() + b"x")
+    monkeypatch.setattr(effnet, "PROJECTION", path)
+    with pytest.raises(MachineError, match="sha256"):
+        effnet.EffNetLite0("cpu").project(torch.zeros(1, 1280))

@@ -95,3 +95,25 @@ def test_the_spatial_distance_sees_where_things_are(digits):
     assert far > 3 * near
     bare = Features(real.values.double(), None)
     assert reasons(frechet.spatial(context(bare, bare))) == ["digits has no spatial features"]
+
+
+def test_the_distance_is_taken_on_the_extractors_axes(rng):
+    # catches the ranked distance of all features, and a damage off the axes that no column shows
+    axes = torch.linalg.qr(torch.randn(12, 12, generator=rng).double())[0]
+    real, fake = torch.randn(2, 4000, 12, generator=rng).double()
+    damage = {"on": axes[:, 0], "off": axes[:, 7]}
+
+    def distances(moved):
+        one, two = (Features(x, projected=x @ axes[:, :4]) for x in (real, moved))
+        found = frechet.frechet(context(one, two))
+        return found["FD[digits]"].value, found["FD-full[digits]"].value
+
+    same = distances(fake)
+    assert same[0] == pytest.approx(frechet.frechet_distance(real @ axes[:, :4], fake @ axes[:, :4]))
+    assert same[1] == pytest.approx(frechet.frechet_distance(real, fake))
+    on, off = (distances(fake + 2 * damage[where]) for where in ("on", "off"))
+    assert on[0] == pytest.approx(same[0] + 4, rel=0.1)
+    assert off[0] == pytest.approx(same[0])
+    assert on[1] == pytest.approx(same[1] + 4, rel=0.1)
+    assert off[1] == pytest.approx(same[1] + 4, rel=0.1)
+    assert "FD-full[digits]" not in frechet.frechet(context(Features(real), Features(fake)))

@@ -129,19 +129,46 @@ def test_variances_of_recall_and_coverage_are_those_of_other_samples(rng):
         found = neighbors.prdc(real, fake)
         values.append([found["recall"], found["coverage"]])
         if k % 6 == 0:
-            variances.append(neighbors.recall_and_coverage_variances(real, fake))
+            variances.append(neighbors.recall_and_coverage_variances(real, fake, values[-1]))
     spread = torch.tensor(values).std(0)
     error = torch.tensor(variances).mean(0).sqrt()
-    assert error.tolist() == pytest.approx(spread.tolist(), rel=0.3)
+    assert error.tolist() == pytest.approx(spread.tolist(), rel=0.2)
+
+
+def test_a_variance_is_at_the_value_of_all_images_and_not_of_their_halves(monkeypatch):
+    # catches the variance at the halves' coverage: .95 where all have .89, its interval 25 % too narrow
+    halves = (torch.tensor([[0.5, 0.5]]).double(), torch.tensor([[0.9, 0.94], [0.92, 0.92]]).double())
+    monkeypatch.setattr(neighbors, "half_samples", lambda *sets, **k: halves)
+    real, fake = torch.zeros(100, 2), torch.zeros(80, 2)
+    recall, coverage = neighbors.recall_and_coverage_variances(real, fake, [0.5, 0.8])
+    assert recall == 0
+    assert coverage == pytest.approx(0.0004 * (0.8 * 0.2) / (0.92 * 0.08) / 2, rel=1e-5)
 
 
 def test_a_larger_set_has_as_much_less_variance(rng, monkeypatch):
     # catches the variance of the images that are split given for that of all
     real, fake = torch.randn(2, 800, 4, generator=rng).double()
-    whole = torch.tensor(neighbors.recall_and_coverage_variances(real, fake))
+    means = list(neighbors.prdc(real, fake).values())[1::2]
+    whole = torch.tensor(neighbors.recall_and_coverage_variances(real, fake, means))
     monkeypatch.setattr(neighbors, "LARGEST", 400)
-    part = torch.tensor(neighbors.recall_and_coverage_variances(real, fake))
+    part = torch.tensor(neighbors.recall_and_coverage_variances(real, fake, means))
     assert (part / whole).sqrt().tolist() == pytest.approx([1, 1], rel=0.35)
+
+
+def test_half_samples_are_prdc_of_the_halves(rng, monkeypatch):
+    # catches radii among all images, a neighbor outside of the half, and halves that are mixed up
+    monkeypatch.setattr(neighbors, "SPLITS", 1)
+    real, fake = torch.randn(2, 100, 5, generator=rng).double()
+    order = {}
+    keep = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda n, **how: order.setdefault(len(order), keep(n, **how)))
+    recall, coverage = neighbors.half_samples(real, fake)
+    samples, images = (fake[order[1]][order[2]].split(50), real[order[0]][order[3]].split(50))
+    for i, images_half in enumerate(images):
+        for j, samples_half in enumerate(samples):
+            expected = neighbors.prdc(images_half, samples_half)
+            assert float(recall[i, j]) == pytest.approx(expected["recall"], abs=1e-12)
+            assert float(coverage[i, j]) == pytest.approx(expected["coverage"], abs=1e-12)
 
 
 def test_values_at_their_ends_have_one_sided_bounds(rng):

@@ -144,6 +144,21 @@ def test_rows_that_cannot_be_tested_have_no_rank_and_change_none():
     assert found.order == (6, 3, 0, 5, 1, 4, 2)
 
 
+def test_rows_beside_count_in_the_pairs_and_in_the_variance_of_the_table():
+    # catches a state that is corrected for its own pairs only, and rows beside that get a place
+    rng = np.random.default_rng(6)
+    rows = lognormal(rng, 0.1, 3, [1, 1.3, 1.7, 2.2]) + lognormal(rng, 0.3, 3, [0.9, 1.5, 1.6, 40])
+    whole = rank(rows, better="lower", testable=[True] * 8)
+    some = rank(rows[:4], better="lower", testable=[True] * 4, beside=[*rows[4:], [1.0], [2.0, 2.0]])
+    assert (some.pairs, some.different, some.threshold) == (28, whole.different, whole.threshold)
+    assert (some.prior_df, some.prior_variance) == (whole.prior_df, whole.prior_variance)
+    assert [p.interval for p in some.places] == [p.interval for p in whole.places[:4]]
+    assert some.order == (0, 1, 2, 3)
+    assert some.places[0].rank == 1
+    alone = rank(rows[:4], better="lower", testable=[True] * 4)
+    assert some.threshold < alone.threshold
+
+
 def test_scores_below_zero_are_compared_on_the_linear_scale():
     # catches a logarithm of a likelihood in nats
     rows = [[-3.0, -3.1, -2.9], [1.0, 1.1, 0.95], [1.02, 1.1, 0.97]]

@@ -90,6 +90,7 @@ def test_perceptual_distance_says_why_it_is_absent(monkeypatch: pytest.MonkeyPat
     assert "no weights" in str(perceptual_distance(*images(2, 3, 32)))
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins/zoo_gan"))
 def test_a_run_that_translates_has_the_columns(home: Path) -> None:
     """Both plugins end to end; catches samples held against the targets of other images."""
     words = [

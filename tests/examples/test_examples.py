@@ -80,6 +80,7 @@ def test_registry_yaml_says_how_it_is_installed(example: Path, present: Manager)
         assert present.find(entry.kind, entry.name)
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "examples"))
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

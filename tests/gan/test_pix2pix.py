@@ -16,9 +16,9 @@ from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
-from zoo_gan.patches import PatchCritic
+from zoo_gan.patches import PatchCritic, TranslationModel
 from zoo_gan.pix2pix import Pix2Pix, Pix2PixConfig, reconstruction
-from zoo_gan.translators import UNet, halvings
+from zoo_gan.translators import UNet, UNetModel, halvings
 
 INFO = DataInfo("pairs", (1, 8, 8), 17, image_channels=1, task="paired")
 
@@ -106,7 +106,8 @@ def field(critic: PatchCritic, side: int) -> tuple[tuple[int, int], tuple[int, i
 def test_a_score_sees_as_many_pixels_as_is_said(layers: int, pixels: int) -> None:
     """Isola et al. 2016, appendix 6.1.2; catches a stride or a layer too many, and averaged scores."""
     torch.manual_seed(0)
-    critic = PatchCritic(1, 4, layers, "none", (256, 256))
+    model = TranslationModel(critic_width=4, patch_layers=layers, norm="none")
+    critic = PatchCritic(model, 1, (256, 256))
     seen, found = field(critic, 256)
     assert seen == (pixels, pixels)
     if layers == 3:
@@ -144,7 +145,7 @@ def test_dropout_in_sampling_is_of_the_samples_own_streams() -> None:
 def test_dropout_keeps_the_mean() -> None:
     """Catches kept values that are not scaled up: translations of training and of the mean would differ."""
     torch.manual_seed(0)
-    net = UNet((1, 1), (8, 8), 4, "batch", 0.25).eval()
+    net = UNet(UNetModel(generator_width=4, dropout=0.25), (1, 1), (8, 8)).eval()
     seen: list[Tensor] = []
     net.up[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     x = torch.rand(1, 1, 8, 8).expand(4000, -1, -1, -1)
@@ -162,7 +163,7 @@ def test_dropout_keeps_the_mean() -> None:
     dropped = seen[0][:, :4]
     kept = (dropped != 0).float().mean((0, 2, 3))
     assert float((kept - 0.75).abs().max()) < 0.02
-    whole = UNet((1, 1), (8, 8), 4, "batch", 0.0).eval()
+    whole = UNet(UNetModel(generator_width=4, dropout=0.0), (1, 1), (8, 8)).eval()
     whole.load_state_dict(net.state_dict())
     whole.up[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     with torch.no_grad():
@@ -179,7 +180,7 @@ def test_dropout_keeps_the_mean() -> None:
 def test_a_u_net_halves_as_often_as_sides_are_even(size: tuple[int, int], times: int) -> None:
     assert halvings(*size) == times
     if size[0] < 100:
-        net = UNet((3, 1), size, 4, "instance", 0.5)
+        net = UNet(UNetModel(generator_width=4, norm="instance"), (3, 1), size)
         assert net(torch.zeros(2, 3, *size), lambda shape: torch.ones(2, *shape)).shape == (2, 1, *size)
 
 

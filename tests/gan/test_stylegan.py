@@ -23,7 +23,7 @@ from zoo_gan.equalized import EqualConv2d, EqualLinear
 from zoo_gan.penalties import lazily, path_lengths, r1
 from zoo_gan.stylegan import StyleGAN, StyleGANConfig
 from zoo_gan.stylegan_critic import StyleCritic, minibatch_deviation
-from zoo_gan.stylegan_networks import ModulatedConv2d, StyleGenerator, demodulation, mix
+from zoo_gan.stylegan_networks import ModulatedConv2d, StyleGenerator, StyleNetworksModel, demodulation, mix
 
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)
 
@@ -145,10 +145,12 @@ def test_the_batchs_spread_is_one_number_a_group() -> None:
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64), (1, 12, 20)])
 def test_the_nets_fit_any_even_image(version: int, shape: tuple[int, ...]) -> None:
-    made = StyleGenerator(8, shape, 4, 16, 2, version)
+    model = StyleNetworksModel(version=version, latent_dim=8, generator_width=4, critic_width=4, max_width=16)
+    data = DataInfo("images", shape, levels=256)
+    made = StyleGenerator(model, data)
     x = made(torch.randn(2, 8, generator=rng()))
     assert tuple(x.shape) == (2, *shape)
-    assert tuple(StyleCritic(shape, 4, 16, version)(x).shape) == (2,)
+    assert tuple(StyleCritic(model, data)(x).shape) == (2,)
     if shape == (3, 64, 64):  # 4, 8, 16, 32, 64: two layers each, but one at 4 x 4 in version 2
         assert made.synthesis.styles == (10 if version == 1 else 9)
         assert made.synthesis.sides[0] == (4, 4)

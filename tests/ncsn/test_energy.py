@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo_core.nn.mlp import MLP
-from zoo_core.nn.unet import UNet
+from zoo_core.nn.mlp import MLP, MLPConfig
+from zoo_core.nn.unet import UNet, UNetConfig
+from zoo_core.types import DataInfo
 from zoo_ncsn.energy import Energy
 
+POINTS = DataInfo("points", (2,), levels=None)
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 T = torch.full((6,), 3.0, dtype=torch.float64)
 
@@ -16,7 +18,7 @@ T = torch.full((6,), 3.0, dtype=torch.float64)
 def network(seed=0):
     """An MLP with a last layer that is not zero, in float64."""
     torch.manual_seed(seed)
-    net = MLP(2, width=16, blocks=1).double()
+    net = MLP(MLPConfig(width=16, layers=1), POINTS).double()
     torch.nn.init.normal_(net.last.weight, std=0.3)
     # Sinusoids of time are float32; finite differences in x do not see it.
     net.time.layers = net.time.layers.float()
@@ -61,7 +63,7 @@ def test_a_constant_added_to_the_energy_changes_nothing():
 
 def test_a_new_energy_is_that_of_pure_noise():
     """Catches a start far from the answer: the network says x, which at high levels is the noise."""
-    energy = Energy(MLP(2, width=16))
+    energy = Energy(MLP(MLPConfig(width=16), POINTS))
     x = torch.randn(5, 2)
     assert torch.equal(energy(x, torch.ones(5)), x)
 
@@ -80,7 +82,10 @@ def test_samplers_have_no_gradients_and_get_a_field_without_them():
 def test_a_loss_of_the_gradient_reaches_every_weight(kind):
     """Catches a gradient without a graph, and attention that can't be differentiated twice."""
     torch.manual_seed(0)
-    net = MLP(2, 16, 1) if kind == "mlp" else UNet(1, 8, channels=8, mult=(1, 2), blocks=1)
+    if kind == "mlp":
+        net = MLP(MLPConfig(width=16, layers=1), POINTS)
+    else:
+        net = UNet(UNetConfig(channels=8), DataInfo("digits", (1, 8, 8), levels=17))
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.1)
     x = torch.randn(3, 2) if kind == "mlp" else torch.randn(3, 1, 8, 8)

@@ -198,6 +198,7 @@ def test_another_sampler_may_be_asked_for():
     assert resolve(["plugin=ncsn", "sampler=langevin"]).sampler.level == 0.2
 
 
+@pytest.mark.slow(depends=("zoo_core/diffusion", "zoo_core/nn", "plugins/zoo_ncsn"))
 @pytest.mark.parametrize("options", [{}, {"model.net": "energy"}, {"model.levels": "continuous"}], ids=str)
 def test_a_trained_network_learns_its_data(options):
     """Catches a model whose samples do not follow its training: points on a ring of radius 0.7."""

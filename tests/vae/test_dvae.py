@@ -18,9 +18,8 @@ from zoo_core.data.loading import TrainData, to_unit
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
-from zoo_vae.discrete import PriorConfig
 from zoo_vae.dvae import DVAE, DVAEConfig, DVAEModel, entropy, gumbel_softmax, temperature
-from zoo_vae.priors import log_prob
+from zoo_vae.priors import PriorConfig, log_prob
 
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)
 BITS = DataInfo("bits", (1, 1, 3), 2)

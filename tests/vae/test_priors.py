@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from zoo_core.seeds import generator
 from zoo_core.types import Cond, DataInfo
 from zoo_vae.priors import (
     TEXTS,
-    CausalTransformer,
     MaskedConv2d,
-    PixelCNN,
+    PriorConfig,
     TextFrequencies,
+    build_prior,
     draw,
     log_prob,
     pick,
@@ -28,13 +27,11 @@ from zoo_vae.priors import (
 K, GRID = 3, (2, 2)
 
 
-def build(kind: str, vocabulary: int = 0, length: int = 0, grid: tuple[int, int] = GRID) -> Any:
+def build(kind: Any, vocabulary: int = 0, length: int = 0, grid: tuple[int, int] = GRID) -> Any:
     """Return a prior in float64 whose every weight is far from zero."""
     torch.manual_seed(0)
-    if kind == "pixelcnn":
-        made: Any = PixelCNN(K, grid, vocabulary, length, width=8, depth=2)
-    else:
-        made = CausalTransformer(K, math.prod(grid), vocabulary, length, width=8, depth=2, heads=2)
+    config = PriorConfig(net=kind, width=8, depth=2, heads=2, dropout=0.0)
+    made: Any = build_prior(config, K, grid, (vocabulary, length))
     for parameter in made.parameters():
         parameter.data.add_(0.3 * torch.randn_like(parameter))
     return made.double().eval()

@@ -21,8 +21,8 @@ from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness, Listener
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_core.viz.codebook import code_counts, draw_use
-from zoo_vae.discrete import PriorConfig
-from zoo_vae.quantizer import Quantizer, nearest_code, perplexity, straight_through
+from zoo_vae.priors import PriorConfig
+from zoo_vae.quantizer import Quantizer, QuantizerModel, nearest_code, perplexity, straight_through
 from zoo_vae.vq_vae import VQVAE, VQModel, VQVAEConfig
 
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)
@@ -120,7 +120,7 @@ def test_encoding_gives_vectors_of_the_codebook_and_is_idempotent() -> None:
 
 def test_averages_find_the_mean_of_what_a_code_replaces() -> None:
     # catches sums and counts that decay apart; appendix A.1 at its fixed point is k-means
-    quantizer = Quantizer(2, 1, averaged=True, decay=0.9, restart=0.0)
+    quantizer = Quantizer(QuantizerModel(codes=2, dim=1, decay=0.9, restart=0.0))
     quantizer.codebook.copy_(torch.tensor([[-1.0], [1.0]]))
     quantizer.use.fill_(1.0)
     quantizer.total.copy_(quantizer.codebook)
@@ -132,10 +132,10 @@ def test_averages_find_the_mean_of_what_a_code_replaces() -> None:
     torch.testing.assert_close(quantizer.use, torch.tensor([2.0, 4.0]))
 
 
-@pytest.mark.parametrize("averaged", [True, False])
-def test_dead_codes_start_again_at_outputs_of_the_encoder(averaged: bool) -> None:
+@pytest.mark.parametrize("codebook", ["ema", "loss"])
+def test_dead_codes_start_again_at_outputs_of_the_encoder(codebook: Any) -> None:
     # catches a code that nothing is near to staying so for good, and live codes thrown away
-    quantizer = Quantizer(4, 2, averaged=averaged, decay=0.9, restart=0.1)
+    quantizer = Quantizer(QuantizerModel(codes=4, dim=2, codebook=codebook, decay=0.9))
     quantizer.codebook.data[:] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [50.0, 50.0], [-50.0, 50.0]])
     quantizer.use.copy_(torch.tensor([10.0, 10.0, 1e-3, 1e-3]))
     quantizer.total.copy_(quantizer.codebook.detach() * quantizer.use[:, None])
@@ -155,7 +155,7 @@ def test_perplexity_is_of_the_whole_epoch() -> None:
     # catches a mean of the batches' perplexities: here each batch uses one code, the epoch all four
     assert float(perplexity(torch.tensor([5.0, 0, 0, 0]))) == pytest.approx(1)
     assert float(perplexity(torch.tensor([7.0] * 9))) == pytest.approx(9)
-    quantizer = Quantizer(4, 1, averaged=True, restart=0.0)
+    quantizer = Quantizer(QuantizerModel(codes=4, dim=1, restart=0.0))
     quantizer.codebook.copy_(torch.arange(4.0)[:, None])
     quantizer.use.fill_(1.0)
     quantizer.total.copy_(quantizer.codebook)

@@ -17,23 +17,26 @@ if TYPE_CHECKING:
 
 VERBS = {
     "run": ("zoo_core.cli.running:run", "Train, sample, score, record and plot: zoo run plugin=wgan"),
-    "bench": ("zoo_core.cli.benching:bench", "Run a suite under one budget: zoo bench digits-quick"),
+    "bench": (
+        "zoo_core.cli.benching:bench",
+        "Train and rank models under one budget: zoo bench digits-quick",
+    ),
     "sample": ("zoo_core.cli.running:sample", "Sample from a trained run"),
-    "list": ("zoo_core.cli.listings:models", "Installed models"),
-    "show": ("zoo_core.cli.showing:show", "One model: paper, published scores, license, options, presets"),
+    "list": ("zoo_core.cli.listings:models", "List installed models"),
+    "show": ("zoo_core.cli.showing:show", "Show a model: paper, published scores, license, options, presets"),
     "push": ("zoo_core.cli.sharing:push", "Share a run: zoo push RUN hf://user/name, or a folder"),
-    "pull": ("zoo_core.cli.sharing:pull", "Fetch shared weights as a run"),
-    "plugins": ("zoo_core.cli.listings:plugins", "Installed plugins and load errors"),
-    "samplers": ("zoo_core.cli.listings:samplers", "Samplers"),
-    "datasets": ("zoo_core.cli.listings:datasets", "Datasets"),
-    "metrics": ("zoo_core.cli.listings:metrics", "Metrics"),
-    "extractors": ("zoo_core.cli.listings:extractors", "Feature networks that metrics are computed in"),
+    "pull": ("zoo_core.cli.sharing:pull", "Download shared weights as a run"),
+    "plugins": ("zoo_core.cli.listings:plugins", "List installed plugins and load errors"),
+    "samplers": ("zoo_core.cli.listings:samplers", "List samplers"),
+    "datasets": ("zoo_core.cli.listings:datasets", "List datasets"),
+    "metrics": ("zoo_core.cli.listings:metrics", "List metrics"),
+    "extractors": ("zoo_core.cli.listings:extractors", "List feature networks that metrics use"),
     "doctor": (
         "zoo_core.cli.listings:doctor",
-        "Installed versions, problems, and the commands that fix them",
+        "List installed versions, problems and the commands that fix them",
     ),
-    "check": ("zoo_core.cli.authoring:check", "Run the conformance kit on a plugin"),
-    "new": ("zoo_core.cli.authoring:new", "Write a plugin that installs, trains and passes its tests"),
+    "check": ("zoo_core.cli.authoring:check", "Run the conformance checks on a plugin"),
+    "new": ("zoo_core.cli.authoring:new", "Create a plugin that installs, trains and passes its tests"),
     "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
 }
 """The core's own verbs; plugins add theirs through the hook zoo_commands."""

@@ -16,14 +16,14 @@ KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 
 
 @click.command(
-    epilog="Fewer steps than preset `tiny` has make it quicker. The same as tests: pytest --zoo-plugin NAME"
+    epilog="The checks train with preset `tiny`. The same checks as tests: pytest --zoo-plugin NAME"
 )
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="Kind, where a name stands for more than one thing.")
+@click.option("--kind", type=click.Choice(KINDS), help="Kind, if several have the name.")
 @click.option("--data", multiple=True, metavar="NAME", help="Check a model on this dataset; may be repeated.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
 def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> None:
-    """Run the conformance kit on a model, sampler, dataset, extractor or metric; status 4 where it fails.
+    """Run the conformance checks on a model, sampler, dataset, extractor or metric; status 4 if one fails.
 
     zoo check wgan                               a model, on images and on points
 
@@ -74,17 +74,17 @@ def _tell(result: Result) -> None:
     type=click.Choice(("gan", "vae", "denoiser", "sampler", "dataset", "metric")),
     default="denoiser",
     show_default=True,
-    help="Kind of thing that the plugin provides.",
+    help="What the plugin provides.",
 )
 @click.option(
     "--dir",
     "folder",
     type=click.Path(path_type=Path),
     default=Path(),
-    help="Folder to write it in; the current one where left out.",
+    help="Parent folder; default: the current folder.",
 )
 def new(name: str, kind: str, folder: Path) -> None:
-    """Write a plugin's distribution that installs, trains and passes its tests as it stands."""
+    """Create a plugin distribution that installs, trains and passes its tests without changes."""
     from zoo_core.testing.scaffold import write
 
     made = write(name, kind, folder)

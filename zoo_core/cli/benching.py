@@ -16,9 +16,13 @@ from zoo_core.registry.resolution import parse_words
 @click.argument("suite", required=False)
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
 @click.option(
-    "--budget", type=click.FloatRange(min=1), help="Seconds of training a run; the suite's own if left out."
+    "--budget", type=click.FloatRange(min=1), help="Seconds of training per run; default: that of the suite."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="For the record and the results; bench/SUITE.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the record and the results; default bench/SUITE.",
+)
 @launcher_options
 def bench(
     suite: str | None,
@@ -31,14 +35,15 @@ def bench(
 ) -> None:
     """Train and score every model of a suite under one budget, and rank them.
 
-    zoo bench                                       the suites there are
+    zoo bench                                       list the suites
 
-    zoo bench digits-quick                          every model, three seeds, a minute of training each
+    zoo bench digits-quick                          every model, three seeds, one minute of training each
 
-    zoo bench digits-quick plugin=vae,wgan seed=0   some of it
+    zoo bench digits-quick plugin=vae,wgan seed=0   a part of it
 
-    Each model's speed is measured once; its steps are the smaller of its own and what the budget allows.
-    Start-up, sampling and scoring come on top. The same command goes on where it was interrupted.
+    The speed of each model is measured once. Each run has the model's own number of steps, or as many as the
+    budget allows, whichever is smaller. Startup, sampling and scoring are not included in the budget. The
+    same command continues an interrupted suite.
     """
     if suite is None:
         from zoo_core.cli.listings import table

@@ -12,6 +12,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import NamedTuple
 
+from zoo_core.machine import threads
 from zoo_core.machine.libraries import FIX_TORCH, installed, is_clash
 
 
@@ -64,7 +65,7 @@ def examine() -> list[Finding]:
     if "torch" in sys.modules:
         import torch
 
-        findings.append(Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores"))
+        findings.append(Finding("threads", _threads(torch.get_num_threads())))
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: runs use the CPU"
         findings.append(Finding("gpu", gpu))
     here = manager()
@@ -86,6 +87,14 @@ def examine() -> list[Finding]:
     )
     findings.append(Finding("W&B", wandb))
     return findings
+
+
+def _threads(now: int) -> str:
+    """Return what a run started now would take of the cores, and by what rule."""
+    named = os.environ.get(threads.VARIABLE)
+    if named:
+        return f"{now} of {threads.cores()} cores, by {threads.VARIABLE}={named}"
+    return f"{now} of {threads.cores()} cores; runs side by side divide them"
 
 
 def _folder(label: str, folder: Path) -> Finding:

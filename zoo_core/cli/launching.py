@@ -25,16 +25,14 @@ def launcher_options(command: F) -> F:
             "resources",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Of a job, as ray or submitit call it: num_gpus=1, slurm_partition=gpu.",
+            help="Resource of a job, as named by Ray or submitit: num_gpus=1, slurm_partition=gpu.",
         ),
         click.option(
             "--slots",
             type=click.IntRange(1, 10_000),
-            help="Jobs at once; if left out one a GPU, or one a core.",
+            help="Jobs at once; default: one per GPU or core (local), as resources allow (ray), 200 (slurm).",
         ),
-        click.option(
-            "--launcher", metavar="local|ray|slurm", help="Run each job in a process of its own, there."
-        ),
+        click.option("--launcher", metavar="local|ray|slurm", help="Run each job in a separate process."),
     ):
         command = option(command)
     return command

@@ -41,10 +41,15 @@ def _warn() -> None:
 
 
 @click.command()
-@click.option("--all", "all_", is_flag=True, help="Also what registry.yaml knows, and what failed to load.")
+@click.option(
+    "--all",
+    "all_",
+    is_flag=True,
+    help="Include models of registry.yaml that are not installed, and load errors.",
+)
 @as_json
 def models(all_: bool, json_: bool) -> None:
-    """Installed models; with --all, also models that can be installed, and load errors."""
+    """List installed models; with --all, also models that can be installed, and load errors."""
     rows = sorted(_specs("plugin"), key=lambda row: (row["family"], row["name"]))
     if not all_:
         _print(rows, ["name", "family", "paper", "summary"], json_)
@@ -92,7 +97,7 @@ def _missing() -> list[dict[str, Any]]:
 @click.command()
 @as_json
 def samplers(json_: bool) -> None:
-    """Samplers; each takes any denoiser: sampler=NAME."""
+    """List samplers; each works with any denoiser: sampler=NAME."""
     _print(_specs("sampler"), ["name", "steps", "paper", "summary"], json_)
     _warn()
 
@@ -100,7 +105,7 @@ def samplers(json_: bool) -> None:
 @click.command()
 @as_json
 def datasets(json_: bool) -> None:
-    """Datasets: data=NAME."""
+    """List datasets: data=NAME."""
     rows = _specs("dataset")
     for row in rows:
         row["size"] = "x".join(map(str, row["shape"])) or "any"
@@ -111,7 +116,7 @@ def datasets(json_: bool) -> None:
 @click.command()
 @as_json
 def metrics(json_: bool) -> None:
-    """Metrics computed from features: columns of every result."""
+    """List metrics, which are the columns of results: eval.metrics=[NAME,...]."""
     _print(_specs("metric"), ["name", "better", "distribution", "summary"], json_)
     _warn()
 
@@ -119,7 +124,7 @@ def metrics(json_: bool) -> None:
 @click.command()
 @as_json
 def extractors(json_: bool) -> None:
-    """Feature networks: eval.extractor=NAME."""
+    """List feature networks: eval.extractor=NAME."""
     _print(_specs("extractor"), ["name", "distribution", "summary"], json_)
     _warn()
 
@@ -128,7 +133,7 @@ def extractors(json_: bool) -> None:
 @click.option("--refresh", is_flag=True, help="List every plugin again instead of reading the cache.")
 @as_json
 def plugins(json_: bool, refresh: bool) -> None:
-    """Installed plugins, what they provide, and load errors."""
+    """List installed plugins, what they provide, and load errors."""
     from zoo_core.cli import added_verbs
 
     if refresh:
@@ -163,7 +168,7 @@ def plugins(json_: bool, refresh: bool) -> None:
 @click.command()
 @as_json
 def doctor(json_: bool) -> None:
-    """Installed versions, problems, and the commands that fix them; status 5 where there is a problem."""
+    """List installed versions, problems and the commands that fix them; status 5 if there is a problem."""
     from zoo_core.cli.doctor import examine
 
     findings = examine()
@@ -188,7 +193,7 @@ def registry() -> None:
 @registry.command()
 @click.argument("path", required=False)
 def check(path: str | None) -> None:
-    """Check a registry.yaml against its schema and against what is installed; the installed one without PATH.
+    """Check a registry.yaml against its schema and the installed plugins; default PATH: the installed file.
 
     It does not use the network: addresses and hashes are checked for their form only.
     """

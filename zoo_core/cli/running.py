@@ -25,10 +25,10 @@ from zoo_core.results import RunResult
 
 @click.command(
     cls=Overrides,
-    epilog="Options of a model: zoo show NAME. Comma lists make a matrix: plugin=wgan,vae seed=0,1,2",
+    epilog="Options of a model: zoo show NAME. Lists make a matrix of runs: plugin=wgan,vae seed=0,1,2",
 )
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
-@click.option("--rerun", is_flag=True, help="Train again; a finished run's folder is renamed and kept.")
+@click.option("--rerun", is_flag=True, help="Train again; the folder of a finished run is renamed and kept.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @launcher_options
@@ -49,9 +49,9 @@ def run(
 
     zoo run config=runs/.../config.yaml          the same run again
 
-    zoo run resume=runs/...                      go on where it was stopped
+    zoo run resume=runs/...                      continue from the last checkpoint
 
-    zoo run plugin=wgan,vae seed=0,1 --launcher local --slots 2     each run in a process of its own
+    zoo run plugin=wgan,vae seed=0,1 --launcher local --slots 2     each run in a separate process
     """
     given = parse_words(words)
     if "resume" in given:
@@ -148,28 +148,28 @@ DRAWN = 64
     "-n",
     "count",
     type=click.IntRange(1, 1_000_000),
-    help="Number of samples; default 64, or one for each image of a folder.",
+    help="Number of samples; default 64, or one per image of a folder.",
 )
 @click.option("--seed", type=int, help="Seed of the noise; default: the run's sample.seed.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File: .png for a grid, .npz for uint8 NHWC; or a folder, for a file each.",
+    help="Output: .png (grid), .npz (uint8 NHWC), or a folder (one file per image).",
 )
 def sample(
     folder: str, words: tuple[str, ...], count: int | None, seed: int | None, out: Path | None
 ) -> None:
     """Sample from a trained run into a grid (.png), an array (.npz), or a folder of images.
 
-    zoo sample runs/... -n 16                    as many
+    zoo sample runs/... -n 16                    16 samples
 
-    zoo sample hf://user/name                    of weights that someone shared (see zoo pull)
+    zoo sample hf://user/name                    from shared weights (see zoo pull)
 
-    zoo sample runs/... cond=3                   of one class, by its number or name
+    zoo sample runs/... cond=3                   one class, by number or name
 
-    zoo sample runs/... cond="a three,a seven"   of captions, in turn, a column each
+    zoo sample runs/... cond="a three,a seven"   captions in turn, one column each
 
-    zoo sample runs/... cond=FOLDER --out DONE   translations of a folder's images, under their names
+    zoo sample runs/... cond=FOLDER --out DONE   translations of the images of a folder
     """
     given = parse_words(words)
     if set(given) - {"cond"}:

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.argument("address", metavar="ADDRESS")
-@click.option("--private", is_flag=True, help="Make a new repository on the hub private.")
+@click.option("--private", is_flag=True, help="Make a new repository on the Hub private.")
 @click.option(
     "--license", "license_", default="", metavar="SPDX", help="License of the weights, for the model card."
 )
@@ -21,8 +21,9 @@ def push(run: str, address: str, private: bool, license_: str) -> None:
 
     zoo push runs/digits/vae/0123456789ab-s0 FOLDER
 
-    Weights go as safetensors. Paths of this machine, the command that was typed and the device stay here, and
-    a file in which something looks like a secret stops the push. Push to a FOLDER first to see what leaves.
+    Weights are stored as safetensors. Paths of this machine, the command that was typed and the device are
+    removed. The push stops if a file contains text that looks like a secret. Push to a FOLDER first to see
+    what is published.
     """
     from zoo_core.runs.exchange import push as share
 
@@ -32,10 +33,10 @@ def push(run: str, address: str, private: bool, license_: str) -> None:
 @click.command()
 @click.argument("address", metavar="ADDRESS")
 @click.option(
-    "--to", type=click.Path(path_type=Path), help="Folder of the run; one among the runs if left out."
+    "--to", type=click.Path(path_type=Path), help="Folder of the run; default: a new folder among the runs."
 )
 def pull(address: str, to: Path | None) -> None:
-    """Fetch shared weights as a run that sample and eval use like any other.
+    """Download shared weights as a run that sample and eval can use.
 
     zoo pull hf://user/name
 
@@ -43,8 +44,8 @@ def pull(address: str, to: Path | None) -> None:
 
     zoo pull FOLDER
 
-    Every file is checked against its sha256 in the manifest; pickles are refused. Scores that came with the
-    weights are kept in reported.json: they are not results until `zoo eval` has measured them here.
+    Every file is checked against its SHA-256 in the manifest; pickles are refused. Scores that come with the
+    weights are stored in reported.json. They are not results; `zoo eval` computes them on this machine.
     """
     from zoo_core.runs.exchange import pull as fetch
 

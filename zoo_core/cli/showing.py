@@ -17,13 +17,13 @@ KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 
 @click.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="Where a name is more than one thing.")
+@click.option("--kind", type=click.Choice(KINDS), help="Kind, if several have the name.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
 def show(name: str, kind: str | None, json_: bool) -> None:
-    """One model: paper, published scores, license, checkpoints, presets, and every option with its meaning.
+    """Show a model: paper, published scores, license, checkpoints, presets, and every option.
 
-    A sampler, dataset, extractor or metric is shown where no model has the name; a model that registry.yaml
-    knows and that is not installed is shown as it stands there.
+    NAME may also be a sampler, dataset, extractor or metric. A model that is not installed is shown with its
+    entry in registry.yaml.
     """
     found = _find(name, kind)
     if isinstance(found, IndexEntry):

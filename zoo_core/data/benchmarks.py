@@ -1,10 +1,10 @@
-"""MNIST, Fashion-MNIST and CIFAR-10: found, downloaded, checked and unpacked by torchvision."""
+"""Published datasets of one image size: found, downloaded, checked and unpacked by torchvision."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,33 +30,49 @@ _IDX = (
     "t10k-labels-idx1-ubyte",
 )
 _BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta")
+_STL10 = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A dataset of torchvision's.
+    """A dataset of torchvision.
 
     Attributes:
         kind: its class in torchvision.datasets.
-        shape: of a image.
-        train: images in the training split; the test split has 10,000.
+        shape: of an image.
+        train, test: images in the splits.
         files: what torchvision wants to find, under the root.
         captions: whether its images are handwritten digits, which `strokes` describes.
+        named: whether torchvision takes the split's name ("train") instead of a boolean.
     """
 
     kind: str
     shape: tuple[int, int, int]
     train: int
+    test: int
     files: tuple[str, ...]
     captions: bool = False
+    named: bool = False
+
+    def split(self, train: bool) -> dict[str, Any]:
+        """Return the argument by which torchvision opens a split."""
+        return {"split": "train" if train else "test"} if self.named else {"train": train}
 
 
 BENCHMARKS = {
-    "mnist": Benchmark("MNIST", (1, 28, 28), 60_000, tuple(f"MNIST/raw/{f}" for f in _IDX), captions=True),
-    "fashion-mnist": Benchmark(
-        "FashionMNIST", (1, 28, 28), 60_000, tuple(f"FashionMNIST/raw/{f}" for f in _IDX)
+    "mnist": Benchmark(
+        "MNIST", (1, 28, 28), 60_000, 10_000, tuple(f"MNIST/raw/{f}" for f in _IDX), captions=True
     ),
-    "cifar10": Benchmark("CIFAR10", (3, 32, 32), 50_000, tuple(f"cifar-10-batches-py/{f}" for f in _BATCHES)),
+    "fashion-mnist": Benchmark(
+        "FashionMNIST", (1, 28, 28), 60_000, 10_000, tuple(f"FashionMNIST/raw/{f}" for f in _IDX)
+    ),
+    "cifar10": Benchmark(
+        "CIFAR10", (3, 32, 32), 50_000, 10_000, tuple(f"cifar-10-batches-py/{f}" for f in _BATCHES)
+    ),
+    "svhn": Benchmark("SVHN", (3, 32, 32), 73_257, 26_032, ("train_32x32.mat", "test_32x32.mat"), named=True),
+    "stl10": Benchmark(
+        "STL10", (3, 96, 96), 5_000, 8_000, tuple(f"stl10_binary/{f}" for f in _STL10), named=True
+    ),
 }
 
 
@@ -68,7 +84,7 @@ def load(config: DataConfig) -> Dataset:
         MachineError: the folder can't be written.
     """
     benchmark = BENCHMARKS[config.name]
-    root = Path(config.root).expanduser() if config.root else home() / "data"
+    root = root_of(config)
     train, train_names = _split(config.name, benchmark, root, train=True)
     test, _ = _split(config.name, benchmark, root, train=False)
     info = DataInfo(config.name, benchmark.shape, levels=256, classes=10)
@@ -78,27 +94,48 @@ def load(config: DataConfig) -> Dataset:
     return resident(info, *captioned(train, test, levels=256), class_names=train_names, tokenizer=WORDS)
 
 
+def root_of(config: DataConfig) -> Path:
+    """Return the folder of downloaded datasets: `data.root`, or ZOO_HOME/data."""
+    return Path(config.root).expanduser() if config.root else home() / "data"
+
+
 def _split(name: str, benchmark: Benchmark, root: Path, train: bool) -> tuple[Resident, tuple[str, ...]]:
-    found = _open(name, benchmark, root, train)
+    found = opened(name, benchmark.kind, benchmark.files, root, **benchmark.split(train))
     x = torch.as_tensor(found.data)
-    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2).contiguous()
-    label = torch.as_tensor(found.targets, dtype=torch.int64)
-    wanted = (benchmark.train if train else 10_000, *benchmark.shape)
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.shape[-1] == 3 and x.shape[1] != 3:
+        x = x.permute(0, 3, 1, 2).contiguous()
+    label = torch.as_tensor(found.labels if benchmark.named else found.targets, dtype=torch.int64)
+    wanted = (benchmark.train if train else benchmark.test, *benchmark.shape)
     if tuple(x.shape) != wanted or len(label) != len(x) or not bool(((label >= 0) & (label < 10)).all()):
-        raise _corrupt(name, benchmark, root, f"{tuple(x.shape)} images, expected {wanted}")
-    return Resident(x, label), tuple(found.classes)
+        raise _corrupt(name, benchmark.files, root, f"{tuple(x.shape)} images, expected {wanted}")
+    names = getattr(found, "classes", None) or [str(k) for k in range(10)]  # SVHN's are its digits
+    return Resident(x, label), tuple(names)
 
 
-def _open(name: str, benchmark: Benchmark, root: Path, train: bool) -> Any:
-    """Return torchvision's dataset, downloaded where files are missing."""
+def opened(name: str, class_name: str, files: Sequence[str], root: Path, **split: Any) -> Any:
+    """Return a split of one of torchvision's datasets, downloaded where files are missing.
+
+    Args:
+        name: of the dataset here.
+        class_name: in torchvision.datasets.
+        files: files or folders that must be under the root.
+        root: the folder.
+        split: the arguments that choose the split.
+
+    Raises:
+        UsageError: where files are missing and can't be downloaded, or are corrupt.
+        MachineError: where the folder can't be written.
+    """
     from torchvision import datasets
 
-    kind = getattr(datasets, benchmark.kind)
-    missing = [file for file in benchmark.files if not (root / file).is_file()]
+    kind = getattr(datasets, class_name)
+    missing = [file for file in files if not (root / file).exists()]
     if missing:
         try:
             with _silence_limit():
-                kind(root, train=train, download=True)
+                kind(root, **split, download=True)
         except PermissionError as error:
             raise MachineError(
                 f"dataset {name!r} is not in {root}, and that folder can't be written: {error.strerror}",
@@ -113,16 +150,18 @@ def _open(name: str, benchmark: Benchmark, root: Path, train: bool) -> Any:
                 " no download",
             ) from error
     try:
-        return kind(root, train=train, download=False)
+        return kind(root, **split, download=False)
     except Exception as error:  # whatever a parser makes of bad bytes: the file is at fault
-        raise _corrupt(name, benchmark, root, _last_line(error)) from error
+        raise _corrupt(name, files, root, _last_line(error)) from error
 
 
-def _corrupt(name: str, benchmark: Benchmark, root: Path, reason: str) -> UsageError:
+def _corrupt(name: str, files: Sequence[str], root: Path, reason: str) -> UsageError:
+    folder = (root / files[0]).parent
+    bad = [str(folder)] if folder != root else [str(root / file) for file in files]
     return UsageError(
         f"dataset {name!r} in {root} is corrupt",
         f"reason: {reason}",
-        f"next: delete {(root / benchmark.files[0]).parent}, and run again to download it",
+        f"next: delete {' and '.join(bad)}, and run again to download it",
     )
 
 

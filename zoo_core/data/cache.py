@@ -19,9 +19,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from zoo_core.errors import UsageError
 from zoo_core.home import home
+from zoo_core.machine.files import open_regular, read_bounded
 
 INDEX, VALUES = "index.json", "values.npy"
+MAX_BYTES = 1 << 28
+"""Size of an index, bytes."""
 SPARE = 0.1
 """Fraction of the disk's free space that writing an entry must leave."""
 
@@ -52,13 +56,15 @@ def fingerprint(root: str, names: Sequence[str]) -> str:
 def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] | None:
     """Return an entry's index and values, or None where there is none, or a damaged one."""
     try:
-        index = json.loads((folder / state / INDEX).read_bytes())
+        index = json.loads(read_bounded(folder / state / INDEX, MAX_BYTES))
         if not isinstance(index, dict) or index.get("state") != state:
             return None
         if not index["values"]:
             return index, None
+        with open_regular(folder / state / VALUES):  # np.load maps whatever it is given
+            pass
         values = np.load(folder / state / VALUES, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError, KeyError):
+    except (OSError, UsageError, EOFError, ValueError, KeyError, RecursionError, OverflowError, MemoryError):
         return None
     return (index, values) if list(values.shape) == index["shape"] and values.dtype == np.uint8 else None
 

@@ -8,13 +8,14 @@ are conditioned on each image's first.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import torch
 
@@ -26,7 +27,13 @@ from zoo_core.data.folder import read
 from zoo_core.data.image_files import LISTED, find_root
 from zoo_core.data.table import Table
 from zoo_core.data.transforms import ChooseCaption
-from zoo_core.errors import UsageError
+from zoo_core.errors import NotFoundError, UsageError
+from zoo_core.machine.files import read_bounded
+
+MAX_BYTES = 1 << 20
+"""Size of one file of captions, bytes."""
+MAX_CAPTIONS = 1000
+"""Captions of one image; the table has as many places for each image as the longest list needs."""
 
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 """Letters and digits, with a hyphen or an apostrophe inside; what is between words is left out."""
@@ -144,31 +151,34 @@ def _captions(root: str, names: Sequence[str]) -> list[list[list[str]]]:
     """Return the words of each image's captions, one list a line.
 
     Raises:
-        UsageError: for files that are missing, unreadable, or without a word: each by name.
+        UsageError: for files that are missing, unreadable, too large, or without a word: each by name.
     """
     texts: list[list[list[str]]] = []
     bad: list[str] = []
     for name in names:
         place = _place(name)
         try:
-            with open(os.path.join(root, place), encoding="utf-8-sig") as file:
-                lines = [WORD.findall(line.lower()) for line in file]
-        except FileNotFoundError:
+            content = read_bounded(Path(root, place), MAX_BYTES).decode("utf-8-sig")
+        except NotFoundError:
             bad.append(f"{shown(name)}: there is no {shown(place)}")
             continue
         except UnicodeDecodeError:
             bad.append(f"{shown(place)}: not text in UTF-8")
             continue
-        except OSError as error:
-            bad.append(f"{shown(place)}: {(error.strerror or 'unreadable').lower()}")
+        except UsageError as error:
+            bad.append(f"{shown(place)}: {'; '.join(error.notes)}")
             continue
-        lines = [words for words in lines if words]
+        lines = [
+            words for line in io.StringIO(content, newline=None) if (words := WORD.findall(line.lower()))
+        ]
         if not lines:
             bad.append(f"{shown(place)}: no caption in it")
+        if len(lines) > MAX_CAPTIONS:
+            bad.append(f"{shown(place)}: {len(lines):,} captions; at most {MAX_CAPTIONS:,} of one image")
         texts.append(lines)
     if bad:
         raise UsageError(
-            f"{len(bad)} of {len(names)} images have no captions in {shown(root)}",
+            f"{len(bad)} of {len(names)} images have no usable captions in {shown(root)}",
             *bad[:LISTED],
             f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
             "expected: for an image a/b.jpg a file a/b.txt of one caption a line",

@@ -23,11 +23,13 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.splits import resident
 from zoo_core.data.table import Resident
-from zoo_core.errors import MachineError
+from zoo_core.errors import MachineError, ZooError
 from zoo_core.types import DataInfo
 
 FILES = Path(__file__).parent / "files"
 SIDE = 32
+MAX_BYTES = 64 << 20
+"""Size of one member of a file, bytes."""
 CATEGORIES = (
     "Smileys & Emotion",
     "People & Body",
@@ -72,15 +74,26 @@ def read(name: str) -> Emoji:
     path = FILES / f"{name}.zip"
     try:
         with zipfile.ZipFile(path) as file:
-            rows = json.loads(file.read("index.json"))["rows"]
-            sheet = np.asarray(Image.open(io.BytesIO(file.read("sheet.webp"))).convert("RGB"))
+            rows = json.loads(_member(file, "index.json"))["rows"]
+            sheet = np.asarray(Image.open(io.BytesIO(_member(file, "sheet.webp"))).convert("RGB"))
+        if not 0 < len(rows) <= sheet.size // (3 * SIDE**2):
+            raise ValueError(f"{len(rows)} rows of {sheet.shape[1]}x{sheet.shape[0]} pixels")
     except FileNotFoundError:
         raise MachineError(f"{path.name} is not installed", "next: install genzoo again, in full") from None
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise MachineError(f"{path} is damaged: {error}", "next: install genzoo again") from error
+    except ZooError:  # such as a signal that ends the run
+        raise
+    except Exception as error:  # whatever zipfile and PIL make of bad bytes: the file is at fault
+        raise MachineError(f"{path} is damaged: {error}"[:400], "next: install genzoo again") from error
     across, down = sheet.shape[1] // SIDE, sheet.shape[0] // SIDE
     tiles = sheet.reshape(down, SIDE, across, SIDE, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE)
     return Emoji(torch.from_numpy(np.ascontiguousarray(tiles[: len(rows)])), rows)
+
+
+def _member(file: zipfile.ZipFile, name: str) -> bytes:
+    size = file.getinfo(name).file_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{name} claims {size:,} bytes; expected at most {MAX_BYTES:,}")
+    return file.read(name)
 
 
 def tokenizer(rows: Sequence[dict[str, Any]]) -> Tokenizer:

@@ -23,7 +23,8 @@ from torch import Tensor
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.table import Streamed, Table
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import MachineError, NotFoundError, UsageError
+from zoo_core.machine.files import read_bounded
 from zoo_core.types import DataInfo, Task
 
 RECORD = "data.json"
@@ -39,6 +40,9 @@ LARGEST = 2**24
 """Largest number of values of an example, of classes or of tokens that a record may claim."""
 NAMED = 3
 """Classes that a message names."""
+
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What a record of the wrong form raises where it is used: anyone may have made it."""
 
 Record = Mapping[str, Any]
 
@@ -129,20 +133,22 @@ def read(folder: Path) -> Record | None:
     """
     path = folder / RECORD
     try:
-        if path.stat().st_size > BYTES:
-            raise ValueError(f"larger than {BYTES // 2**20} MiB")
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_bounded(path, BYTES))
         if not isinstance(found, dict) or found.get("schema") != 1 or not isinstance(found["sha256"], str):
             raise ValueError("not a record of data")
         if found["info"]["task"] not in get_args(Task):
             raise ValueError("its task is unknown")
-    except FileNotFoundError:
+    except NotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MachineError(
-            f"{path} is damaged: {error}", "next: restore it, or remove the run's folder and train again"
-        ) from error
+    except (UsageError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from error
     return found
+
+
+def _damaged(path: Path, error: Exception) -> MachineError:
+    return MachineError(
+        f"{path} is damaged: {error}", "next: restore it, or remove the run's folder and train again"
+    )
 
 
 def write(folder: Path, dataset: Dataset, write_atomic: Callable[[Path, bytes], None]) -> None:
@@ -159,11 +165,15 @@ def check(folder: Path, dataset: Dataset) -> None:
 
     Raises:
         UsageError: where they changed, with what changed.
+        MachineError: for a damaged record.
     """
     found = read(folder)
     if found is None:
         found = _earlier(folder)
-    lines = [] if found is None else changes(found, dataset)
+    try:
+        lines = [] if found is None else changes(found, dataset)
+    except MALFORMED as error:
+        raise _damaged(folder / RECORD, error) from error
     if lines:
         raise UsageError(
             f"the data changed since the run in {folder} was made",
@@ -316,11 +326,8 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
             stack_of=found["stack_of"],
             by_content=found["by_content"],
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, zlib.error) as error:
-        raise MachineError(
-            f"{folder / RECORD} is damaged: {error}",
-            "next: restore it, or remove the run's folder and train again",
-        ) from error
+    except (*MALFORMED, RuntimeError, zlib.error) as error:
+        raise _damaged(folder / RECORD, error) from error
 
 
 def _info(found: Record) -> DataInfo:

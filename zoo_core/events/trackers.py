@@ -8,10 +8,11 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo_core.config import strict_json
 from zoo_core.errors import MachineError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
@@ -252,55 +253,79 @@ class WandB:
 
     @hookimpl
     def zoo_log(self, run: RunView, step: int, values: Mapping[str, float]) -> None:
-        if self._run is not None:
-            self._run.log(dict(values), step=step)
+        with self._dropped_on_failure():
+            if self._run is not None:
+                self._run.log(dict(values), step=step)
 
     @hookimpl
     def zoo_images(self, run: RunView, step: int, name: str, path: str) -> None:
-        if self._run is not None:
-            import wandb
+        with self._dropped_on_failure():
+            if self._run is not None:
+                import wandb
 
-            self._run.log({name: wandb.Image(path)}, step=step)
+                self._run.log({name: wandb.Image(path)}, step=step)
 
     @hookimpl
     def zoo_run_finished(self, run: RunView, result: RunResult) -> None:
-        if self._run is not None:
-            import wandb
-
-            self._run.summary.update(_known("cost", result.cost.model_dump(mode="json")))
-            if result.result is not None:
-                self._run.summary.update(summary(result.result))
-                rows = [leaderboard_row(one) for one in (result.result, *result.baselines)]
-                columns = list(dict.fromkeys(name for row in rows for name in row))
-                board = [[row.get(name) for name in columns] for row in rows]
-                cells = [[name, *_cell(name, value)] for name, value in result.metrics.items()]
-                names = ["column", "value", "better", "low", "high"]
-                self._run.log({"metrics": wandb.Table(columns=names, data=cells)})
-                self._run.log({"leaderboard": wandb.Table(columns=columns, data=board)})
+        if self._run is None:
+            return
+        with self._dropped_on_failure():
+            self._summarize(result)
             offline = getattr(self._run, "offline", False)
             folder = Path(self._run.dir).parent
             self._finish(0)
-            if offline:
-                run.say(f"W&B: kept offline; with a key: wandb sync {folder}")
+        if offline:
+            run.say(f"W&B: kept offline; with a key: wandb sync {folder}")
 
     @hookimpl
     def zoo_run_failed(self, run: RunView, error: BaseException) -> None:
-        self._finish(1)
+        with self._dropped_on_failure():
+            self._finish(1)
+
+    def _summarize(self, result: RunResult) -> None:
+        import wandb
+
+        self._run.summary.update(_known("cost", result.cost.model_dump(mode="json")))
+        if result.result is not None:
+            self._run.summary.update(summary(result.result))
+            rows = [leaderboard_row(one) for one in (result.result, *result.baselines)]
+            columns = list(dict.fromkeys(name for row in rows for name in row))
+            board = [[row.get(name) for name in columns] for row in rows]
+            cells = [[name, *_cell(name, value)] for name, value in result.metrics.items()]
+            names = ["column", "value", "better", "low", "high"]
+            self._run.log({"metrics": wandb.Table(columns=names, data=cells)})
+            self._run.log({"leaderboard": wandb.Table(columns=columns, data=board)})
 
     def _finish(self, exit_code: int) -> None:
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
             self._run = None
 
+    @contextlib.contextmanager
+    def _dropped_on_failure(self) -> Iterator[None]:
+        """Let go of the W&B run where W&B raises: one warning is printed and training continues without it.
+
+        Where W&B's process is gone, its handler at exit would print a traceback; `teardown` removes it.
+        """
+        try:
+            yield
+        except Exception:
+            import wandb
+
+            lost, self._run = self._run, None
+            with contextlib.suppress(Exception):
+                lost.finish(exit_code=1)
+            with contextlib.suppress(Exception):
+                wandb.teardown(exit_code=1)
+            raise
+
 
 def _wandb_id(path: Path) -> str:
     """Return the W&B id of a run, made at its first start; a resumed run continues the same W&B run."""
-    try:
-        found = json.loads(path.read_text())["id"]
-        if isinstance(found, str) and found.isalnum():
-            return found
-    except (OSError, ValueError, LookupError, TypeError):
-        pass  # the first start, or a damaged file: a new id does no harm
+    found = strict_json.mapping_or_empty(path).get("id")
+    if isinstance(found, str) and found.isalnum():
+        return found
+    # The first start, or a damaged file: a new id does no harm.
     made = secrets.token_hex(8)
     with contextlib.suppress(MachineError):
         write_atomic(path, json.dumps({"id": made}).encode())

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig
+from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, strict_json
 from zoo_core.errors import ZooError
 
 PROBE_STEPS = 8
@@ -100,11 +100,8 @@ def _train(config: RunConfig, steps: int, most: float) -> tuple[int, float]:
 
 def read_rate(path: Path) -> Mapping[str, Any] | None:
     """Return what `measure` wrote into a file, or None where there is none, or none that is whole."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and "steps_per_second" in found else None
+    found = strict_json.mapping_or_empty(path)
+    return found if "steps_per_second" in found else None
 
 
 def main(words: list[str]) -> int:

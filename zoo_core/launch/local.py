@@ -10,6 +10,7 @@ from pathlib import Path
 from zoo_core.errors import UsageError
 from zoo_core.launch.jobs import Job
 from zoo_core.launch.process import shell_status, start
+from zoo_core.machine import threads
 
 
 def visible_gpus() -> list[str]:
@@ -22,15 +23,8 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Local:
-    """A pool of processes on this machine, one thread each unless OMP_NUM_THREADS says otherwise.
+    """A pool of processes on this machine, each with its share of the cores unless OMP_NUM_THREADS is set.
 
     Args:
         slots: jobs at once; None for one a GPU, or one a core.
@@ -43,12 +37,14 @@ class Local:
                 f"the local launcher takes no --resource: {', '.join(resources)}", "expected: --slots N"
             )
         self._gpus = visible_gpus()
-        self.slots = slots or len(self._gpus) or cores()
+        self.slots = slots or len(self._gpus) or threads.cores()
         self._free = list(range(self.slots))
 
     def start(self, job: Job) -> Process:
         slot = self._free.pop(0)
-        env = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]} if self._gpus else {}
+        env = {threads.VARIABLE: os.environ.get(threads.VARIABLE) or str(threads.share(self.slots))}
+        if self._gpus:
+            env["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         return Process(start(job.module, job.words, job.log, env, Path.cwd()), self._free, slot)
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ def start(
     twice, and the second ends it unsaved.
 
     Args:
-        env: added to this process's environment; one thread is the default.
+        env: added to this process's environment.
 
     Raises:
         MachineError: where the log can't be written.
@@ -49,7 +49,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={"OMP_NUM_THREADS": "1", **inherited, **env},
+            env={**inherited, **env},
             cwd=cwd,
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,

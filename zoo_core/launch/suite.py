@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo_core.config import RunConfig, flatten
+from zoo_core.config import RunConfig, flatten, strict_json
 from zoo_core.errors import UsageError, ZooError, not_found
 from zoo_core.home import runs_root
 from zoo_core.launch.calibration import allowed_steps, read_rate, shortened
@@ -91,6 +91,18 @@ def fitting(data: str) -> list[str]:
     return [spec.name for spec in sorted(specs, key=lambda spec: (spec.family, spec.name))]
 
 
+def _named(chosen: str) -> list[str]:
+    """Return the models in a comma list, each once.
+
+    Raises:
+        UsageError: for more than there are, before any of them is looked for.
+    """
+    names, there = list(dict.fromkeys(chosen.split(","))), len(manager().entries("plugin"))
+    if len(names) > there:
+        raise UsageError(f"{len(names):,} models are asked for", f"installed: {there}; see zoo list")
+    return names
+
+
 class Bench:
     """One suite under one budget, with what is written down of it.
 
@@ -116,7 +128,7 @@ class Bench:
         given = {"data": suite.data, "seed": ",".join(map(str, suite.seeds)), **suite.options, **words}
         chosen = given.pop("plugin", "")
         problem: ZooError | None = None
-        for plugin in chosen.split(",") if chosen else fitting(given["data"]):
+        for plugin in _named(chosen) if chosen else fitting(given["data"]):
             try:
                 self.configs[plugin] = resolve_matrix({"plugin": plugin, **given})
             except ZooError as error:
@@ -139,9 +151,11 @@ class Bench:
         if not self.path.exists():
             return fresh
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            budget, models = found["budget_seconds"], found["models"]
-        except (ValueError, LookupError, TypeError) as error:
+            found = strict_json.read(self.path)
+            budget, models = float(found["budget_seconds"]), found["models"]
+            if not (isinstance(models, dict) and all(isinstance(model, dict) for model in models.values())):
+                raise ValueError("its models are not mappings")
+        except (UsageError, ValueError, LookupError, TypeError) as error:
             raise UsageError(f"{self.path} is no record of a suite: {error}", "next: --out DIR") from error
         if budget != self.budget:
             raise UsageError(

@@ -62,6 +62,12 @@ def launched() -> World:
     return World(int(rank), int(size))
 
 
+def local_processes() -> int:
+    """Return how many of the run's processes torchrun started on this machine; 1 without torchrun."""
+    named = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(named) if launched().size > 1 and named.isdecimal() else 1
+
+
 def world() -> World:
     """Return this process's place among those that `joined`; alone outside of it."""
     if "torch" not in sys.modules:

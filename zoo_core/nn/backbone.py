@@ -5,53 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
 from torch import nn
 
-from zoo_core.config import Config, later
+from zoo_core.config import Config
 from zoo_core.errors import UsageError
-from zoo_core.nn.dit import DiT
+from zoo_core.nn.dit import DiT, DiTConfig
 from zoo_core.nn.mlp import MLP
-from zoo_core.nn.unet import Resampling, UNet
+from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.types import DataInfo
 
 
-class Backbone(Config):
-    """The network: a U-Net or a transformer for images, a residual MLP for points."""
+class NetworkConfig(Config):
+    """Choice of the network."""
 
     net: Literal["auto", "unet", "dit", "mlp"] = "auto"
-    """Network; auto is a U-Net for images and an MLP for points."""
-    channels: int = Field(32, ge=2, multiple_of=2)
-    """U-Net: channels at the highest resolution."""
-    mult: tuple[int, ...] = Field((1, 2), min_length=1)
-    """U-Net: factors on the channels, one per resolution; each halves the previous resolution."""
-    blocks: int = Field(1, ge=1)
-    """U-Net: residual blocks per resolution."""
-    attention: tuple[int, ...] = ()
-    """U-Net: resolutions (side in pixels) with attention; the lowest resolution always has it."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """U-Net: dropout probability in each residual block."""
-    time: Literal["sinusoidal", "fourier"] = later("sinusoidal", since="0.1.0")
-    """U-Net: time embedding: sinusoidal, or Fourier features with random frequencies."""
-    fourier_scale: float = later(16.0, since="0.1.0", gt=0)
-    """U-Net: standard deviation of the Fourier frequencies, in periods over the whole range of times."""
-    resample: Resampling = later("conv", since="0.1.0")
-    """U-Net: resampling by a convolution (conv), or in a residual block by a filter: the mean of four pixels
-    (box), or a smoother filter with less aliasing (fir)."""
-    skip_scale: float = later(1.0, since="0.1.0", gt=0, le=1)
-    """U-Net: factor on the sum of a residual block and its input; 0.7071 keeps the variance."""
-    pyramid: bool = later(False, since="0.1.0")
-    """U-Net: feed the input, downsampled, to every resolution."""
-    attend_up: Literal["each", "last"] = later("each", since="0.1.0")
-    """U-Net: on the way up, attention after each block of a resolution, or after the last."""
-    width: int = Field(128, ge=2, multiple_of=2)
-    """MLP and transformer: width."""
-    layers: int = Field(3, ge=1)
-    """MLP and transformer: number of blocks."""
-    patch: int = Field(2, ge=1)
-    """Transformer: patch size in pixels."""
-    heads: int = Field(4, ge=1)
-    """Transformer: attention heads."""
+    """auto takes a U-Net for images and an MLP for points."""
+
+
+class Backbone(DiTConfig, UNetConfig, NetworkConfig):
+    """The network: a U-Net or a transformer for images, a residual MLP for points."""
 
 
 DDPM_PP: Mapping[str, Any] = {
@@ -84,15 +56,15 @@ def build_backbone(
     outputs: int = 1,
     augment: int = 0,
 ) -> nn.Module:
-    """Return the network, called as net(x, t, cond), conditioned on what the data's task says.
+    """Return the network, called as net(x, t, cond), conditioned as the data's task says.
 
     Args:
-        model: its options.
-        data: whose shape, classes, captions and source images it is for.
-        time_range: from the least time to the greatest: Fourier features' `fourier_scale` is of the whole.
+        model: options of the networks.
+        data: its shape, classes, captions and source images.
+        time_range: greatest time minus the least: `fourier_scale` is periods over the whole of it.
         time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
-        outputs: how many of x's shape it returns, side by side along axis 1.
-        augment: numbers of the augmentation label that it is conditioned on, 0 for none; images only.
+        outputs: number of outputs of x's shape, side by side along axis 1.
+        augment: dimensions of the augmentation label that it is conditioned on, 0 for none; images only.
 
     Raises:
         UsageError: for a network that can't take such data.
@@ -104,44 +76,8 @@ def build_backbone(
             f"expected: {'unet or dit' if data.is_image else 'mlp'}",
             "next: model.net=auto",
         )
-    classes = data.classes if data.task == "class" else 0
-    vocabulary = data.vocabulary if data.task == "text" else 0
     if kind == "mlp":
-        return MLP(data.dims, model.width, model.layers, time_scale, classes, outputs, vocabulary)
-    image_channels = data.image_channels if data.task == "paired" else 0
-    channels, height, width = data.shape
+        return MLP(model, data, time_scale=time_scale, outputs=outputs)
     if kind == "dit":
-        return DiT(
-            channels,
-            (height, width),
-            patch=model.patch,
-            width=model.width,
-            layers=model.layers,
-            heads=model.heads,
-            time_scale=time_scale,
-            classes=classes,
-            vocabulary=vocabulary,
-            image_channels=image_channels,
-            outputs=outputs,
-            augment=augment,
-        )
-    return UNet(
-        channels,
-        height,
-        channels=model.channels,
-        mult=model.mult,
-        blocks=model.blocks,
-        attention=model.attention,
-        dropout=model.dropout,
-        time_scale=time_scale,
-        classes=classes,
-        vocabulary=vocabulary,
-        image_channels=image_channels,
-        outputs=outputs,
-        fourier=model.fourier_scale / time_range if model.time == "fourier" else 0.0,
-        resample=model.resample,
-        skip_scale=model.skip_scale,
-        pyramid=model.pyramid,
-        attend_up=model.attend_up,
-        augment=augment,
-    )
+        return DiT(model, data, time_scale=time_scale, outputs=outputs, augment=augment)
+    return UNet(model, data, time_range=time_range, time_scale=time_scale, outputs=outputs, augment=augment)

@@ -1,4 +1,4 @@
-"""Conditions as a network reads them: a vector for the whole, and a caption's words to attend to."""
+"""Embeddings of conditions: one vector, and a sequence of caption tokens for cross-attention."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo_core.types import Cond
+from zoo_core.types import Cond, DataInfo
 
 MAX_TOKENS = 64
 """Of a caption, beside the null token."""
 
 
 class ConditionEmbedding(nn.Module):
-    """Labels and captions to (vector, context): what to add to the time, and what to attend to.
+    """Labels and captions to (vector, context): added to the time embedding, and tokens for cross-attention.
 
-    The null condition, for guidance, is the label `classes` and a caption of padding only; both have learned
-    embeddings of their own. Where neither labels nor captions exist it has no parameters and adds nothing.
+    The null condition, for guidance, is the label `classes` and a caption of padding only; both have
+    learned embeddings. Where neither labels nor captions exist it has no parameters and adds nothing.
 
     Args:
         classes: number of classes, 0 for no labels.
@@ -62,7 +62,7 @@ class ConditionEmbedding(nn.Module):
         return vector, context
 
     def _caption(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the caption's words in context, padding at zero, and their mean."""
+        """Return the caption's encoded tokens, with zeros for padding, and their mean."""
         # A first token of padding stands for the caption as a whole, and alone for no caption.
         tokens = F.pad(tokens[:, :MAX_TOKENS], (1, 0))
         padding = tokens == 0
@@ -73,8 +73,25 @@ class ConditionEmbedding(nn.Module):
         return h * kept, (h * kept).sum(1) / kept.sum(1)
 
 
+def condition_embedding(data: DataInfo, width: int, augment: int = 0) -> ConditionEmbedding:
+    """Return the embedding of the labels or captions that the data's task conditions a model on.
+
+    Args:
+        data: with its task.
+        width, augment: as in `ConditionEmbedding`.
+    """
+    classes = data.classes if data.task == "class" else 0
+    vocabulary = data.vocabulary if data.task == "text" else 0
+    return ConditionEmbedding(classes, vocabulary, width, augment=augment)
+
+
+def source_channels(data: DataInfo) -> int:
+    """Return the channels of the image that the data's task conditions a model on; 0 where there is none."""
+    return data.image_channels if data.task == "paired" else 0
+
+
 def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
-    """Return x with the image it is conditioned on as channels more; zeros where there is none."""
+    """Return x with the source image concatenated to its channels; zeros where there is none."""
     if not channels:
         return x
     image = None if cond is None else cond.image
@@ -84,7 +101,7 @@ def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
 
 
 class CrossAttention(nn.Module):
-    """(n, C, H, W) and (n, length, width) to (n, C, H, W): each pixel looks at the words.
+    """(n, C, H, W) and (n, length, width) to (n, C, H, W): each pixel attends to the caption's tokens.
 
     It starts as the identity. Rombach et al. 2022, arXiv:2112.10752, section 3.3.
     """

@@ -129,7 +129,7 @@ class DCGANCritic(nn.Module):
         self.head = nn.Linear(self.feature_dim, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the score is a linear function of, (n, D)."""
+        """Return the features that the head maps linearly to scores, (n, D)."""
         return self.net(x)
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:

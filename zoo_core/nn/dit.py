@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
-from zoo_core.nn.conditioning import ConditionEmbedding, with_image
+from zoo_core.nn.conditioning import condition_embedding, source_channels, with_image
 from zoo_core.nn.embedding import TimeEmbedding
-from zoo_core.types import Cond
+from zoo_core.nn.mlp import MLPConfig
+from zoo_core.types import Cond, DataInfo
+
+
+class DiTConfig(MLPConfig):
+    """Options of the transformer; width and layers are the MLP's options too."""
+
+    patch: int = Field(2, ge=1)
+    """Transformer: side of a patch, in pixels."""
+    heads: int = Field(4, ge=1)
+    """Transformer: attention heads."""
 
 
 class DiTBlock(nn.Module):
@@ -44,20 +55,15 @@ class DiTBlock(nn.Module):
 class DiT(nn.Module):
     """Images and times to images: (n, C, H, W) and (n,) to (n, C, H, W).
 
-    A caption's words come before the patches as tokens of their own; an image it is conditioned on is laid
-    over its input.
+    The tokens of a caption precede the patches; the image that the network is conditioned on is
+    concatenated to its input.
 
     Args:
-        in_channels: C of the data.
-        size: (H, W) of the data.
-        patch: side of a patch, which divides H and W.
-        width: of a token, a multiple of heads.
-        layers: blocks.
-        heads: of attention.
+        config: the width is a multiple of heads, and H and W are multiples of the patch.
+        data: (C, H, W), and what its task conditions the network on.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
-        classes, vocabulary, image_channels: of what it is conditioned on, 0 for none.
-        outputs: images it returns, one after another in its channels.
-        augment: numbers of the augmentation label that it is conditioned on, 0 for none.
+        outputs: number of images returned, side by side along axis 1.
+        augment: dimensions of the augmentation label that the network is conditioned on; 0 for none.
 
     Raises:
         UsageError: where patches do not tile the image, or heads do not divide the width.
@@ -65,20 +71,16 @@ class DiT(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        size: tuple[int, int],
-        patch: int = 2,
-        width: int = 128,
-        layers: int = 6,
-        heads: int = 4,
+        config: DiTConfig,
+        data: DataInfo,
+        *,
         time_scale: float = 1.0,
-        classes: int = 0,
-        vocabulary: int = 0,
-        image_channels: int = 0,
         outputs: int = 1,
         augment: int = 0,
     ) -> None:
         super().__init__()
+        channels, *size = data.shape
+        patch, width, heads = config.patch, config.width, config.heads
         if size[0] % patch or size[1] % patch:
             raise UsageError(
                 f"patches of {patch} do not tile an image of {size[0]}x{size[1]}",
@@ -89,15 +91,15 @@ class DiT(nn.Module):
                 f"{heads} heads do not divide a width of {width}", "expected: a multiple of heads"
             )
         self.patch = patch
-        self.image_channels = image_channels
+        self.image_channels = source_channels(data)
         self.time = TimeEmbedding(width, width, time_scale)
-        self.condition = ConditionEmbedding(classes, vocabulary, width, augment=augment)
-        self.first = nn.Conv2d(in_channels + image_channels, width, patch, stride=patch)
+        self.condition = condition_embedding(data, width, augment)
+        self.first = nn.Conv2d(channels + self.image_channels, width, patch, stride=patch)
         self.position = nn.Parameter(0.02 * torch.randn(size[0] * size[1] // patch**2, width))
-        self.blocks = nn.ModuleList(DiTBlock(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(DiTBlock(width, heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(width, 2 * width)
-        self.last = nn.Linear(width, patch**2 * outputs * in_channels)
+        self.last = nn.Linear(width, patch**2 * outputs * channels)
         for layer in (self.modulation, self.last):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -6,11 +6,22 @@ import math
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.nn.conditioning import ConditionEmbedding
+from zoo_core.config import Config
+from zoo_core.nn.conditioning import condition_embedding
 from zoo_core.nn.embedding import TimeEmbedding
-from zoo_core.types import Cond
+from zoo_core.types import Cond, DataInfo
+
+
+class MLPConfig(Config):
+    """Options of the MLP."""
+
+    width: int = Field(128, ge=2, multiple_of=2)
+    """MLP and transformer: width."""
+    layers: int = Field(3, ge=1)
+    """MLP and transformer: blocks."""
 
 
 class MLPBlock(nn.Module):
@@ -30,7 +41,7 @@ class MLPBlock(nn.Module):
 
 
 OCTAVES = 3
-"""Of the coordinates' sinusoids, the slowest of wavelength 6."""
+"""Number of frequencies of the coordinates' sinusoids; the lowest has wavelength 6."""
 
 
 def fourier_width(dims: int) -> int:
@@ -44,7 +55,7 @@ def fourier(x: Tensor) -> Tensor:
     A network of bare coordinates learns the fine structure of a density last (Tancik et al. 2020,
     arXiv:2006.10739).
     """
-    near = x.clamp(-1.5, 1.5)  # beyond, where training has hardly been, waves would make up structure
+    near = x.clamp(-1.5, 1.5)  # outside the range of training data, sinusoids would add false structure
     waves = [near * (math.pi / 3 * 2**octave) for octave in range(OCTAVES)]
     return torch.cat([x, *(w.sin() for w in waves), *(w.cos() for w in waves)], dim=1)
 
@@ -53,31 +64,22 @@ class MLP(nn.Module):
     """Points and times to points: (n, D) and (n,) to (n, D); the last layer starts at zero.
 
     Args:
-        dims: D.
-        width: of the hidden layers, even.
-        blocks: residual blocks.
+        config: width and layers.
+        data: D, and the labels or captions of its task, which the network is conditioned on.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
-        classes: of the labels it is conditioned on, 0 for none.
-        outputs: points it returns, side by side.
-        vocabulary: of the captions it is conditioned on, 0 for none.
+        outputs: number of points returned, side by side along axis 1.
     """
 
     def __init__(
-        self,
-        dims: int,
-        width: int = 128,
-        blocks: int = 3,
-        time_scale: float = 1.0,
-        classes: int = 0,
-        outputs: int = 1,
-        vocabulary: int = 0,
+        self, config: MLPConfig, data: DataInfo, *, time_scale: float = 1.0, outputs: int = 1
     ) -> None:
         super().__init__()
+        width = config.width
         self.time = TimeEmbedding(width, width, time_scale)
-        self.condition = ConditionEmbedding(classes, vocabulary, width)
-        self.first = nn.Linear(fourier_width(dims), width)
-        self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(blocks))
-        self.last = nn.Linear(width, outputs * dims)
+        self.condition = condition_embedding(data, width)
+        self.first = nn.Linear(fourier_width(data.dims), width)
+        self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(config.layers))
+        self.last = nn.Linear(width, outputs * data.dims)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -86,5 +88,5 @@ class MLP(nn.Module):
         h = self.first(fourier(x))
         for block in self.blocks:
             h = block(h, time)
-        # No norm here: what is linear in x, as the noise is at high levels, passes straight through.
+        # No norm: at high noise levels the output is nearly linear in x.
         return self.last(h)

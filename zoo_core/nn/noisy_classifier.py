@@ -1,4 +1,4 @@
-"""A classifier of noisy data that is told the time: what classifier guidance follows."""
+"""Classifiers of noisy data, conditioned on the time, for classifier guidance."""
 
 from __future__ import annotations
 

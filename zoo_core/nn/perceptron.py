@@ -49,7 +49,7 @@ class PerceptronCritic(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the score is a linear function of, (n, D)."""
+        """Return the features that the head maps linearly to scores, (n, D)."""
         return self.net(x.flatten(1))
 
     def forward(self, x: Tensor, cond: object = None) -> Tensor:

@@ -129,7 +129,7 @@ class ResNetCritic(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the score is a linear function of, (n, D)."""
+        """Return the features that the head maps linearly to scores, (n, D)."""
         h = F.relu(self.blocks(x))
         return h.sum((2, 3)) if self.pool == "sum" else h.mean((2, 3))
 

@@ -8,26 +8,56 @@ and `attend_up` it is DDPM++ and NCSN++ of Song et al. 2021, arXiv:2011.13456, a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from zoo_core.config import Config, later
 from zoo_core.errors import UsageError
-from zoo_core.nn.conditioning import ConditionEmbedding, CrossAttention, with_image
+from zoo_core.nn.conditioning import CrossAttention, condition_embedding, source_channels, with_image
 from zoo_core.nn.embedding import TimeEmbedding
 from zoo_core.nn.resampling import BOX, FIR, Resampler
-from zoo_core.types import Cond
+from zoo_core.types import Cond, DataInfo
 
 M = TypeVar("M", nn.Conv2d, nn.Linear)
 Resampling = Literal["conv", "box", "fir"]
 """How a side is halved and doubled: by a convolution, or in a residual block with a filter."""
 
 
+class UNetConfig(Config):
+    """Options of the U-Net."""
+
+    channels: int = Field(32, ge=2, multiple_of=2)
+    """U-Net: channels of the first level."""
+    mult: tuple[int, ...] = Field((1, 2), min_length=1)
+    """U-Net: factor on channels, one a level; each level halves the side."""
+    blocks: int = Field(1, ge=1)
+    """U-Net: residual blocks a level."""
+    attention: tuple[int, ...] = ()
+    """U-Net: sides at which there is attention; the bottom always has it."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """U-Net: dropout in each residual block."""
+    time: Literal["sinusoidal", "fourier"] = later("sinusoidal", since="0.1.0")
+    """U-Net: embedding of the time: fixed sinusoids, or Fourier features of random rates."""
+    fourier_scale: float = later(16.0, since="0.1.0", gt=0)
+    """U-Net: standard deviation of those rates, in periods over the whole range of times."""
+    resample: Resampling = later("conv", since="0.1.0")
+    """U-Net: sides are halved and doubled by a convolution, or in a residual block by a filter: the mean of
+    four pixels (box), or a smoother one that aliases less (fir)."""
+    skip_scale: float = later(1.0, since="0.1.0", gt=0, le=1)
+    """U-Net: factor on the sum of a block's two branches; 0.7071 keeps the variance."""
+    pyramid: bool = later(False, since="0.1.0")
+    """U-Net: feed the input, downsampled, to every level."""
+    attend_up: Literal["each", "last"] = later("each", since="0.1.0")
+    """U-Net: on the way up, attention after each block of a level, or after its last."""
+
+
 def zeroed(module: M) -> M:
-    """Set a layer's weights to zero: what it adds to starts as the identity."""
+    """Set a layer's weights to zero, so that its residual block starts as the identity."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
@@ -37,7 +67,7 @@ def zeroed(module: M) -> M:
 def group_norm(channels: int) -> nn.GroupNorm:
     """Return GroupNorm of 32 groups, or of fewer where they would have less than 4 channels each.
 
-    A group of one channel would take away the time that was added to it, a constant over the image.
+    The norm of a group of one channel would remove the time embedding, a constant over the image.
     """
     most = min(32, max(1, channels // 4))
     groups = next(count for count in range(most, 0, -1) if channels % count == 0)
@@ -84,7 +114,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """(n, C, H, W) to itself: each pixel looks at all others, in one head."""
+    """(n, C, H, W) to itself: each pixel attends to all others, with one head."""
 
     def __init__(self, channels: int, scale: float = 1.0) -> None:
         super().__init__()
@@ -103,7 +133,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block, with attention after it where asked for: to all pixels, and to a caption's words."""
+    """A residual block, with optional attention after it: to all pixels, and to a caption's tokens."""
 
     def __init__(
         self,
@@ -137,7 +167,7 @@ class Shrink(nn.Module):
 
 
 class Grow(nn.Module):
-    """(n, C, H, W) to the size of the skip that is met next: an odd side was rounded up on its way down."""
+    """(n, C, H, W) to the size of the next skip connection: an odd side was rounded up on the way down."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -160,7 +190,7 @@ class ResidualShrink(nn.Module):
 
 
 class ResidualGrow(nn.Module):
-    """A residual block whose two branches are doubled by a filter, to the size of the skip met next."""
+    """A residual block whose two branches are doubled by a filter, to the next skip connection's size."""
 
     def __init__(self, block: ResidualBlock, resampler: Resampler) -> None:
         super().__init__()
@@ -172,7 +202,7 @@ class ResidualGrow(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """The input at every size: each level's is made of the last one's, and joins the level (appendix H)."""
+    """Downsampled input of a level, from the previous level's, added to the features (appendix H)."""
 
     def __init__(self, in_channels: int, out_channels: int, resampler: Resampler, scale: float) -> None:
         super().__init__()
@@ -188,25 +218,14 @@ class UNet(nn.Module):
     """Images and times to images: (n, C, H, W) and (n,) to (n, C, H, W), for any H and W.
 
     Args:
-        in_channels: C of the data.
-        size: H of the data, by which `attention` finds its place; a side is halved (rounding up) at each
-            level but the last.
-        channels: of the first level, even.
-        mult: factor on channels, a level each.
-        blocks: residual blocks a level on the way down; one more on the way up.
-        attention: sides at which there is attention; the bottom always has it.
-        dropout: in each residual block.
-        time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
-        classes, vocabulary: of the labels and captions it is conditioned on, 0 for none: both are added to
-            the time, and attention looks at a caption's words.
-        image_channels: of the image it is conditioned on, laid over its input; 0 for none.
-        outputs: images it returns, one after another in its channels.
-        fourier: spread of the rates of random Fourier features, periods a unit of time; 0 for sinusoids.
-        resample: how sides are halved and doubled.
-        skip_scale: factor on the sum of a block's two branches; sqrt(1/2) keeps its variance.
-        pyramid: feed the input, halved along, to every level.
-        attend_up: on the way up, attention after each block of a level or after its last.
-        augment: numbers of the augmentation label that it is conditioned on, 0 for none.
+        config: options of the network.
+        data: (C, H, W), and what its task conditions the network on: labels and captions are added to the
+            time, attention reads a caption's tokens, and an image is concatenated to the input. `attention`
+            counts H at each level; a side is halved (rounding up) at each level but the last.
+        time_range: greatest time minus the least: `fourier_scale` is periods over the whole of it.
+        time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
+        outputs: number of images returned, side by side along axis 1.
+        augment: dimensions of the augmentation label that the network is conditioned on; 0 for none.
 
     Raises:
         UsageError: where the image is too small for so many levels.
@@ -214,26 +233,17 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        size: int,
-        channels: int = 128,
-        mult: Sequence[int] = (1, 2, 2, 2),
-        blocks: int = 2,
-        attention: Sequence[int] = (16,),
-        dropout: float = 0.0,
+        config: UNetConfig,
+        data: DataInfo,
+        *,
+        time_range: float = 1000.0,
         time_scale: float = 1.0,
-        classes: int = 0,
-        vocabulary: int = 0,
-        image_channels: int = 0,
         outputs: int = 1,
-        fourier: float = 0.0,
-        resample: Resampling = "conv",
-        skip_scale: float = 1.0,
-        pyramid: bool = False,
-        attend_up: Literal["each", "last"] = "each",
         augment: int = 0,
     ) -> None:
         super().__init__()
+        in_channels, size, _ = data.shape
+        channels, mult = config.channels, config.mult
         most = 1 + math.ceil(math.log2(size))
         if not 1 <= len(mult) <= most:
             raise UsageError(
@@ -242,49 +252,48 @@ class UNet(nn.Module):
             )
         sides = [math.ceil(size / 2**level) for level in range(len(mult))]
         time = 4 * channels
+        fourier = config.fourier_scale / time_range if config.time == "fourier" else 0.0
         self.time = TimeEmbedding(channels, time, time_scale, fourier)
-        self.condition = ConditionEmbedding(classes, vocabulary, time, augment=augment)
-        self.image_channels = image_channels
-        self.first = nn.Conv2d(in_channels + image_channels, channels, 3, padding=1)
-        resampler = Resampler(FIR if resample == "fir" else BOX)
+        self.condition = condition_embedding(data, time, augment)
+        self.image_channels = source_channels(data)
+        self.first = nn.Conv2d(in_channels + self.image_channels, channels, 3, padding=1)
+        resampler = Resampler(FIR if config.resample == "fir" else BOX)
+        reads = self.condition.vocabulary > 0
 
         def block(width: int, out: int, attend: bool) -> Block:
-            return Block(width, out, time, dropout, attend, vocabulary > 0, skip_scale)
+            return Block(width, out, time, config.dropout, attend, reads, config.skip_scale)
 
         def resizing(width: int) -> ResidualBlock:
-            return ResidualBlock(width, width, time, dropout, skip_scale, resizes=True)
+            return ResidualBlock(width, width, time, config.dropout, config.skip_scale, resizes=True)
 
-        width, seen = channels, in_channels + image_channels
+        convolves = config.resample == "conv"
+        width, seen = channels, in_channels + self.image_channels
         skips = [width]
         self.down = nn.ModuleList()
         self.pyramid = nn.ModuleList()
         for level, side in enumerate(sides):
-            for _ in range(blocks):
+            for _ in range(config.blocks):
                 out = channels * mult[level]
-                self.down.append(block(width, out, side in attention))
+                self.down.append(block(width, out, side in config.attention))
                 skips.append(width := out)
             if level < len(sides) - 1:
-                self.down.append(
-                    Shrink(width) if resample == "conv" else ResidualShrink(resizing(width), resampler)
-                )
+                self.down.append(Shrink(width) if convolves else ResidualShrink(resizing(width), resampler))
                 skips.append(width)
-                if pyramid:
-                    self.pyramid.append(Pyramid(seen, width, resampler, skip_scale))
+                if config.pyramid:
+                    self.pyramid.append(Pyramid(seen, width, resampler, config.skip_scale))
                     seen = width
 
         self.middle = nn.ModuleList(block(width, width, attend) for attend in (True, False))
 
         self.up = nn.ModuleList()
         for level, side in reversed(list(enumerate(sides))):
-            for place in range(blocks + 1):
+            for place in range(config.blocks + 1):
                 out = channels * mult[level]
-                here = attend_up == "each" or place == blocks
-                self.up.append(block(width + skips.pop(), out, side in attention and here))
+                here = config.attend_up == "each" or place == config.blocks
+                self.up.append(block(width + skips.pop(), out, side in config.attention and here))
                 width = out
             if level > 0:
-                self.up.append(
-                    Grow(width) if resample == "conv" else ResidualGrow(resizing(width), resampler)
-                )
+                self.up.append(Grow(width) if convolves else ResidualGrow(resizing(width), resampler))
 
         self.norm = group_norm(width)
         self.last = zeroed(nn.Conv2d(width, outputs * in_channels, 3, padding=1))

@@ -17,7 +17,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+from zoo_core.errors import UsageError
 from zoo_core.home import home
+from zoo_core.machine.files import read_bounded
 from zoo_core.registry.listing import SCHEMA, Listing, from_json, to_json
 from zoo_core.registry.spec import API_VERSION
 
@@ -60,13 +62,11 @@ def read(entry_point: EntryPoint, key: str) -> Listing | None:
     """Return the cached listing under a fingerprint, or None where there is none that can be used."""
     try:
         path = _path(entry_point)
-        if path.stat().st_size > MAX_BYTES:
-            return None
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_bounded(path, MAX_BYTES))
         if document["key"] != key:
             return None
         listing = from_json(document["listing"])
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, UsageError, RuntimeError, ValueError, KeyError, TypeError):
         return None
     broken = listing.failure or listing.problems
     return None if broken and document.get("installed") != _installed() else listing

@@ -26,8 +26,9 @@ from zoo_core.config import (
     validate,
 )
 from zoo_core.config.privacy import kept
-from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, ZooError, nearest
+from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, ZooError
 from zoo_core.registry.manager import Entry, load_entry, manager
+from zoo_core.registry.presets import preset_overrides
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
                "train.sample_every", "data.root", "data.storage", "eval", "sample.batch_size")  # fmt: skip
@@ -227,7 +228,7 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     chosen = config.model_fields["data"].default
     side = flat.get("data.size", getattr(chosen, "size", None))
     provider = str(flat.get("providers.data") or "")
-    overrides, problem = _preset(config, str(flat.get("preset") or ""), chosen.name, side, provider)
+    overrides, problem = preset_overrides(config, str(flat.get("preset") or ""), chosen.name, side, provider)
     if problem is not None:
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
@@ -324,51 +325,6 @@ def _fields(kind: str, entry: Entry) -> Mapping[str, Any]:
     except PluginError:
         return {}
     return fields
-
-
-def _preset(
-    config: type[RunConfig], name: str, data: str, side: Any = None, provider: str = ""
-) -> tuple[Mapping[str, Any], ZooError | None]:
-    """Return the overrides of a preset: of this dataset, of its kind of data, or of any.
-
-    Kinds are "NAME@points" and "NAME@image<=S", for images of at most S pixels a side; the least S wins.
-
-    Args:
-        config: of the plugin.
-        name: of the preset; "" for "default".
-        data: registered name of the dataset.
-        side: of the images of a dataset that leaves it to an option.
-        provider: distribution of the dataset, where two claim its name.
-    """
-    presets = config.PRESETS
-    wanted = name or "default"
-    for key in (f"{wanted}@{data}", *_of_kind(presets, wanted, data, side, provider), wanted):
-        if key in presets:
-            return presets[key].overrides, None
-    if not name:
-        return {}, None
-    known = sorted({key for key in presets if not key.startswith("default")})
-    match = nearest(name, known)
-    return {}, UsageError(
-        f"no preset {name!r} for data={data}",
-        f"did you mean: preset={match}" if match else "",
-        f"presets: {', '.join(known) or 'none'}",
-    )
-
-
-def _of_kind(presets: Mapping[str, Any], name: str, data: str, side: Any, provider: str) -> list[str]:
-    """Return the keys of a preset for a dataset's kind, the closest first."""
-    try:
-        shape = manager().find("dataset", data, provider).spec.shape
-    except NotFoundError:
-        return []
-    if len(shape) == 1:
-        return [f"{name}@points"]
-    pixels = str(max(shape[1:]) if shape else side)
-    if not pixels.isdigit():
-        return []
-    limits = sorted(int(key.rpartition("<=")[2]) for key in presets if key.startswith(f"{name}@image<="))
-    return [f"{name}@image<={limit}" for limit in limits if int(pixels) <= limit]
 
 
 def plain(config: Config) -> dict[str, Any]:

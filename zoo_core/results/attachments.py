@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from zoo_core.results.result import Attachment
 LARGEST_IMAGE = 200_000
 """Bytes of a sample grid; a larger one is halved in size until it fits."""
 SIDE = 4096
+LARGEST = sys.float_info.max
 SERIES, POINTS = 64, 200
 """Most curves of a run, and points of a curve."""
 
@@ -96,7 +97,9 @@ def curves_json(records: Sequence[Mapping[str, Any]]) -> bytes | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= LARGEST  # of an integer too large for a float math.isfinite raises
 
 
 def thinned(points: Sequence[list[float]], most: int = POINTS) -> list[list[float]]:

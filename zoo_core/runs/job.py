@@ -33,8 +33,8 @@ from zoo_core.events import Events, trackers
 from zoo_core.events.listeners import Announced, listeners
 from zoo_core.home import home
 from zoo_core.interfaces import RunView
-from zoo_core.machine import terminal
-from zoo_core.machine.distributed import World, from_first, gather, joined
+from zoo_core.machine import terminal, threads
+from zoo_core.machine.distributed import World, from_first, gather, joined, local_processes
 from zoo_core.machine.faults import machine_error
 from zoo_core.machine.files import cannot_write, write_atomic
 from zoo_core.registry.manager import manager
@@ -178,7 +178,10 @@ def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> 
         Signals() as signals,
         joined(config.device) as place,
         locked(folder) if place.first else contextlib.nullcontext(),
+        threads.shared(local_processes()) as decided,
     ):
+        if decided and place.first:
+            print(decided)
         try:
             return _execute(config, folder, signals, place, dataset)
         except (OSError, MemoryError) as error:

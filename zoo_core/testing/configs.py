@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from zoo_core.config import options, strict_yaml
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.registry.manager import manager
+from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.testing.results import Failed
 
@@ -93,11 +94,15 @@ def options_are_described(model: Model) -> None:
         )
 
 
+OF_KIND = {"points": "ring", "image<=16": "digits", "image<=48": "mnist"}
+"""Kind of data -> a dataset of that kind."""
+
+
 def presets_are_valid(model: Model) -> None:
     """There is a preset `tiny` where anything is trained, and every preset resolves, on its own dataset."""
     presets = model.config_class.PRESETS
     trains = any(stage.phases for stage in model.trained.recipe.stages())
-    if trains and not {"tiny", f"tiny@{model.data}"} & set(presets):
+    if trains and preset_key(presets, "tiny", model.data) is None:
         raise Failed(
             f"there is no preset 'tiny'; presets: {', '.join(presets) or 'none'}",
             "add PRESETS = {'tiny': Preset({'train.steps': 50}, 'for tests')}: the kit trains with it",
@@ -105,7 +110,7 @@ def presets_are_valid(model: Model) -> None:
     installed = {entry.spec.name for entry in manager().entries("dataset")}
     for key in presets:
         name, _, data = key.partition("@")
-        data = {"points": "ring"}.get(data, data)
+        data = OF_KIND.get(data, data)
         if data and data not in installed:
             continue
         words = [f"plugin={model.name}", f"data={data or model.data}", f"preset={name}"]

@@ -12,6 +12,7 @@ from zoo_core.config import RunConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import ZooError
 from zoo_core.registry.manager import Entry, load_entry, manager
+from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import parse_words, resolve
 from zoo_core.runs import Run, build, load_data
 from zoo_core.testing.results import Failed, NotApplicable
@@ -77,7 +78,7 @@ class Model:
     def config(self, *more: str) -> RunConfig:
         """Return the resolved config at preset `tiny`, with more words after it."""
         presets = self.config_class.PRESETS
-        tiny = {"preset": "tiny"} if {"tiny", f"tiny@{self.data}"} & set(presets) else {}
+        tiny = {"preset": "tiny"} if preset_key(presets, "tiny", self.data) else {}
         task = {"data.task": self.task} if self.task else {}
         words = {"plugin": self.name, "data": self.data, **FIXED, **task, **tiny, **parse_words(more)}
         return resolve(words)

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 from zoo_core.config import strict_json
 from zoo_core.errors import MachineError, ZooError
 from zoo_core.machine.files import cannot_write, sha256_of, sync, write_synced
+from zoo_core.training.recipe import fits_data_sized
 
 KEEP = 2
 MANIFEST = "manifest.json"
@@ -194,13 +195,19 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(weights, ema, state)
 
 
-def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+def check_fit(
+    expected: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    what: str,
+    data_sized: Collection[str] = (),
+) -> None:
     """Refuse weights whose names, shapes or types differ: torch converts another type without a word.
 
     Args:
         expected: of the model.
         given: of the checkpoint.
         what: name of the model, for the message.
+        data_sized: keys of the model's buffers that may differ in the length of their first axis.
 
     Raises:
         MachineError: with the first differences.
@@ -209,8 +216,8 @@ def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what:
     wrong += [f"{name} is not part of the model" for name in given if name not in expected]
     for name in expected.keys() & given.keys():
         want, found = expected[name], given[name]
-        if not want.numel() and want.dtype == found.dtype:
-            continue  # a buffer that takes its length from the checkpoint
+        if name in data_sized and fits_data_sized(want, found):
+            continue
         if (want.shape, want.dtype) != (found.shape, found.dtype):
             wrong.append(
                 f"{name} is {found.dtype} {tuple(found.shape)}, expected {want.dtype} {tuple(want.shape)}"

@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -19,63 +19,21 @@ from torch import Tensor, nn
 
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
-from zoo_core.errors import DivergedError, MachineError, UsageError, ZooError
+from zoo_core.errors import DivergedError, MachineError, ZooError
 from zoo_core.machine.distributed import any_, from_first_, gather, share, world
 from zoo_core.machine.faults import attributed
 from zoo_core.seeds import derive
+from zoo_core.training.backward import autocast, backward
 from zoo_core.training.checkpoint import Checkpoint, check_fit
 from zoo_core.training.ema import Averages
+from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import check_shares, over_all
 from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
+from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
-from zoo_core.training.recipe import Phase, Recipe, Stage
-from zoo_core.types import Batch, Context, Loss
-
-LONE_ROW = "more than 1 value per channel"
-"""What torch's batch norm says of a single value per channel in training."""
-
-
-@dataclass
-class Counts:
-    """How far a run is and what it has consumed; all of it is saved and continued.
-
-    Attributes:
-        stage, step: where the run is; `step` counts within the stage.
-        total: steps over all stages.
-        images: training examples consumed, over all phases.
-        stage_images: the same within the stage.
-        updates: optimizer steps by "stage/phase".
-        seconds: spent in training, images and checkpoints left out.
-    """
-
-    stage: int = 0
-    step: int = 0
-    total: int = 0
-    images: int = 0
-    stage_images: int = 0
-    updates: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Listener:
-    """What the harness tells, and may ask; every default does nothing.
-
-    Attributes:
-        log: (total step, values) every `log_every` steps.
-        save: (total step, checkpoint) to keep.
-        image: (total step) to draw samples; averages are applied and the recipe is in eval mode.
-        stop: whether a signal asked the run to end after this step.
-        say: a line for the user: where a run has several stages, which begins, what it trains and what it
-            leaves frozen.
-    """
-
-    log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
-    save: Callable[[int, Checkpoint], None] = lambda step, kept: None
-    image: Callable[[int], None] = lambda step: None
-    stop: Callable[[], bool] = lambda: False
-    say: Callable[[str], None] = lambda line: None
+from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
+from zoo_core.types import Context, Loss
 
 
 class Harness:
@@ -120,7 +78,7 @@ class Harness:
         self._thawed: Phase | None = None
         self._last: dict[str, Tensor] = {}
         self._totals: dict[str, tuple[Tensor | float, int]] = {}
-        self._autocast = _autocast(config, data.device)
+        self._autocast = autocast(config, data.device)
         # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
         self._checks_each_step = data.device.type == "cpu"
 
@@ -166,7 +124,7 @@ class Harness:
                         phase.loss(batch, Context(0, 0.0, 0, rng))
                 except Exception as error:
                     if LONE_ROW in str(error):
-                        raise self._lone_row() from error
+                        raise lone_row(self.plugin, self.config, self.world.size) from error
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
@@ -289,7 +247,7 @@ class Harness:
             for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
                 parameter.grad = None
             try:
-                loss = self._backward(phase, batch, context)
+                loss = backward(phase.loss, batch, context, self.config, self._autocast)
             except Exception as error:
                 raise self._fault(stage.name, phase.name, error) from error
             if self.world.size > 1:
@@ -304,25 +262,6 @@ class Harness:
             counts.images += self.config.batch_size
             counts.stage_images += self.config.batch_size
             counts.updates[f"{stage.name}/{phase.name}"] += 1
-
-    def _backward(self, phase: Phase, batch: Batch, context: Context) -> Loss:
-        parts, whole = self.config.accumulate, self.config.batch_size
-        if parts == 1 and len(batch) == whole:
-            with self._autocast():
-                loss = phase.loss(batch, context)
-            loss.loss.backward()
-            return loss
-        size = math.ceil(len(batch) / parts)
-        losses: list[tuple[float, Loss]] = []
-        for start in range(0, len(batch), size):
-            rows = slice(start, start + size)
-            piece = batch[rows]
-            share = len(piece) / whole
-            with self._autocast():
-                loss = phase.loss(piece, context)
-            (loss.loss * share).backward()
-            losses.append((share, loss))
-        return _joined(losses)
 
     def _thaw(self, phase: Phase) -> None:
         """Let gradients reach what the phase updates, and nothing else."""
@@ -415,30 +354,11 @@ class Harness:
     def _fault(self, stage: str, phase: str, error: Exception) -> ZooError:
         """Return the error to raise where the code of a phase raised `error`."""
         if isinstance(error, torch.OutOfMemoryError):
-            return self._out_of_memory(error)
+            return out_of_memory(self.plugin, self.config, error)
         if LONE_ROW in str(error):
-            return self._lone_row()
+            return lone_row(self.plugin, self.config, self.world.size)
         where = f"in stage {stage!r}, phase {phase!r}, step {self.counts.step}"
         return attributed(error, self.plugin, where)
-
-    def _lone_row(self) -> UsageError:
-        config, processes = self.config, self.world.size
-        return UsageError(
-            f"a micro-batch of one example cannot pass the batch norm of {self.plugin!r}: "
-            f"train.batch_size={config.batch_size}, train.accumulate={config.accumulate}, "
-            f"{processes} process{'es' * (processes > 1)}",
-            "expected: at least 2 examples in each micro-batch",
-            f"next: train.batch_size={2 * config.accumulate * processes}"
-            + (", or a smaller train.accumulate" if config.accumulate > 1 else ""),
-        )
-
-    def _out_of_memory(self, error: Exception) -> MachineError:
-        size = self.config.batch_size
-        return MachineError(
-            f"{self.plugin}: out of memory with train.batch_size={size}: {str(error).splitlines()[0]}",
-            f"try: train.batch_size={max(1, size // 2)}, or train.accumulate={2 * self.config.accumulate}, "
-            "or train.precision=bfloat16",
-        )
 
     # -- state
 
@@ -487,7 +407,8 @@ class Harness:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
-        check_fit(self.recipe.state_dict(), checkpoint.weights, f"the model {self.plugin!r}")
+        what = f"the model {self.plugin!r}"
+        check_fit(self.recipe.state_dict(), checkpoint.weights, what, data_sized(self.recipe))
         self.recipe.load_state_dict(checkpoint.weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
@@ -509,22 +430,3 @@ class Harness:
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-
-
-def _joined(losses: list[tuple[float, Loss]]) -> Loss:
-    """Return the loss of a whole batch from those of its micro-batches and their shares of it."""
-    first = losses[0][1]
-    return Loss(
-        loss=torch.stack([share * part.loss.detach() for share, part in losses]).sum(),
-        log={name: sum(share * part.log[name] for share, part in losses) for name in first.log},  # type: ignore[misc]
-        sums={name: sum(part.sums[name] for _, part in losses) for name in first.sums},  # type: ignore[misc]
-        keep={name: torch.cat([part.keep[name] for _, part in losses]) for name in first.keep},
-    )
-
-
-def _autocast(config: TrainConfig, device: torch.device) -> Callable[[], Any]:
-    if config.precision == "float32" or (config.precision == "auto" and device.type != "cuda"):
-        return contextlib.nullcontext
-    if config.precision == "auto" and not torch.cuda.is_bf16_supported():
-        return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -73,6 +74,9 @@ class Recipe(nn.Module):
     State that must survive a resume is a parameter or a buffer.
     """
 
+    data_sized: ClassVar[Sequence[str]] = ()
+    """Names of buffers whose first axis is as long as the training data; a checkpoint sets that length."""
+
     def stages(self) -> Sequence[Stage]:
         """Return the stages of training, in order."""
         raise NotImplementedError(f"{type(self).__name__}.stages")
@@ -80,3 +84,25 @@ class Recipe(nn.Module):
     def sample(self, request: SampleRequest) -> Samples:
         """Draw `len(request)` samples, (n, *data.shape), without gradients."""
         raise NotImplementedError(f"{type(self).__name__}.sample")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in self.data_sized:
+            saved, buffer = state_dict.get(f"{prefix}{name}"), getattr(self, name)
+            if saved is not None and fits_data_sized(buffer, saved):
+                setattr(self, name, buffer.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def fits_data_sized(buffer: Tensor, saved: Tensor) -> bool:
+    """Return whether a saved tensor differs from a buffer in the length of its first axis at most."""
+    return buffer.dtype == saved.dtype and buffer.ndim == saved.ndim and buffer.shape[1:] == saved.shape[1:]
+
+
+def data_sized(recipe: nn.Module) -> set[str]:
+    """Return the state dict's keys of all buffers that a recipe, or one inside it, declares `data_sized`."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in recipe.named_modules()
+        if isinstance(module, Recipe)
+        for name in module.data_sized
+    }

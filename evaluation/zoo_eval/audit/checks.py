@@ -99,7 +99,7 @@ def bench(config: RunConfig, most: int | None, say: Callable[[str], None]) -> Be
     Raises:
         UsageError: for points, or too few images.
     """
-    track = config.track.model_copy(update={"images": False})
+    track = config.track.model_copy(update={"plots": False})
     config, data = config.model_copy(update={"track": track}), load_data(config)
     if not data.info.is_image:
         raise UsageError(f"{data.info.name!r} holds points", "expected: images; e.g. data=digits")

@@ -74,7 +74,7 @@ def repeats(levels: Tensor, strength: float, count: int) -> Tensor:
     return kept[torch.arange(len(levels)) % len(kept)]
 
 
-DISTANCES = ("FD", "FID", "FD-inf", "FID-inf", "KD", "KID", "sFD", "sFID")
+DISTANCES = ("FD", "FID", "FD-inf", "FID-inf", "FD-full", "FID-full", "KD", "KID", "sFD", "sFID")
 FIDELITY = (*DISTANCES, "coverage")
 """Columns that see images get worse. Not precision and density: their neighborhoods are wide enough to
 take a lightly damaged image in, and blurred ones lie where real ones are dense."""

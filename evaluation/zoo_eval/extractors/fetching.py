@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.home import home
 from zoo_eval.extractors.classifiers import digest
 
@@ -62,6 +62,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except ZooError:  # such as a signal that ends the run
+        raise
     except Exception as error:  # whatever a parser makes of bad bytes: the file is at fault
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{path} can't be read as weights", f"reason: {reason[:200]}") from error

@@ -21,11 +21,11 @@ class Ranked:
 
     Attributes:
         rank: 1 for the best; None for a row that is not ranked.
-        mark: "" for a rank of its own, "=" for one that is shared, "?" for a place that could not be tested
-            (one seed, or a baseline), "floor" within twice the noise floor. Not ranked: "below" half the
-            noise floor, which new real data do not reach; "memorizes"; "unranked" where the value is shown
-            only; "n/a" where it has none.
-        p: uncorrected p-value against the next tested row above.
+        mark: "" for a rank of its own, "=" for one that is shared, "floor" within twice the noise floor. Not
+            ranked: "?" where the row can't be tested (one seed, a baseline, no other row to test against) and
+            stands where its score puts it; "below" half the noise floor, which new real data do not reach;
+            "memorizes"; "unranked" where the value is shown only; "n/a" where it has none.
+        p: uncorrected p-value against the next tested row of its state above.
     """
 
     row: Row
@@ -36,13 +36,14 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Tier:
-    """The rows of one state, which are tested against each other.
+    """The rows of one state, and how they are tested.
 
     Attributes:
         state: one of `STATES`.
-        pairs: number of pairs tested.
+        pairs: number of pairs that Holm's correction counts: all of this state and of those that are better
+            verified.
         separable: smallest ratio (or difference) of two scores that is significant; None for fewer than two
-            rows.
+            tested rows.
     """
 
     state: str
@@ -75,8 +76,9 @@ def noise_floor(rows: Sequence[Row], column: str) -> float | None:
 def rank(rows: Sequence[Row], column: Column) -> Ranking:
     """Return the rows in order, each with its rank or the reason why it has none.
 
-    Rows are tested within their state only: unverified files change no rank of verified ones, and stand
-        after them.
+    Better verified rows stand first. Rows of a state share a rank or not by tests over all pairs of the
+    table down to that state: less verified files, which anybody can add, change no rank of better verified
+    rows.
     """
     floor = noise_floor(rows, column.name) if column.better == "lower" else None
     ranked: list[Ranked] = []
@@ -89,11 +91,13 @@ def rank(rows: Sequence[Row], column: Column) -> Ranking:
             rest.append(Ranked(row, None, mark, None))
         else:
             by_state[row.state].append(row)
-    for state, members in by_state.items():
+    better: list[Row] = []
+    for members in by_state.values():
         if members:
-            places, tier = _tier(members, column, floor, len(ranked))
-            ranked += places
-            tiers.append(Tier(state, tier.pairs, tier.separable))
+            found, tier = _tier(members, better, column, floor, sum(one.rank is not None for one in ranked))
+            ranked += found
+            tiers.append(tier)
+            better += members
     rest.sort(key=lambda one: MARKS.index(one.mark))
     return Ranking((*ranked, *rest), tuple(tiers))
 
@@ -113,29 +117,33 @@ def _not_ranked(row: Row, column: str, floor: float | None) -> str:
 
 
 def _tier(
-    rows: Sequence[Row], column: Column, floor: float | None, above: int
-) -> tuple[list[Ranked], ranking.Ranking]:
+    rows: Sequence[Row], better: Sequence[Row], column: Column, floor: float | None, above: int
+) -> tuple[list[Ranked], Tier]:
     """Return the rows of one state in order.
 
     Args:
-        above: number of ranked rows that are better verified.
+        better: rows of the states that are better verified, whose pairs count too.
+        above: number of those that have a rank.
     """
+    name = column.name
     found = ranking.rank(
-        [row.scores[column.name] for row in rows],
+        [row.scores[name] for row in rows],
         better="lower" if column.better == "lower" else "higher",
         testable=[not row.deterministic for row in rows],
         scale=column.scale,
+        beside=[row.scores[name] for row in better if not row.deterministic],
     )
-    first_of: dict[int, int] = {}
+    alone = sum(place.rank is not None for place in found.places) < 2
+    at_floor: set[int] = set()
     ranked: list[Ranked] = []
-    for position, k in enumerate(found.order):
+    for k in found.order:
         place = found.places[k]
-        if floor is not None and place.center < 2 * floor:
-            first_of.setdefault(place.rank or 0, 0)
+        if place.rank is None or alone:
+            ranked.append(Ranked(rows[k], None, "?", None))
+        elif floor is not None and place.center < 2 * floor:
+            at_floor.add(place.rank)
             ranked.append(Ranked(rows[k], above + 1, "floor", place.p_above))
-        elif place.rank is None:
-            ranked.append(Ranked(rows[k], above + position + 1, "?", None))
         else:
-            first = first_of.setdefault(place.rank, position)
-            ranked.append(Ranked(rows[k], above + first + 1, "=" if place.tied else "", place.p_above))
-    return ranked, found
+            first = 1 if place.rank in at_floor else place.rank
+            ranked.append(Ranked(rows[k], above + first, "=" if place.tied else "", place.p_above))
+    return ranked, Tier(rows[0].state, found.pairs, found.separable)

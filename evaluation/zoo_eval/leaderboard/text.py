@@ -18,7 +18,6 @@ from zoo_eval.numbers import number, short_seconds
 from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Conflict
 
-_MARKS = {"?": "?", "floor": "~"}
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
 _FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most important first; the others come after them."""
@@ -26,7 +25,8 @@ _BACKGROUND = ("noise floor", "memorization", "authenticity", "KL", "active")
 """Base names that the text leaves out: they qualify other columns."""
 
 VARIANTS, LONGEST = 8, 240
-"""Most configurations of one plugin whose options are listed under a table, and characters of such a line."""
+"""Most configurations of one plugin whose options are listed under a table, and characters of a line of texts
+from files."""
 MOST_CONFLICTS = 10
 """Conflicts that are printed one by one."""
 
@@ -48,10 +48,13 @@ def printable(text: str) -> str:
 
 
 def rank_text(ranked: Ranked) -> str:
-    """Return the rank with its mark: "=4" for every row of a tie group, "-" for a row that is not ranked."""
+    """Return the rank with its mark: "=4" for every row of a tie group, "?" for a row that is not tested, and
+    "-" for one that is not ranked for another reason."""
     if ranked.rank is None:
-        return "-"
-    return f"={ranked.rank}" if ranked.mark == "=" else f"{ranked.rank}{_MARKS.get(ranked.mark, '')}"
+        return "?" if ranked.mark == "?" else "-"
+    return (
+        f"={ranked.rank}" if ranked.mark == "=" else f"{ranked.rank}{'~' if ranked.mark == 'floor' else ''}"
+    )
 
 
 def score_text(ranked: Ranked, column: str) -> str:
@@ -194,17 +197,26 @@ def separable_lines(table: Table) -> list[str]:
     return lines
 
 
+def _reason(table: Table) -> str:
+    """Return why the first row with an unranked value has no rank: ": 1,900 samples for 64 features: ..."."""
+    for ranked in table.rows:
+        if ranked.mark == "unranked":
+            return printable(f": {ranked.row.unranked[table.column.name]}")[:LONGEST]
+    return ""
+
+
 def notes(table: Table) -> list[str]:
     """Return what the marks in a table mean, those that occur, and what the tests can separate."""
     marks = {ranked.mark for ranked in table.rows}
     floor = noise_floor(table.group.rows, table.column.name)
     said = {
         "=": "= not significantly different from the rows of its rank (moderated t-test, all pairs, Holm)",
-        "?": "? not tested: one training seed, or a baseline without training",
+        "?": "? not ranked, because not tested: one training seed, a baseline, equal scores of all seeds, a "
+        "score of 0, or no other row to test against; it stands where its score puts it",
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
         "below": f"- below half the noise floor of {number(floor or 0)}: not ranked",
         "memorizes": "- memorization detected: not ranked",
-        "unranked": "- this value is shown and not ranked",
+        "unranked": f"- this value is shown and not ranked{_reason(table)}",
         "n/a": "- lacks this value: not ranked",
     }
     lines = [text for mark, text in said.items() if mark in marks]
@@ -221,7 +233,9 @@ def notes(table: Table) -> list[str]:
             "reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)"
         )
     if len(states) > 1:
-        lines.append("rows of a better verified state come first, and are tested among themselves")
+        lines.append(
+            "rows of a better verified state come first; less verified rows do not change their ranks"
+        )
     return lines
 
 

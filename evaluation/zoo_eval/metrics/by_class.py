@@ -52,12 +52,12 @@ def by_class(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return `FD by class[extractor]`: the mean over classes; each class's own is attached as `by-class`."""
     column = ctx.column("FD by class")
     assert ctx.label is not None
-    found, n = class_distances(ctx.train.values, ctx.data.train.label, ctx.generated.values, ctx.label)
+    found, n = class_distances(ctx.train.main, ctx.data.train.label, ctx.generated.main, ctx.label)
     if not found:
         return {column: NotApplicable(reason=f"no class has {LEAST} samples and {LEAST} training examples")}
     ctx.attach("by-class", json.dumps({str(k): value for k, value in found.items()}).encode(), "json")
     value = float(torch.tensor(list(found.values()), dtype=torch.float64).mean())
-    d = ctx.generated.values.shape[1]
+    d = ctx.generated.main.shape[1]
     worst = max(found, key=found.__getitem__)
     note = (
         f"mean of {len(found)} classes of at least {n:,} examples; highest: class {worst}, {found[worst]:.4g}"

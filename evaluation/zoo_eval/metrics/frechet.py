@@ -206,10 +206,15 @@ def cell(real: Tensor, fake: Tensor) -> Value:
 def frechet(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the columns `FD[extractor]`, or `FID`, and the same at infinity, with their intervals.
 
-    A distance of fewer samples than features is never ranked, and has no interval.
+    A distance of fewer samples than features is never ranked, and has no interval. Where the extractor has
+    axes, these are on the axes, and `FD-full[extractor]` is of all features.
     """
-    one, two = check_pair(ctx.train.values, ctx.generated.values)
-    return {ctx.column("FD"): cell(one, two), ctx.column("FD-inf"): limit_cell(one, two)}
+    real, fake = ctx.train, ctx.generated
+    one, two = check_pair(real.main, fake.main)
+    found = {ctx.column("FD"): cell(one, two), ctx.column("FD-inf"): limit_cell(one, two)}
+    if real.main is not real.values:
+        found[ctx.column("FD-full")] = cell(*check_pair(real.values, fake.values))
+    return found
 
 
 def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
@@ -233,7 +238,7 @@ def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
 
 def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the Frechet distance to the test split, which is shown and never ranked."""
-    return {ctx.column("FD to test"): cell(*check_pair(ctx.test.values, ctx.generated.values))}
+    return {ctx.column("FD to test"): cell(*check_pair(ctx.test.main, ctx.generated.main))}
 
 
 def spatial(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
@@ -250,7 +255,7 @@ def spatial(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
 
 def noise_floor(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the expected distance of as many new real examples: `noise floor[FD[extractor]]`."""
-    floor = expected_floor(ctx.train.values, ctx.test.values, ctx.protocol.n_generated)
+    floor = expected_floor(ctx.train.main, ctx.test.main, ctx.protocol.n_generated)
     note = f"test split to training split: {floor.measured:.6g}"
     return {f"noise floor[{ctx.column('FD')}]": Value(value=floor.value, n=len(ctx.test), note=note)}
 

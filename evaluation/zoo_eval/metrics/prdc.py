@@ -7,7 +7,7 @@ Distances are computed in blocks, so memory does not grow with the square of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -154,48 +154,88 @@ def prdc(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
 
 
 def recall_and_coverage_variances(
-    real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
-) -> tuple[float, float]:
+    real: Tensor, fake: Tensor, means: Sequence[float], *, precision_k: int = 3, density_k: int = 5
+) -> list[float]:
     """Return the variances of recall and coverage over other samples of the same model.
 
-    Both count real images, and what varies is the samples: one sample decides of several real images, so they
-    are not independent. The samples are split into two halves at random, and the real images too: halves of
-    both sets have neighborhoods with as many images in them as the whole sets. The difference of two halves
-    of the samples, with the same half of the real images, has twice the variance of one, and half as many
-    images have twice the variance of all. No image is repeated, which would shrink the neighborhoods.
+    They come from half-samples. Neighborhoods among half as many images are larger, so a half's coverage c'
+    may differ from c, that of all, and its variance with it. What carries over is the design effect (Kish
+    1965, Survey Sampling, section 8.2): the variance over that of a fraction of independent images. So the
+    variance is the half's, times c (1 - c) / (c' (1 - c')), times the ratio of their numbers.
 
     Args:
         real, fake: (m, d) and (n, d) float64.
+        means: recall and coverage of all images.
         precision_k, density_k: as in `find`; halves need more rows.
+    """
+    halves = half_samples(real, fake, precision_k=precision_k, density_k=density_k)
+    n = min(len(fake), LARGEST) // 2
+    found = []
+    for mean, of_halves in zip(means, halves, strict=True):
+        variance = float((of_halves[:, 0] - of_halves[:, 1]).square().mean()) / 2
+        half = float(of_halves.mean())
+        independent = half * (1 - half)
+        found.append(variance * mean * (1 - mean) / independent * n / len(fake) if independent > 0 else 0.0)
+    return found
+
+
+def half_samples(
+    real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
+) -> tuple[Tensor, Tensor]:
+    """Return recall and coverage of both halves of the samples, each (2 SPLITS, 2).
+
+    Both count real images, and what varies is the samples: one sample decides of several real images, so they
+    are not independent. The samples are split into two halves at random, and the real images too: halves of
+    both sets have neighborhoods with as many images in them as the whole sets. The halves of the samples are
+    compared with the same half of the real images. No image is repeated, which would shrink the
+    neighborhoods.
+
+    Args: as `recall_and_coverage_variances`.
     """
     rng = generator(0, "half-samples")
     r, f = (x[torch.randperm(len(x), generator=rng)[:LARGEST]] for x in (real, fake))
-    scale = len(f) / len(fake)
-    among_real, among_fake, between = (_dense(x, y) for x, y in ((r, r), (f, f), (f, r)))
+    among_real, among_fake, between = _Nearest(r, density_k), _Nearest(f, precision_k), _dense(f, r)
     n, m = len(f) // 2, len(r) // 2
-    squares = []
+    recall, coverage = [], []
     for _ in range(SPLITS):
         samples = torch.randperm(len(f), generator=rng)[: 2 * n].split(n)
-        own = [_kth(among_fake[half][:, half], precision_k) for half in samples]
-        for images in torch.randperm(len(r), generator=rng)[: 2 * m].split(m):
-            wide = _kth(among_real[images][:, images], density_k)
-            blocks = [between[half][:, images] for half in samples]
-            recall = [
-                float((b <= o[:, None]).any(0).double().mean()) for b, o in zip(blocks, own, strict=True)
-            ]
-            coverage = [float((block <= wide).any(0).double().mean()) for block in blocks]
-            squares.append([(a - b) ** 2 for a, b in (recall, coverage)])
-    recall_variance, coverage_variance = (torch.tensor(squares).mean(0) / 4 * scale).tolist()
-    return recall_variance, coverage_variance
+        images = torch.randperm(len(r), generator=rng)[: 2 * m].split(m)
+        tables = [between[half] for half in samples]
+        own = [among_fake.squared_radii(half) for half in samples]
+        recalled = [(block - o[:, None]).amin(0) <= 0 for block, o in zip(tables, own, strict=True)]
+        nearest = [block.amin(0) for block in tables]
+        for half in images:
+            wide = among_real.squared_radii(half)
+            recall.append([float(one[half].double().mean()) for one in recalled])
+            coverage.append([float((one[half] <= wide).double().mean()) for one in nearest])
+    return torch.tensor(recall, dtype=torch.float64), torch.tensor(coverage, dtype=torch.float64)
+
+
+class _Nearest:
+    """The nearest other rows of each row, among which the k-th nearest of a half is looked up.
+
+    Args:
+        x: (n, d) float64.
+        k: of the neighbor. 8 k + 40 are kept, each in a half with a probability of 1/2: fewer than k of them
+            are in a half less than once in 10^11.
+    """
+
+    def __init__(self, x: Tensor, k: int) -> None:
+        distances = _dense(x, x).fill_diagonal_(-1)
+        nearest = distances.topk(min(len(x), 8 * k + 41), largest=False)
+        self.k, self.distances, self.rows = k, nearest.values[:, 1:], nearest.indices[:, 1:]
+
+    def squared_radii(self, half: Tensor) -> Tensor:
+        """Return the squared distances of a half's rows to their k-th nearest others in it, (h,)."""
+        member = torch.zeros(len(self.rows), dtype=torch.bool)
+        member[half] = True
+        counted = member[self.rows[half]].cumsum(1)
+        place = (counted < self.k).sum(1).clamp_max(self.rows.shape[1] - 1)
+        return self.distances[half].gather(1, place[:, None])[:, 0]
 
 
 def _dense(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([block for _, block in squared_distances(x, y)])
-
-
-def _kth(distances: Tensor, k: int) -> Tensor:
-    """Return each row's k-th smallest distance to another row; distances (n, n) is overwritten."""
-    return distances.fill_diagonal_(-1).topk(k + 1, largest=False).values[:, k]
 
 
 def values(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5) -> dict[str, Value]:
@@ -217,7 +257,7 @@ def values(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int =
     if smaller < 4 * most:
         return cells | {name: Value(value=mean, n=len(fake)) for name, mean in means.items()}
     variances = recall_and_coverage_variances(
-        real.double(), fake.double(), precision_k=precision_k, density_k=density_k
+        real.double(), fake.double(), list(means.values()), precision_k=precision_k, density_k=density_k
     )
     for (name, mean), variance in zip(means.items(), variances, strict=True):
         # At 0 and 1: a neighborhood with k images holds or misses about k real ones together.

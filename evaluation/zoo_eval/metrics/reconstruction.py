@@ -29,4 +29,4 @@ def reconstruction(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {column: NotApplicable(reason="the model has no encoder")}
     with ctx.inference():
         found = ctx.features(reconstructions(ctx), "reconstructed")
-    return {column: Value(value=frechet_distance(ctx.test.values, found.values), n=len(found))}
+    return {column: Value(value=frechet_distance(ctx.test.main, found.main), n=len(found))}

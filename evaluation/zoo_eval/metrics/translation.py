@@ -133,15 +133,16 @@ def way_back(ctx: EvalContext, origin: Domain) -> Value:
     def compute() -> dict[str, Tensor]:
         ctx.say(f"features of the source images ({len(origin.train):,})")
         found = ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
-        return {"values": found.values}
+        return {"main": found.main}
 
     settings = ctx.protocol
-    key = (f"train {origin.name}", settings.extractor, settings.extractor_sha256, settings.resize)
-    real = ctx.cached("features", key, compute)["values"].double()
+    network = (settings.extractor, settings.extractor_sha256, settings.resize, settings.projection)
+    key = (f"train {origin.name}", *network)
+    real = ctx.cached("features", key, compute)["main"].double()
     index = torch.arange(settings.n_generated) % len(ctx.data.test)
     with ctx.inference():
         made = (ctx.from_model(x) for x in translated(ctx, ctx.data.test, index, back=True))
-        fake = ctx.features(made, "translated back", channels=channels).values
+        fake = ctx.features(made, "translated back", channels=channels).main
     return cell(*check_pair(real, fake))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -64,7 +64,7 @@ class Ranking:
         places: one per row, in the order of the rows given.
         order: indices of the rows, best first. Rows that are not tested stand where their center puts them.
         scale: on which scores were compared.
-        pairs: number of pairs tested.
+        pairs: number of pairs tested, those of rows beside included.
         different: number of pairs that differ significantly.
         threshold: largest p-value that is significant after Holm's correction.
         separable: on the log scale, the smallest ratio of two scores that is significant between two rows
@@ -92,6 +92,7 @@ def rank(
     better: Better,
     testable: Sequence[bool],
     scale: Scale = "log",
+    beside: Sequence[Sequence[float]] = (),
 ) -> Ranking:
     """Return the ranks of a table's rows.
 
@@ -105,6 +106,8 @@ def rank(
         testable: whether a row may be tested: False for deterministic baselines.
         scale: "log" compares ratios of scores; a row with a score <= 0 is then not tested. "linear" compares
             differences: for metrics that may be negative by definition (KD, KID, MMD, nats).
+        beside: scores of other rows of the table that may be tested. They get no place here, but their pairs
+            count in Holm's correction, and their variances in the table's.
 
     Returns:
         The ranking. A row with one seed, or with the same score at all seeds, is not tested.
@@ -112,14 +115,16 @@ def rank(
     Raises:
         ValueError: where there are no rows, a row has no scores, or a score is not finite.
     """
-    n = np.array([len(row) for row in rows])
-    flat = np.array([score for row in rows for score in row], dtype=np.float64)
-    if not len(n) or not n.all() or not np.isfinite(flat).all():
+    every = [*rows, *beside]
+    n = np.array([len(row) for row in every])
+    flat = np.array([score for row in every for score in row], dtype=np.float64)
+    if not rows or not n.all() or not np.isfinite(flat).all():
         raise ValueError("no rows, a row without scores, or a score that is not finite")
     each = Rows(flat, n)
     positive = each.least > 0
+    allowed = np.array([*testable, *[True] * len(beside)])
     reasons = np.select(
-        [~np.asarray(testable), n < 2, each.least == each.most, (scale == "log") & ~positive],
+        [~allowed, n < 2, each.least == each.most, (scale == "log") & ~positive],
         ["deterministic", "one seed", "the same score at all seeds", "a score <= 0 has no logarithm"],
         default="",
     )
@@ -129,9 +134,11 @@ def rank(
         centers = np.where(positive, np.exp(logs.means), centers)
     sign = 1.0 if better == "lower" else -1.0
     order = np.argsort(sign * centers, kind="stable")
-    tested = order[reasons[order] == ""]
-    moderated = moderate(logs if scale == "log" else each, tested, sign)
-    threshold, different = holm(moderated)
+    family = order[reasons[order] == ""]
+    table = moderate(logs if scale == "log" else each, family, sign)
+    threshold, different = holm(table)
+    order = order[order < len(rows)]
+    tested, moderated = family[family < len(rows)], table.of(family < len(rows))
     groups = tie_groups(moderated, threshold)
 
     counts = np.bincount(groups)
@@ -143,7 +150,7 @@ def rank(
     above = np.concatenate([np.full(min(1, len(tested)), np.nan), above])
     places = [
         Place(None, False, center, None, None, str(reason))
-        for center, reason in zip(centers.tolist(), reasons, strict=True)
+        for center, reason in zip(centers[: len(rows)].tolist(), reasons[: len(rows)], strict=True)
     ]
     columns = (tested, ranks, counts[groups] > 1, low, high, above)
     for row, place, tied, least, most, p in zip(*(column.tolist() for column in columns), strict=True):
@@ -153,7 +160,7 @@ def rank(
         places=tuple(places),
         order=tuple(order.tolist()),
         scale=scale,
-        pairs=len(tested) * (len(tested) - 1) // 2,
+        pairs=len(family) * (len(family) - 1) // 2,
         different=different,
         threshold=threshold,
         separable=_separable(moderated, threshold, scale),
@@ -198,6 +205,10 @@ class Moderated:
     df: Floats
     prior_df: float
     prior_variance: float
+
+    def of(self, chosen: NDArray[np.bool_]) -> Moderated:
+        """Return some of the rows, (R,) bool, with the variances that all of them gave."""
+        return replace(self, mean=self.mean[chosen], error=self.error[chosen], df=self.df[chosen])
 
     def p_values(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
         """Return the two-sided p-values of pairs of rows.

@@ -21,8 +21,8 @@ from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.samplers import euler
 from zoo_core.diffusion.sampling import BoundSampler, draw
 from zoo_core.interfaces import Denoiser
-from zoo_core.nn.mlp import MLP
-from zoo_core.nn.unet import UNet
+from zoo_core.nn.mlp import MLP, MLPConfig
+from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
 
@@ -116,12 +116,10 @@ class RectifiedFlow(Recipe):
         model = config.model
         # The networks' sinusoids tell steps of 1 apart: times in [0, 1] are scaled up.
         if data.is_image:
-            channels, size, _ = data.shape
-            self.net: nn.Module = UNet(
-                channels, size, model.channels, model.mult, blocks=1, attention=(), time_scale=1000
-            )
+            unet = UNetConfig(channels=model.channels, mult=model.mult)
+            self.net: nn.Module = UNet(unet, data, time_scale=1000)
         else:
-            self.net = MLP(data.dims, model.width, time_scale=1000)
+            self.net = MLP(MLPConfig(width=model.width), data, time_scale=1000)
 
     def stages(self) -> Sequence[Stage]:
         phase = Phase("net", self.loss, [self.net], "net", grad_clip=1.0)

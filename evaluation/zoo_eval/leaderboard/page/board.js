@@ -10,13 +10,14 @@ function detail(place) {
   return JSON.parse(lines[place]);
 }
 
-const MARKS = { "?": "?", floor: "~" }; // after a rank; "=" stands before it
-
 function rankText(ranking, row) {
-  const rank = ranking.rank[row];
-  if (rank === null) return "\u2013";
-  return ranking.mark[row] === "=" ? `=${rank}` : rank + (MARKS[ranking.mark[row]] ?? "");
+  const [rank, mark] = [ranking.rank[row], ranking.mark[row]];
+  if (rank === null) return mark === "?" ? "?" : "\u2013";
+  return mark === "=" ? `=${rank}` : `${rank}${mark === "floor" ? "~" : ""}`;
 }
+
+// Whether a row stands where its score puts it: ranked, or not tested.
+const isPlaced = (ranking, row) => ranking.rank[row] !== null || ranking.mark[row] === "?";
 
 const metricOf = (group, name) => group.metrics.find((one) => one.name === name);
 

@@ -67,8 +67,8 @@ function verdict(group, view, row) {
   const rank = ranking.rank[row];
   const mark = ranking.mark[row];
   const total = ranking.rank.filter((one) => one !== null).length;
-  const why = { memorizes: "not ranked: memorization detected", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
-  const tie = { "=": ", not significantly different from the others of this rank", "?": ", not tested: one training seed, or a baseline", floor: ", within twice the noise floor: tied with real data" }[mark] ?? "";
+  const why = { "?": "not ranked: not tested (one training seed, a baseline, equal scores of all seeds, a score of 0, or no other row to test against)", memorizes: "not ranked: memorization detected", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
+  const tie = { "=": ", not significantly different from the others of this rank", floor: ", within twice the noise floor: tied with real data" }[mark] ?? "";
   const p = ranking.p[row] === null ? "" : ` (p ${ranking.p[row] < 0.001 ? "< 0.001" : "= " + ranking.p[row].toPrecision(2)} against the tested row above, uncorrected)`;
   return rank === null ? why : `rank ${rank} of ${total} by ${view.metric}${tie}${p}`;
 }

@@ -109,7 +109,7 @@ function drawQuality() {
   if (!cost || !byId("plot").open) return;
   const points = listed.filter((row) => cost.value[row] !== null && one.mean[row] !== null).map((row) => ({
     row, x: cost.value[row], y: one.mean[row], ends: endsOf(one, row), spread: spreadText(one, row), family: now.family[row], name: nameOf(now, row),
-    ranked: ranking.rank[row] !== null, rankText: ranking.rank[row] === null ? "not ranked" : `rank ${rankText(ranking, row)}`,
+    ranked: isPlaced(ranking, row), rankText: ranking.rank[row] !== null ? `rank ${rankText(ranking, row)}` : isPlaced(ranking, row) ? "not tested" : "not ranked",
   }));
   const ranked = points.filter((p) => p.ranked).map((p) => p.y);
   const lowest = points.reduce((least, p) => Math.min(least, p.y), Infinity);

@@ -1,4 +1,4 @@
-// Quality against cost: one dot an entry, the Pareto front of the ranked ones, read by pointer or arrow keys.
+// Quality against cost: one dot an entry, the Pareto front of those that a score places, read by pointer or arrow keys.
 
 const LABELS = 14; // this many entries or fewer are all named; of more, those of the front
 const NEAR = 24; // pixels from a dot within which the pointer means it
@@ -113,7 +113,7 @@ function drawPlot(holder, points, options) {
     class: "stage", tabindex: 0, role: "application", "aria-roledescription": "plot",
     "aria-label": `${metric} against ${costHeading}, ${points.length} entries. Left and right arrows move between them, Enter opens one.`,
   }, plot, tip);
-  const key = el("p", { class: "key" }, front.length > 1 ? el("span", {}, el("span", { class: "dash" }), "Pareto front of ranked entries") : null,
+  const key = el("p", { class: "key" }, front.length > 1 ? el("span", {}, el("span", { class: "dash" }), "Pareto front") : null,
     points.every((p) => p.ranked) ? null : el("span", {}, el("span", { class: "hollow-key" }), "not ranked"));
   holder.append(heading, stage, key);
   listen(stage, { ring, tip }, points, { width, metric, costHeading, costUnit, open });

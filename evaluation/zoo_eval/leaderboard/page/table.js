@@ -32,8 +32,8 @@ function intervalCell(group, metric, row, scale) {
 
 function intervalScale(group, metric, all) {
   const one = metricOf(group, metric);
-  const ranked = all.filter((row) => group.rankings[metric].rank[row] !== null);
-  const rows = ranked.length ? ranked : all; // what is unranked may lie beyond the scale, and stands at its end
+  const placed = all.filter((row) => isPlaced(group.rankings[metric], row));
+  const rows = placed.length ? placed : all; // what is unranked may lie beyond the scale, and stands at its end
   const means = rows.map((row) => one.mean[row]).filter((v) => v !== null);
   if (!means.length) return null;
   const edges = rows.flatMap((row) => (one.mean[row] === null ? [] : (endsOf(one, row) ?? [one.mean[row]])));
@@ -117,7 +117,7 @@ function modelCell(group, row, open) {
 }
 
 function bodyRow(group, row, columns, view, scale, open) {
-  const unranked = group.rankings[view.metric].rank[row] === null;
+  const unranked = !isPlaced(group.rankings[view.metric], row);
   const line = el("tr", { class: unranked ? "unranked" : "" });
   for (const column of columns) {
     const cells = column.key === "model" ? modelCell(group, row, open) : column.cells(row, scale);

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Make the committed results again: run, verify, copy into results/, and list what was verified.
+
+    python ci/boards.py --list                # the commands
+    python ci/boards.py digits ring           # these boards; what has finished is not done again
+    python ci/boards.py digits --seeds 0,1,2,3,4
+    python ci/boards.py --old COMMIT          # a table of the scores in results/ at a commit, beside today's
+
+Runs lie under ZOO_HOME/runs. A result is copied to results/<data>/<plugin>/<config hash>-s<seed>/ with its
+sample grid and curves, then verified there: drawn and scored again from its run. `--old` reads result files
+of any schema, because it reads only their scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+
+BOARDS: dict[str, tuple[str, ...]] = {
+    "digits": (
+        "plugin=noise,histogram,gaussian,copycat data=digits",
+        "plugin=vae,beta-vae,iwae,hvae,vq-vae,dvae data=digits",
+        "plugin=gan,dcgan,lsgan,sngan,wgan,wgan-gp,stylegan,cgan,text-gan,multiview-gan data=digits",
+        "plugin=pix2pix,cyclegan,style-transfer,palette data=digits",
+        "plugin=ddpm,iddpm,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",
+        "plugin=ddpm data=digits data.task=class sample.guidance_scale=1.5",
+    ),
+    "ring": ("plugin=ddpm,iddpm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=ring",),
+    "mnist": (
+        "plugin=gaussian,dcgan,wgan-gp,sngan,cgan data=mnist eval.protocol=quick",
+        "plugin=vae data=mnist-binarized",
+    ),
+}
+"""Options of `zoo run` by board; all else is at its default."""
+
+SEEDS = {"mnist": "0"}
+"""Of boards that don't have the three of the others: a MNIST run takes minutes."""
+
+
+def command(options: str, seeds: str, slots: int) -> list[str]:
+    """Return the command that makes one line of a board."""
+    return ["zoo", "run", *options.split(), f"seed={seeds}", "--launcher", "local", "--slots", str(slots)]
+
+
+def zoo(words: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run the zoo of this environment."""
+    return subprocess.run([sys.executable, "-m", "zoo_core", *words], cwd=ROOT, text=True, **how)
+
+
+def runs_of(options: str, seeds: str) -> Iterator[Path]:
+    """Yield the folders of a matrix of runs, in its order."""
+    from zoo_core.registry.resolution import resolve_matrix
+    from zoo_core.runs import default_dir
+
+    for config in resolve_matrix([*options.split(), f"seed={seeds}"]):
+        yield default_dir(config, None)
+
+
+def keep(run: Path) -> str:
+    """Copy a finished run's result and attachments into results/, verify the copy, and return its state."""
+    source = run / "result.json"
+    if not source.is_file():
+        return "no result"
+    target = RESULTS.joinpath(*run.parts[-3:])
+    content = source.read_bytes()
+    if (target / "result.json").is_file() and (target / "result.json").read_bytes() == content:
+        state = "kept before"
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        for attachment in json.loads(content)["attachments"].values():
+            shutil.copyfile(run / attachment["file"], target / attachment["file"])
+        (target / "result.json").write_bytes(content)
+        state = "kept"
+    from zoo_eval.store.states import recorded_states
+
+    known = recorded_states().get(hashlib.sha256(content).hexdigest())
+    if known is None:
+        done = zoo(["verify", str(target / "result.json"), "--run", str(run)], capture_output=True)
+        known = done.stdout.strip().partition("\n")[0] or done.stderr.strip().partition("\n")[0]
+    return f"{state}; {known}"
+
+
+def make(board: str, seeds: str, slots: int) -> int:
+    """Run a board's commands, keep and verify their results; return how many runs have none."""
+    missing = 0
+    for options in BOARDS[board]:
+        print("$", *command(options, seeds, slots), flush=True)
+        zoo(command(options, seeds, slots)[1:])
+        for run in runs_of(options, seeds):
+            state = keep(run)
+            missing += state == "no result"
+            print(f"{Path(*run.parts[-3:])}: {state}", flush=True)
+    return missing
+
+
+def scores(files: Iterator[tuple[str, bytes]]) -> dict[tuple[str, str, str], list[float]]:
+    """Return (data, plugin, column) -> values of the ranked columns over the results of all seeds."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for name, content in files:
+        data, plugin = Path(name).parts[-4:-2]
+        for column, value in json.loads(content).get("metrics", {}).items():
+            number = value.get("value") if isinstance(value, dict) else value
+            if column.startswith(("FD[", "FID")) and isinstance(number, int | float):
+                found[data.replace("binarised", "binarized"), plugin, column].append(float(number))
+    return found
+
+
+def committed(commit: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the result files of results/ at a commit."""
+    archive = subprocess.check_output(["git", "archive", commit, "results"], cwd=ROOT)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        for member in opened:
+            content = opened.extractfile(member)
+            if member.name.endswith("/result.json") and content is not None:
+                yield member.name, content.read()
+
+
+def compare(commit: str) -> None:
+    """Print the scores at a commit beside those of the working tree: mean and spread over seeds."""
+    before = scores(committed(commit))
+    now = scores((str(path), path.read_bytes()) for path in sorted(RESULTS.rglob("result.json")))
+    for key in sorted(before.keys() | now.keys()):
+        sides = []
+        for values in (before.get(key, []), now.get(key, [])):
+            spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
+            sides.append(f"{statistics.fmean(values):.3g}{spread}" if values else "-")
+        print(" ".join(key).ljust(44), sides[0].ljust(28), sides[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("boards", nargs="*", help="of " + ", ".join(BOARDS))
+    parser.add_argument("--seeds", help="comma list; the default is 0,1,2, of mnist 0")
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="print the commands")
+    parser.add_argument("--old", metavar="COMMIT", help="print the scores at a commit beside today's")
+    given = parser.parse_args()
+    boards = given.boards or list(BOARDS)
+    if unknown := set(boards) - BOARDS.keys():
+        parser.error(f"no board {', '.join(sorted(unknown))}; there are {', '.join(BOARDS)}")
+    if given.old:
+        compare(given.old)
+        return 0
+    if given.list:
+        for board in boards:
+            for options in BOARDS[board]:
+                print(*command(options, given.seeds or SEEDS.get(board, "0,1,2"), given.slots))
+        return 0
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    missing = sum(make(board, given.seeds or SEEDS.get(board, "0,1,2"), given.slots) for board in boards)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Validation of a run's options: every mistake, with the option's type, default and meaning."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from zoo_core.config.base import Config, is_union
+from zoo_core.config.keys import flatten, nest, options, section
+from zoo_core.config.unknown import unknown_key
+from zoo_core.errors import UsageError, ZooError
+
+C = TypeVar("C", bound="Config")
+
+
+def type_name(annotation: Any) -> str:
+    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`."""
+    if annotation is types.NoneType:
+        return "none"
+    if typing.get_origin(annotation) is Literal:
+        return " | ".join(map(str, typing.get_args(annotation)))
+    if is_union(annotation):
+        return " or ".join(type_name(kind) for kind in typing.get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def validate(
+    config: type[C], flat: Mapping[str, Any], owner: str, see: str = ""
+) -> tuple[C | None, list[ZooError]]:
+    """Lay dotted values over a config's defaults and check them all.
+
+    Returns:
+        (the config, []) or (None, every mistake there is).
+    """
+    unknown = {key: unknown_key(config, key, value, owner) for key, value in flat.items()}
+    mistakes = [error for error in unknown.values() if error]
+    known = {
+        key: value
+        for key, value in flat.items()
+        if not unknown[key] and not _is_empty_section(config, key, value)
+    }
+    defaults = flatten({name: _plain(info) for name, info in config.model_fields.items()})
+    try:
+        made = config.model_validate(nest(defaults | known))
+    except UsageError as error:
+        return None, [*mistakes, error]
+    except ValidationError as error:
+        fields = dict(options(config))
+        for problem in error.errors():
+            mistakes.append(_bad_value(problem, fields, known, see))
+        return None, mistakes
+    return (None, mistakes) if mistakes else (made, [])
+
+
+def _is_empty_section(config: type[Config], key: str, value: Any) -> bool:
+    """Return whether a value says nothing: `train: {}` in a file, which must not reset the section."""
+    if not isinstance(value, Mapping) or value:
+        return False
+    inner: type[Config] | None = config
+    for part in key.split("."):
+        inner = section(inner, part) if inner is not None and part in inner.model_fields else None
+    return inner is not None
+
+
+def _plain(info: FieldInfo) -> Any:
+    default = info.get_default(call_default_factory=True)
+    return default.model_dump() if isinstance(default, Config) else default
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: at most 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text):,} characters)"
+
+
+def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str) -> ZooError:
+    path = [str(part) for part in problem["loc"]]
+    key = next((k for n in range(len(path), 0, -1) if (k := ".".join(path[:n])) in fields), ".".join(path))
+    if key not in fields:  # raised for a whole section: name the option that was given in it
+        key = next((k for k in given if k.startswith(f"{key}.")), key)
+    info = fields.get(key)
+    reason = problem["msg"].removeprefix("Value error, ")
+    expected = ""
+    if info is not None:
+        expected = f"expected: {type_name(info.annotation)} (default {info.default})"
+        expected += f", {info.description}" if info.description else ""
+    value = given.get(key, problem["input"])
+    return UsageError(
+        f"bad value for {key!r}: {shown(value)}", reason[:1].lower() + reason[1:], expected, see
+    )

@@ -1,0 +1,55 @@
+"""The interfaces of the zoo, and the capabilities that a recipe may have beside them.
+
+The harness and the evaluator ask "can you do this?" with `isinstance(recipe, HasLikelihood)`; they never ask
+which family a model belongs to.
+"""
+
+from zoo_core.interfaces.capabilities import (
+    HasCodebook,
+    HasEncoder,
+    HasLatents,
+    HasLikelihood,
+    HasOutput,
+    HasStyles,
+    HasViews,
+    Stylist,
+    Translator,
+    TwoWay,
+)
+from zoo_core.interfaces.density import Density, Smoothable
+from zoo_core.interfaces.diffusion import Denoiser, HasDenoiser, HasPosterior, Sampler, Trace
+from zoo_core.interfaces.evaluation import EvalContext, FeatureSet, ModeLabels, Settings
+from zoo_core.interfaces.extractor import Extractor, HasLayers
+from zoo_core.interfaces.networks import Critic, Generator
+from zoo_core.interfaces.runs import EvaluatedRun, RunView, TrainedRun
+
+__all__ = [
+    "Generator",
+    "Critic",
+    "Denoiser",
+    "Trace",
+    "Sampler",
+    "HasPosterior",
+    "HasDenoiser",
+    "HasLikelihood",
+    "HasEncoder",
+    "HasLatents",
+    "HasStyles",
+    "HasViews",
+    "HasCodebook",
+    "HasOutput",
+    "Translator",
+    "TwoWay",
+    "Stylist",
+    "Density",
+    "Smoothable",
+    "Extractor",
+    "HasLayers",
+    "ModeLabels",
+    "FeatureSet",
+    "Settings",
+    "EvalContext",
+    "RunView",
+    "TrainedRun",
+    "EvaluatedRun",
+]

@@ -1,0 +1,50 @@
+"""How far a run is, and who is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from zoo_core.training.checkpoint import Checkpoint
+
+
+@dataclass
+class Counts:
+    """How far a run is and what it has consumed; all of it is saved and continued.
+
+    Attributes:
+        stage, step: where the run is; `step` counts within the stage.
+        total: steps over all stages.
+        images: training examples consumed, over all phases.
+        stage_images: the same within the stage.
+        updates: optimizer steps by "stage/phase".
+        seconds: spent in training, images and checkpoints left out.
+    """
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+    images: int = 0
+    stage_images: int = 0
+    updates: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What the harness tells, and may ask; every default does nothing.
+
+    Attributes:
+        log: (total step, values) every `log_every` steps.
+        save: (total step, checkpoint) to keep.
+        image: (total step) to draw samples; averages are applied and the recipe is in eval mode.
+        stop: whether a signal asked the run to end after this step.
+        say: a line for the user: where a run has several stages, which begins, what it trains and what it
+            leaves frozen.
+    """
+
+    log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
+    save: Callable[[int, Checkpoint], None] = lambda step, kept: None
+    image: Callable[[int], None] = lambda step: None
+    stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], None] = lambda line: None
