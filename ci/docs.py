@@ -52,17 +52,6 @@ cached listing of plugins. It imports a plugin only to complete the options of t
 """
 """Section on shell completion, which is not in any help text."""
 
-MODELS_NOTE = """\
-Look up the options and presets of the built-in models here. `zoo show NAME` prints the same for any installed
-model.
-
-Options are given as `key=value` and presets as `preset=NAME`: `zoo run plugin=ddpm preset=tiny seed=1`. The
-first table lists the options of every run. The section of a model lists its presets, the options that it
-adds, and those whose default it changes. `preset=NAME@DATA` is chosen by `preset=NAME` on that dataset, and
-`default@DATA` without a preset.
-"""
-"""How to read the page of models."""
-
 
 def ours(kind: str) -> list[Any]:
     """Return our own specs: a page must not depend on what else is installed."""
@@ -96,6 +85,18 @@ def option_table(rows: Iterable[tuple[str, FieldInfo]]) -> list[str]:
         lines.append(row(f"`{key}`", kind, f"`{info.default}`", info.description or ""))
     head = ["\n| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     return [*head, *lines] if lines else []
+
+
+MODELS_NOTE = """\
+Look up the options and presets of the built-in models here. `zoo show NAME` prints the same for any installed
+model.
+
+Options are given as `key=value` and presets as `preset=NAME`: `zoo run plugin=ddpm preset=tiny seed=1`. The
+first table lists the options of every run. The section of a model lists its presets, the options that it
+adds, and those whose default it changes. `preset=NAME@DATA` is chosen by `preset=NAME` on that dataset, and
+`default@DATA` without a preset.
+"""
+"""How to read the page of models."""
 
 
 def models_page() -> str:
