@@ -46,7 +46,8 @@ class CycleGANModel(ResNetModel):
     """mu: weight of the change of images that are of the target domain already, in units of lambda; 0 where
     channels differ."""
     pool: int = Field(50, ge=0)
-    """Images of each domain that were made before and that critics are shown again; 0 for new ones only."""
+    """Size of the pool of earlier translations that the critics see again, per domain; 0 for new translations
+    only."""
 
 
 class CycleGANConfig(RunConfig):

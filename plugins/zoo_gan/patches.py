@@ -23,16 +23,17 @@ class TranslationModel(Config):
     """Options that models from image to image share."""
 
     generator_width: int = Field(32, ge=1)
-    """Channels of the U-Net beside the image; each layer away from it has twice as many, up to eight
-    times."""
+    """Channels of the U-Net at the resolution of the image, doubled with each layer away from it, at most
+    eightfold."""
     critic_width: int = Field(32, ge=1)
-    """Channels of a critic after its first layer; each layer after has twice as many, up to eight times."""
+    """Channels of a critic after its first layer, doubled with each further layer, at most eightfold."""
     patch_layers: int = Field(1, ge=0)
-    """Layers of stride 2 in a critic: a score sees 16x16 pixels with 1, 34x34 with 2, 70x70 with 3."""
+    """Layers of stride 2 in a critic; the patch of a score has 16x16 pixels with 1, 34x34 with 2, 70x70 with
+    3."""
     norm: Norm = "batch"
     """Normalization: over each image, over the batch, or none."""
     init: Literal["torch", "dcgan"] = "dcgan"
-    """Initial weights: torch's own, or N(0, 0.02)."""
+    """Initial weights: the defaults of torch, or N(0, 0.02)."""
 
 
 def normalization(kind: Norm, channels: int) -> nn.Module:

@@ -37,7 +37,7 @@ class Pix2PixModel(UNetModel):
     reconstruction: float = Field(100.0, ge=0)
     """lambda: weight of the mean absolute difference between translation and target."""
     loss: Literal["nonsaturating", "least-squares"] = "nonsaturating"
-    """The game: the paper's cross-entropy, or least squares."""
+    """Adversarial loss: cross-entropy (as in the paper), or least squares."""
 
 
 class Pix2PixConfig(RunConfig):

@@ -28,17 +28,19 @@ class StyleNetworksModel(GameModel):
     """Options of the two networks."""
 
     version: int = Field(2, ge=1, le=2)
-    """1: AdaIN after each layer; 2: modulated weights, colors of every resolution, a residual critic."""
+    """Version 1: AdaIN after each layer. Version 2: modulated weights, color outputs at every resolution,
+    residual critic."""
     latent_dim: int = Field(32, ge=1)
     """Dimensions of z and of w."""
     mapping_layers: int = Field(2, ge=0)
-    """Layers from z to w."""
+    """Layers of the mapping network from z to w."""
     generator_width: int = Field(32, ge=1)
-    """Channels of the generator beside the image; each layer away from it has twice as many."""
+    """Channels of the generator at the resolution of the image, doubled with each halving of the
+    resolution."""
     critic_width: int = Field(32, ge=1)
-    """Channels of the critic beside the image; each layer away from it has twice as many."""
+    """Channels of the critic at the resolution of the image, doubled with each halving of the resolution."""
     max_width: int = Field(64, ge=1)
-    """Most channels of a layer."""
+    """Maximum number of channels of a layer."""
 
 
 class Mapping(nn.Module):

@@ -33,7 +33,8 @@ class UNetModel(TranslationModel):
     """Options of the U-Net."""
 
     norm: Literal["instance", "batch"] = "batch"
-    """Normalization: over each image, as the paper's batches of one, or over the batch."""
+    """Normalization layers: over each image (as in the paper, whose batches are single images), or over the
+    batch."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Probability of dropping a value in the first layers of the decoder: the translator's only noise."""
 
@@ -42,11 +43,11 @@ class ResNetModel(TranslationModel):
     """Options of the translator of residual blocks."""
 
     generator_width: int = Field(24, ge=1)
-    """Channels of a translator at the image's size, twice as many at each halving."""
+    """Channels of a translator at the resolution of the image, doubled with each halving."""
     halvings: int = Field(1, ge=0)
-    """How often a translator halves the image before its residual blocks."""
+    """Number of times a translator halves the resolution before its residual blocks."""
     blocks: int = Field(3, ge=0)
-    """Residual blocks of a translator."""
+    """Number of residual blocks of a translator."""
 
 
 class UNet(nn.Module):

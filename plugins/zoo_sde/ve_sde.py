@@ -47,7 +47,8 @@ class VESDEConfig(SDEConfig):
         "tiny": TINY,
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {**LARGER_IMAGES.overrides, "model.sigma_max": 25.0}, "larger images are further apart"
+            {**LARGER_IMAGES.overrides, "model.sigma_max": 25.0},
+            "a larger sigma_max, because larger images are further apart",
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

@@ -99,7 +99,7 @@ IMAGES: Mapping[str, Any] = {
 
 ON_IMAGES: Mapping[str, Preset] = {
     "default@image<=16": DEFAULTS,
-    "default@image<=48": Preset(IMAGES, "a convolutional start for a GPU; not tuned"),
+    "default@image<=48": Preset(IMAGES, "a convolutional network for a GPU; not tuned"),
 }
 """By size of the images, whose sides must be divisible by 4 above 16 pixels."""
 

@@ -58,7 +58,7 @@ class DVAEConfig(DiscreteConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        "default@points": Preset(POINTS, "points of the plane"),
+        "default@points": Preset(POINTS, "for points of the plane"),
         **ON_IMAGES,
     }
 

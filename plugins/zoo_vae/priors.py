@@ -27,7 +27,7 @@ class PriorConfig(Config):
     """The prior over codes, fitted in the second stage."""
 
     net: Literal["transformer", "pixelcnn"] = "transformer"
-    """Causal transformer, or masked convolutions on the grid of codes."""
+    """Network of the prior: causal transformer, or masked convolutions on the grid of codes."""
     width: int = Field(64, ge=8)
     """Width of the transformer, a multiple of heads; or channels."""
     depth: int = Field(2, ge=1)

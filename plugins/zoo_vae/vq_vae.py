@@ -31,10 +31,10 @@ class VQModel(QuantizerModel):
     """The codebook, the networks and the decoder's distribution."""
 
     beta: float = Field(0.25, ge=0)
-    """Weight of the commitment."""
+    """Weight of the commitment loss."""
 
 
-LATENT = Preset({"model.dim": 4}, "codes for another model to learn, as ldm does: few numbers each")
+LATENT = Preset({"model.dim": 4}, "for latent diffusion (ldm): few values per code")
 
 
 class VQVAEConfig(DiscreteConfig):
@@ -47,7 +47,7 @@ class VQVAEConfig(DiscreteConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset(TINY, "a few seconds, for tests"),
-        "default@points": Preset(POINTS, "points of the plane"),
+        "default@points": Preset(POINTS, "for points of the plane"),
         **ON_IMAGES,
         "latent": LATENT,
         "latent@points": Preset({**POINTS, **LATENT.overrides}, "the same; not tuned"),

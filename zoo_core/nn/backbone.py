@@ -19,7 +19,7 @@ class NetworkConfig(Config):
     """Choice of the network."""
 
     net: Literal["auto", "unet", "dit", "mlp"] = "auto"
-    """auto takes a U-Net for images and an MLP for points."""
+    """Network; auto is a U-Net for images and an MLP for points."""
 
 
 class Backbone(DiTConfig, UNetConfig, NetworkConfig):

@@ -22,7 +22,7 @@ class DiTConfig(MLPConfig):
     """Options of the transformer; width and layers are the MLP's options too."""
 
     patch: int = Field(2, ge=1)
-    """Transformer: side of a patch, in pixels."""
+    """Transformer: patch size in pixels."""
     heads: int = Field(4, ge=1)
     """Transformer: attention heads."""
 

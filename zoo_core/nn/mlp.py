@@ -21,7 +21,7 @@ class MLPConfig(Config):
     width: int = Field(128, ge=2, multiple_of=2)
     """MLP and transformer: width."""
     layers: int = Field(3, ge=1)
-    """MLP and transformer: blocks."""
+    """MLP and transformer: number of blocks."""
 
 
 class MLPBlock(nn.Module):

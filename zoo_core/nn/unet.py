@@ -32,28 +32,28 @@ class UNetConfig(Config):
     """Options of the U-Net."""
 
     channels: int = Field(32, ge=2, multiple_of=2)
-    """U-Net: channels of the first level."""
+    """U-Net: channels at the highest resolution."""
     mult: tuple[int, ...] = Field((1, 2), min_length=1)
-    """U-Net: factor on channels, one a level; each level halves the side."""
+    """U-Net: factors on the channels, one per resolution; each halves the previous resolution."""
     blocks: int = Field(1, ge=1)
-    """U-Net: residual blocks a level."""
+    """U-Net: residual blocks per resolution."""
     attention: tuple[int, ...] = ()
-    """U-Net: sides at which there is attention; the bottom always has it."""
+    """U-Net: resolutions (side in pixels) with attention; the lowest resolution always has it."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """U-Net: dropout in each residual block."""
+    """U-Net: dropout probability in each residual block."""
     time: Literal["sinusoidal", "fourier"] = later("sinusoidal", since="0.1.0")
     """U-Net: embedding of the time: fixed sinusoids, or Fourier features of random rates."""
     fourier_scale: float = later(16.0, since="0.1.0", gt=0)
     """U-Net: standard deviation of those rates, in periods over the whole range of times."""
     resample: Resampling = later("conv", since="0.1.0")
-    """U-Net: sides are halved and doubled by a convolution, or in a residual block by a filter: the mean of
-    four pixels (box), or a smoother one that aliases less (fir)."""
+    """U-Net: resampling by a convolution (conv), or in a residual block by a filter: the mean of four pixels
+    (box), or a smoother filter with less aliasing (fir)."""
     skip_scale: float = later(1.0, since="0.1.0", gt=0, le=1)
     """U-Net: factor on the sum of a block's two branches; 0.7071 keeps the variance."""
     pyramid: bool = later(False, since="0.1.0")
     """U-Net: feed the input, downsampled, to every level."""
     attend_up: Literal["each", "last"] = later("each", since="0.1.0")
-    """U-Net: on the way up, attention after each block of a level, or after its last."""
+    """U-Net: on the way up, attention after each block of a resolution, or after the last."""
 
 
 def zeroed(module: M) -> M:
