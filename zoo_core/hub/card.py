@@ -30,22 +30,30 @@ def metadata(
         is_image: whether the data are images.
         license_: SPDX name, or "" where none is stated.
     """
+    from huggingface_hub import EvalResult, ModelCardData
+
     plugin, data = config["plugin"], config["data"]["name"]
-    made: dict[str, Any] = {"library_name": "genzoo"}
-    if license_:
-        made["license"] = license_.lower()
-    if is_image:
-        made["pipeline_tag"] = IMAGES
-    made["tags"] = list(dict.fromkeys(("zoo", "generative-model", family, plugin, data)))
-    figures = [
-        {"type": slug(name), "name": f"{name}, {protocol}", "value": one.value}
+    task = IMAGES if is_image else "density-estimation"
+    scores = [
+        EvalResult(
+            task_type=task,
+            dataset_type=data,
+            dataset_name=data,
+            metric_type=slug(name),
+            metric_name=f"{name}, {protocol}",
+            metric_value=one.value,
+        )
         for name, one, _, protocol in rows(result)
     ]
-    if figures:
-        task = IMAGES if is_image else "density-estimation"
-        entry = {"task": {"type": task}, "dataset": {"type": data, "name": data}, "metrics": figures}
-        made["model-index"] = [{"name": f"{plugin}-{data}-s{config['seed']}", "results": [entry]}]
-    return made
+    found: dict[str, Any] = ModelCardData(
+        library_name="genzoo",
+        license=license_.lower() or None,
+        pipeline_tag=IMAGES if is_image else None,
+        tags=list(dict.fromkeys(("zoo", "generative-model", family, plugin, data))),
+        model_name=f"{plugin}-{data}-s{config['seed']}",
+        eval_results=scores or None,
+    ).to_dict()
+    return found
 
 
 def slug(name: str) -> str:
