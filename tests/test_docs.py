@@ -183,7 +183,16 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status in allowed, f"status {status}: zoo {shlex.join(words)}"
 
 
-@pytest.mark.parametrize("page", WRITTEN)
+LONG = ("families/diffusion.md", "families/gan.md")
+"""Pages whose commands take minutes."""
+
+
+def _marked(page: str) -> Any:
+    depends = ("zoo_core", "evaluation", "plugins", f"docs/{page}")
+    return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if page in LONG else page
+
+
+@pytest.mark.parametrize("page", [_marked(page) for page in WRITTEN])
 def test_every_command_and_block_of_python_runs(
     page: str, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import zoo_core
 from zoo_core.config import RunConfig
 from zoo_core.errors import Interrupted, ZooError
+from zoo_core.machine import terminal
 from zoo_core.registry.resolution import plain
 from zoo_core.results import Result
 
@@ -20,7 +20,8 @@ def baseline_config(name: str, config: RunConfig) -> dict[str, Any]:
         "plugin": name,
         "device": config.device,
         "data": plain(config.data),
-        "eval": {**plain(config.eval), "baselines": False, "weights": "ema", "ode": "auto"},
+        "providers": {"data": config.providers.data},
+        "eval": {**plain(config.eval), "baselines": False, "ode": "auto"},
         "track": {"wandb": "off", "progress": False, "plots": False},
     }
 
@@ -30,6 +31,9 @@ def baselines(config: RunConfig) -> list[Result]:
 
     A baseline that does not fit, for example for data too large for it, is reported and left out.
     """
+    if config.data.name == "python":
+        terminal.tell("baselines: n/a: the data come from a Python program and can't be loaded again")
+        return []
     found = []
     for name in BASELINES:
         if name == config.plugin:
@@ -39,7 +43,7 @@ def baselines(config: RunConfig) -> list[Result]:
         except Interrupted:
             raise
         except ZooError as error:
-            print(f"baseline {name}: n/a: {str(error).splitlines()[0]}", file=sys.stderr)
+            terminal.tell(f"baseline {name}: n/a: {error}")
             continue
         found.append(made.scored)
     return found

@@ -17,7 +17,7 @@ from zoo_core.home import runs_root
 from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
-    from zoo_eval.leaderboard.table import Table
+    from zoo_eval.leaderboard.table import Group, Table
     from zoo_eval.store import Bad
 
 
@@ -68,7 +68,7 @@ def leaderboard(
     from zoo_eval.leaderboard.export import as_json
     from zoo_eval.leaderboard.facts import installed
     from zoo_eval.leaderboard.page import write_page
-    from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups, make_table
+    from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups
     from zoo_eval.leaderboard.text import other_lines
     from zoo_eval.store import collect
 
@@ -83,16 +83,39 @@ def leaderboard(
     if html is not None:
         click.echo(f"page: {write_page(groups, html, bad, metric)}", err=json_)
     if json_:
-        click.echo(json.dumps(as_json([make_table(group, metric) for group in groups], bad), allow_nan=False))
+        click.echo(json.dumps(as_json(_tables(groups, metric), bad), allow_nan=False))
     if everything:
         return
-    _print_tables([make_table(group, metric) for group in groups])
+    _print_tables(_tables(groups, metric))
     for line in other_lines(others):
         click.echo(line)
     if not groups:
         where = ", ".join(str(root) for root in here) or f"{runs_root()}, results"
         click.echo(f"no results in {where}; next: zoo run plugin=NAME")
     _tell_refused(bad)
+
+
+def _tables(groups: Sequence[Group], metric: str | None) -> list[Table]:
+    """Return the table of each group; a group without a column to rank is named on standard error.
+
+    Raises:
+        UsageError: where no group has one.
+    """
+    from zoo_eval.leaderboard.table import make_table
+    from zoo_eval.leaderboard.text import printable
+
+    tables: list[Table] = []
+    left: list[tuple[Group, UsageError]] = []
+    for group in groups:
+        try:
+            tables.append(make_table(group, metric))
+        except UsageError as error:
+            left.append((group, error))
+    if left and not tables:
+        raise left[0][1]
+    for group, why in left:
+        _tell(printable(f"left out: {group.title}: {why.what}"))
+    return tables
 
 
 def _print_tables(tables: Sequence[Table]) -> None:

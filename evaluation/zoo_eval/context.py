@@ -49,6 +49,7 @@ class Source:
         device: of the model and of the feature network.
         draw: gives the samples.
         say: tells the user how things go.
+        warn: tells the user what is wrong, also where progress is not printed; None for `say`.
         run: the trained run; None for samples from outside.
         folder: receives the attachments; None for none.
     """
@@ -60,6 +61,12 @@ class Source:
     say: Callable[[str], None]
     run: EvaluatedRun | None = None
     folder: Path | None = None
+    warn: Callable[[str], None] | None = None
+
+    @property
+    def warning(self) -> Callable[[str], None]:
+        """How warnings are printed."""
+        return self.warn or self.say
 
 
 def source_of(run: EvaluatedRun) -> Source:
@@ -68,7 +75,7 @@ def source_of(run: EvaluatedRun) -> Source:
     def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:
         return run.draw(n, start=start, cond=cond)
 
-    return Source(run.config, run.data, run.device, draw, run.say, run, run.dir)
+    return Source(run.config, run.data, run.device, draw, run.say, run, run.dir, run.warn)
 
 
 def source_of_rows(
@@ -289,7 +296,7 @@ class Context:
 
     def inference(self) -> AbstractContextManager[None]:
         """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
-        found: AbstractContextManager[None] = self.run.harness.quiet(self.protocol.weights)
+        found: AbstractContextManager[None] = self.run.inference()
         return found
 
     def draw(self, indices: Sequence[int], *, steps: int | None = None) -> Samples:
@@ -320,7 +327,7 @@ class Context:
         self, name: str, key: Sequence[str], compute: Callable[[], dict[str, Tensor]]
     ) -> Mapping[str, Tensor]:
         """Return what was computed before from the same data and key, on this machine, or compute it."""
-        return cached(name, (self.data.sha256, *key), compute, self.say)
+        return cached(name, (self.data.sha256, *key), compute, self.source.warning)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """Return what was computed under this name in this evaluation, or compute it."""

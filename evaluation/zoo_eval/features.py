@@ -45,9 +45,11 @@ class ProjectedExtractor(Interface):
 
     Attributes:
         projection: what the axes are, as a protocol records it.
+        axes: their number.
     """
 
     projection: str
+    axes: int
 
     def project(self, values: Tensor) -> Tensor:
         """Return features (n, d) on the axes, (n, k)."""

@@ -11,7 +11,7 @@ def number(value: float) -> str:
 
 
 def short_seconds(seconds: float) -> str:
-    """Return a duration in at most 5 characters."""
+    """Return a duration with three significant digits: 1.23s, 12m, 3h."""
     if seconds < 100:
         return f"{seconds:.3g}s"
     return f"{seconds / 60:.0f}m" if seconds < 6000 else f"{seconds / 3600:.0f}h"

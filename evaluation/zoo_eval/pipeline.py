@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from zoo_core.config import EvalConfig
+from zoo_core.config import RunConfig
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.distributed import world
@@ -25,15 +24,15 @@ from zoo_core.results import Cost, DataRecord, NotApplicable, Provenance, Result
 from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
 from zoo_eval.context import Context, Source, sample, samples_hash
-from zoo_eval.features import check_examples, extract
+from zoo_eval.features import ProjectedExtractor, check_examples, extract
 from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
 
 _COLUMN: TypeAdapter[str] = TypeAdapter(Column)
 CLIPPED = 0.01
 """Fraction of clamped values above which a warning is printed; the result records any fraction."""
-COSTS = frozenset(Cost.model_fields)
-"""A column with the name of a field of `Cost` is recorded there."""
+COSTS = frozenset({"train_flops", "sample_flops"})
+"""Columns that are recorded as fields of `Cost`."""
 
 
 class Identity(NamedTuple):
@@ -68,15 +67,15 @@ class Setup(NamedTuple):
     extractor: Extractor
 
 
-def choose_extractor(config: EvalConfig, data: str, device: torch.device | str) -> Extractor:
+def choose_extractor(whole: RunConfig, data: str, device: torch.device | str) -> Extractor:
     """Return the feature network that a config asks for, its protocol's, or the dataset's own.
 
     Raises:
         NotFoundError: for a name that nothing is registered under.
         UsageError, MachineError: where its weights are missing or damaged.
     """
-    here = manager()
-    spec: DatasetSpec = here.find("dataset", data).spec
+    here, config = manager(), whole.eval
+    spec: DatasetSpec = here.find("dataset", data, whole.providers.data).spec
     name = config.extractor or plan(config.protocol).extractor or spec.extractor
     entry = here.find("extractor", name)
     made = load_entry("extractor", entry)(config.model_copy(update={"extractor": name}), device)
@@ -110,7 +109,7 @@ def prepare(source: Source) -> Setup:
     config, data = source.config.eval, source.data
     check_plan(config, data.info)
     chosen_metrics(config.metrics)
-    extractor = choose_extractor(config, data.info.name, source.device)
+    extractor = choose_extractor(source.config, data.info.name, source.device)
     protocol = make_protocol(config, data, extractor, mode_classifier(data))
     first = data.train.examples(torch.arange(min(2, len(data.train))))
     extract([first], extractor, data.info, "training")
@@ -129,8 +128,9 @@ def examine(source: Source) -> None:
         if split.in_memory:
             for index in torch.arange(len(split)).split(10_000):
                 check_examples(split.examples(index).cpu(), info)
-    for line in doubts(protocol, extractor.dim or info.dims, info):
-        source.say(f"warning: {line}")
+    axes = extractor.axes if isinstance(extractor, ProjectedExtractor) else extractor.dim or info.dims
+    for line in doubts(protocol, axes, info):
+        source.warning(f"warning: {line}")
 
 
 def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> Result:
@@ -151,7 +151,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
     source.say(f"sampling {protocol.n_generated:,}")
     sampled = sample(source, protocol.n_generated)
     if sampled.clipped > CLIPPED:
-        source.say(
+        source.warning(
             f"warning: {sampled.clipped:.1%} of the values of the samples are outside [-1, 1] and are clamped"
         )
     ctx = Context(source, protocol, extractor, sampled)
@@ -185,8 +185,9 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),
         metrics={name: value for name, value in measured.values.items() if name not in COSTS},
         not_applicable={n: why for n, why in measured.not_applicable.items() if n not in COSTS},
-        cost=identity.cost.model_copy(
-            update={
+        cost=Cost.model_validate(
+            {
+                **identity.cost.model_dump(),
                 **drawn,
                 **{name: v.value for name, v in measured.values.items() if name in COSTS},
                 "metric_seconds": measured.seconds,
@@ -229,6 +230,12 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
         found = _columns(entry, ctx)
         measured.seconds[entry.spec.name] = round(time.monotonic() - start, 3)
         for column, one in found.items():
+            if column in measured.values or column in measured.not_applicable:
+                raise PluginError(
+                    f"metric {entry.spec.name!r} of {entry.distribution} returned the column {column!r}, "
+                    "which another metric returned",
+                    "next: name it otherwise in MetricSpec.columns, or leave one out by eval.metrics=",
+                )
             if isinstance(one, Value):
                 measured.values[column] = one
             else:
@@ -277,8 +284,3 @@ def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable]:
                 "next: add it to MetricSpec.columns",
             )
     return found
-
-
-def with_protocol(setup: Setup, **changes: Any) -> Setup:
-    """Return a setup whose protocol has other values in some fields."""
-    return setup._replace(protocol=replace(setup.protocol, **changes))

@@ -80,6 +80,7 @@ def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]
     lines += [f"likelihood  {gap}"] if gap else []
     if result.sampling.clipped:
         lines.append(f"clipped     {result.sampling.clipped:.2%} of values were outside [-1, 1]")
+    lines += [f"not ranked  {name}: {one.unranked}" for name, one in result.metrics.items() if one.unranked]
     lines.append(f"memorization {memorization_text(result)}")
     return [*lines, *_absent(result.not_applicable)]
 
@@ -88,7 +89,7 @@ def _table(result: Result, beside: Sequence[Result]) -> list[str]:
     columns = [result, *beside]
     names = {column: None for other in columns for column in other.metrics if column in result.metrics}
     names |= {c: None for other in beside for c in other.metrics if base_name(c) in ("bits_per_dim", "nats")}
-    widest = max(len(name) for name in names) + 2
+    widest = max((len(name) for name in names), default=0) + 2
     wide = [max(11, len(other.plugin) + 2) for other in columns]
     lines = [" " * widest + "".join(f"{other.plugin:>{w}}" for other, w in zip(columns, wide, strict=True))]
     for name in sorted(names, key=lambda name: base_name(name) in ("bits_per_dim", "nats")):
@@ -108,7 +109,7 @@ def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
     lines = []
     floor = result.metrics.get(f"noise floor[{column}]")
     if floor is not None:
-        near = "; not significantly above it" if value.value < 2 * floor.value else ""
+        near = "; within twice the noise floor" if value.value < 2 * floor.value else ""
         lines.append(
             f"noise floor {number(floor.value)} (expected {column} of as many new real examples){near}"
         )
@@ -119,8 +120,7 @@ def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
     theirs = None if gaussian is None else gaussian.metrics.get(column)
     if theirs is not None and theirs.value > 0:
         lines.append(f"relative    {value.value / theirs.value:.3g} times the gaussian's {column}")
-    unranked = {name: one.unranked for name, one in result.metrics.items() if one.unranked}
-    return lines + [f"not ranked  {name}: {why}" for name, why in unranked.items()]
+    return lines
 
 
 def _absent(reasons: Mapping[str, NotApplicable]) -> list[str]:

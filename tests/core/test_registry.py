@@ -205,3 +205,15 @@ def test_every_hook_has_a_sentence() -> None:
         doc = getattr(hookspecs, name).__doc__
         assert doc
         assert doc.strip().endswith(".")
+
+
+def test_a_checkout_names_its_commit() -> None:
+    """Catches results that don't say which commit made them."""
+    from zoo_core.results.provenance import git
+
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    head = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert git()["commit"] == head

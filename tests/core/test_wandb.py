@@ -8,14 +8,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import wandb
 
 from zoo_core.cli import invoke
 from zoo_core.config.privacy import public
+from zoo_core.events import trackers
 from zoo_core.events.trackers import leaderboard_row, summary
 from zoo_core.registry.metrics import direction
+from zoo_core.registry.resolution import resolve
 from zoo_core.results import Cost, DataRecord, ProtocolRecord, Result, Value, read_result
 from zoo_core.results.result import fields_hash
 
@@ -224,3 +228,21 @@ def test_values_are_named_as_in_the_result() -> None:
     }
     row = leaderboard_row(result)
     assert list(row)[:6] == ["plugin", "family", "config_hash", "seed", "data", "FD[digits]"]
+
+
+def test_a_server_that_can_not_be_reached_is_said(monkeypatch, capsys, tmp_path):
+    """Catches a run that was to be online and is silently kept offline."""
+    seen = []
+
+    def init(mode, **facts):
+        seen.append(mode)
+        if mode == "online":
+            raise ConnectionError("no route to host")
+        return SimpleNamespace(id="x", _unregister_telemetry_import_hooks=lambda name: None)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = resolve(["plugin=wgan", "track.wandb=online"])
+    trackers.WandB().zoo_run_started(SimpleNamespace(config=config, dir=tmp_path))
+    assert seen == ["online", "offline"]
+    assert "warning: W&B can't be reached (ConnectionError: no route to host)" in capsys.readouterr().err

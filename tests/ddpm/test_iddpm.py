@@ -47,8 +47,8 @@ def test_the_cosine_schedule_is_the_papers():
 
 def test_the_offset_sets_the_first_step():
     """Catches an option that is not read: on few levels a chain must end where two can be told apart."""
-    for data in ("digits", "mnist"):
-        options = IDDPMConfig.PRESETS[f"default@{data}"].overrides
+    for data, preset in (("digits", "default@digits"), ("mnist", "default@image<=48")):
+        options = IDDPMConfig.PRESETS[preset].overrides
         made = recipe(**{"model.T": 1000, **options, "model.channels": 16, "model.mult": (1, 2)})
         offset = made.config.model.offset
         angles = torch.tensor([offset, offset + 0.001], dtype=torch.float64) / (1 + offset) * math.pi / 2

@@ -92,6 +92,11 @@ class FakeRun:
     def say(self, line: str) -> None:
         self.said.append(line)
 
+    warn = say
+
+    def inference(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def draw(
         self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
     ) -> Iterator[Drawn]:

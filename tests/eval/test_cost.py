@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from torch import nn
 
 from zoo_core.config import OptimizerConfig
 from zoo_core.data.loading import Resident, TrainData
-from zoo_core.errors import UsageError
+from zoo_core.errors import Interrupted, UsageError
 from zoo_core.machine.memory import peak_bytes
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -123,6 +124,19 @@ def test_a_loss_that_can_not_be_counted_costs_no_result():
     assert found["sample_flops"].value == 2 * 16 * (50 * 16 + 64)
     assert "a batch of 100 or nothing" in found["train_flops"].reason
     assert "operations of training: not counted" in said[0]
+
+
+def test_a_signal_ends_the_count():
+    # catches an interrupt that is recorded as a reason, after which scoring goes on
+    class Stopped(Two):
+        def loss(self, batch, context):
+            raise Interrupted(signal.SIGTERM, "interrupted")
+
+    run, _ = sampled()
+    run.recipe, run.harness.counts.updates = Stopped(), {"train/both": 1}
+    ctx = SimpleNamespace(run=run, recipe=run.recipe, config=run.config, draw=run.draw, nfe=50, say=print)
+    with pytest.raises(Interrupted):
+        operations(ctx)
 
 
 def test_the_peak_is_of_what_follows_the_reset():

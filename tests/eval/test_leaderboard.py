@@ -28,6 +28,7 @@ from zoo_eval.leaderboard.text import fitting, names, plain, printable, show_ric
 from zoo_eval.metrics.frechet import limit_cell
 from zoo_eval.published import references
 from zoo_eval.store import STATES, Verdict, collect
+from zoo_eval.store.limits import LIMITS
 from zoo_eval.store.states import record
 
 
@@ -548,3 +549,31 @@ def test_files_of_an_old_schema_are_one_line(tmp_path, home):
     shown = CliRunner().invoke(leaderboard, [str(tmp_path / "old")])
     (line,) = shown.stderr.splitlines()
     assert "and 4 more files: schema 1: made by version 0.1" in line
+
+
+def test_a_file_without_a_column_to_rank_hides_no_other_table(tmp_path):
+    # catches one file by which no table is printed
+    bare = {"FD[digits]": None, "recall[digits]": None, "noise floor[FD[digits]]": None}
+    write(tmp_path, *seeds("wgan", [1.0, 1.1]), result("gan", 0.0, metrics=bare, task="class"))
+    for words in ([], ["--json"]):
+        done = CliRunner().invoke(leaderboard, [str(tmp_path), "--task", "all", *words])
+        assert done.exit_code == 0, done.output
+        assert "wgan" in done.stdout
+        assert "left out" in done.stderr
+        assert "class" in done.stderr
+
+
+def test_no_file_moves_an_installed_model_to_another_family():
+    # catches a baseline that a file makes a tested entry
+    facts = installed()
+    assert facts.family("gaussian", "outside") == facts.families["gaussian"]
+    assert facts.family("nobodys", "outside") == "outside"
+
+
+MAY_BE_NEGATIVE = {"KD", "KID", "MMD", "FD-inf", "FID-inf"}
+
+
+def test_every_distance_has_a_least_value():
+    # catches a metric that is added without its range: a file could claim less than 0, and rank first
+    lower = {base for base, better in installed().directions.items() if better == "lower"}
+    assert {base for base in lower if base not in LIMITS} == MAY_BE_NEGATIVE

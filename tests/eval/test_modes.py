@@ -118,3 +118,13 @@ def test_data_without_a_classifier_say_so():
     # catches a column that silently is not there
     bare = Features(torch.zeros(5, 2), None)
     assert "no classifier" in modes(context(bare, bare))["modes"].reason
+
+
+@pytest.mark.parametrize(("n", "widths"), [(2000, (25, 50)), (10_000, (0, 5))])
+def test_the_interval_of_modes_is_of_all_samples(rng, n, widths):
+    # catches a bootstrap of fewer samples, and its bias: a sample drawn again misses what the first one saw
+    index = torch.randint(1000, (n,), generator=rng)
+    real = features(torch.arange(1000).repeat(10), 1000, "labels")
+    ends = modes(context(real, features(index, 1000)))["modes[digits-classifier]"].interval
+    assert ends.low <= round(1000 * (1 - 0.999**n)) <= ends.high
+    assert widths[0] <= ends.high - ends.low <= widths[1]

@@ -413,6 +413,28 @@ def test_a_column_of_cost_is_recorded_as_cost(with_metric):
     assert (result.metrics, result.cost.train_flops) == ({}, 5.0)
 
 
+def test_a_column_of_another_metric_is_refused(with_metric):
+    # catches a plugin that replaces the ranked distance by its own
+    def same(ctx):
+        return {"FD[digits]": Value(value=0.0)}
+
+    with pytest.raises(PluginError, match=r"'FD\[digits\]', which another metric returned"):
+        with_metric(same, columns={"FD": "lower"}, metrics=("frechet", "extra"))
+
+
+def test_a_metric_writes_no_field_of_cost_but_operations(with_metric):
+    # catches a plugin that overwrites the number of parameters of a model
+    result = with_metric(lambda ctx: {"parameters": Value(value=5.0)}, columns={"parameters": ""})
+    assert result.cost.parameters is None
+    assert "parameters" in result.metrics
+
+
+def test_a_result_without_columns_has_a_summary(with_metric):
+    # catches the widest of no names
+    result = with_metric(lambda ctx: {"extra": NotApplicable(reason="there is nothing")})
+    assert "extra: there is nothing" in "\n".join(summary_lines(result))
+
+
 def test_an_unknown_metric_is_refused_before_training(digits):
     # catches a misspelled name that selects nothing
     with pytest.raises(NotFoundError, match="frechet"):

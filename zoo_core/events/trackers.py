@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.config import strict_json
-from zoo_core.errors import MachineError
+from zoo_core.errors import Interrupted, MachineError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
@@ -52,6 +52,8 @@ class Console:
             return
         try:
             self._bar.console.print(line, markup=False, highlight=False)
+        except Interrupted:
+            raise
         except Exception:  # whatever a terminal that is gone raises through rich
             self._bar = None
             terminal.tell(line)
@@ -251,7 +253,11 @@ class WandB:
         }
         try:
             self._run = wandb.init(mode=mode, settings=settings, **facts)
-        except Exception:
+        except Interrupted:
+            raise
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            terminal.tell(f"warning: W&B can't be reached ({type(error).__name__}: {reason}); kept offline")
             self._run = wandb.init(mode="offline", settings=settings, **facts)
         # W&B reports later imports to its process from inside the import statement, which then raises in
         # whatever code imports something once that process is gone.

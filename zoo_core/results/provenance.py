@@ -38,7 +38,7 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 def git() -> dict[str, Any]:
     """Return the commit of the checkout this code runs from, and whether it was changed; {} for a wheel."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}
     try:

@@ -39,7 +39,7 @@ from zoo_core.machine.faults import machine_error
 from zoo_core.machine.files import cannot_write, write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
-from zoo_core.results import Attachment, Cost, Result, RunResult, read_result, write_result
+from zoo_core.results import Attachment, Cost, Provenance, Result, RunResult, read_result, write_result
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
@@ -328,9 +328,17 @@ def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts:
         seed=config.seed,
         config_hash=config_hash(config),
         result=result,
-        provenance=provenance_record(recorded) if result is None else result.provenance,
+        provenance=_provenance_of(recorded) if result is None else result.provenance,
         **facts,
     )
+
+
+def _provenance_of(recorded: Mapping[str, Any]) -> Provenance:
+    """Return the provenance in a run's provenance.json; an empty one where the file is damaged."""
+    try:
+        return provenance_record(recorded)
+    except (AttributeError, TypeError, ValueError):
+        return Provenance()
 
 
 def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunResult:

@@ -86,6 +86,7 @@ class EffNetLite0:
     name = "effnet-lite0"
     sha256 = SHA256
     dim = 1280
+    axes = AXES
     projection = f"{AXES} principal axes, {PROJECTION_SHA256[:12]}"
     resize = f"bicubic to {SIDE}x{SIDE} up to {SMALL} pixels, else to {FULL_SIDE}x{FULL_SIDE}, antialiased"
 

@@ -56,7 +56,7 @@ class Facts:
 
     def family(self, plugin: str, claimed: str) -> str:
         """Return a plugin's family; what a file claims counts only for a plugin that is not installed."""
-        return claimed if claimed == OUTSIDE else self.families.get(plugin, claimed)
+        return self.families.get(plugin, claimed)
 
 
 def installed() -> Facts:

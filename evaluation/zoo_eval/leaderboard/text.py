@@ -77,7 +77,7 @@ def names(rows: Sequence[Ranked]) -> list[str]:
     found = []
     for ranked in rows:
         row = ranked.row
-        name = row.plugin if plugins[row.plugin] == 1 else f"{row.plugin}/{row.config_hash[:6]}"
+        name = row.plugin if plugins[row.plugin] == 1 else f"{row.plugin[:17]}/{row.config_hash[:6]}"
         several = configs[row.plugin, row.config_hash] > 1
         found.append(printable(f"{name[:24]}@{row.key[:6]}" if several else name[:24]))
     return found

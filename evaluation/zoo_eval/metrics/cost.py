@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
 from zoo_core.data.loading import TrainData
-from zoo_core.errors import ZooError
+from zoo_core.errors import Interrupted, ZooError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
@@ -115,6 +115,8 @@ def operations(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         harness = ctx.run.harness
         count = training_flops(ctx.recipe, harness.data, harness.counts.updates, ctx.config.train.batch_size)
         found["train_flops"] = Value(value=count)
+    except Interrupted:
+        raise
     except Exception as error:  # a loss may need its own batch size; a count must not cost a result
         ctx.say(f"operations of training: not counted: {type(error).__name__}: {error}")
         found["train_flops"] = NotApplicable(reason=f"not counted: {type(error).__name__}: {error}"[:400])

@@ -267,7 +267,7 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {"memorization": NotApplicable(reason="eval.memorization_n=0")}
     own = _among(ctx, ctx.rows[:n], data.train, data.test, space)
     splits = [Resident(x.values.float()) for x in (ctx.train, ctx.test)]
-    name = f"{settings.extractor} {settings.extractor_sha256}"
+    name = f"{settings.extractor} {settings.extractor_sha256} {settings.resize}"
     features = _among(ctx, ctx.generated.values[:n].float(), splits[0], splits[1], name)
 
     def compute() -> dict[str, Tensor]:

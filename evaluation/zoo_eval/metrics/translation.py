@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_core.data.conditioning import dealt
 from zoo_core.data.loading import Domain, Table
-from zoo_core.errors import ZooError
+from zoo_core.errors import Interrupted, ZooError
 from zoo_core.interfaces import EvalContext, TwoWay
 from zoo_core.machine.distributed import gather, share, world
 from zoo_core.results import NotApplicable, Value
@@ -188,6 +188,8 @@ def cycle(ctx: EvalContext) -> Columns:
     back: Value | NotApplicable
     try:
         back = way_back(ctx, origin)
+    except Interrupted:
+        raise
     except ZooError as error:  # a feature network of color images may refuse gray ones
         back = NotApplicable(reason=error.what[:400])
     return {f"cycle[{origin.name}]": cycle_error(ctx, origin), ctx.column("FD to source"): back}

@@ -13,13 +13,18 @@ ROUNDING = 1e-6
 _POSITIVE = (0.0, math.inf)
 _FRACTION = (0.0, 1.0)
 _DISTANCES = (
-    "FD", "FID", "sFD", "sFID", "FD to test", "FID to test", "FD by class", "FID by class", "FD to source",
-    "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1", "LPIPS", "noise floor",
+    "FD", "FID", "FD-full", "FID-full", "sFD", "sFID", "FD to test", "FID to test", "FD by class",
+    "FID by class", "FD to source", "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1",
+    "LPIPS", "noise floor",
 )  # fmt: skip
 LIMITS = {
     **dict.fromkeys(_DISTANCES, _POSITIVE),
-    **dict.fromkeys(("bits_per_dim", "density", "modes", "log-likelihood error", "score error"), _POSITIVE),
-    **dict.fromkeys(("precision", "recall", "coverage", "accuracy", "authenticity", "balance"), _FRACTION),
+    **dict.fromkeys(
+        ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
+    ),
+    **dict.fromkeys(
+        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle"), _FRACTION
+    ),
     "on-modes": _FRACTION,
     "SSIM": (-1.0, 1.0),
     "IS": (1.0, math.inf),
