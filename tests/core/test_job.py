@@ -29,7 +29,9 @@ from zoo_core.machine.faults import attributed
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import resolve
 from zoo_core.results import RunResult
-from zoo_core.runs.job import Signals, locked, resume, run
+from zoo_core.runs.job import resume, run
+from zoo_core.runs.lock import locked
+from zoo_core.runs.signals import Signals
 
 WORDS = [
     "plugin=wgan",

@@ -90,7 +90,7 @@ def run(
 
 def _set_aside(config: RunConfig) -> None:
     from zoo_core.runs import default_dir
-    from zoo_core.runs.job import held
+    from zoo_core.runs.lock import held
     from zoo_core.runs.repeat import set_aside
 
     folder = Path(config.run_dir) if config.run_dir else default_dir(config)

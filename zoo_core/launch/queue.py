@@ -12,7 +12,8 @@ from zoo_core.errors import UsageError, ZooError, nearest
 from zoo_core.launch.jobs import Handle, Job, Launcher, Outcome, by_signal, signal_name, state_of
 from zoo_core.launch.process import POLL_S
 from zoo_core.registry.spec import load_target
-from zoo_core.runs.job import Signals, held
+from zoo_core.runs.lock import held
+from zoo_core.runs.signals import Signals
 
 ATTEMPTS = 3
 """Of a job that a signal ends again and again; out of memory is the usual reason."""

@@ -10,15 +10,11 @@ Under torchrun all processes train and score; the first alone holds the folder, 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pydantic import ValidationError
@@ -43,86 +39,13 @@ from zoo_core.results import Attachment, Cost, Provenance, Result, RunResult, re
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.lock import locked
 from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_options, changed_since
+from zoo_core.runs.signals import Signals
 from zoo_core.runs.view import trained_view_of, view_of
 from zoo_core.training import checkpoint
 from zoo_core.training.harness import Listener
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for this process; the lock of a dead process is free.
-
-    Raises:
-        MachineError: where another process holds it, or the folder can't be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
-    except OSError as error:
-        raise MachineError(
-            f"can't make the run's folder {folder}: {error.strerror}", "next: run_dir=..."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MachineError(
-                f"another process is at work in {folder}", "next: wait for it, or choose another run_dir=..."
-            ) from None
-        yield
-
-
-def held(folder: Path) -> bool:
-    """Return whether a process is at work in a run's folder now."""
-    try:
-        with open(folder / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""Signals that save a run and end it: Ctrl-C, a shutdown, a lost terminal, a cluster's notice of a limit."""
-
-
-class Signals:
-    """Signals while work is on: the first one asks it to save and end, a second Ctrl-C ends it at once.
-
-    Attributes:
-        received: the first signal, or None.
-        deferred: whether the training asks for `received` between two steps; else the signal raises at once.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.deferred = False
-        self._kept: dict[int, Any] = {}
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            if number == signal.SIGINT:
-                os._exit(128 + number)
-            return  # service managers send SIGTERM and SIGHUP together
-        self.received = number
-        if not self.deferred:  # what is not training can be done again from the last checkpoint
-            raise Interrupted(number, f"interrupted by {signal.Signals(number).name}")
-
-    def __enter__(self) -> Signals:
-        for number in STOPPING:
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-                continue  # nohup
-            with contextlib.suppress(ValueError):  # only the main thread of a process may listen
-                self._kept[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._kept.items():
-            signal.signal(number, handler)
 
 
 def run(
