@@ -429,6 +429,7 @@ def test_formulae_are_taken_out_and_put_back_and_code_is_left() -> None:
 # -- the pages and the code
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "docs/plugins.md"))
 def test_the_tutorials_plugin_installs_trains_and_is_listed(
     reader: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -272,6 +272,7 @@ def test_a_name_that_is_not_there(words: list[str], told: str, capsys: pytest.Ca
         list(examine("no-such-thing-anywhere"))
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_the_kit_as_a_pytest_plugin(tmp_path: Path) -> None:
     """Catches an item that reports nothing, and a plugin that imports torch where it is not asked for."""
     (tmp_path / "test_nothing.py").write_text(

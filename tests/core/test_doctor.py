@@ -30,6 +30,7 @@ def zoo(words: list[str], home: Path, fake: Path) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow(depends=("zoo_core",))
 def test_the_doctor_names_the_clash_and_its_cure(home: Path, tmp_path: Path) -> None:
     done = zoo(["doctor"], home, tmp_path / "fake")
     assert done.returncode == 5

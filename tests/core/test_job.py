@@ -278,6 +278,7 @@ def wandb_files(folder: Path) -> list[Path]:
     return list(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+@pytest.mark.slow(depends=("zoo_core",))
 def test_wandb_is_offline_without_a_key_and_moves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -542,6 +543,7 @@ def test_wandb_continues_the_same_run_and_imports_raise_nothing(home: Path) -> N
     assert {file.stem.removeprefix("run-") for file in files} == {started[0]}
 
 
+@pytest.mark.slow(depends=("zoo_core", "ci/faults.py"))
 def test_faults_at_file_operations_lose_nothing(home: Path) -> None:
     """A small version of ci/faults.py: kills and full disks at a few of its operations."""
     driver = Path(__file__).parents[2] / "ci" / "faults.py"

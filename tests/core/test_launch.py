@@ -207,6 +207,7 @@ def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, workspa
     assert set(given) == {"3", "5"}
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_a_matrix_on_two_slots_is_done_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real command: results as of `zoo run`, a table, the mistake's status, and nothing done twice."""
     words = ["run", "plugin=wgan", "preset=tiny", "seed=0,1", "eval.protocol=none", "track.wandb=off"]

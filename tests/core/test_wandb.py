@@ -83,6 +83,7 @@ def table(folder: Path, name: str) -> list[dict[str, Any]]:
     return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_wandb_gets_config_losses_images_tables_and_scores(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def test_samples_are_what_was_asked_for(task):
     assert asked(model, guidance_scale=0.0) == pytest.approx(0.5, abs=4.5 * (0.25 / N) ** 0.5)
 
 
+@pytest.mark.slow(depends=("zoo_core/diffusion", "zoo_core/nn", "plugins/zoo_ddpm"))
 def test_a_classifier_adds_to_what_a_model_heeds():
     """Catches a gradient of the wrong sign, which would lead away from the class."""
     model = learned("class", classifier=True)

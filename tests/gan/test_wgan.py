@@ -90,6 +90,7 @@ def diracs(sign: float) -> tuple[float, float]:
     return before, distance()
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/training", "plugins/zoo_gan"))
 def test_the_generator_moves_towards_the_data() -> None:
     """Catches a reversed sign, which trained generators backwards for years (users' reports)."""
     before, after = diracs(+1)

@@ -161,6 +161,7 @@ def captioned() -> tuple[Any, Harness]:
     return digits, runner
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/training", "plugins/zoo_vae"))
 def test_a_caption_draws_what_it_says(captioned: tuple[Any, Harness]) -> None:
     # catches captions that reach the loss and not the sampler; chance is a tenth
     from zoo_eval.extractors.classifiers import Classifier

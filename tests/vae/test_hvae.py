@@ -179,6 +179,7 @@ def test_codes_are_in_units_of_the_prior_and_decode_to_the_reconstruction() -> N
     assert float((model.decode(moved) - model.decode(code)).abs().min()) > 0
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/training", "plugins/zoo_vae"))
 def test_a_short_training_uses_all_three_levels() -> None:
     """Catches upper levels that collapse, and a report that does not name the levels."""
     dataset = load_digits(DataConfig(name="digits"))

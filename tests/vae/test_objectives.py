@@ -85,6 +85,7 @@ def test_beta_weighs_the_kl_and_nothing_else(beta: float) -> None:
     torch.testing.assert_close(*reported)
 
 
+@pytest.mark.slow(depends=("plugins/zoo_vae",))
 def test_the_best_linear_beta_vae_knows_its_beta() -> None:
     """Catches beta = 1.2 for 1.3, which training with Adam can't: the optimum is known.
 

@@ -287,6 +287,7 @@ def test_shapes(net: str, prior: str) -> None:
     assert not torch.equal(mean, one)
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/training", "plugins/zoo_vae"))
 def test_a_class_conditional_prior_draws_by_class() -> None:
     # catches labels that reach the loss and not the sampler
     data = load_toy(DataConfig(name="ring")).for_task("class")
