@@ -72,9 +72,9 @@ class DDPMConfig(RunConfig):
         ),
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
+            {"model.mult": (1, 2, 2), "model.attention": (7, 8), "optim.net.lr": 1e-3}
             | {"train.steps": 4000, "train.batch_size": 64},
-            "the default network with one level more, for 28x28",
+            "the default network with one resolution more, for 28x28 and 32x32",
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

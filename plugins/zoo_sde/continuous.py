@@ -47,9 +47,9 @@ POINTS = Preset(
     "for points: larger batches",
 )
 LARGER_IMAGES = Preset(
-    {"model.mult": (1, 2, 2), "model.attention": (7,), "optim.net.lr": 1e-3}
+    {"model.mult": (1, 2, 2), "model.attention": (7, 8), "optim.net.lr": 1e-3}
     | {"train.steps": 4000, "train.batch_size": 64},
-    "the default network with one level more, for 28x28",
+    "the default network with one resolution more, for 28x28 and 32x32",
 )
 
 PAPER_TRAINING: Mapping[str, Any] = {

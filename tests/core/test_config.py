@@ -469,3 +469,19 @@ def test_an_earlier_option_name_gives_the_present_one(given: str, use: str) -> N
     with pytest.raises(Mistakes) as found:
         resolve(["plugin=ddpm", given])
     assert f"use: {use}" in str(found.value)
+
+
+def test_a_comma_in_a_saved_text_makes_no_matrix(tmp_path):
+    """Catches a saved path or caption that is split when the run is resumed or repeated."""
+    (made,) = resolve_matrix(["plugin=gaussian", "data=folder", "data.path='im,g'"])
+    (tmp_path / "config.yaml").write_text(strict_yaml.dump(plain(made)))
+    again = resolve_matrix([f"config={tmp_path}", "seed=1,2"])
+    assert [(run.data.path, run.seed) for run in again] == [("im,g", 1), ("im,g", 2)]
+    assert resolve({"plugin": "gaussian", "data": "folder", "data.path": "im,g"}).data.path == "im,g"
+
+
+@pytest.mark.parametrize("betas", ["[2,3]", "[0.9,1]", "[-0.1,0.9]"])
+def test_decay_rates_outside_0_and_1_are_refused(betas):
+    """Catches torch's traceback after the data were loaded."""
+    with pytest.raises(Mistakes, match="betas"):
+        resolve(["plugin=wgan", f"optim.critic.betas={betas}"])

@@ -184,3 +184,20 @@ def test_a_name_after_hf_is_the_repository() -> None:
     assert found == {"data.name": "hf", "data.repo": "user/name", "seed": 1}
     for name in ("digits", "hf", "hf:", ""):
         assert named_repo({"data.name": name}) == {"data.name": name}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.full((20, 1, 8, 8), np.nan),
+        np.zeros((0, 1, 8, 8), np.float32),
+        np.zeros((20, 2), bool),
+        np.zeros((0, 2), np.float32),
+        np.full((20, 2), np.inf),
+    ],
+    ids=["nan", "no images", "bool", "no points", "inf"],
+)
+def test_arrays_without_finite_floats_are_refused(given):
+    """Catches NaN that becomes black, and an error inside the error's message."""
+    with pytest.raises(UsageError):
+        dataset_of(given)

@@ -64,6 +64,9 @@ def _ramp() -> Image.Image:
     return Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8))
 
 
+_FIRST = int(np.asarray(_noise("L"))[0, 0])
+
+
 # name -> (bytes, what the verdict must say: a conversion, nothing, or the reason to refuse).
 CONVERTED: dict[str, tuple[bytes, str]] = {
     "plain.png": (_bytes(_noise(size=(8, 8)), "PNG"), ""),
@@ -72,11 +75,15 @@ CONVERTED: dict[str, tuple[bytes, str]] = {
     "bits.png": (_bytes(_noise("L").convert("1"), "PNG"), ""),
     "palette.png": (_bytes(_noise().convert("P"), "PNG"), ""),
     "webp.webp": (_bytes(_noise(), "WEBP"), ""),
-    "wide.png": (_bytes(_noise(size=(40, 10)), "PNG"), ""),
+    "wide.png": (_bytes(_noise(size=(40, 10)), "PNG"), "cropped to the center square; reduced from 40x10"),
+    "opaque.png": (_bytes(_noise().convert("RGBA"), "PNG"), ""),
     "cmyk.jpg": (_bytes(_noise().convert("CMYK"), "JPEG"), "CMYK converted"),
     "alpha.png": (_bytes(_noise("RGBA"), "PNG"), "transparency laid over"),
     "gray-alpha.png": (_bytes(_noise("LA"), "PNG"), "transparency laid over"),
-    "palette-alpha.png": (_bytes(_noise("L").convert("P"), "PNG", transparency=3), "transparency laid over"),
+    "palette-alpha.png": (
+        _bytes(_noise("L").convert("P"), "PNG", transparency=_FIRST),
+        "transparency laid over",
+    ),
     "sixteen.png": (_bytes(_ramp(), "PNG"), "16 bits scaled"),
     "sixteen.tif": (_bytes(_ramp(), "TIFF"), "16 bits scaled"),
     "rotated.png": (_exif(_noise(), 6), "EXIF"),
@@ -250,3 +257,11 @@ def test_shrinking_averages(tmp_path: Path) -> None:
 def test_names_are_printed_without_control_codes() -> None:
     """Catches a file's name that repaints the terminal, reverses text or breaks a line."""
     assert shown("a\x1b[31m\n\u202e.png") == "a\\x1b[31m\\n\\u202e.png"
+
+
+def test_gray_from_color_and_stretching_are_said(tmp_path: Path) -> None:
+    """Catches colors that are dropped, and shapes that are changed, without a word."""
+    (tmp_path / "wide.png").write_bytes(_bytes(_noise(size=(40, 10)), "PNG"))
+    config = FolderConfig(path=str(tmp_path), size=8, channels=1, resize="stretch")
+    notes = decode(str(tmp_path / "wide.png"), str(tmp_path), config).notes
+    assert notes[:2] == ("color converted to gray", "stretched to a square")

@@ -169,7 +169,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
         return 130
     except _ReaderLeft:
         return 0
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         from zoo_core.machine.faults import machine_error
 
         fault = machine_error(error)

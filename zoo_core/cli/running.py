@@ -64,6 +64,11 @@ def run(
                 f"resume= stands alone; also given: {', '.join(sorted(set(given) - {'resume'}))}",
                 "to change options, start a run of its own: zoo run config=RUN/config.yaml key=value",
             )
+        if dry_run or launcher or slots or resources:
+            raise UsageError(
+                "resume= was given with --dry-run, --launcher, --slots or --resource",
+                "next: zoo run config=RUN/config.yaml run_dir=RUN with that option",
+            )
         from zoo_core.runs.job import resume
 
         return _show_result(resume(given["resume"]), json_)
@@ -196,12 +201,7 @@ def sample(
     used = made.config.sample.seed if seed is None else seed
     path = out or made.dir / "plots" / _default_name(n, used, said)
     if not path.suffix:
-        if path.is_dir() and any(path.iterdir()):
-            raise UsageError(
-                f"{path} is not empty: new files would mix with those there",
-                "expected: a folder that is empty or new",
-                f"next: --out {path}-seed{used}",
-            )
+        _check_empty(path)
         save_folder(x, data.info, path, _names(said) if translates and said else ())
     elif translates and path.suffix == ".png":
         if source is None:
@@ -211,6 +211,20 @@ def sample(
     else:
         save_samples(x, data.info, path, len(comma_list.split(said)) if said and "," in said else None)
     click.echo(str(path))
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that holds files, with which new ones would mix.
+
+    Raises:
+        UsageError: as said.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} is not empty: new files would mix with those there",
+            "expected: a folder that is empty or new",
+            f"next: --out {folder}-2",
+        )
 
 
 def _check_out(out: Path | None) -> None:
@@ -226,6 +240,8 @@ def _check_out(out: Path | None) -> None:
         raise UsageError(
             f"can't write samples to {str(out)!r}", "expected: --out a .png or .npz file, or a folder"
         )
+    if not out.suffix:
+        _check_empty(out)
     folder = out.parent if out.suffix else out
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -44,6 +44,10 @@ class EmaConfig(Config):
         return self.decay > 0 or self.half_life > 0
 
 
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""Fraction of an average that a step keeps."""
+
+
 class OptimizerConfig(Config):
     """One optimizer and its learning-rate schedule."""
 
@@ -51,7 +55,7 @@ class OptimizerConfig(Config):
     """Optimizer of torch.optim."""
     lr: float = Field(1e-3, gt=0)
     """Learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
     """Decay rates of the first and second moment (adam, adamw)."""
     eps: float = Field(1e-8, gt=0)
     """Term added to the denominator."""

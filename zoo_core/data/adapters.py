@@ -140,9 +140,9 @@ def _labels(label: Tensor, count: int, split: str) -> Tensor:
 def _examples(x: Tensor, split: str) -> Tensor:
     """Return images as uint8 (N, C, H, W), or points as float32 (N, D)."""
     if x.ndim == 2:
-        if not x.is_floating_point() or not bool(torch.isfinite(x).all()) or float(x.abs().max()) > FAR:
+        if not len(x) or not x.is_floating_point() or not bool((x.abs() <= FAR).all()):
             raise UsageError(
-                f"points of {split} are {x.dtype}, up to {float(x.abs().max()):.3g}",
+                f"{len(x)} points of {split} are {x.dtype}, or some are not finite or too large",
                 f"expected: finite floats of at most {FAR:g}, most in [-1, 1]",
             )
         return x.float()
@@ -159,8 +159,13 @@ def _examples(x: Tensor, split: str) -> Tensor:
     x = x if first else x.permute(0, 3, 1, 2)
     if x.dtype == torch.uint8:
         return x.contiguous()
+    if not len(x) or not x.is_floating_point() or not bool(torch.isfinite(x).all()):
+        raise UsageError(
+            f"{len(x)} images of {split} are {x.dtype}, or some values are not finite",
+            "expected: uint8, or floats k / 255 in [0, 1]",
+        )
     scaled = x.double() * 255
-    if not x.is_floating_point() or float(x.min()) < 0 or float((scaled - scaled.round()).abs().max()) > 1e-3:
+    if float(x.min()) < 0 or float((scaled - scaled.round()).abs().max()) > 1e-3:
         raise UsageError(
             f"images of {split} are {x.dtype} in [{float(x.min()):.4g}, {float(x.max()):.4g}]",
             "expected: uint8, or floats k / 255 in [0, 1]; undo any normalization first",

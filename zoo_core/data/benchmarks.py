@@ -16,7 +16,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.splits import resident
 from zoo_core.data.strokes import WORDS, captioned
 from zoo_core.data.table import Resident
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.home import home
 from zoo_core.types import DataInfo
 
@@ -30,7 +30,7 @@ _IDX = (
     "t10k-labels-idx1-ubyte",
 )
 _BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta")
-_STL10 = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt")
+_STL10 = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin", "class_names.txt")
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ def opened(name: str, class_name: str, files: Sequence[str], root: Path, **split
             ) from error
     try:
         return kind(root, **split, download=False)
+    except (ZooError, ImportError, MemoryError):
+        raise
     except Exception as error:  # whatever a parser makes of bad bytes: the file is at fault
         raise _corrupt(name, files, root, _last_line(error)) from error
 

@@ -79,6 +79,7 @@ def load(config: CaptionedFolderConfig, fresh: bool = False) -> Dataset:
         table = tables[split]
         assert table is not None
         captioned[split] = _captioned(table, lines, names[split], number, config.length, whole.update)
+    whole.update("\n".join(tokenizer.words).encode())
     report = [*images.report, *_strays(root, [name for part in names.values() for name in part])]
     if left_out:
         report.append(f"{left_out.total():,} words left out of captions: {len(left_out):,} rare ones")

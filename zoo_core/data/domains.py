@@ -54,6 +54,13 @@ def load_domains(config: FolderConfig, fresh: bool = False) -> Dataset:
         UsageError: where a folder is not there or empty, for files that are not images, and for names without
             a partner where they are to have one: each by name.
     """
+    ignored = [name for name in ("layout", "val", "class_map", "holdout") if name in config.model_fields_set]
+    ignored = [name for name in ignored if getattr(config, name) != type(config).model_fields[name].default]
+    if ignored:
+        raise UsageError(
+            f"data.pairs={config.pairs} takes no {', '.join(f'data.{name}' for name in ignored)}",
+            "expected: the folders trainA/, trainB/, testA/ and testB/",
+        )
     root = find_root(config.path)
     missing = [place for place in PLACES if not os.path.isdir(os.path.join(root, place))]
     if missing:
@@ -129,9 +136,10 @@ def _place(found: Scan, place: str, root: str) -> Place:
 
 
 def _refuse_unmatched(a: Place, b: Place, split: str) -> None:
-    alone = [f"{split}A/{shown(name)}" for name in a.names if name not in set(b.names)]
-    alone += [f"{split}B/{shown(name)}" for name in b.names if name not in set(a.names)]
-    twice = len(a.names) != len(set(a.names)) or len(b.names) != len(set(b.names))
+    of_a, of_b = set(a.names), set(b.names)
+    alone = [f"{split}A/{shown(name)}" for name in a.names if name not in of_b]
+    alone += [f"{split}B/{shown(name)}" for name in b.names if name not in of_a]
+    twice = len(a.names) != len(of_a) or len(b.names) != len(of_b)
     if alone or twice:
         raise UsageError(
             f"{len(a.names)} images in {split}A and {len(b.names)} in {split}B are not pairs",

@@ -15,7 +15,7 @@ from zoo_core.data.image_files import conversions_of
 from zoo_core.data.images import BadImage, convert
 from zoo_core.data.splits import resident, stratified
 from zoo_core.data.table import Resident
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.types import DataInfo
 
 NAMED = 5
@@ -48,7 +48,7 @@ def load(config: HubConfig) -> Dataset:
         test = max(1, round(config.holdout * total))
         rows = stratified(torch.zeros(total, dtype=torch.int64) if y is None else y, test, keep=1)
         parts = [(x[own], None if y is None else y[own]) for own in rows]
-        report.append(f"{test:,} of {total:,} images held out for testing (data.holdout)")
+        report.append(f"{len(rows[1]):,} of {total:,} images held out for testing (data.holdout)")
     report += conversions_of(notes, config.size)
     class_names: Sequence[str] = tuple(getattr(names[label], "names", None) or ()) if label else ()
     classes = len(class_names) or (0 if y is None else int(y.max()) + 1)
@@ -68,6 +68,8 @@ def _opened(config: HubConfig) -> Any:
         ) from error
     try:
         return datasets.load_dataset(config.repo, config.subset or None, revision=config.revision or None)
+    except (ZooError, MemoryError):
+        raise
     except Exception as error:  # the library raises many classes: for the name, the network, its files
         lines = str(error).strip().splitlines()
         raise UsageError(

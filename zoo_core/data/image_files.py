@@ -55,9 +55,14 @@ def list_files(root: str, links: bool = False) -> Listing:
         here = os.path.relpath(folder, root)
         prefix = "" if here == os.curdir else here + os.sep
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in list(subfolders):
+        is_link = {name: os.path.islink(os.path.join(folder, name)) for name in subfolders}
+        for name in sorted(subfolders, key=lambda name: is_link[name]):  # a folder counts before links to it
             path = os.path.join(folder, name)
-            if not os.path.islink(path):
+            if not is_link[name]:
+                if links and os.path.realpath(path) in seen:
+                    bad.append((prefix + name, "a folder that is read already by a link"))
+                    subfolders.remove(name)
+                seen.add(os.path.realpath(path))
                 continue
             if not links:
                 bad.append((prefix + name, "a link to a folder, not followed (data.links=true follows it)"))

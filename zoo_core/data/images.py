@@ -136,15 +136,19 @@ def convert(image: Image, config: FolderConfig) -> DecodedImage:
     flat, note = _eight_bits(turned, image.format, config.background)
     if note:
         notes.append(note)
+    if config.channels == 1 and flat.mode not in ("1", "L", "LA"):
+        notes.append("color converted to gray")
     flat = flat.convert("L" if config.channels == 1 else "RGB")
 
     parts = _halves(flat) if config.pairs == "side-by-side" else [flat]
+    first = parts[0]
+    if first.width != first.height:
+        notes.append("cropped to the center square" if config.resize == "crop" else "stretched to a square")
     if config.resize == "crop":
         parts = [_center_square(part) for part in parts]
     size = (config.size, config.size)
-    first = parts[0]
-    if first.size != size:
-        enlarged = min(first.size) < config.size
+    if parts[0].size != size:
+        enlarged = min(parts[0].size) < config.size
         notes.append(f"{'enlarged' if enlarged else REDUCED} from {first.width}x{first.height}")
         parts = [part.resize(size, Resampling.LANCZOS) for part in parts]
     shape = (config.size, config.size, config.channels)
@@ -179,8 +183,11 @@ def _eight_bits(image: Image, format: str | None, background: int) -> tuple[Any,
     if image.mode in ("I", "F"):
         raise BadImage(f"32-bit {'integers' if image.mode == 'I' else 'floats'}, whose range is not known")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        whole = image.convert("RGBA")
+        if whole.getchannel("A").getextrema() == (255, 255):
+            return whole, ""
         over = images.new("RGBA", image.size, (background,) * 3 + (255,))
-        over.alpha_composite(image.convert("RGBA"))
+        over.alpha_composite(whole)
         return over, f"transparency laid over gray level {background}"
     if image.mode in ("CMYK", "LAB", "HSV"):
         return image.convert("RGB"), f"{image.mode} converted to RGB"

@@ -56,8 +56,15 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
             "expected: at least 1 of each",
         )
     line = f"{len(held):,} of {len(train):,} training examples held out for validation (data.validation)"
+    origin = dataset.origin
+    if origin is not None and "source" in train:  # of pairs: row k of both is one pair
+        origin = replace(origin, train=origin.train.take(kept))
     return replace(
-        dataset, train=train.take(kept), validation=train.take(held), report=(*dataset.report, line)
+        dataset,
+        train=train.take(kept),
+        validation=train.take(held),
+        origin=origin,
+        report=(*dataset.report, line),
     )
 
 

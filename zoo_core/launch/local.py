@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Mapping
@@ -14,10 +15,11 @@ from zoo_core.machine import threads
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them: those before an invalid one."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [name for name in named.split(",") if name.strip()]
+        found = (name.strip() for name in named.split(","))
+        return list(itertools.takewhile(lambda name: name and not name.startswith("-"), found))
     import torch
 
     return [str(i) for i in range(torch.cuda.device_count())]

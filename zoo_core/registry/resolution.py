@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,13 @@ def resolve(given: Mapping[str, Any] | Sequence[str]) -> RunConfig:
     """Return the one run that is asked for.
 
     Args:
-        given: `key=value` words, or a mapping with nested or dotted keys; `config` names a saved
-            config.yaml that the other keys are laid over.
+        given: `key=value` words, or a mapping with nested or dotted keys, whose texts are taken as they are;
+            `config` names a saved config.yaml that the other keys are laid over.
 
     Raises:
         Mistakes: everything that is wrong, together.
     """
-    runs = resolve_matrix(given)
+    runs = _matrix(given, split=not isinstance(given, Mapping))
     if len(runs) > 1:
         raise UsageError(
             f"{len(runs)} runs are asked for where one is expected",
@@ -108,15 +108,22 @@ def resolve(given: Mapping[str, Any] | Sequence[str]) -> RunConfig:
 def resolve_matrix(given: Mapping[str, Any] | Sequence[str]) -> list[RunConfig]:
     """Return every run of a matrix: the product of the comma lists, in the order they were written.
 
+    Values of a saved config are taken as they are: a path or a caption there may hold a comma.
+
     Raises:
         Mistakes: everything that is wrong, together, each mistake once.
     """
+    return _matrix(given, split=True)
+
+
+def _matrix(given: Mapping[str, Any] | Sequence[str], *, split: bool) -> list[RunConfig]:
     flat: dict[str, Any] = (
         _flattened(given, "the options") if isinstance(given, Mapping) else parse_words(given)
     )
+    listed = set(flat) if split else set()
     if "config" in flat:
         flat = _laid_over(_from_file(Path(str(flat.pop("config")))), flat)
-    lists = _lists(flat)
+    lists = _lists(flat, listed)
     runs: list[RunConfig] = []
     mistakes: dict[str, ZooError] = {}
     for combination in itertools.product(*lists):
@@ -137,8 +144,12 @@ def _flattened(nested: Mapping[str, Any], name: str) -> dict[str, Any]:
     return flatten(nested)
 
 
-def _lists(flat: Mapping[str, Any]) -> list[list[tuple[str, Any]]]:
+def _lists(flat: Mapping[str, Any], listed: Collection[str]) -> list[list[tuple[str, Any]]]:
     """Return (key, value) for each value of each option.
+
+    Args:
+        flat: dotted key -> value.
+        listed: keys whose text may be a comma list.
 
     Raises:
         Mistakes: for values that can't be read.
@@ -149,7 +160,7 @@ def _lists(flat: Mapping[str, Any]) -> list[list[tuple[str, Any]]]:
     for key, value in flat.items():
         try:
             _check_text(key, value)
-            values = comma_list.split(value) if isinstance(value, str) else [value]
+            values = comma_list.split(value) if isinstance(value, str) and key in listed else [value]
             lists.append([(key, one) for one in values])
         except UsageError as error:
             mistakes.append(UsageError(f"{key}: {error.what}", *error.notes))

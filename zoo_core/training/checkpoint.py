@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import strict_json
-from zoo_core.errors import MachineError, ZooError
+from zoo_core.errors import Interrupted, MachineError, ZooError
 from zoo_core.machine.files import cannot_write, sha256_of, sync, write_synced
 from zoo_core.training.recipe import fits_data_sized
 
@@ -160,7 +160,7 @@ def verify(path: Path) -> dict[str, str]:
                 raise MachineError(
                     f"checkpoint file {path / name} is corrupt: its SHA-256 differs from the manifest's"
                 )
-    except MachineError:
+    except (MachineError, Interrupted):
         raise
     except (OSError, ZooError, KeyError, TypeError) as error:
         raise MachineError(f"checkpoint {path} is incomplete: {error}") from error
@@ -186,6 +186,8 @@ def load(path: Path) -> Checkpoint:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise TypeError(f"state.pt holds a {type(state).__name__}, not a dict")
+    except Interrupted:
+        raise
     except Exception as error:  # the sums may be right and the content anything: a reader may raise anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise MachineError(

@@ -141,7 +141,7 @@ class Harness:
                 for name, buffer in self.recipe.named_buffers():
                     if name in buffers:
                         buffer.copy_(buffers[name])
-            set_random_states(states)
+            set_random_states(states, self.data.device)
 
     def _begin(self, stage: Stage, fresh: bool = True) -> None:
         if fresh and stage.begin is not None:
@@ -337,7 +337,7 @@ class Harness:
                 yield
         finally:
             self.recipe.train(training)
-            set_random_states(kept)
+            set_random_states(kept, self.data.device)
 
     def _save(self) -> None:
         from_first_(self.recipe.buffers())  # statistics of a share of the data: the first's are kept
@@ -425,7 +425,7 @@ class Harness:
             own = ranks[self.world.rank]
             for name, rng in self._rngs.items():
                 rng.set_state(own["rngs"][name])
-            set_random_states(own["random"])
+            set_random_states(own["random"], self.data.device)
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

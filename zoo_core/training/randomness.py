@@ -31,12 +31,12 @@ def random_states(device: torch.device) -> dict[str, Any]:
     return states
 
 
-def set_random_states(states: Mapping[str, Any]) -> None:
-    """Restore what `random_states` returned."""
+def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Restore what `random_states` returned for the same device."""
     torch.set_rng_state(states["torch"])
     version, state, gauss = states["python"]
     random.setstate((version, tuple(state), gauss))
     kind, keys, place, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), place, has_gauss, cached))
     if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -7,6 +7,7 @@ is decided by what its model can do.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
@@ -68,11 +69,15 @@ def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = 
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
+    used: Counter[str] = Counter()
     for k, image in enumerate(to_uint8(x)):
         stem = f"{k:06}"
         if names:
             turn, name = divmod(k, len(names))
             stem = "-".join(PurePath(names[name]).with_suffix("").parts) + (f"-{turn + 1}" if turn else "")
+        while used[stem.lower()]:  # a/b and a-b, or two endings of one name
+            stem += "-2"
+        used[stem.lower()] += 1
         array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
         Image.fromarray(array.cpu().numpy()).save(folder / f"{stem}.png")
 
