@@ -7,6 +7,7 @@ import torch
 
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.interfaces import HasLayers
 from zoo_core.types import DataInfo
 from zoo_eval.extractors import effnet
 
@@ -95,3 +96,25 @@ def test_a_changed_file_of_axes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(effnet, "PROJECTION", path)
     with pytest.raises(MachineError, match="sha256"):
         effnet.EffNetLite0("cpu").project(torch.zeros(1, 1280))
+
+
+def test_the_layers_are_those_of_the_network(extractor):
+    """Catches a part left out, maps that are not rectified, and a network that gray images can't enter."""
+    parts = extractor.layers((3, 32, 32))
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    maps, shapes = x, []
+    with torch.no_grad():
+        for part in parts:
+            maps = part(maps)
+            shapes.append(tuple(maps.shape[1:]))
+            assert 0 <= float(maps.min()) < float(maps.max()) <= 6
+        first = extractor.net.blocks[0](extractor.net.bn1(extractor.net.conv_stem(x)))
+        block = extractor.net.blocks[1][0]
+        expected = block.bn2(block.conv_dw(block.bn1(block.conv_pw(first))))
+        torch.testing.assert_close(parts[1](parts[0](x)), expected)
+        gray = extractor.layers((1, 32, 32))[0](x[:, :1])
+    assert shapes == [(32, 16, 16), (96, 8, 8), (144, 4, 4), (240, 2, 2), (672, 1, 1)]
+    assert gray.shape == (2, 32, 16, 16)
+    assert isinstance(extractor, HasLayers)
+    with pytest.raises(UsageError, match="channels"):
+        extractor.layers((2, 32, 32))

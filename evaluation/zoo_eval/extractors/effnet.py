@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
-from zoo_core.errors import MachineError
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.types import DataInfo
 from zoo_eval.extractors.inception import to_rgb_bytes
 
@@ -115,6 +115,31 @@ class EffNetLite0:
         features: Tensor = self.net(((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout))
         return features
 
+    def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
+        """Return the network in parts: the stem, then up to the middle of the block of each lower resolution.
+
+        The middle of a block is where its maps are widest and rectified.
+
+        Args:
+            shape: (C, H, W) of the images, which are not resized.
+
+        Raises:
+            UsageError: for another number of channels than 1 or 3.
+        """
+        if shape[0] not in (1, 3):
+            raise UsageError(f"{self.name} can't take images of {shape}", "expected: 1 or 3 channels")
+        net: Any = self.net
+        parts: list[list[nn.Module]] = [[ThreeChannels(), net.conv_stem, net.bn1]]
+        rest: list[nn.Module] = [net.blocks[0]]
+        for stage in net.blocks[1:]:
+            first, *others = stage
+            if first.conv_dw.stride == (1, 1):
+                rest.append(stage)
+                continue
+            parts.append([*rest, first.conv_pw, first.bn1, first.conv_dw, first.bn2])
+            rest = [first.conv_pwl, first.bn3, *others]
+        return [nn.Sequential(*part) for part in parts]
+
     @cached_property
     def _axes(self) -> tuple[Tensor, Tensor]:
         """Mean (1280,) and axes (1280, 64), float64.
@@ -139,6 +164,13 @@ class EffNetLite0:
         """
         mean, axes = self._axes
         return (values.double().cpu() - mean) @ axes
+
+
+class ThreeChannels(nn.Module):
+    """Images (n, 1 or 3, H, W) to three channels: one gray channel becomes three equal ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)
 
 
 def effnet_lite0(config: EvalConfig, device: torch.device | str) -> EffNetLite0:
