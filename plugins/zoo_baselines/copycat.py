@@ -1,4 +1,4 @@
-"""The training set, replayed: a perfect score by every distance, without a model.
+"""Returns training images as samples, to test the memorization check.
 
 A distance between distributions does not detect it; the memorization check must.
 """

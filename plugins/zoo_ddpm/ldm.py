@@ -41,7 +41,7 @@ class LDMModel(ChainModel):
     prediction: Literal["eps", "x0", "v"] = "v"
     """Output of the network."""
     clip_x0: Literal[False] = False
-    """Not used: codes have no known range."""
+    """Must be false: latent codes have no fixed range."""
     width: int = Field(256, ge=2, multiple_of=2)
     """MLP and transformer: width."""
 

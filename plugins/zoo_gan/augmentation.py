@@ -1,7 +1,8 @@
 """Differentiable augmentation of what a critic sees, real and generated alike.
 
 Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training" (arXiv:2006.10738), section
-3.2. Every draw is of one image; gradients pass through to the generator. Empty pixels are 0, mid-gray.
+3.2. Random parameters are drawn per image; gradients pass through to the generator. Empty pixels are 0,
+mid-gray.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class NCSNModel(DiffusionModel):
     dequantize: bool = later(False, since="0.1.0")
     """Dequantize images in training; always true with continuous noise levels."""
     sigma_max: float = Field(6.0, gt=0)
-    """At the highest: about the distance between two examples, or chains do not move between modes."""
+    """Highest noise level; about the largest distance between two examples, so that chains change modes."""
 
 
 POINTS = Preset(

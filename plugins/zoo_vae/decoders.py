@@ -287,7 +287,7 @@ def build_output(model: DecoderModel, data: DataInfo) -> OutputDistribution:
     if data.levels is None or (kind == "bernoulli" and data.levels != 2):
         has = "continuous values" if data.levels is None else f"{data.levels} levels"
         raise UsageError(
-            f"model.decoder={kind} is no likelihood of {data.name!r}, which has {has}",
+            f"model.decoder={kind} is not a likelihood for {data.name!r}, which has {has}",
             "expected: data of 2 levels" if kind == "bernoulli" else "expected: images",
             f"next: model.decoder={natural}",
         )

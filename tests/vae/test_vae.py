@@ -313,7 +313,7 @@ def test_a_density_is_trained_on_what_it_is_scored_on() -> None:
 
 
 def test_decoders_that_are_no_likelihood_of_the_data_are_refused() -> None:
-    """Catches BCE on gray levels, which is no likelihood; the message names the decoder that is one."""
+    """Catches BCE on gray levels, which is not a likelihood; the message names the decoder that is one."""
     with pytest.raises(UsageError, match=r"model\.decoder=logistic"):
         build(DIGITS, decoder="bernoulli")
     with pytest.raises(UsageError, match=r"model\.decoder=gaussian"):

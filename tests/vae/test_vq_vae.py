@@ -311,7 +311,7 @@ def test_a_class_conditional_prior_draws_by_class() -> None:
         (POINTS, {"net": "conv"}, "model.net=mlp"),
         (DataInfo("odd", (1, 9, 9), 4), {"net": "conv"}, "divisible by 2"),
         (DIGITS, {"net": "conv", "halvings": 3}, "at least two places"),
-        (POINTS, {"decoder": "logistic"}, "is no likelihood of"),
+        (POINTS, {"decoder": "logistic"}, "is not a likelihood for"),
     ],
 )
 def test_what_can_not_be_built_is_told(data: DataInfo, model: dict[str, Any], told: str) -> None:

@@ -182,7 +182,7 @@ class EvalConfig(Config):
 
 
 class TrackConfig(Config):
-    """Who listens to the run."""
+    """Tracking: W&B, plots and progress."""
 
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Weights & Biases mode: auto is online with an API key and offline without; it never prompts."""
@@ -234,6 +234,6 @@ class RunConfig(Config):
     eval: EvalConfig = EvalConfig()
     """Scoring."""
     track: TrackConfig = TrackConfig()
-    """Listeners."""
+    """Tracking: W&B, plots and progress."""
     providers: ProvidersConfig = ProvidersConfig()
     """Distributions of the parts; filled in by zoo. To choose one: plugin=DISTRIBUTION:NAME."""

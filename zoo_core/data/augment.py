@@ -117,7 +117,7 @@ def translation(shift: Tensor) -> Tensor:
 
 
 def warp(x: Tensor, matrix: Tensor) -> Tensor:
-    """Return images mapped by matrices of their pixel coordinates; outside, an image goes on as its mirror.
+    """Return images mapped by matrices of their pixel coordinates; pixels outside the image are reflected.
 
     Resampling is bilinear at twice the resolution, to which images are brought bicubically; the paper uses
     wavelet filters there.

@@ -61,7 +61,7 @@ class Tokenizer:
         return [self.words.index(word) + 1 for word in given] + [0] * (self.length - len(given))
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the caption of tokens; padding says nothing.
+        """Return the caption of tokens; padding is skipped.
 
         Raises:
             UsageError: for a token outside the vocabulary.

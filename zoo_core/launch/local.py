@@ -30,7 +30,7 @@ class Local:
 
     Args:
         slots: jobs at once; None for one a GPU, or one a core.
-        resources: none are known here.
+        resources: must be empty.
     """
 
     def __init__(self, slots: int | None = None, resources: Mapping[str, str] | None = None) -> None:

@@ -28,8 +28,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module words...` in a session of its own; what it prints is added to its log.
 
-    A session of its own, because Ctrl-C in a terminal reaches all processes of one: the job would hear it
-    twice, and the second ends it unsaved.
+    The job has its own session: Ctrl-C in a terminal reaches all processes of a session, so the job would
+    receive it twice, and the second one ends it unsaved.
 
     Args:
         env: added to this process's environment.
@@ -74,7 +74,7 @@ def run_to_end(module: str, words: Sequence[str], log: str, env: Mapping[str, st
     stop = Path(log).parent / STOP
     child = start(module, words, Path(log), env, Path(cwd))
     try:
-        while child.poll() is None:  # a blocking wait would hear nothing
+        while child.poll() is None:  # a blocking wait would not see the stop file
             time.sleep(POLL_S)
             if stop.exists():
                 child.terminate()

@@ -47,7 +47,7 @@ def make_launcher(name: str, slots: int | None, resources: Mapping[str, str]) ->
 
 
 class Watcher(Protocol):
-    """Who is told how the jobs go."""
+    """Receives the progress of jobs."""
 
     def started(self, job: Job, attempt: int) -> None: ...
 
@@ -63,7 +63,7 @@ class _Running:
 
 
 class Queue:
-    """Jobs on their way through a launcher.
+    """Runs jobs on a launcher.
 
     Args:
         jobs: in the order in which they start; two of one folder are one.

@@ -156,7 +156,7 @@ class Bench:
             if not (isinstance(models, dict) and all(isinstance(model, dict) for model in models.values())):
                 raise ValueError("its models are not mappings")
         except (UsageError, ValueError, LookupError, TypeError) as error:
-            raise UsageError(f"{self.path} is no record of a suite: {error}", "next: --out DIR") from error
+            raise UsageError(f"{self.path} is not a record of a suite: {error}", "next: --out DIR") from error
         if budget != self.budget:
             raise UsageError(
                 f"{self.path} is of a budget of {budget:g} s a run; asked for: {self.budget:g} s",

@@ -51,12 +51,12 @@ def launched() -> World:
     """Return the place that torchrun gave this process in RANK and WORLD_SIZE; alone where it gave none.
 
     Raises:
-        UsageError: where they are no numbers, or no place.
+        UsageError: where they are not numbers, or the rank is not below the size.
     """
     rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
         raise UsageError(
-            f"RANK={rank!r} of WORLD_SIZE={size!r} is no place among processes",
+            f"invalid RANK={rank!r} for WORLD_SIZE={size!r}",
             "expected: both as torchrun sets them, or neither",
         )
     return World(int(rank), int(size))

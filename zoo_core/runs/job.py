@@ -84,8 +84,8 @@ def resume(folder: str | Path) -> RunResult:
     return execute(saved_config(folder), folder)
 
 
-class Unheard(Events):
-    """Events of a process beside the first: hooks are asked, but nobody is told a thing twice."""
+class SilentEvents(Events):
+    """Events of ranks other than 0: listeners are not notified."""
 
     def tell(self, event: str, **facts: Any) -> None:
         pass
@@ -130,7 +130,7 @@ def _execute(
         for line in changed_since(folder, entry, config.device):
             warn(line)
         return _with_baselines(done, config, Events(here, warn))
-    events = Events(here, warn) if place.first else Unheard(here, warn)
+    events = Events(here, warn) if place.first else SilentEvents(here, warn)
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)

@@ -25,7 +25,7 @@ from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.training import checkpoint
 
 REPORTED = "reported.json"
-"""The figures that came with the weights. They are no result of this machine: `zoo eval` makes one."""
+"""The figures that came with the weights. They are not a result of this machine; `zoo eval` makes one."""
 
 
 def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> Path:

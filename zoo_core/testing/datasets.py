@@ -44,7 +44,7 @@ class DatasetSubject:
         """
         config = load_entry("dataset", self.entry, "config")
         if not (isinstance(config, type) and issubclass(config, DataConfig)):
-            raise Failed(f"its config {config!r} is no DataConfig", "extend zoo_core.config.DataConfig")
+            raise Failed(f"its config {config!r} is not a DataConfig", "extend zoo_core.config.DataConfig")
         try:
             made = load_entry("dataset", self.entry)(config(name=self.entry.spec.name))
         except ZooError as error:

@@ -89,7 +89,7 @@ def chosen(name: str, kind: str | None = None) -> list[tuple[str, str]]:
     fitting = [(its, own) for its, own in found if kind in (None, its)]
     if not fitting:
         kinds = ", ".join(dict.fromkeys(its for its, _ in found))
-        raise UsageError(f"{name!r} is no {kind}", f"it is registered as: {kinds}")
+        raise UsageError(f"{name!r} is not a {kind}", f"it is registered as: {kinds}")
     return fitting
 
 

@@ -96,7 +96,7 @@ def subjects(entry: Entry, data: tuple[str, ...] = ()) -> Iterator[MetricSubject
 def _rows(features: Any, change: Any) -> Any:
     """Return features with every tensor of theirs that has a row per image changed by a function."""
     if not is_dataclass(features) or isinstance(features, type):
-        raise NotApplicable("features are no dataclass here")
+        raise NotApplicable("features are not a dataclass here")
     n = len(features.values)  # type: ignore[attr-defined]
     made = {
         field.name: change(value)

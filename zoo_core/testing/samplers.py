@@ -123,7 +123,7 @@ def options_are_keywords_of_the_function(subject: SamplerSubject) -> None:
     """Its config is a SamplerConfig that refuses unknown keys, and the function takes every option."""
     config = load_entry("sampler", subject.entry, "config")
     if not (isinstance(config, type) and issubclass(config, SamplerConfig)):
-        raise Failed(f"its config {config!r} is no SamplerConfig", "extend zoo_core.config.SamplerConfig")
+        raise Failed(f"its config {config!r} is not a SamplerConfig", "extend zoo_core.config.SamplerConfig")
     if config.model_config.get("extra") != "forbid":
         raise Failed("its config accepts unknown keys", "do not change model_config")
     takes = inspect.signature(subject.bound.function).parameters

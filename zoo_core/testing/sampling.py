@@ -102,7 +102,7 @@ def conditions_are_heeded(model: Model) -> None:
 
 @contextmanager
 def _outermost_calls(recipe: nn.Module) -> Iterator[Counter[str]]:
-    """Count the rows that each submodule is called with, where the caller is no module itself."""
+    """Count the rows that each submodule is called with, where the caller is not a module itself."""
     rows: Counter[str] = Counter()
     depth = 0
     names = {id(module): name for name, module in recipe.named_modules()}

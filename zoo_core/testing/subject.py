@@ -32,7 +32,7 @@ SHORT = 6
 
 
 def _silent(line: str) -> None:
-    """Tell nobody."""
+    """Discard a message."""
 
 
 class Model:
@@ -67,7 +67,7 @@ class Model:
         """The class of the model's options."""
         found = load_entry("plugin", self.entry, "config")
         if not (isinstance(found, type) and issubclass(found, RunConfig)):
-            raise Failed(f"its config {found!r} is no RunConfig", "extend zoo_core.config.RunConfig")
+            raise Failed(f"its config {found!r} is not a RunConfig", "extend zoo_core.config.RunConfig")
         return found
 
     @cached_property

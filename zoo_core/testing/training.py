@@ -65,7 +65,7 @@ def stages_are_well_formed(model: Model) -> None:
             except AttributeError:
                 children = ", ".join(child for child, _ in recipe.named_children())
                 raise Failed(
-                    f"stage {stage.name!r} averages {name!r}, which is no submodule",
+                    f"stage {stage.name!r} averages {name!r}, which is not a submodule",
                     f"name one of {children}",
                 ) from None
 
@@ -91,7 +91,7 @@ def losses_are_well_formed(model: Model) -> None:
                 ):
                     form = "scalar" if kind == "log" else "tensor"
                     raise Failed(
-                        f"{key}: Loss.{kind}[{name!r}] is no detached {form}",
+                        f"{key}: Loss.{kind}[{name!r}] is not a detached {form}",
                         f"write {name!r}: value.detach()",
                     )
 

@@ -100,7 +100,7 @@ class Averages:
                 self.of[name].update(images)
 
     def settle(self) -> None:
-        """Put every average in place for good: later stages see averaged weights."""
+        """Replace the live weights by the EMA weights, for the following stages."""
         for ema in self.of.values():
             if not ema.in_place:
                 ema.swap()

@@ -64,7 +64,8 @@ def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = 
     """
     if not info.is_image:
         raise UsageError(
-            f"{info.name!r} has points, which are no images", "expected: a file that ends in .npz"
+            f"{info.name!r} has points, which can't be written as images",
+            "expected: a file that ends in .npz",
         )
     from PIL import Image
 

@@ -22,7 +22,7 @@ class Damage(NamedTuple):
     Attributes:
         name: for the table.
         change: does it to images.
-        strengths: ascending; 0, which is no damage, goes before them.
+        strengths: ascending; 0, for no damage, is added before them.
         seen_by: short names of the columns that must get worse with every step.
     """
 

@@ -132,13 +132,14 @@ class TimmModel:
         """Return the parts of a VGG, each ending in its resolution's first rectifier: relu1_1, relu2_1, ...
 
         Raises:
-            UsageError: for a network that is no sequence of convolutions, or images of neither 1 nor 3
+            UsageError: for a network that is not a sequence of convolutions, or images of neither 1 nor 3
                 channels.
         """
         features = getattr(self.net, "features", None)
         if not isinstance(features, nn.Sequential) or not isinstance(features[0], nn.Conv2d):
             raise UsageError(
-                f"{self.name} is no sequence of convolutions", "expected: one of timm's vgg, e.g. timm:vgg19"
+                f"{self.name} is not a sequence of convolutions",
+                "expected: one of timm's vgg, e.g. timm:vgg19",
             )
         if shape[0] not in (1, 3):
             raise UsageError(f"{self.name} can't take images of {shape}", "expected: 1 or 3 channels")
