@@ -271,15 +271,8 @@ def _decoded(root: Path, name: str, size: int, channels: int) -> tuple[Tensor, l
         if opened.format in LOSSY:
             notes.append(LOSSY[opened.format])
         gray = opened.mode in GRAY_MODES
-        if channels == 1 and not gray and _has_color(opened):
-            notes.append("color converted to gray")
         if channels != 1 and gray:
             notes.append("gray repeated over the color channels")
         if opened.mode == "1":
             notes.append("1 bit scaled to 8")
     return torch.from_numpy(image.levels).permute(1, 2, 0), notes
-
-
-def _has_color(image: Any) -> bool:
-    r, g, b = (np.asarray(band) for band in image.convert("RGB").split())
-    return not (np.array_equal(r, g) and np.array_equal(g, b))

@@ -65,7 +65,7 @@ def test_an_environment_that_is_no_place_is_told(
 ) -> None:
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", size)
-    with pytest.raises(UsageError, match="no place"):
+    with pytest.raises(UsageError, match="invalid RANK"):
         launched()
 
 

@@ -136,7 +136,7 @@ def convert(image: Image, config: FolderConfig) -> DecodedImage:
     flat, note = _eight_bits(turned, image.format, config.background)
     if note:
         notes.append(note)
-    if config.channels == 1 and flat.mode not in ("1", "L", "LA"):
+    if config.channels == 1 and has_color(flat):
         notes.append("color converted to gray")
     flat = flat.convert("L" if config.channels == 1 else "RGB")
 
@@ -154,6 +154,14 @@ def convert(image: Image, config: FolderConfig) -> DecodedImage:
     shape = (config.size, config.size, config.channels)
     levels = np.concatenate([np.array(part, dtype=np.uint8).reshape(shape) for part in parts], 2)
     return DecodedImage(np.ascontiguousarray(levels.transpose(2, 0, 1)), tuple(notes))
+
+
+def has_color(image: Image) -> bool:
+    """Return whether the channels of an image differ anywhere; a gray image may be stored in three."""
+    if image.mode in ("1", "L", "LA"):
+        return False
+    red, green, blue = (np.asarray(channel) for channel in image.convert("RGB").split())
+    return not (np.array_equal(red, green) and np.array_equal(green, blue))
 
 
 def _halves(image: Image) -> list[Image]:
