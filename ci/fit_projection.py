@@ -2,7 +2,7 @@
 """Fit the axes on which effnet-lite0's ranked distance is taken, and measure what they keep.
 
     python ci/fit_projection.py cifar10-jpeg.tar.xz      # train/<class>/NNNN.jpg
-    python ci/fit_projection.py FILE --images 5000 --out /tmp/projection.npz
+    python ci/fit_projection.py FILE --images 5000 --out axes.npz
 
 The axes are the leading principal components of two sets of features, of equal weight: training images of
 CIFAR-10 as JPEG, and every second training image of `emoji-twitter`. CIFAR-10's alone keep a quarter of the
