@@ -183,7 +183,7 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status in allowed, f"status {status}: zoo {shlex.join(words)}"
 
 
-LONG = ("families/diffusion.md", "families/gan.md")
+LONG = ("comparing.md", "families/diffusion.md", "families/gan.md")
 """Pages whose commands take minutes."""
 
 

@@ -11,7 +11,7 @@ from zoo_report.text import STYLES
 
 
 @click.command()
-@click.argument("roots", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.argument("roots", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
 @click.option("--data", help="Dataset, where the results are of several.")
 @click.option("--task", help="Task, where the results are of several.")
 @click.option("--protocol", help="Protocol (name or hash), where the results are of several.")
@@ -29,10 +29,12 @@ def report(
 ) -> None:
     """Write a comparison of scored runs for a paper: a paragraph and a table.
 
-    RUN is a folder of runs or results, or one result file. All of them must be of one dataset, one task and
-    one protocol. The text states the numbers of seeds and samples, the intervals and tests, the protocol,
-    the hardware and the cost, as they are recorded in the results.
+    RUN is a folder of runs or results, or one result file; default: the runs on this machine, and results/.
+    The results that are chosen must be of one dataset, one task and one protocol. The text states the numbers
+    of seeds and samples, the intervals and tests, the protocol, the hardware and the cost, as they are
+    recorded in the results.
     """
+    from zoo_core.home import runs_root
     from zoo_core.machine.files import write_atomic
     from zoo_eval.leaderboard.facts import installed
     from zoo_eval.leaderboard.table import Choice, make_groups, make_table
@@ -45,12 +47,14 @@ def report(
             raise UsageError(
                 f"no file or folder {str(root)!r}", "expected: a folder of runs, or a result file"
             )
-    found, bad = collect(roots)
+    here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
+    found, bad = collect(here)
     for one in bad:
         click.echo(f"left out: {one.path}: {one.reason}", err=True)
     if not found:
         raise UsageError(
-            "no results in " + ", ".join(map(str, roots)), "next: zoo run plugin=NAME, then zoo report RUN"
+            "no results in " + ", ".join(map(str, here or [runs_root()])),
+            "next: zoo run plugin=NAME, then zoo report RUN",
         )
     groups, others = Choice(data, task or "all", protocol).of(make_groups(found, installed()))
     if len(groups) > 1:
