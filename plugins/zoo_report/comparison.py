@@ -41,7 +41,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table with everything that a reader needs to judge it.
+    """A table with everything that a reader needs to assess it.
 
     Attributes:
         table: rows of one dataset, task and protocol, ranked by one column.
