@@ -343,7 +343,8 @@ def test_what_held_values_without_an_interval_is_said():
     )
     claimed = again.model_copy(update={"samples_sha256": "0" * 64})
     assert compare(claimed, again).findings[-1] == (
-        "values: 7 computed again: 1 within the intervals computed here, 2 without an interval within 1%, 4 equal"
+        "values: 7 computed again: 1 within the intervals computed here, "
+        "2 without an interval within 1%, 4 equal"
     )
 
 
