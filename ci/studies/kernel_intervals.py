@@ -5,8 +5,8 @@ Run from the checkout:
     python ci/studies/kernel_intervals.py
 
 The real features are one draw of n from N(0, I); samples come from the same law, from a near one (10 % wider,
-its mean off by .1 standard deviations) or a far one (40 %, .5). Coverage: 95 % intervals that hold the mean of
-the metric over all repeats, against the same real features.
+its mean off by .1 standard deviations) or a far one (40 %, .5). Coverage: 95 % intervals that hold the mean
+of the metric over all repeats, against the same real features.
 """
 
 from __future__ import annotations

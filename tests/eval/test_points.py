@@ -107,26 +107,22 @@ def test_intervals_of_mmd_hold_its_mean_where_laws_are_equal_too(rng, dim, scale
     # catches an interval of the linear term alone, whose width is small where the value is small by chance
     real = torch.randn(150, dim, generator=rng).double()
     width = bandwidth(real)
-    cells = [
-        squared_mmd(real, scale * torch.randn(150, dim, generator=rng).double(), width) for _ in range(400)
-    ]
+    draws = (scale * torch.randn(150, dim, generator=rng).double() for _ in range(400))
+    cells = [squared_mmd(real, fake, width) for fake in draws]
     mean = sum(cell.value for cell in cells) / 400
-    low, high = (
-        sum(side) / 400
-        for side in zip(*((mean < c.interval.low, mean > c.interval.high) for c in cells), strict=True)
-    )
+    low = sum(mean < cell.interval.low for cell in cells) / 400
+    high = sum(mean > cell.interval.high for cell in cells) / 400
     assert abs(1 - low - high - 0.95) < 0.03
     assert max(low, high) < 0.065
 
 
 def test_the_degenerate_variance_is_that_of_equal_laws(rng):
-    # catches 4 for 2, and a diagonal that was left in: against a closed form. On a line k = x y, centered, has
-    # E k^2 = 1 for unit variances, whatever the mean
+    # catches means or a diagonal that were left in: x y, centered, has E k^2 = 1 for unit variances
     x = 5 + torch.randn(3000, 1, generator=rng, dtype=torch.float64)
     centered = centered_(x @ x.T)
     assert float(centered.square().sum()) / (3000 * 2999) == pytest.approx(1, abs=0.1)
     assert centered.diagonal().abs().max() == 0
-    assert float(centered.sum(1).abs().max()) < 1e-6 * 3000
+    assert abs(float(centered.sum())) < 1e-3
 
 
 def test_images_have_neither(rng):

@@ -101,7 +101,8 @@ def squared_distance_interval(value: float, variance: float, slope: float) -> In
     """Return the 95 % interval of a squared distance d^2 >= 0 whose unbiased estimate has variance v + s d^2.
 
     As Wilson's score interval does, it holds each d^2 that is at most 1.96 standard errors from the estimate,
-    at the variance of that d^2. An estimate that is small by chance has too small a variance at its own value.
+    at the variance of that d^2. At its own value, an estimate that is low by chance has a variance that is
+    too low.
 
     Args:
         value: of the estimate, which may be negative.
