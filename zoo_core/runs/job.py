@@ -35,7 +35,17 @@ from zoo_core.machine.faults import machine_error
 from zoo_core.machine.files import cannot_write, write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
-from zoo_core.results import Attachment, Cost, Provenance, Result, RunResult, read_result, write_result
+from zoo_core.results import (
+    Attachment,
+    Cost,
+    Provenance,
+    Result,
+    RunResult,
+    merged,
+    read_result,
+    recorded_result,
+    write_result,
+)
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
@@ -367,6 +377,8 @@ def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     if result is not None:
         attached = {**result.attachments, **_attach(made)}
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
+        recorded = recorded_result(made.dir / "result.json")
+        result = result if recorded is None else merged(recorded, result)
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
     return _run_result(

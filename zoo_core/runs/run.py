@@ -354,11 +354,12 @@ def saved_config(folder: Path) -> RunConfig:
     return resolve({"config": str(folder)})
 
 
-def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
+def load(folder: str | Path, *, config: RunConfig | None = None, say: Callable[[str], None] = print) -> Run:
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
     Args:
         folder: of a run or a bundle, or `hf://user/name[@revision]`, which is pulled first.
+        config: of the run, where options that change neither its model nor its samples are not as saved.
         say: receives lines for the user.
 
     Raises:
@@ -368,7 +369,7 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     from zoo_core.runs.exchange import run_folder  # which reads saved runs itself
 
     folder = run_folder(str(folder))
-    config = saved_config(folder)
+    config = saved_config(folder) if config is None else config
     dataset = stored(folder, lambda: load_data(config))
     if dataset is None:
         dataset = load_data(config)
