@@ -11,7 +11,7 @@ import torch
 from zoo_core.config import DataConfig
 from zoo_core.data import benchmarks, digits
 from zoo_core.data.specs import DATASETS
-from zoo_core.data.splits import fingerprint, stratified
+from zoo_core.data.splits import fingerprint, held_out, stratified
 from zoo_core.errors import UsageError
 from zoo_core.registry.spec import NAME, load_target
 
@@ -54,6 +54,25 @@ def test_stratified_shuffles() -> None:
     """Catches a split that takes the first rows: sorted data would lose their later half."""
     _, test = stratified(torch.zeros(1000, dtype=torch.int64), 100)
     assert 400 < test.double().mean() < 600
+
+
+@pytest.mark.parametrize(
+    ("label", "total", "fraction", "expected"),
+    [
+        (None, 10, 0.2, 2),
+        (None, 10, 0.01, 1),  # one at least
+        (None, 10, 0.999, 9),  # and one to train on
+        (None, 1, 0.5, 0),
+        ([0, 0, 0, 1, 2, 3], 6, 0.9, 2),  # each class keeps one
+        ([0, 1, 2, 3], 4, 0.5, 2),  # unless all have but one
+    ],
+)
+def test_a_part_is_held_out_of_any_number_of_rows(
+    label: list[int] | None, total: int, fraction: float, expected: int
+) -> None:
+    kept, held = held_out(None if label is None else torch.tensor(label), total, fraction)
+    assert len(held) == expected
+    assert torch.cat((kept, held)).sort().values.tolist() == list(range(total))
 
 
 def test_digits_are_all_of_scikit_learns() -> None:

@@ -13,7 +13,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.decoding import Decoder, scan, shown
 from zoo_core.data.image_files import conversions, find_root, list_files, no_images, refuse_bad, table_of
 from zoo_core.data.layout import Place, infer, labels
-from zoo_core.data.splits import fingerprint, stratified
+from zoo_core.data.splits import fingerprint, held_out
 from zoo_core.data.table import Table
 from zoo_core.data.tasks import halved
 from zoo_core.errors import UsageError
@@ -137,9 +137,5 @@ def _rows(places: Sequence[Place], label: Tensor | None, holdout: float) -> dict
     if any(splits):
         rows = {split: torch.tensor([k for k, one in enumerate(splits) if one == split]) for split in SPLITS}
         return {split: part.long() for split, part in rows.items() if len(part) or split != "validation"}
-    total = len(places)
-    test = max(0, min(max(1, round(holdout * total)), total - 1))
-    kept, held = stratified(torch.zeros(total, dtype=torch.int64) if label is None else label, test, keep=1)
-    if not len(held) and test:  # each class has a single image: then some can't be trained on
-        kept, held = stratified(torch.zeros(total, dtype=torch.int64), test)
+    kept, held = held_out(label, len(places), holdout)
     return {"train": kept, "test": held}
