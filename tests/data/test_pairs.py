@@ -218,7 +218,8 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     for k, image in enumerate(own):
         levels = (image[0].double() * 255 / 16).round().to(torch.uint8).numpy()
         Image.fromarray(levels).save(tmp_path / f"{9 - k}.png")
-    names, found = given_images(str(tmp_path), data)
+    names, found, report = given_images(str(tmp_path), data)
+    assert report == []
     assert list(names) == ["5.png", "6.png", "7.png", "8.png", "9.png"]
     torch.testing.assert_close(found, to_unit(own, 17).flip(0))
     image = read_conditions(str(tmp_path), data, 7).image
@@ -229,6 +230,39 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     (tmp_path / "6.png").write_bytes(b"text")
     with pytest.raises(UsageError, match="not an image"):
         read_conditions(str(tmp_path), data, None)
+
+
+def test_a_folder_is_converted_as_the_training_images_and_says_so(tmp_path: Path) -> None:
+    """Catches images to translate that are cropped or laid over white where training did otherwise."""
+    train = tmp_path / "train"
+    for k in range(4):
+        paint(train / f"{k}.png", 60 * k)
+    config = FolderConfig(path=str(train), size=8, resize="stretch", background=0)
+    data = load(config).for_task("paired", "itself")
+    given = tmp_path / "given"
+    given.mkdir()
+    wide = np.zeros((8, 16, 4), np.uint8)
+    wide[:, :4] = (255, 0, 0, 255)  # left quarter red, the rest transparent
+    Image.fromarray(wide).save(given / "a.png")
+    (given / "notes.txt").write_text("no image")
+    _, image, report = given_images(str(given), data, config)
+    assert image[0, :, 4, 0].tolist() == [1, -1, -1]  # cropped to its center, the red would be lost
+    assert image[0, :, 4, 7].tolist() == [-1, -1, -1]
+    assert set(report) == {
+        "1 files of another kind left out",
+        "1 files: stretched to a square",
+        "1 files: transparency laid over gray level 0",
+        "1 images reduced to 8x8 from 16x8",
+    }
+    said: list[str] = []
+    read_conditions(str(given), data, None, config, said.append)
+    assert said == [f"cond: {line}" for line in report]
+    paint(given / "a.png", 255)
+    (given / "notes.txt").unlink()
+    assert given_images(str(given), data, config)[2] == []
+    paint(given / "a.png", 100)
+    digits = DIGITS.for_task("paired", "edges")
+    assert given_images(str(given), digits)[2] == ["1 images rounded to 17 levels"]
 
 
 # -- folders of pairs

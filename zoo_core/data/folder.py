@@ -11,7 +11,15 @@ from torch import Tensor
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.decoding import Decoder, scan, shown
-from zoo_core.data.image_files import conversions, find_root, list_files, no_images, refuse_bad, table_of
+from zoo_core.data.image_files import (
+    conversions,
+    conversions_of,
+    find_root,
+    list_files,
+    no_images,
+    refuse_bad,
+    table_of,
+)
 from zoo_core.data.layout import Place, infer, labels
 from zoo_core.data.splits import fingerprint, held_out
 from zoo_core.data.table import Table
@@ -92,8 +100,11 @@ def _content(config: FolderConfig) -> str:
     return load(config, fresh=True).sha256
 
 
-def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
-    """Return the names of all images under `config.path`, and these: uint8 0 to 255, (n, C, H, W).
+def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor, list[str]]:
+    """Return the names of all images under `config.path`, the images, and what was converted.
+
+    Returns:
+        (file names; uint8 (n, C, H, W), 0 to 255; one line for each kind of conversion).
 
     Raises:
         UsageError: as `load`; no file may be bad.
@@ -104,7 +115,9 @@ def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
     refuse_bad(sorted((*listing.bad, *found.bad)), len(listing.names), config, root, skip="")
     if not found.names:
         raise no_images(root, listing.others)
-    return found.names, found.column.rows(torch.arange(len(found.names)))
+    report = [f"{listing.others} files of another kind left out"] if listing.others else []
+    report += conversions_of(found.notes, config.size, option="")
+    return found.names, found.column.rows(torch.arange(len(found.names))), report
 
 
 def _said(tables: dict[str, Table], class_names: Sequence[str], held_out: bool) -> list[str]:

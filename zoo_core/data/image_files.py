@@ -86,8 +86,14 @@ def conversions(found: Scan, size: int) -> list[str]:
     return lines
 
 
-def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
-    """Return a line for each kind of note that decoding made, with how many images."""
+def conversions_of(notes: Mapping[str, int], size: int, option: str = "data.size") -> list[str]:
+    """Return a line for each kind of note that decoding made, with how many images.
+
+    Args:
+        notes: note -> number of images.
+        size: that images were brought to, pixels.
+        option: that sets the size, for advice; "" where none does.
+    """
     resized: dict[str, Counter[str]] = {}
     lines = []
     for note, count in sorted(notes.items()):
@@ -98,9 +104,9 @@ def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
             lines.append(f"{count} files: {note}")
     for kind, sizes in resized.items():
         hint = ""
-        if kind == REDUCED and len(sizes) == 1:
+        if option and kind == REDUCED and len(sizes) == 1:
             width, _, height = next(iter(sizes)).partition("x")
-            hint = f"; data.size={width} keeps them" if width == height else ""
+            hint = f"; {option}={width} keeps them" if width == height else ""
         ordered = sorted(sizes, key=lambda text: [int(part) for part in text.split("x")])
         listed = ", ".join(ordered) if len(sizes) <= SIZES else f"{ordered[0]} to {ordered[-1]}"
         lines.append(f"{sizes.total():,} images {kind} to {size}x{size} from {listed}{hint}")
