@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data import benchmarks, digits
 from zoo_core.data.specs import DATASETS
 from zoo_core.data.splits import fingerprint, held_out, stratified
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.spec import NAME, load_target
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -131,6 +133,26 @@ def test_without_a_network_the_error_names_folder_and_file(
     assert "Network is unreachable" in told
     assert "next: data.root=FOLDER" in told
     assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["download", "read"])
+def test_a_fault_of_the_disk_is_not_said_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    """Catches advice to delete a good dataset because a disk is full or failing."""
+    number = errno.ENOSPC if missing else errno.EIO
+
+    class Failing:
+        def __init__(self, root: Path, **_: object) -> None:
+            raise OSError(number, os.strerror(number), str(root / "file"))
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", Failing)
+    if not missing:
+        for file in benchmarks.BENCHMARKS["mnist"].files:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).touch()
+    with pytest.raises(MachineError, match=os.strerror(number)):
+        benchmarks.load(DataConfig(name="mnist", root=str(tmp_path)))
 
 
 def test_the_default_root_is_in_the_zoos_home(
