@@ -20,7 +20,9 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.corruptions import SOURCES, crop, edges, gray, hole, jpeg, lowres, mask
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.folder import load
+from zoo_core.data.levels import quantize
 from zoo_core.data.loading import Dataset, Resident, TrainData, to_unit
+from zoo_core.data.preparation import configured
 from zoo_core.data.splits import resident
 from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
@@ -285,6 +287,25 @@ def halves(root: Path, count: int) -> Path:
 
 def folder(root: Path, **options: Any) -> Dataset:
     return load(FolderConfig.model_validate({"path": str(root), "size": 8, "channels": 1, **options}))
+
+
+@pytest.mark.parametrize("task", ["paired", "unpaired"])
+def test_a_validation_part_takes_both_images_of_a_pair(tmp_path: Path, task: Any) -> None:
+    """Catches sources of validation pairs that an unpaired model still trains on."""
+    whole = folder(halves(tmp_path, 40), pairs="side-by-side", holdout=0.25)
+    made = configured(whole, DataConfig(validation=0.3))
+    assert made.validation is not None
+    assert made.origin is not None
+    assert (len(made.train), len(made.validation), len(made.origin.train)) == (21, 9, 21)
+    for k in range(len(made.train)):
+        own = made.train.rows(torch.tensor([k]))["source"]
+        assert torch.equal(made.origin.train.examples(torch.tensor([k])), own)
+    held = made.validation.rows(torch.arange(9))["source"][:, 0, 0, 0].tolist()
+    data = made.for_task(task)
+    seen = TrainData(data.subset or data.train, data.info, 0).next(200)
+    trained = seen.second if task == "unpaired" else seen.cond.image
+    assert trained is not None
+    assert not set(held) & set(quantize(trained, 256)[:, 0, 0, 0].tolist())
 
 
 @pytest.mark.parametrize(("made_from", "apart"), [("A", 100), ("B", -100)])
