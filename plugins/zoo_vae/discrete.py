@@ -138,7 +138,7 @@ class DiscreteAutoencoder(Recipe):
 
         Args:
             x: (n, *shape).
-            u: uniform in [0, 1), (n, M): what the draw is made of.
+            u: (n, M), uniform random numbers in [0, 1) for sampling the codes.
         """
         raise NotImplementedError(f"{type(self).__name__}.posterior_codes")
 
