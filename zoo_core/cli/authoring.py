@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo_core.cli.showing import KINDS
+
 if TYPE_CHECKING:
     from zoo_core.testing.results import Result
-
-KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 
 
 @click.command(

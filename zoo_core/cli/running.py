@@ -190,11 +190,17 @@ def sample(
     from zoo_core.viz.translations import save_translations
 
     _check_out(out)
-    made = load(folder, say=lambda line: click.echo(line, err=True))
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    made = load(folder, say=say)
     said, data = given.get("cond"), made.data
     translates = data.info.task in SHOWN
     each_once = None if translates else DRAWN
-    cond = None if said is None else read_conditions(said, data, count or each_once)
+    cond = None
+    if said is not None:
+        cond = read_conditions(said, data, count or each_once, made.config.data, say)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))

@@ -169,8 +169,7 @@ class EvalConfig(Config):
     levels; always refuses other models."""
     ode_probe: Literal["auto", "rademacher", "gaussian", "exact"] = "auto"
     """Divergence estimator: Hutchinson (Rademacher or Gaussian probes), or exact (one backward pass per
-    dimension); auto is exact
-    for points and rademacher for images."""
+    dimension); auto is exact for points and rademacher for images."""
     ode_probes: int = Field(1, ge=1, le=1000)
     """Number of probes of Hutchinson's estimate."""
     ode_tolerance: float = Field(1e-3, gt=0, lt=1)

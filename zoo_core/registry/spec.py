@@ -74,7 +74,7 @@ class DatasetSpec(NamedTuple):
         shape: of an example, () where the user's files decide.
         levels: of a pixel, None for points.
         classes: number of classes, 0 for none.
-        extractor: the feature network its distances are measured in.
+        extractor: the feature network its distances are measured in; points need "raw".
         source: where the data come from.
         tasks: what can be modeled: x alone, x given its class or caption, or one image of a pair.
     """
@@ -86,7 +86,7 @@ class DatasetSpec(NamedTuple):
     shape: tuple[int, ...] = ()
     levels: int | None = None
     classes: int = 0
-    extractor: str = "inception"
+    extractor: str = "effnet-lite0"
     source: str = ""
     tasks: tuple[str, ...] = ("unconditional",)
 

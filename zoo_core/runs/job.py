@@ -131,6 +131,8 @@ def _execute(
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config, warn) if place.first else None)
+    if done is None:
+        privacy.refuse_hidden(flatten(plain(config)))
     choose_device(config.device)  # one that is not there is refused before the data are read
     dataset = load_data(config) if dataset is None else dataset
     identity.check(folder, dataset)

@@ -208,7 +208,7 @@ class Run:
         if n < 1:
             raise UsageError(f"can't draw {n} samples", "expected: at least 1")
         if isinstance(cond, str):
-            cond = read_conditions(cond, self.data, n)
+            cond = read_conditions(cond, self.data, n, self.config.data, self.say)
         parts: list[Tensor] = []
         for drawn in self.draw(n, seed=seed, cond=cond):
             parts.append(drawn.rows)

@@ -1,8 +1,9 @@
-"""The one training loop: stage, begin, step, phase, repeat.
+"""Training loop over stages, steps and phases.
 
-Each update thaws what its phase updates, takes the loss of the next batch, goes backward, clips, steps, and
-calls after_step; each step ends with the averages. Under several processes each takes its share of every
-batch, and what they make of it is added up before the step (`parallel`). Nothing here knows a family.
+Each update enables the gradients of the modules that its phase updates, computes the loss of the next batch
+and its gradients, clips them, steps the optimizer and calls `after_step`; each step ends with an update of
+the EMA weights. With several processes, each computes its share of every batch, and gradients are summed
+before the step (`parallel`). Nothing here depends on a model family.
 """
 
 from __future__ import annotations
