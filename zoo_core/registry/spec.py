@@ -51,6 +51,8 @@ class SamplerSpec(NamedTuple):
         paper: "arXiv:...", or "".
         parts: it stands for many: `sampler=NAME:PART` is one of them, and its function takes `part`, "" where
             none is named.
+        score: "always" if it uses the score, which a model whose noise depends on the data lacks; the name of
+            an option if it does so unless that is 0; "" for a sampler that follows the probability flow only.
     """
 
     name: str
@@ -61,6 +63,7 @@ class SamplerSpec(NamedTuple):
     summary: str = ""
     paper: str = ""
     parts: bool = False
+    score: str = ""
 
 
 class DatasetSpec(NamedTuple):
