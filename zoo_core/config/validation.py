@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -19,13 +19,20 @@ C = TypeVar("C", bound="Config")
 
 
 def type_name(annotation: Any) -> str:
-    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`."""
+    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`, `tuple[float, float]`."""
     if annotation is types.NoneType:
         return "none"
-    if typing.get_origin(annotation) is Literal:
-        return " | ".join(map(str, typing.get_args(annotation)))
+    if annotation is Ellipsis:
+        return "..."
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " | ".join(str(part) or '""' for part in parts)
+    if origin is Annotated:
+        return type_name(parts[0])
     if is_union(annotation):
-        return " or ".join(type_name(kind) for kind in typing.get_args(annotation))
+        return " or ".join(type_name(kind) for kind in parts)
+    if isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(map(type_name, parts))}]"
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
