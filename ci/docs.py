@@ -2,6 +2,9 @@
 
 python ci/docs.py            writes the pages; a page of a model that is gone is removed
 python ci/docs.py --check    exits with 1 where a page differs from what it would write
+
+Either way it exits with 1 where a page names code that is not there: `module:name`, a file of the repository,
+or words that are quoted from it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from code_references import place_of, references
 from pages.command_line import cli_page
+from pages.listings import datasets_page, samplers_page
 from pages.models import index_page, model_pages, options_page
 from pages.results import scored_rows
 
@@ -25,9 +30,23 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": cli_page(),
         "options.md": options_page(),
+        "samplers.md": samplers_page(),
+        "datasets.md": datasets_page(),
         "models/index.md": index_page(),
         **model_pages(DOCS, scored_rows(ROOT)),
     }
+
+
+def broken_references() -> list[str]:
+    """Return a line for each reference to code, in any page, that leads nowhere."""
+    found = []
+    for page in [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        for name, words in references(page.read_text()):
+            try:
+                place_of(name, words)
+            except LookupError as error:
+                found.append(f"{page.relative_to(ROOT)}: {error}")
+    return found
 
 
 def main() -> int:
@@ -53,7 +72,9 @@ def main() -> int:
             + ", ".join([*stale, *gone])
             + (" (next: make docs)" if check else "")
         )
-    return int(check and bool(stale or gone))
+    broken = broken_references()
+    print(*broken, sep="\n", end="\n" if broken else "")
+    return int(bool(broken) or (check and bool(stale or gone)))
 
 
 def _text(path: Path) -> str | None:
