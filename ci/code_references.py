@@ -1,4 +1,4 @@
-"""References of pages to code: `module:name` as a file and a line, read from the source without importing it."""
+"""References of pages to code: `module:name` as a file and a line, read from the source, not imported."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def file_place(name: str) -> Place:
 
 
 def references(markdown: str) -> Iterator[tuple[str, str]]:
-    """Yield (`module:name` or a file, the words that are quoted after it) of a page, without its code blocks."""
+    """Yield (`module:name` or a file, words that are quoted after it) of a page, without its code blocks."""
     text = re.sub(r"^```.*?^```", "", markdown, flags=re.MULTILINE | re.DOTALL)
     for match in _ON_PAGE.finditer(text):
         yield match[1] or match[2], " ".join((match[3] or "").split())

@@ -37,6 +37,8 @@ def on_config(config: Any) -> Any:
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
     if not config.repo_url and "Repository" in urls:
         config.repo_url = urls["Repository"]
+        config.repo_name = "repository"
+        config.edit_uri = "edit/main/docs/"
     return config
 
 
