@@ -43,13 +43,11 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that lie elsewhere, the committed sample grids, and the leaderboard of results/."""
+    """Add the pages that lie elsewhere, the leaderboard of results/, and the image for link previews."""
     from mkdocs.structure.files import File
 
     for page, source in BORROWED.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
-    for grid in (ROOT / "results").rglob("samples-*.png"):
-        files.append(_static(config, grid.relative_to(ROOT).as_posix(), abs_src_path=str(grid)))
     board = leaderboard()
     if board is not None:
         files.append(_static(config, BOARD, content=board))
@@ -87,7 +85,10 @@ def _moved(target: str, page: str, config: Any, files: Any) -> str:
         path = path.removeprefix("docs/")
     elif path in there:
         path = there[path]
-    elif files.get_file_from_path(path) is None:
+    elif path.endswith(".png"):  # of a committed result
+        if files.get_file_from_path(path) is None:
+            files.append(_static(config, path, abs_src_path=str(ROOT / path)))
+    else:
         path = add_source(Place(path, 0), config, files)
     return posixpath.relpath(path, posixpath.dirname(page)) + mark + anchor
 
@@ -251,5 +252,5 @@ def shortened(text: str, longest: int = 200) -> str:
     """Return whole sentences of a text up to a length, or whole words where the first sentence is longer."""
     if len(text) <= longest:
         return text
-    sentences = re.match(rf".{{1,{longest}}}[.](?=\s)", text)
-    return sentences[0] if sentences else text[:longest].rsplit(" ", 1)[0] + " ..."
+    sentences = re.match(rf".{{1,{longest - 1}}}[.](?=\s)", text)
+    return sentences[0] if sentences else text[: longest - 4].rsplit(" ", 1)[0] + " ..."
