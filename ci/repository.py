@@ -70,9 +70,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any, **_: Any
             return match[0]
         return f"]({_moved(target, page.file.src_uri, config, files)})"
 
-    if page.file.src_uri == "index.md":
-        markdown = markdown.replace("<!-- board -->", board_frame(files))
-    return _LINK.sub(moved, markdown)
+    text = _LINK.sub(moved, markdown)
+    return text.replace("<!-- board -->", board_frame(files)) if page.file.src_uri == "index.md" else text
 
 
 def _moved(target: str, page: str, config: Any, files: Any) -> str:
@@ -230,9 +229,11 @@ def social_image() -> bytes:
     shown = re.search(r"!\[[^\]]*\]\(([^)]+\.png)\)", (ROOT / "README.md").read_text())
     if shown:
         image = Image.open(ROOT / shown[1]).convert("RGB")
-        scale = min(1080 / image.width, 350 / image.height)
+        scale = min(1080 / image.width, 340 / image.height)
         size = (round(image.width * scale), round(image.height * scale))
-        sheet.paste(image.resize(size, Image.Resampling.LANCZOS), ((1200 - size[0]) // 2, 235))
+        sheet.paste(
+            image.resize(size, Image.Resampling.LANCZOS), ((1200 - size[0]) // 2, 240 + (340 - size[1]) // 2)
+        )
     written = io.BytesIO()
     sheet.save(written, "PNG", optimize=True)
     return written.getvalue()

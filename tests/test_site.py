@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -360,6 +361,16 @@ def test_the_leaderboard_is_in_the_site_where_there_are_results(
     (tmp_path / "results").mkdir()
     assert repository.leaderboard() is None
     made_results.write(tmp_path / "results", made_results.result("wgan", 1.0))
-    page = repository.leaderboard()
-    assert page is not None
-    assert "wgan" in page
+    board = repository.leaderboard()
+    assert board is not None
+    assert "wgan" in board
+
+    class Files(dict[str, str]):
+        get_file_from_path = dict.get
+
+    page = SimpleNamespace(meta={}, file=SimpleNamespace(src_uri="index.md"))
+    readme = "# zoo\n\nA text.\n\n<!-- board -->\n"
+    for files, shown in ((Files({repository.BOARD: board}), True), (Files(), False)):
+        text = repository.on_page_markdown(readme, page=page, config=None, files=files)
+        assert ('<iframe class="board" src="board/index.html"' in text) is shown
+        assert "<!-- board -->" not in text

@@ -29,7 +29,7 @@ zoo sample RUN sampler=ddim sample.steps=10       # of a trained run
 zoo samplers
 ```
 
-**NFE** is the number of model evaluations for one sample, for N steps. **Order** is that of the error of a
+**Steps** is the default of N. **NFE** is the number of model evaluations for one sample, for N steps. **Order** is that of the error of a
 deterministic sampler: with order 2, twice the steps leave a quarter of the error. Both are measured by the
 script that writes this page, with the exact denoiser of Gaussian data; a sampler that draws noise has no
 order here. **Denoisers** says whether the sampler needs trained noise levels or continuous ones.
@@ -76,14 +76,14 @@ def samplers_page() -> str:
     rows = (
         (
             f"[{code(spec.name)}](#{spec.name})" if _own_options(spec) else code(spec.name),
-            prose(spec.summary),
+            re.sub(r"(?<=\w):(?=\w)", ":<wbr>", prose(spec.summary)),
             f"{spec.steps:,}",
             *behavior(spec),
-            paper_link(spec.paper),
+            paper_link(spec.paper).replace("[arXiv:", "["),
         )
         for spec in specs
     )
-    head = ("sampler", "method", "default steps", "NFE", "order", "denoisers", "paper")
+    head = ("sampler", "method", "steps", "NFE", "order", "denoisers", "paper")
     parts = [SAMPLERS, *table(head, rows)[1:], "\n## Options"]
     for spec in specs:
         if own := _own_options(spec):
@@ -156,15 +156,15 @@ def datasets_page() -> str:
     return NOTE + "\n".join(parts) + "\n"
 
 
-_HEAD = ("dataset", "content", "shape", "levels", "classes", "tasks", "features", "source")
+_HEAD = ("dataset", "content and source", "shape", "levels", "classes", "tasks", "features")
 
 
 def _dataset(spec: Any) -> Iterator[str]:
     yield code(spec.name)
-    yield prose(spec.summary)
+    included = "" if re.match("torchvision|the ", spec.source) else " (*included*)"
+    yield f"{prose(spec.summary)}<br>Source: {prose(spec.source)}{included}"
     yield "x".join(map(str, spec.shape)) or "any"
     yield "continuous" if spec.levels is None else str(spec.levels)
     yield f"{spec.classes:,}" if spec.classes else "none" if spec.shape else "as given"
     yield ", ".join(spec.tasks)
     yield code(spec.extractor)
-    yield prose(spec.source) + ("" if re.match("torchvision|the ", spec.source) else " (*included*)")

@@ -12,7 +12,7 @@ from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import installed
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.leaderboard.text import rank_text, score_text
-from zoo_eval.numbers import number, short_seconds
+from zoo_eval.numbers import short_seconds
 from zoo_eval.store import collect
 from zoo_eval.store.media import sample_grid
 
@@ -72,7 +72,7 @@ def scored_rows(root: Path) -> Iterator[Scored]:
                 cost=(
                     f"{cost['nfe']:.0f}" if "nfe" in cost else "",
                     short_seconds(cost["train_seconds"]) if "train_seconds" in cost else "",
-                    number(cost["parameters"]) if "parameters" in cost else "",
+                    f"{cost['parameters']:,.0f}" if "parameters" in cost else "",
                 ),
                 samples=_samples(row.entries[0].path, root),
             )
