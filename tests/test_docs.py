@@ -1,6 +1,7 @@
 """Documents are executed: every command and block of code on the site runs, every formula has its code.
 
-Pages are read from mkdocs.yml, so a page that is added is tested because it is there.
+Pages are read from mkdocs.yml, so a page that is added is tested because it is there. The site itself is
+tested in test_site.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import importlib
 import inspect
 import re
 import shlex
-import socket
 import sys
 import tomllib
 import zipfile
@@ -29,7 +29,8 @@ from zoo_core.cli import VERBS, invoke, zoo
 from zoo_core.registry import hookspecs, manager
 
 DOCS = CHECKOUT / "docs"
-GENERATED = {"cli.md", "models.md"}
+BORROWED = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+"""Pages of the site that lie elsewhere in the repository."""
 MARKS = ("minutes", "hours", "network")
 """Comments after commands that a test can't run: `zoo run` is resolved, other verbs' options are checked."""
 PLACEHOLDER = re.compile(r"\.\.\.|(^|[=@/])[A-Z][A-Z_]+$")
@@ -50,6 +51,14 @@ def leaves(nav: Any) -> Iterator[str]:
 
 
 PAGES = list(leaves(yaml.safe_load((CHECKOUT / "mkdocs.yml").read_text())["nav"]))
+
+
+def file_of(page: str) -> Path:
+    """Return the file that a page of the site is written in."""
+    return CHECKOUT / BORROWED[page] if page in BORROWED else DOCS / page
+
+
+GENERATED = [page for page in PAGES if "Written by ci/docs.py" in file_of(page).read_text()[:100]]
 WRITTEN = [page for page in PAGES if page not in GENERATED]
 
 
@@ -183,12 +192,12 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status in allowed, f"status {status}: zoo {shlex.join(words)}"
 
 
-LONG = ("comparing.md", "families/diffusion.md", "families/gan.md")
+LONG = ("comparing.md", "families/diffusion.md", "families/flow.md", "families/gan.md", "index.md")
 """Pages whose commands take minutes."""
 
 
 def _marked(page: str) -> Any:
-    depends = ("zoo_core", "evaluation", "plugins", f"docs/{page}")
+    depends = ("zoo_core", "evaluation", "plugins", file_of(page).relative_to(CHECKOUT).as_posix())
     return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if page in LONG else page
 
 
@@ -197,8 +206,8 @@ def test_every_command_and_block_of_python_runs(
     page: str, reader: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the order they stand on the page, in one folder, as a reader would."""
-    reader(DOCS / page)
-    for block in blocks(DOCS / page):
+    reader(file_of(page))
+    for block in blocks(file_of(page)):
         if block.kind == "sh":
             for command in commands(block.text):
                 follow_command(command, monkeypatch)
@@ -206,7 +215,18 @@ def test_every_command_and_block_of_python_runs(
             exec(compile(block.text, page, "exec"), {"__name__": page})
 
 
-INSTALLABLE = [page for page in WRITTEN if "pyproject.toml" in files(DOCS / page)]
+@pytest.mark.parametrize("page", GENERATED)
+def test_every_command_of_a_generated_page_resolves(
+    page: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is resolved, not trained: there are hundreds, and the models have tests of their own."""
+    for block in blocks(DOCS / page):
+        for command in commands(block.text) if block.kind == "sh" else []:
+            dry = command.words[:2] == ["zoo", "run"]
+            follow_command(command._replace(mark="minutes" if dry else command.mark), monkeypatch)
+
+
+INSTALLABLE = [page for page in WRITTEN if "pyproject.toml" in files(file_of(page))]
 
 
 @pytest.mark.parametrize("page", INSTALLABLE)
@@ -215,10 +235,10 @@ def test_the_distribution_of_a_page_builds_into_a_wheel_with_all_its_modules(
 ) -> None:
     """As `pip install` does: the entry point alone, which other tests use, does not show what is shipped."""
     build = pytest.importorskip("hatchling.build")
-    install(DOCS / page, tmp_path, monkeypatch)
+    install(file_of(page), tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path))) as wheel:
-        assert {name for name in files(DOCS / page) if name.endswith(".py")} <= set(wheel.namelist())
+        assert {name for name in files(file_of(page)) if name.endswith(".py")} <= set(wheel.namelist())
 
 
 def test_marks_are_read_from_comments_and_from_columns() -> None:
@@ -352,80 +372,6 @@ def test_every_model_of_a_family_is_on_its_page() -> None:
             assert re.search(rf"(`|plugin=|## |zoo show ){entry.spec.name}\b", text), entry.spec.name
 
 
-# -- the site
-
-
-def load(name: str) -> Any:
-    """Return a script of ci/ as a module."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location(name, CHECKOUT / "ci" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly in a process that can reach nothing."""
-    pytest.importorskip("mkdocs")
-    from mkdocs.commands.build import build
-    from mkdocs.config import load_config
-
-    workspace = tmp_path_factory.mktemp("site")
-
-    def refuse(*_: Any) -> None:
-        raise OSError("the build asked for the network")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", refuse)
-        patch.setenv("NO_MKDOCS_2_WARNING", "1")
-        config = load_config(str(CHECKOUT / "mkdocs.yml"), site_dir=str(workspace), strict=True)
-        build(config)
-    return workspace
-
-
-def test_the_site_builds_strictly_and_its_pages_fetch_nothing(site: Path) -> None:
-    fetched = re.compile(
-        r"""<(?:script|img|iframe|source|link)\b[^>]*?(?:src|srcset|href)\s*=\s*["'](?:https?:)?//|"""
-        r"""url\(\s*["']?(?:https?:)?//|@import\s+["'](?:https?:)?//"""
-    )
-    pages = [*site.rglob("*.html"), *site.rglob("*.css")]
-    assert len(pages) > len(PAGES)
-    for path in pages:
-        assert not fetched.search(path.read_text()), path
-
-
-def test_formulae_are_mathml_in_the_pages(site: Path) -> None:
-    for page in PAGES:
-        written = (DOCS / page).read_text()
-        built = (site / ("" if page == "index.md" else page.removesuffix(".md")) / "index.html").read_text()
-        assert "xformula" not in built, page
-        assert built.count('<div class="formula"><math') == len(re.findall(r"^\$\$", written, re.MULTILINE))
-        assert "$$" not in built, page
-
-
-def test_formulae_are_taken_out_and_put_back_and_code_is_left() -> None:
-    mathematics = load("mathematics")
-    code = "`$HOME` c\n\n```sh\necho $A $B\n```\n\n    $ zoo $x\n\n"
-    page = f"a $x_1 * x_2$ b {code}$$ y \\sim z $$\n\n5$ and 6$\n"
-    text, found = mathematics.take_out(page)
-    assert len(found) == 2
-    assert "`$HOME`" in text
-    assert "echo $A $B" in text
-    assert "    $ zoo $x" in text
-    assert "5$ and 6$" in text
-    built = mathematics.put_back("<p>a xformulax0x b</p>\n<p>xformulax1x</p>", found)
-    assert built.startswith("<p>a <math")
-    assert '<div class="formula"><math' in built
-    assert "&#x0223C;" in built
-    for wrong in (r"\unknowncommand x", r"\frac{1}{2", r"\begin{aligned} a &= b \end{aligned}"):
-        with pytest.raises(ValueError, match="formula"):
-            mathematics.mathml(wrong, block=False)
-
-
 # -- the pages and the code
 
 
@@ -442,6 +388,21 @@ def test_the_tutorials_plugin_installs_trains_and_is_listed(
     assert invoke(words) == 0
     assert "FD[digits]" in capsys.readouterr().out
     assert invoke([*words, "data=ring"]) == 0
+
+
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "README.md"))
+def test_the_readmes_model_installs_trains_and_is_scored(
+    reader: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader(CHECKOUT / "README.md")
+    assert manager.manager().failures == []
+    words = ["run", "plugin=mini-vae", "train.steps=20", "eval.baselines=false", "track.wandb=off"]
+    assert invoke(words) == 0
+    assert "FD[digits]" in capsys.readouterr().out
+
+
+def test_the_readme_is_short() -> None:
+    assert len((CHECKOUT / "README.md").read_text().splitlines()) < 150
 
 
 def test_every_verb_in_the_documents_is_a_verb() -> None:

@@ -26,7 +26,7 @@ def type_name(annotation: Any) -> str:
     if origin is Annotated:
         return type_name(inner[0])
     if origin is Literal:
-        return " | ".join(map(str, inner))
+        return " | ".join(str(part) or '""' for part in inner)
     if origin is list or (origin is tuple and inner[1:] == (...,)):
         return f"list of {type_name(inner[0])}"
     if origin is tuple:

@@ -1,0 +1,121 @@
+"""Committed results of a model: its row in each leaderboard of results/, and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pages.tables import code, prose, table
+from zoo_core.errors import UsageError
+from zoo_core.results import read_result
+from zoo_eval.leaderboard.facts import installed
+from zoo_eval.leaderboard.table import make_groups, make_table
+from zoo_eval.leaderboard.text import rank_text, score_text
+from zoo_eval.numbers import short_seconds
+from zoo_eval.store import collect
+from zoo_eval.store.media import sample_grid
+
+
+class Scored(NamedTuple):
+    """One configuration of a model in one leaderboard.
+
+    Attributes:
+        plugin: the model.
+        data, task, protocol: which leaderboard.
+        column: the metric that ranks it.
+        score: with its interval, as the leaderboard prints it.
+        rank: as the leaderboard prints it, and of how many rows.
+        config_hash: which options.
+        seeds: how many training seeds.
+        state: "reported", "resampled" or "reproduced".
+        cost: NFE, training time and parameters, "" where unknown.
+        samples: file of a sample grid, relative to the repository; "" where there is none.
+    """
+
+    plugin: str
+    data: str
+    task: str
+    protocol: str
+    column: str
+    score: str
+    rank: str
+    config_hash: str
+    seeds: int
+    state: str
+    cost: tuple[str, str, str]
+    samples: str
+
+
+def scored_rows(root: Path) -> Iterator[Scored]:
+    """Yield every row of the leaderboards of the repository's results/, in their order."""
+    found, _ = collect([root / "results"])
+    for group in make_groups(found, installed()):
+        try:
+            ranked = make_table(group)
+        except UsageError:  # no column of this group ranks
+            continue
+        name = ranked.column.name
+        for one in ranked.rows:
+            row, cost = one.row, one.row.cost
+            yield Scored(
+                plugin=row.plugin,
+                data=group.data.name,
+                task=group.task,
+                protocol=group.protocol.name,
+                column=name,
+                score=score_text(one, name),
+                rank=f"{rank_text(one)} of {len(ranked.rows)}",
+                config_hash=row.config_hash,
+                seeds=len(row.seeds),
+                state=row.state,
+                cost=(
+                    f"{cost['nfe']:.0f}" if "nfe" in cost else "",
+                    short_seconds(cost["train_seconds"]) if "train_seconds" in cost else "",
+                    f"{cost['parameters']:,.0f}" if "parameters" in cost else "",
+                ),
+                samples=_samples(row.entries[0].path, root),
+            )
+
+
+def _samples(path: Path, root: Path) -> str:
+    """Return the sample grid that a result file names, if it is beside it, whole and a PNG."""
+    result = read_result(path)
+    if sample_grid(result, path.parent) is None:
+        return ""
+    return (path.parent / result.attachments["samples"].file).relative_to(root).as_posix()
+
+
+def results_section(name: str, scored: Iterable[Scored]) -> list[str]:
+    """Return the results of a model as Markdown, with a sample grid of each dataset and task."""
+    rows = list(scored)
+    if not rows:
+        return []
+    lines = [
+        "\n## Results\n",
+        "The committed results of this model, as `zoo leaderboard results` ranks them. "
+        "[Metrics and protocols](../evaluation.md) defines scores, intervals, ranks and states.",
+        *table(
+            ("dataset", "task", "rank", "score", "seeds", "state", "NFE", "training", "parameters", "config"),
+            (
+                (
+                    code(row.data),
+                    prose(row.task),
+                    prose(row.rank),
+                    prose(f"{row.column} {row.score}"),
+                    str(row.seeds),
+                    row.state,
+                    *row.cost,
+                    code(row.config_hash),
+                )
+                for row in rows
+            ),
+        ),
+    ]
+    shown = set()
+    for row in rows:
+        if row.samples and (row.data, row.task) not in shown:
+            shown.add((row.data, row.task))
+            text = f"Samples of {name} on {row.data}, {row.task}, config {row.config_hash}"
+            lines += ["", f"![{text}](../../{row.samples})", "", f"*{text}.*"]
+    return lines
