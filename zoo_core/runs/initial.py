@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.training import checkpoint
 from zoo_core.training.randomness import random_states, set_random_states
 
+Kind = tuple[torch.Size, torch.dtype]
 LISTED = 12
 """Names that one line of the report holds."""
 
@@ -59,7 +59,7 @@ class Matching:
 def match(source: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Matching:
     """Return which weights of `source` fit which of `model`: by name, else under another prefix."""
     names = {name: name for name in model if name in source}
-    renamed = _renamed([n for n in source if n not in model], [n for n in model if n not in source])
+    renamed = _renamed(source, model)
     for before, after in renamed:
         names |= {
             name: before + name.removeprefix(after)
@@ -80,7 +80,7 @@ def match(source: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Matching
     )
 
 
-def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+def _kind(tensor: Tensor) -> Kind:
     return tensor.shape, tensor.dtype
 
 
@@ -89,28 +89,31 @@ def _shown(tensor: Tensor) -> str:
     return f"{kind}{tuple(tensor.shape)}"
 
 
-def _renamed(source: list[str], model: list[str]) -> list[tuple[str, str]]:
-    """Return pairs of prefixes under which at least two unmatched names agree; the longest list first."""
-    counts: Counter[tuple[str, str]] = Counter()
-    endings: dict[str, list[str]] = {}
-    for name in source:
+def _renamed(source: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """Return pairs of prefixes under which unmatched weights have equal names and shapes; the widest first.
+
+    A pair holds at least one layer within a layer: the names `weight` and `bias` alone say nothing.
+    """
+    theirs = {name: _kind(tensor) for name, tensor in source.items() if name not in model}
+    ours = {name: _kind(tensor) for name, tensor in model.items() if name not in source}
+    endings: dict[str, set[str]] = {}
+    for name in theirs:
         for prefix, rest in _splits(name):
-            endings.setdefault(rest, []).append(prefix)
-    for name in model:
-        counts.update({(before, after) for after, rest in _splits(name) for before in endings.get(rest, ())})
-    taken_source: set[str] = set()
-    taken_model: set[str] = set()
-    kept = []
-    # Of equal counts the shortest prefixes: they hold the most of the name in common.
-    for (before, after), count in sorted(counts.items(), key=lambda item: (-item[1], len(sum(item[0], "")))):
-        its_source = {before + n.removeprefix(after) for n in model if n.startswith(after)} & set(source)
-        its_model = {n for n in model if n.startswith(after) and before + n.removeprefix(after) in its_source}
-        if count < 2 or its_source & taken_source or its_model & taken_model:
-            continue
-        taken_source |= its_source
-        taken_model |= its_model
-        kept.append((before, after))
+            endings.setdefault(rest, set()).add(prefix)
+    pairs = {
+        (before, after) for name in ours for after, rest in _splits(name) for before in endings.get(rest, ())
+    }
+    kept: list[tuple[str, str]] = []
+    for before, after in sorted(pairs, key=lambda pair: (len(pair[0]) + len(pair[1]), pair)):
+        group = _under(before, theirs)
+        inside = any(before.startswith(b) or after.startswith(a) for b, a in kept)
+        if group == _under(after, ours) and any("." in rest for rest in group) and not inside:
+            kept.append((before, after))
     return kept
+
+
+def _under(prefix: str, kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    return {name.removeprefix(prefix): kind for name, kind in kinds.items() if name.startswith(prefix)}
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
@@ -134,8 +137,8 @@ def content(address: str) -> str:
         NotFoundError: where there is no run.
         MachineError: where it has no checkpoint, or its manifest is damaged.
     """
+    from zoo_core.runs import saved_config
     from zoo_core.runs.exchange import run_folder
-    from zoo_core.runs.run import saved_config
 
     folder = run_folder(address)
     saved_config(folder)
@@ -168,8 +171,8 @@ def initialize(made: Any, address: str) -> dict[str, Any]:
     """
     from zoo_core.data.identity import stored
     from zoo_core.registry.manager import manager
+    from zoo_core.runs import build, load_data, saved_config
     from zoo_core.runs.exchange import run_folder
-    from zoo_core.runs.run import build, load_data, saved_config
 
     folder = run_folder(address)
     config = saved_config(folder)

@@ -40,6 +40,7 @@ from zoo_core.results.attachments import attachment_of, curves_json, small_png, 
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.runs.initial import initialize
+from zoo_core.runs.known import remember
 from zoo_core.runs.lock import locked
 from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_options, changed_since
@@ -170,6 +171,7 @@ def _execute(
             events.ask("zoo_preflight", run=made)
             if place.first:
                 write_config(config, folder)
+                _remember(folder, warn)
                 identity.write(folder, dataset, write_atomic)
                 _write_provenance(made)
             _train(made, view, events, signals, place, start)
@@ -311,6 +313,13 @@ def write_config(config: RunConfig, folder: Path) -> None:
         privacy.redacted(plain(config))
     )
     write_atomic(folder / "config.yaml", text.encode())
+
+
+def _remember(folder: Path, warn: Callable[[str], None]) -> None:
+    try:
+        remember(folder)
+    except OSError as error:
+        warn(f"warning: {folder} is not in the list of runs ({error.strerror}); `zoo runs` may not show it")
 
 
 def _recorded_init(folder: Path) -> dict[str, Any]:
