@@ -25,6 +25,7 @@ from zoo_core.machine.memory import peak_bytes, reset_peak
 from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
+from zoo_core.runs import initial
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -65,6 +66,7 @@ class Run:
         say: tells the user how things go; silent where no progress is shown.
         warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
+        initial: the run that the initial weights come from, as provenance.json records it.
     """
 
     config: RunConfig
@@ -78,6 +80,7 @@ class Run:
     say: Callable[[str], None]
     warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
+    initial: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spec(self) -> Any:
@@ -90,6 +93,7 @@ class Run:
             "data": {"name": self.data.info.name, "sha256": self.data.sha256},
             "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
             "plugin_code": code_of(self.entry),
+            **({"init": self.initial} if self.initial else {}),
         }
 
     @property
@@ -274,7 +278,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
-    """Return runs/<data>/<plugin>/<config hash>-s<seed>; of the user's own data the content is named, too.
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>.
+
+    The content of the user's own data and of initial weights is named, too.
 
     Args:
         dataset: of the run; read where it is needed and not given.
@@ -282,6 +288,8 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
     content = ""
     if config.data.BY_CONTENT:
         content = f"-{digits(load_data(config) if dataset is None else dataset)}"
+    if config.init:
+        content += f"-{initial.content(config.init)}"
     name = f"{config_hash(config)}{content}-s{config.seed}"
     return runs_root() / config.data.name / config.plugin / name
 
