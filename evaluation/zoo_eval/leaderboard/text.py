@@ -14,12 +14,13 @@ from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import is_likelihood, kind_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
 from zoo_eval.leaderboard.table import Group, Table
+from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.numbers import number, short_seconds
 from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Conflict
 
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
-_FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
+_FIRST = ("given", "state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most important first; the others come after them."""
 _BACKGROUND = ("noise floor", "memorization", "authenticity", "KL", "active")
 """Base names that the text leaves out: they qualify other columns."""
@@ -143,7 +144,9 @@ def text_columns(table: Table) -> tuple[list[TextColumn], list[TextColumn]]:
         TextColumn(printable(ranked_by), [score_text(r, ranked_by) for r in rows]),
         TextColumn("seeds", [str(len(r.row.seeds)) for r in rows]),
     ]
-    more = [TextColumn("state", [r.row.state for r in rows])]
+    given = printable(task_of(table.group.data).given)
+    more = [TextColumn("given", [given for _ in rows])] if given else []
+    more.append(TextColumn("state", [r.row.state for r in rows]))
     shown = [
         c.name for c in table.group.columns if c.name != ranked_by and base_name(c.name) not in _BACKGROUND
     ]
@@ -179,6 +182,7 @@ def heading(table: Table) -> list[str]:
     generated, reference = fields.get("n_generated"), fields.get("n_reference")
     return [
         printable(table.group.title),
+        printable(task_of(table.group.data).about),
         printable(f"{generated} samples against {reference} training examples"),
         printable(f"ranked by {table.column.name}, {table.column.better} is better"),
     ]
