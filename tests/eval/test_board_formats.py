@@ -14,6 +14,7 @@ from tests.eval.made_results import result, seeds, write
 from zoo_core.config import flatten
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import config_hash, plain, resolve
+from zoo_core.results.records import config_record
 from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard.facts import Facts, installed
 from zoo_eval.leaderboard.formats import as_csv, as_latex
@@ -103,7 +104,7 @@ def test_the_sections_that_definitions_link_to_exist():
 def test_the_command_of_an_entry_resolves_to_its_config(words):
     # catches an option left out, a preset's values lost, and a value that the command line reads otherwise
     made = resolve(words)
-    text = repeat_command(flatten(plain(made)), [0])
+    text = repeat_command(config_record(flatten(plain(made))), [0])
     again = resolve(shlex.split(text)[2:])
     assert config_hash(again) == config_hash(made)
     if len(words) == 1:
@@ -112,7 +113,7 @@ def test_the_command_of_an_entry_resolves_to_its_config(words):
 
 def test_a_command_names_only_what_differs_and_every_seed():
     # catches seventy options in a command, secrets, and seeds that are lost
-    config = flatten(plain(resolve(["plugin=wgan", "train.steps=123"])))
+    config = config_record(flatten(plain(resolve(["plugin=wgan", "train.steps=123"]))))
     assert changed_options(config) == {"train.steps": 123}
     assert repeat_command(config, [0, 1, 2]) == "zoo run plugin=wgan data=digits train.steps=123 seed=0,1,2"
     unknown = {

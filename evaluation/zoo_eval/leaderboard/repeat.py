@@ -40,11 +40,12 @@ def changed_options(config: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(1024)
 def _defaults(chosen: tuple[tuple[str, str], ...]) -> Mapping[str, Any]:
     from zoo_core.registry.resolution import plain, resolve
+    from zoo_core.results.records import config_record
 
     if "plugin" not in dict(chosen):
         return {}
     try:
-        return flatten(plain(resolve(dict(chosen))))
+        return config_record(flatten(plain(resolve(dict(chosen)))))
     except ZooError:  # not installed here, or another version of it
         return {}
 

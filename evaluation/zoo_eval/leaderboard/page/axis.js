@@ -7,9 +7,9 @@ function axisKind(values, wanted = null) {
   const positive = values.filter((v) => v > 0);
   if (wanted === false || !positive.length) return "linear";
   const [low, high] = extent(positive);
-  const negative = values.length - positive.length;
+  const negative = values.filter((v) => v < 0).length;
   if (wanted === null && high / low <= 20) return "linear";
-  return negative > 0.2 * values.length ? "symlog" : "log";
+  return negative > 0.2 * values.length ? "symlog" : "log"; // a few that are not positive get a lane
 }
 
 const extent = (values) => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
@@ -35,11 +35,12 @@ function makeAxis({ values, ends = [], kind, from, to, format, apart, unit, text
   } else [low, high] = [low - knee / 2, high * 1.25];
   const [a, b] = [f(low), f(high)];
   const start = from + (lane ? Math.sign(to - from) * LANE : 0);
-  const scale = (v) => (log && v <= 0 ? from + Math.sign(to - from) * (LANE / 2) : start + ((to - start) * (f(v) - a)) / (b - a));
+  const nothing = from + Math.sign(to - from) * (lane ? LANE / 2 : -LANE); // without a lane it is beyond the axis
+  const scale = (v) => (log && v <= 0 ? nothing : start + ((to - start) * (f(v) - a)) / (b - a));
   const wanted = Math.max(2, Math.abs(to - start) / apart);
   const make = kind === "symlog" ? symlogTicks : kind === "linear" ? linearTicks : unit === "clock" || unit === "s" ? clockTicks : logTicks;
   const ticks = distinct(make(low, high, wanted, knee).map((v) => ({ v, at: scale(v), text: format(v) })), textWidth, apart);
-  if (lane) ticks.unshift({ v: 0, at: scale(0), text: "\u2264\u202f0", lane: start });
+  if (lane) ticks.unshift({ v: 0, at: scale(0), text: values.some((v) => v < 0) ? "\u2264\u202f0" : "0", lane: start });
   return { scale, ticks, kind, low, high, start };
 }
 
@@ -69,16 +70,18 @@ function logTicks(low, high, wanted) {
   const last = Math.ceil(Math.log10(high));
   const decades = last - first;
   const span = Math.log10(high / low);
-  const stride = Math.max(1, Math.ceil(decades / wanted));
-  const within = span <= 1.6 ? [1, 2, 5] : span <= 3 && stride === 1 ? [1, 3] : [1];
-  const ticks = [];
-  for (let power = first; power <= last; power += stride) {
-    for (const k of within) {
-      const tick = Number((k * 10 ** power).toPrecision(3));
-      if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push(tick);
+  for (let stride = Math.max(1, Math.ceil(decades / wanted)); stride > 0; stride -= 1) {
+    const within = span <= 1.6 ? [1, 2, 5] : span <= 3 && stride === 1 && wanted >= 4 ? [1, 3] : [1];
+    const ticks = [];
+    for (let power = first; power <= last; power += stride) {
+      for (const k of within) {
+        const tick = Number((k * 10 ** power).toPrecision(3));
+        if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push(tick);
+      }
     }
+    if (ticks.length > 1) return ticks;
   }
-  return ticks.length > 1 ? ticks : linearTicks(low, high, wanted);
+  return linearTicks(low, high, wanted);
 }
 
 function symlogTicks(low, high, wanted, knee) {

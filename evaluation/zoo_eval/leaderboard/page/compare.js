@@ -6,7 +6,7 @@ function relative(one, a, b) {
   const digits = Math.max(digitsOf(one, a), digitsOf(one, b));
   const by = scaled(one, y - x);
   const text = `${by > 0 ? "+" : ""}${fixed(by, digits)}`;
-  return x > 0 && y > 0 ? `${text} (${y >= x ? "+" : ""}${minus(((y / x - 1) * 100).toFixed(0))}\u202f%)` : text;
+  return x > 0 && y > 0 ? `${text} (${y > x ? "+" : ""}${fixed((y / x - 1) * 100, 0)}\u202f%)` : text;
 }
 
 function differenceCell(group, one, first, row) {

@@ -149,7 +149,7 @@ function drawEntry(dialog, now, view, row, { step, place, total, compare }) {
     el("div", { class: "entry-body" },
       parts, picker,
       section("Repeat it", commandBox(repeat)),
-      section("Verify it", commandBox(verify), el("p", { class: "note" }, "Draws the samples again from the run's checkpoint and computes every value again.")),
+      section("Verify it", commandBox(verify), el("p", { class: "note" }, "Draws the samples again from the run's checkpoint and computes every value again. Paths are relative to the folder of the runs.")),
       section("Metrics", metricsTable(now, row, runs), el("ul", { class: "note" }, ...notesOf(runs))),
       section("Training curves", curvesPart(runs)),
       section("Cost", costs.length ? pairs(costs) : absent()),

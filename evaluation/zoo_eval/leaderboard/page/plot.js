@@ -17,8 +17,12 @@ function textWidth(text, size = 12.5) {
 
 // Names beside their marks, where they cover neither each other nor a mark nor an interval; farther off with a line
 // to their mark; where there is no space they are left out.
-function placeLabels(points, all, box) {
+function placeLabels(points, all, front, box) {
   const taken = all.map((p) => ({ x: p.px - 7, y: p.py - 7, w: 14, h: 14 }));
+  front.slice(1).forEach((p, k) => { // the steps of the front
+    const last = front[k];
+    taken.push({ x: last.px, y: last.py - 2, w: p.px - last.px, h: 4 }, { x: p.px - 2, y: Math.min(p.py, last.py), w: 4, h: Math.abs(p.py - last.py) });
+  });
   const bars = all.filter((p) => p.bar).map((p) => ({ x: p.px - 2, y: p.bar[0], w: 4, h: p.bar[1] - p.bar[0] }));
   const placed = [];
   for (const p of points) {
@@ -64,7 +68,7 @@ function drawPlot(holder, points, options) {
   const many = points.length > 600;
   if (!many) drawBars(plot, points, y, { top, bottom });
   const named = points.length <= LABELS ? [...points].sort((a, b) => b.ranked - a.ranked || front.includes(b) - front.includes(a)) : front.slice(0, LABELS);
-  const labels = placeLabels(named, many ? named : points, { left: left + 2, right: width - 4, top: 0, bottom });
+  const labels = placeLabels(named, many ? named : points, front.length > 1 ? front : [], { left: left + 2, right: width - 4, top: 0, bottom });
   for (const label of labels) { // below the marks: a name hides nothing
     if (label.line) plot.append(svg("path", { class: "leader", d: label.line }));
     plot.append(svg("text", { class: "name", x: label.x, y: label.y }, label.text));
@@ -114,7 +118,7 @@ function drawAxes(plot, x, y, { left, right, top, bottom, costHeading, height })
 // Intervals as bars; one that reaches beyond the axis ends in an arrow.
 function drawBars(plot, points, y, { top, bottom }) {
   for (const p of points.filter((one) => one.ends)) {
-    const pixels = p.ends.map((v) => y.scale(v <= 0 && y.kind === "log" ? 0 : v)).sort((a, b) => a - b);
+    const pixels = p.ends.map((v) => y.scale(v)).sort((a, b) => a - b);
     const [up, down] = [Math.max(pixels[0], top), Math.min(pixels[1], bottom)];
     p.bar = [up, down];
     const arrows = (pixels[0] < top ? `M${p.px - 3.5} ${top + 5}L${p.px} ${top}L${p.px + 3.5} ${top + 5}` : "") + (pixels[1] > bottom ? `M${p.px - 3.5} ${bottom - 5}L${p.px} ${bottom}L${p.px + 3.5} ${bottom - 5}` : "");

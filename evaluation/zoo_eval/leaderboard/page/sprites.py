@@ -78,10 +78,13 @@ def _even(grid: Levels, axis: int) -> list[tuple[int, int]]:
     size = grid.shape[axis]
     beside = tuple(k for k in range(grid.ndim) if k != axis)
     far = np.abs(grid.astype(np.float64) - GAP).mean(axis=beside)
-    edges = [min(size - 1, round(k * (size - 1) / CELLS)) for k in range(CELLS + 1)]
-    if size < 4 * CELLS or np.mean(far[edges]) > 0.6 * np.median(far):
+    if size < 4 * CELLS:
         return []
-    return [(a + 1, b) for a, b in itertools.pairwise(edges)]
+    edges = [round(k * (size - 1) / CELLS) for k in range(CELLS + 1)]
+    near = [far[max(0, edge - 1) : edge + 2].min() for edge in edges]
+    if np.mean(near) > 0.8 * np.median(far):
+        return []
+    return [(a + 2, b - 1) for a, b in itertools.pairwise(edges)]
 
 
 def _image(levels: Levels) -> Image.Image:

@@ -19,6 +19,13 @@ function rankedCell(group, metric, row, most) {
   return [valueText(one, row), el("span", { class: "width" }, spreadText(one, row), el("span", { class: "pad" }, aligned(one, row, most)))];
 }
 
+// A value beside the one that ranks, without its interval: no more digits than the column has.
+function besideCell(one, row) {
+  if (one.mean[row] === null) return missing();
+  const digits = Math.min(digitsOf(one, row), one.decimals);
+  return [boundSign(one, row) + fixed(scaled(one, one.mean[row]), digits), el("span", { class: "pad" }, aligned(one, row, one.decimals))];
+}
+
 // The tightest likelihood of a row in a unit, with its kind: kinds share a column, never a rank.
 function likelihoodCell(group, unit, row) {
   const found = group.metrics.filter((one) => one.unit === unit && one.mean[row] !== null);
@@ -53,7 +60,7 @@ function intervalAxis(group, metric, all) {
   if (!means.length) return null;
   const ends = rows.flatMap((row) => (one.mean[row] === null ? [] : (endsOf(one, row) ?? [])));
   const axis = makeAxis({ values: means, ends, kind: axisKind(means), from: 5, to: INTERVAL - 5, format: (v) => tickText(scaled(one, v)), apart: 34, textWidth: (text) => 5.5 * text.length });
-  const at = (v) => Math.min(INTERVAL - 4, Math.max(4, axis.scale(axis.kind === "log" && v <= 0 ? 0 : v)));
+  const at = (v) => Math.min(INTERVAL - 4, Math.max(4, axis.scale(v)));
   return { at, ticks: axis.ticks.filter((tick) => tick.at >= 4 && tick.at <= INTERVAL - 4) };
 }
 
@@ -80,7 +87,7 @@ function allColumns(group, metric) {
   const first = (named.length ? named : beside.filter((one) => one.better)).slice(0, 3);
   const others = beside.map((one) => ({
     key: one.name, heading: one.heading + factorText(one), term: one.name, sign: { lower: "\u2193", higher: "\u2191" }[one.better],
-    cells: (row) => (one.mean[row] === null ? missing() : [valueText(one, row)]), value: (row) => one.mean[row],
+    cells: (row) => besideCell(one, row), value: (row) => one.mean[row],
     shown: first.includes(one), down: one.better === "higher",
   }));
   const units = [...new Set(group.metrics.map((one) => one.unit).filter(Boolean))];
@@ -107,10 +114,10 @@ function allColumns(group, metric) {
 }
 
 // Samples of a row: as many and as large as the window allows.
-const stripSize = () => (innerWidth < 1500 ? { side: 26, count: 6, columns: 6 } : { side: 30, count: 8 });
+const stripSize = () => (innerWidth < 1500 ? { side: 30, count: 6, columns: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
 
 const columnClass = (column, view) =>
-  [column.key === "rank" && "rank", column.key === "model" && "model", column.main && "main", column.text && "text", column.samples && "samples",
+  [column.key === "rank" && "rank", column.key === "model" && "model", column.main && "main", column.text && "text", column.samples && "strips",
     !column.fixed && "extra", column.key === view.sort.key && "sorted"].filter(Boolean).join(" ");
 
 function headCell(column, view, sortBy, context) {

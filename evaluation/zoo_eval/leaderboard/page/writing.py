@@ -22,8 +22,8 @@ NAME = "index.html"
 MARKER = b'<meta name="generator" content="zoo leaderboard">'
 """In the first bytes of every page written here; a file without it is not overwritten."""
 SCRIPTS = (
-    "format", "board", "address", "families", "samples", "terms", "axis", "table", "gallery", "plot", "curves",
-    "entry", "compare", "export", "main",
+    "format", "board", "address", "families", "samples", "terms", "axis", "table", "gallery", "plot",
+    "curves", "entry", "compare", "export", "main",
 )  # fmt: skip
 """In the order in which they need each other."""
 
