@@ -38,7 +38,7 @@ BLIND = ("deuteranopia", "achromatopsia")
 
 
 def many(folder):
-    """Return results of three seeds of models of every family, with samples, and of a class-conditional one."""
+    """Return results of three seeds of models of every family, with samples, and of one given labels."""
     rng, levels = random.Random(0), np.random.default_rng(0)
     made = []
     for family, names in MODELS.items():

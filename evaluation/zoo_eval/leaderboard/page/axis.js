@@ -49,8 +49,8 @@ function distinct(ticks, textWidth, apart) {
   const kept = [];
   for (const tick of ticks) {
     const last = kept[kept.length - 1];
-    const room = last ? Math.max(apart * 0.25, (textWidth(last.text) + textWidth(tick.text)) / 2 + 8) : 0;
-    if (!last || (last.text !== tick.text && Math.abs(tick.at - last.at) >= room)) kept.push(tick);
+    const space = last ? Math.max(apart * 0.25, (textWidth(last.text) + textWidth(tick.text)) / 2 + 8) : 0;
+    if (!last || (last.text !== tick.text && Math.abs(tick.at - last.at) >= space)) kept.push(tick);
   }
   return kept;
 }
