@@ -23,8 +23,8 @@ function makeAxis({ values, ends = [], kind, from, to, format, apart, unit, text
   // An interval that reaches far below the values on a log axis is cut, with an arrow.
   const within = ends.filter((v) => !log || v > low / 10);
   [low, high] = extent([low, high, ...within]);
-  const least = Math.min(...usable.filter((v) => v > 0), Infinity);
-  const negatives = Math.max(0, ...values.filter((v) => v < 0).map((v) => -v));
+  const [least] = extent(usable.filter((v) => v > 0));
+  const negatives = Math.max(0, -extent(values)[0]);
   const knee = Math.max(negatives, Number.isFinite(least) ? least : 1) || 1;
   const f = { log: Math.log, linear: (v) => v, symlog: (v) => Math.asinh(v / knee) }[kind];
   if (log) [low, high] = [low / 1.25, high * 1.25];

@@ -105,6 +105,10 @@ function galleryPng(now, rows) {
 }
 
 async function savePng(now, rows) {
+  if (view.show === "table") { // the plot is drawn where it is seen
+    view.show = "plot";
+    draw();
+  }
   const image = view.show === "gallery" ? await galleryPng(now, rows) : await plotPng();
   if (image) save(fileName(now, "png"), image);
 }

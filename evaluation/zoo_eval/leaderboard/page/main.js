@@ -126,7 +126,7 @@ function drawQuality() {
   const one = metricOf(now, view.metric);
   const ranking = now.rankings[view.metric];
   document.querySelector('[data-view="plot"]').hidden = !cost;
-  if (!cost || !byId("drawing")) return;
+  if (!cost || view.show !== "plot") return;
   const points = listed.filter((row) => cost.value[row] !== null && one.mean[row] !== null).map((row) => ({
     row, x: cost.value[row], y: one.mean[row], ends: endsOf(one, row), text: valueText(one, row) + spreadText(one, row), family: now.family[row], name: nameOf(now, row),
     ranked: isPlaced(ranking, row), rankText: ranking.rank[row] !== null ? `rank ${rankText(ranking, row)}` : isPlaced(ranking, row) ? "not tested" : "not ranked",
@@ -138,7 +138,6 @@ function drawQuality() {
   byId("log-x").checked = kindX !== "linear";
   byId("log-y").checked = kindY !== "linear";
   byId("log-y").nextElementSibling.textContent = kindY === "symlog" ? "symlog quality" : "log quality";
-  if (view.show !== "plot") return;
   drawPlot(byId("drawing"), points, { costHeading: cost.about + ({ clock: " (h:mm:ss)" }[cost.unit] ?? ""), costUnit: cost.unit, metric: view.metric, direction: one.better,
     kindX, kindY, factor: factorText(one), shownValue: (v) => scaled(one, v), open: openEntry });
   const left = listed.length - points.length;

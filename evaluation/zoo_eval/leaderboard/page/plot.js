@@ -53,10 +53,15 @@ function drawPlot(holder, points, options) {
   const [top, bottom] = [14, height - 46];
   const placed = points.filter((p) => p.ranked);
   const base = placed.length ? placed : points;
-  const y = makeAxis({ values: points.map((p) => p.y), ends: base.flatMap((p) => p.ends ?? []), kind: kindY, from: bottom, to: top, format: (v) => tickText(shownValue(v)), apart: 44 });
+  // What is not ranked does not decide the range: beyond it, it is at its edge, or in the lane of what is not positive.
+  const beneath = points.filter((p) => p.y <= 0).map((p) => p.y);
+  const y = makeAxis({ values: [...base.map((p) => p.y), ...(kindY === "log" ? beneath : [])], ends: base.flatMap((p) => p.ends ?? []), kind: kindY, from: bottom, to: top, format: (v) => tickText(shownValue(v)), apart: 44 });
   const left = 18 + y.ticks.reduce((most, tick) => Math.max(most, textWidth(tick.text, 12)), 14);
   const x = makeAxis({ values: points.map((p) => p.x), kind: kindX, from: left, to: width - 18, format: (v) => inUnit(v, costUnit), apart: 90, unit: costUnit, textWidth: (text) => textWidth(text, 12) });
-  for (const p of points) [p.px, p.py] = [x.scale(p.x), y.scale(p.y)];
+  for (const p of points) {
+    [p.px, p.py] = [x.scale(p.x), Math.min(bottom - 1, Math.max(top, y.scale(p.y)))];
+    p.beyond = p.py !== y.scale(p.y);
+  }
   const plot = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   drawAxes(plot, x, y, { left, right: width - 18, top, bottom, costHeading, height });
 
@@ -91,6 +96,7 @@ function drawPlot(holder, points, options) {
     ...[...byFamily(points).keys()].map((family) => el("span", {}, familyMark(family), bdi(family))),
     front.length > 1 ? el("span", {}, el("span", { class: "dash" }), term("Pareto front")) : null,
     placed.length === points.length ? null : el("span", {}, el("span", { class: "hollow-key" }), "outline: not ranked"),
+    points.some((p) => p.beyond) ? el("span", {}, "at the edge: beyond the axis") : null,
     many ? null : el("span", {}, el("span", { class: "bar-key" }), "95 % interval"),
     points.length - labels.length && !many ? el("span", { class: "dim" }, `${plural(points.length - labels.length, "name", "names")} left out for space: point at a mark`) : null);
   holder.append(heading, stage, key);
@@ -117,7 +123,7 @@ function drawAxes(plot, x, y, { left, right, top, bottom, costHeading, height })
 
 // Intervals as bars; one that reaches beyond the axis ends in an arrow.
 function drawBars(plot, points, y, { top, bottom }) {
-  for (const p of points.filter((one) => one.ends)) {
+  for (const p of points.filter((one) => one.ends && !one.beyond)) {
     const pixels = p.ends.map((v) => y.scale(v)).sort((a, b) => a - b);
     const [up, down] = [Math.max(pixels[0], top), Math.min(pixels[1], bottom)];
     p.bar = [up, down];

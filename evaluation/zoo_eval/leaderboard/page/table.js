@@ -31,7 +31,7 @@ function likelihoodCell(group, unit, row) {
   const found = group.metrics.filter((one) => one.unit === unit && one.mean[row] !== null);
   if (!found.length) return missing();
   const best = found.reduce((a, b) => (better[b.better](b.mean[row], a.mean[row]) ? b : a));
-  return [boundSign(best, row) + fixed(best.mean[row], 3), el("span", { class: "kind" }, " ", bdi(kindOf(best.name)))];
+  return [boundSign(best, row) + fixed(best.mean[row], 3), el("span", { class: "kind", title: kindOf(best.name) }, bdi(kindOf(best.name)))];
 }
 
 const kindOf = (name) => name.slice(name.indexOf("[") + 1, -1);
@@ -114,7 +114,7 @@ function allColumns(group, metric) {
 }
 
 // Samples of a row: as many and as large as the window allows.
-const stripSize = () => (innerWidth < 1500 ? { side: 30, count: 6, columns: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
+const stripSize = () => (innerWidth < 1500 ? { side: 28, count: 6, columns: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
 
 const columnClass = (column, view) =>
   [column.key === "rank" && "rank", column.key === "model" && "model", column.main && "main", column.text && "text", column.samples && "strips",

@@ -37,6 +37,7 @@ function showTip(target) {
 function hideTip() {
   clearTimeout(closing);
   byId("tip").hidden = true;
+  document.body.append(byId("tip")); // out of a dialog that will be drawn again
   tipFor?.removeAttribute("aria-describedby");
   tipFor = null;
 }
@@ -55,8 +56,8 @@ function listenToTerms() {
   document.addEventListener("focusin", (event) => (target(event) ? showTip(target(event)) : event.target.closest?.("#tip") ? null : hideTip()));
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || byId("tip").hidden) return;
+    if (tipFor.matches(":focus")) event.preventDefault(); // the dialog below stays open
     hideTip();
-    event.preventDefault(); // the dialog below stays open
   }, true);
   addEventListener("scroll", () => { if (tipFor && !tipFor.matches(":focus")) hideTip(); }, { passive: true, capture: true });
 }
