@@ -127,6 +127,13 @@ def test_a_translation_ranks_by_its_targets(table):
     assert table(result("a", data=image, metrics=metrics)).column.name == "L1[edges]"
 
 
+@pytest.mark.parametrize("task", ["class", "text", "unpaired"])
+def test_a_conditional_task_ranks_by_the_distance_of_all_samples(table, task):
+    # catches a board of captions ranked by its accuracy, which one image of each class maximizes
+    others = {"accuracy[digits-classifier]": {"value": 0.9}, "FD to source[digits]": {"value": 1.0}}
+    assert table(result("a", task=task, metrics=others)).column.name == "FD[digits]"
+
+
 def test_filters_and_what_there_is(groups):
     # catches an empty board without a word
     both = groups(result("a"), result("b", protocol={"data": "mnist"}))

@@ -22,7 +22,7 @@ class Task:
 
     about: str
     given: str = ""
-    ranks: tuple[str, ...] = ()
+    ranks: tuple[str, ...] = ("FD", "FID")
     columns: tuple[str, ...] = ("precision", "recall", "SW", "on-modes")
     axis: str = "train_seconds"
 

@@ -1,7 +1,7 @@
 // The state of the view in the page's address: everything that was chosen, and nothing that is at its default.
 
 const view = { group: 0, metric: "", search: "", families: new Set(), standing: "", page: 0, entry: null, compare: [], comparing: false,
-  sort: { key: "rank", down: false }, cost: "", logX: null, logY: null, columns: new Map(), show: "table" };
+  sort: { key: "rank", down: false }, cost: "", logX: null, logY: null, columns: new Map(), show: "table", tight: false };
 
 const VIEWS = ["table", "gallery", "plot"];
 

@@ -46,7 +46,7 @@ function comparedCurves(group, rows, details) {
   const all = details.map(({ runs }) => (runs.length ? seriesOf(runs[0]) : new Map()));
   const counts = new Map();
   for (const series of all) for (const name of series.keys()) counts.set(name, (counts.get(name) ?? 0) + 1);
-  const names = curveOrder(counts.keys()).sort((a, b) => counts.get(b) - counts.get(a));
+  const names = curveOrder([...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)));
   if (!names.length) return absent();
   const charts = names.map((name) => curveChart(name, all.flatMap((series, k) => (series.has(name) ? [{ label: nameOf(group, rows[k]), points: series.get(name), style: k }] : [])), { width: 420, height: 210 }));
   return el("div", { class: "curves wide" }, ...charts);

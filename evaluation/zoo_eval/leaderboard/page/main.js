@@ -87,6 +87,7 @@ function draw() {
   for (const [id, name] of [["entries", "table"], ["gallery", "gallery"], ["plot", "plot"]]) byId(id).hidden = view.show !== name;
   byId("columns").hidden = view.show !== "table";
   byId("skip").href = { table: "#board-table", gallery: "#gallery", plot: "#drawing" }[view.show];
+  view.tight = false;
   if (view.show === "table") drawTable(now, view, columns, listed, acts);
   if (view.show === "gallery") drawGallery(now, view, listed, acts);
   drawPager(view, listed.length, turnPage);
@@ -95,15 +96,23 @@ function draw() {
   byId("notes").replaceChildren(...now.rankings[view.metric].notes.map((text) => el("li", {}, text)));
   drawQuality();
   drawExport(now, () => listed);
+  if (view.show === "table" && isWide() && !isNarrow()) { // fewer samples in a row leave space for the numbers
+    view.tight = true;
+    drawTable(now, view, columns, listed, acts);
+  }
   fitTable();
   drawCompareBar();
+}
+
+function isWide() {
+  byId("scroll").removeAttribute("data-wide");
+  return byId("board-table").scrollWidth > byId("scroll").clientWidth + 1;
 }
 
 // A table that fits scrolls with the page, and its heading stays at the window's top; a wider one scrolls in a frame.
 function fitTable() {
   const scroll = byId("scroll");
-  scroll.removeAttribute("data-wide");
-  const wide = byId("board-table").scrollWidth > scroll.clientWidth + 1;
+  const wide = isWide();
   scroll.toggleAttribute("data-wide", wide);
   for (const [name, value] of Object.entries({ tabindex: "0", role: "region", "aria-label": "Entries, scrolls sideways" })) {
     if (wide) scroll.setAttribute(name, value);

@@ -31,8 +31,10 @@ function likelihoodCell(group, unit, row) {
   const found = group.metrics.filter((one) => one.unit === unit && one.mean[row] !== null);
   if (!found.length) return missing();
   const best = found.reduce((a, b) => (better[b.better](b.mean[row], a.mean[row]) ? b : a));
-  return [boundSign(best, row) + fixed(best.mean[row], 3), el("span", { class: "kind", title: kindOf(best.name) }, bdi(kindOf(best.name)))];
+  return [boundSign(best, row) + fixed(best.mean[row], 3), el("span", { class: "kind", title: kindOf(best.name) }, " ", bdi(cut(kindOf(best.name), 8)))];
 }
+
+const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "\u2026" : text);
 
 const kindOf = (name) => name.slice(name.indexOf("[") + 1, -1);
 
@@ -50,7 +52,7 @@ function intervalCell(group, metric, row, axis) {
   ];
 }
 
-const INTERVAL = 104;
+const INTERVAL = 96;
 
 function intervalAxis(group, metric, all) {
   const one = metricOf(group, metric);
@@ -114,10 +116,10 @@ function allColumns(group, metric) {
 }
 
 // Samples of a row: as many and as large as the window allows.
-const stripSize = () => (innerWidth < 1500 ? { side: 28, count: 6, columns: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
+const stripSize = () => (view.tight ? { side: 28, count: 4 } : innerWidth < 1500 ? { side: 28, count: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
 
 const columnClass = (column, view) =>
-  [column.key === "rank" && "rank", column.key === "model" && "model", column.main && "main", column.text && "text", column.samples && "strips",
+  [column.key === "rank" && "rank", column.key === "model" && "model", column.main && "main", column.text && "text", column.samples && "strips", column.interval && "ends",
     !column.fixed && "extra", column.key === view.sort.key && "sorted"].filter(Boolean).join(" ");
 
 function headCell(column, view, sortBy, context) {
