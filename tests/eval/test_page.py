@@ -238,7 +238,7 @@ def test_sample_grids_beyond_the_limit_are_left_out_and_it_is_said(tmp_path):
     (group,) = groups_of(tmp_path, opened(tmp_path))
     (row,) = group.rows
     length = len(sprites.shown_grid(png()))
-    made = details.Details({}, entries=2, left=length)
+    made = details.Details(entries=2, left=length)
     assert decoded(made.of(row)["runs"][0]["grid"]).shape[:2] == (40, 40)
     again = made.of(row)["runs"][0]
     assert again["grid"] is None
@@ -246,7 +246,7 @@ def test_sample_grids_beyond_the_limit_are_left_out_and_it_is_said(tmp_path):
     other = opened(tmp_path, "wgan") | {"seed": 1}
     write(tmp_path / "two", opened(tmp_path / "two", "wgan"), other)
     (row,) = make_groups(collect([tmp_path / "two"]).entries, installed())[0].rows
-    shared = details.Details({}, entries=3, left=3 * length)
+    shared = details.Details(entries=3, left=3 * length)
     assert [one["grid"] is None for one in shared.of(row)["runs"]] == [False, True]
 
 
@@ -312,7 +312,7 @@ def test_the_worst_samples_are_beside_the_first_where_there_are_some(tmp_path, r
     images, worst = rng_images((64, 8, 8)), rng_images((64, 8, 8))
     one = attached(tmp_path, result(), samples=grid_png(images), worst=grid_png(worst))
     (group,) = groups_of(tmp_path, one, result("vae", 3.0))
-    runs = [details.Details({}).of(row)["runs"][0] for row in group.rows]
+    runs = [details.Details().of(row)["runs"][0] for row in group.rows]
     shown = {
         name: decoded(runs[[r["worst"] is None for r in runs].index(False)][name])
         for name in ("grid", "worst")
@@ -356,7 +356,7 @@ def test_every_entry_has_the_commands_that_repeat_and_verify_it(tmp_path):
     own = result("wgan", config={"plugin": "wgan", "data.name": "digits", "train.steps": 77})
     outside = result("theirs", 3.0, family="outside", config={"plugin": "theirs"})
     (group,) = groups_of(tmp_path, own, outside)
-    shown = {row.plugin: details.Details({}).of(row) for row in group.rows}
+    shown = {row.plugin: details.Details().of(row) for row in group.rows}
     assert shown["wgan"]["repeat"] == "zoo run plugin=wgan data=digits train.steps=77"
     assert shown["wgan"]["changed"] == ["train.steps"]
     assert shown["wgan"]["verify"].startswith("zoo verify ")
@@ -377,9 +377,9 @@ def test_a_file_changed_since_it_was_ranked_is_not_shown(tmp_path):
     path = row.entries[0].path
     (other,) = write(tmp_path / "other", result("vae", 3.0))
     path.write_bytes(other.read_bytes())
-    assert details.Details({}).of(row)["runs"] == []
+    assert details.Details().of(row)["runs"] == []
     path.unlink()
-    assert details.Details({}).of(row)["runs"] == []
+    assert details.Details().of(row)["runs"] == []
 
 
 def test_a_users_index_is_left_as_it_is(tmp_path):

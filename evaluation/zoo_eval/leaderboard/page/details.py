@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo_core.errors import UsageError
@@ -47,8 +47,8 @@ def reference(one: Reference, data: str) -> Plain:
     }
 
 
-def known_models() -> dict[str, Plain]:
-    """Return what the index says of each model: summary, paper, package and published scores."""
+def known_models(names: Collection[str]) -> dict[str, Plain]:
+    """Return what the index says of models: summary, paper, package and published scores."""
     return {
         entry.name: {
             "summary": clean(entry.summary),
@@ -60,6 +60,7 @@ def known_models() -> dict[str, Plain]:
             ],
         }
         for entry in load_index().plugins
+        if entry.name in names
     }
 
 
@@ -74,13 +75,11 @@ class Details:
     """Makes the details of entries, one after the other, and counts the characters of their grids.
 
     Args:
-        models: what is known of each model, by name.
         entries: number of entries that are still to come.
         left: characters that the grids may take.
     """
 
-    def __init__(self, models: Mapping[str, Plain], entries: int = 1, left: int = GRIDS) -> None:
-        self.models = models
+    def __init__(self, entries: int = 1, left: int = GRIDS) -> None:
         self.entries = entries
         self.left = left
 
@@ -104,7 +103,6 @@ class Details:
             "changed": [clean(key) for key in changed_options(config)] if own else [],
             "repeat": _repeat(row, runs) if runs else "",
             "verify": verify_command(*_location(runs[0][0])) if runs else "",
-            "model": self.models.get(row.plugin),
         }
 
     def _run(self, entry: Entry, result: Result, most: int) -> tuple[Plain, int]:

@@ -122,7 +122,8 @@ const dialogBar = (dialog, ...children) =>
   el("div", { class: "entry-bar" }, ...children, el("button", { type: "button", class: "quiet close", onclick: () => dialog.close(), "aria-label": "Close" }, "\u2715"));
 
 function drawEntry(dialog, now, view, row, { step, place, total, compare }) {
-  const { runs, config, changed, repeat, verify, model } = detail(now.detail[row]);
+  const { runs, config, changed, repeat, verify } = detail(now.detail[row]);
+  const model = Object.hasOwn(BOARD.models, now.plugin[row]) ? BOARD.models[now.plugin[row]] : null;
   const parts = el("div", { class: "run" });
   const choose = (run) => parts.replaceChildren(samplesPart(run));
   if (runs.length) choose(runs[0]);

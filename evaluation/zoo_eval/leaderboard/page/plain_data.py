@@ -229,11 +229,12 @@ def page_data(
             continue
         shown.append(made | {"detail": list(range(len(opened), len(opened) + len(rows)))})
         opened += rows
-    details = Details(known_models() if opened else {}, len(opened))
+    details = Details(len(opened))
     board = {
         "groups": shown,
         "bad": left_out,
         "states": list(STATES),
+        "models": known_models({row.plugin for row in opened}) if opened else {},
         "terms": {name: [term.about, term.see] for name, term in TERMS.items()},
         "docs": documentation(),
         "date": today(),
