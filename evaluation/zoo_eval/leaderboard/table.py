@@ -12,6 +12,7 @@ from zoo_core.results.result import DataRecord, ProtocolRecord, Scalar
 from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, kind_of, protocol_name, protocol_title
 from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
+from zoo_eval.leaderboard.tasks import task_name, task_of
 from zoo_eval.published import Reference, references
 from zoo_eval.store import STATES, Conflict, Entry, separate
 
@@ -65,11 +66,6 @@ class Table:
     references: Sequence[Reference] = ()
 
 
-def task_name(data: DataRecord) -> str:
-    """Return the task, with what images are translated from: "image-to-image from edges"."""
-    return f"{data.task} from {data.source}" if data.source else data.task
-
-
 def make_groups(entries: Sequence[Entry], facts: Facts) -> list[Group]:
     """Return the groups of files that may be compared: by dataset, the largest first."""
     members: dict[tuple[str, str, str], list[Entry]] = {}
@@ -92,7 +88,8 @@ def _group(entries: Sequence[Entry], facts: Facts) -> Group:
 def choose_column(group: Group, wanted: str | None = None) -> Column:
     """Return the column that ranks.
 
-    By default it is the first declared column among those that most of the best verified rows have.
+    By default it is, among the columns that most of the best verified rows have, the first that the task
+    names, else the first declared.
 
     Args:
         wanted: name of a column, its base name, or a kind of likelihood; None for the default.
@@ -107,6 +104,9 @@ def choose_column(group: Group, wanted: str | None = None) -> Column:
             raise UsageError("no column here can be ranked", f"shown: {shown}")
         best = max((row.state for row in group.rows), key=STATES.index)
         rows = [row for row in group.rows if row.state == best]
+        preferred = task_of(group.data).ranks
+        order = {base: place for place, base in enumerate(preferred)}
+        ranked.sort(key=lambda column: order.get(base_name(column.name), len(order)))
         return max(ranked, key=lambda column: _rankable(rows, column.name))  # the first of several
     for column in group.columns:
         if _is_called(column.name, wanted):
