@@ -62,6 +62,10 @@ class RunView(Protocol):
         """
         ...
 
+    def grid_labels(self) -> list[str]:
+        """Return the class or caption of each column of `sample_grid`; [] where columns have none."""
+        ...
+
     def training_examples(self, n: int) -> Tensor:
         """Return the first n training examples, or all there are, on the CPU.
 

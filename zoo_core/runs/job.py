@@ -36,7 +36,13 @@ from zoo_core.machine.files import cannot_write, write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import Attachment, Cost, Provenance, Result, RunResult, read_result, write_result
-from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
+from zoo_core.results.attachments import (
+    attachment_of,
+    curves_json,
+    sample_grid_file,
+    small_png,
+    write_attachment,
+)
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.runs.lock import locked
@@ -378,7 +384,7 @@ def _attach(made: Run) -> dict[str, Attachment]:
     """Write the sample grid and the curves beside the result; return their records."""
     log = made.dir / "metrics.jsonl"
     found = {
-        ("samples", "png"): small_png(made.dir / "plots" / "samples.png"),
+        ("samples", "png"): small_png(sample_grid_file(made.dir)),
         ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
     }
     attached = {}
