@@ -67,10 +67,8 @@ def by_noise_level(sigmas: Sequence[float], most: int) -> list[int]:
     if last < most or not high > low:
         return [round(k * last / max(1, min(most, last + 1) - 1)) for k in range(min(most, last + 1))]
     wanted = [high * (low / high) ** (k / (inner - 1)) for k in range(inner)]
-    near = {
-        min(range(1, last), key=lambda k, s=sigma: abs(math.log(max(sigmas[k], 1e-12) / s)))
-        for sigma in wanted
-    }
+    logs = torch.tensor(sigmas[1:last], dtype=torch.float64).log()
+    near = {1 + int((logs - math.log(sigma)).abs().argmin()) for sigma in wanted}
     return [0, *sorted(near), last]
 
 

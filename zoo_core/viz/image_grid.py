@@ -23,7 +23,7 @@ NARROWEST = 620
 """Least width of a plot, pixels: titles need it."""
 PER_POINT = DPI / 72
 """Pixels of a point of text."""
-WIDE = 0.62
+WIDE = 0.57
 """Mean width of a character, as a fraction of the font size."""
 
 
@@ -72,7 +72,7 @@ class _Layout:
     def __init__(self, grid: ImageGrid, scale: int) -> None:
         first = next(image for image in grid.images if image is not None)
         self.grid, self.scale = grid, scale
-        self.height, self.width = (side * scale for side in first.shape[-2:])
+        self.height, self.width = first.shape[-2] * scale, first.shape[-1] * scale
         self.rows = math.ceil(len(grid.images) / grid.columns)
         self.left = max(map(text_width, grid.row_labels), default=0)
         self.left += 10 if grid.row_labels else 0
@@ -184,7 +184,8 @@ def draw_grids(grids: Sequence[ImageGrid], title: str, subtitle: str = "", note:
 def _draw_one(figure: Any, layout: _Layout, left: float, top: float, write: Any) -> None:
     from matplotlib.patches import Rectangle
 
-    grid, width, height = layout.grid, *(figure.get_size_inches() * DPI)
+    grid = layout.grid
+    width, height = figure.get_size_inches() * DPI
     if layout.title_lines:
         write(left, top, layout.title_lines, FONT, weight="bold")
     x0, y0 = round(left + layout.left), round(top + layout.top)

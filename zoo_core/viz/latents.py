@@ -121,8 +121,8 @@ def _interpolation(run: TrainedRun) -> Plot | None:
     labels = ["image A", *inner, "image B"]
     grid = ImageGrid(list(rows.flatten(0, 1)), rows.shape[1], column_labels=labels)
     note = (
-        "Test images A and B at the ends; between them the codes on the straight line from A's code (0) to B's "
-        "code (1), decoded."
+        "Test images A and B at the ends; between them decoded codes on the straight line from A's code (0) to "
+        "B's code (1)."
     )
     figure = draw_grids([grid], "Interpolation of codes", run_line(run), note)
     return Plot(figure, {"images": stacked(list(rows.flatten(0, 1)))})
@@ -159,9 +159,9 @@ def _traversals(run: TrainedRun) -> Plot | None:
     columns = ["1st pct.", *[""] * (STEPS - 2), "99th pct."]
     grid = ImageGrid(list(rows), STEPS, column_labels=columns, row_labels=labels)
     note = (
-        f"One latent dimension in each row, from the 1st to the 99th percentile of the codes of {len(codes):,} "
-        "test images in even steps; the other dimensions are those of the first test image. Rows are sorted by "
-        "the change of the image." + (" KL: mean KL term of the dimension, nats." if kl else "")
+        f"One latent dimension in each row, from the 1st to the 99th percentile of {len(codes):,} codes of "
+        "test images in even steps; the others are those of the first test image. Rows are sorted by the "
+        "change of the image." + (" KL: mean KL term of the dimension, nats." if kl else "")
     )
     numbers = {
         "images": stacked(list(rows)),

@@ -79,7 +79,7 @@ def draw_paths(panels: Sequence[Panel], marginal: Marginal, title: str, subtitle
     heights = torch.stack([marginal(y * (1 + s * s) ** 0.5, s) for s in columns.tolist()], dim=1)
     figure = make_figure(3.5 * len(panels) + 0.3, 4.1)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    numbers = {}
+    numbers: dict[str, Tensor] = {}
     for place, (axes, panel) in enumerate(zip(all_axes, panels, strict=True)):
         axes.pcolormesh(
             columns,

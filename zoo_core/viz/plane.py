@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,3 +165,37 @@ def walks(
     behind = background_name(surface, "density")
     set_title(figure, title, f"{subtitle} · lines become opaque with time; {behind}")
     return Plot(figure, {f"walks_{k}": states.numpy() for k, (_, states) in enumerate(panels)})
+
+
+@styled
+def draw_worst(
+    real: Tensor,
+    samples: Tensor,
+    worst: Sequence[tuple[str, Tensor]],
+    subtitle: str,
+    numbers: Mapping[str, Any],
+) -> Plot:
+    """Return samples of the plane over data, those that are worst by each criterion marked.
+
+    Args:
+        real, samples: (n, 2) and (m, 2).
+        worst: criterion and points (k, 2), the worst first; they are in view.
+        numbers: of the plot.
+    """
+    figure = make_figure(4.1 * len(worst) + 0.2, 4.7)
+    limit = 1.15 * max(float(real.abs().max()), *(float(points.abs().max()) for _, points in worst))
+    for place, (name, points) in enumerate(worst):
+        axes = figure.add_subplot(1, len(worst), place + 1)
+        axes.scatter(
+            real[:, 0], real[:, 1], s=4, alpha=0.3, linewidths=0, color=DATA, label="training points"
+        )
+        axes.scatter(samples[:, 0], samples[:, 1], s=4, alpha=0.4, linewidths=0, color=MODEL, label="samples")
+        axes.scatter(
+            points[:, 0], points[:, 1], s=42, facecolors="none", edgecolors=INK, linewidths=1, label="worst"
+        )
+        _frame(axes, limit)
+        axes.set_title(name, wrap=True)
+        if place == 0:
+            axes.legend(loc="lower left", frameon=True, framealpha=0.8)
+    set_title(figure, "Worst samples", subtitle)
+    return Plot(figure, numbers)

@@ -1,8 +1,9 @@
-"""What a drawing function returns: a plot with the numbers behind it, or an animation; and how it is written."""
+"""What drawing functions return: a plot with the numbers behind it, or an animation; how it is written."""
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,13 @@ class Plot:
         written = write_numbers(self.numbers, path.with_suffix(""))
         return [path] if written is None else [path, written]
 
+    @styled
+    def png(self) -> bytes:
+        """Return the plot as a PNG file."""
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png")
+        return file.getvalue()
+
 
 @dataclass(frozen=True)
 class Animation:
@@ -68,6 +76,17 @@ class Animation:
         return files
 
 
+def save_plot(drawn: Plot | Animation, run: Path, name: str, suffix: str) -> Path:
+    """Write what was drawn into a run's folder `plots`, and return the first file.
+
+    Raises:
+        OSError: where a file can't be written.
+    """
+    folder = run / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return drawn.save(folder / f"{name}.{suffix}")[0]
+
+
 def write_numbers(numbers: Numbers, stem: Path) -> Path | None:
     """Write numbers as CSV where they are columns of one length, else as npz; return the file, or None."""
     arrays = {name: np.asarray(values) for name, values in numbers.items()}
@@ -76,7 +95,7 @@ def write_numbers(numbers: Numbers, stem: Path) -> Path | None:
     lengths = {array.shape for array in arrays.values()}
     if len(lengths) > 1 or len(next(iter(lengths))) != 1:
         path = stem.with_name(f"{stem.name}.npz")
-        np.savez_compressed(path, **arrays)
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
         return path
     path = stem.with_name(f"{stem.name}.csv")
     with path.open("w", newline="") as file:

@@ -26,7 +26,7 @@ from zoo_core.viz.curves import draw_curves
 from zoo_core.viz.drawing import tile, to_uint8, write_png
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, stacked
 from zoo_core.viz.plane import scatter
-from zoo_core.viz.plot import Animation, Job, Plot, run_line
+from zoo_core.viz.plot import Animation, Job, Plot, run_line, save_plot
 
 GRID_ROWS = 8
 """Of a sample grid, which has as many columns, or one for each class or caption."""
@@ -103,7 +103,10 @@ class Plots:
             drawn = _write(run, name, job, announced=name)
             if name == "samples" and isinstance(drawn, Plot):
                 with _warned(run, GRID):
-                    _write_grid(drawn, _folder(run) / GRID)
+                    _write_grid(drawn, run.dir / "plots" / GRID)
+        worst = run.dir / "plots" / f"worst.{run.config.plots.format}"  # drawn with the scores
+        if worst.is_file():
+            run.announce("worst", worst)
 
 
 @contextlib.contextmanager
@@ -117,19 +120,13 @@ def _warned(run: RunView, name: str) -> Iterator[None]:
 
 def _write(run: RunView, name: str, job: Job, announced: str) -> Plot | Animation | None:
     """Draw one plot, write its files, announce the first, and return what was drawn."""
-    path = _folder(run) / f"{name}.{run.config.plots.format}"
-    with _warned(run, path.name):
+    suffix = run.config.plots.format
+    with _warned(run, f"{name}.{suffix}"):
         drawn = job()
         if drawn is not None:
-            run.announce(announced, drawn.save(path)[0])
+            run.announce(announced, save_plot(drawn, run.dir, name, suffix))
         return drawn
     return None
-
-
-def _folder(run: RunView) -> Path:
-    folder = run.dir / "plots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _samples(run: RunView) -> Plot | None:

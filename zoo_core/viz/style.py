@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,7 +78,9 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return within
 
 
-def make_figure(width: float = 8, height: float = 5, *, layout: str | None = "constrained") -> Any:
+def make_figure(
+    width: float = 8, height: float = 5, *, layout: Literal["constrained"] | None = "constrained"
+) -> Any:
     """Return a matplotlib figure of a size in inches that needs no display.
 
     Args:
@@ -100,8 +102,8 @@ def set_title(figure: Any, title: str, subtitle: str = "") -> None:
     title = "\n".join(textwrap.wrap(title, width)) or title
     lines = textwrap.wrap(subtitle, width)
     # One text holds both, so that the layout leaves room for them.
-    top = figure.suptitle(title + "\n" * (len(lines) + bool(lines)), x=0.012, ha="left")
+    top = figure.suptitle(title + "\n" * len(lines), x=0.012, ha="left")
     if lines:
         figure.canvas.draw()
         low = top.get_window_extent().y0 / figure.bbox.height
-        figure.text(0.012, low + 0.004, "\n".join(lines), ha="left", va="bottom", color=GRAY, fontsize=SMALL)
+        figure.text(0.012, low + 0.002, "\n".join(lines), ha="left", va="bottom", color=GRAY, fontsize=SMALL)
