@@ -229,7 +229,8 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
         PluginError: where a metric fails, or returns what it may not.
     """
     measured = Measured({}, {}, {})
-    for entry in entries:
+    for place, entry in enumerate(entries, 1):
+        ctx.source.progress("scoring", place - 1, len(entries), "metrics")
         why = ctx.missing(entry.spec.needs)
         if why:
             measured.not_applicable[entry.spec.name] = NotApplicable(reason=why)
@@ -248,6 +249,7 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
                 measured.values[column] = one
             else:
                 measured.not_applicable[column] = one
+    ctx.source.progress("scoring", len(entries), len(entries), "metrics")
     return measured
 
 

@@ -26,6 +26,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.preparation import configured
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events, trackers
+from zoo_core.events.console import Console
 from zoo_core.events.listeners import Announced, listeners
 from zoo_core.home import home
 from zoo_core.interfaces import RunView
@@ -124,7 +125,7 @@ def _execute(
     config: RunConfig, folder: Path, signals: Signals, place: World, dataset: Dataset | None
 ) -> RunResult:
     here = manager()
-    console = trackers.Console(config.track.progress)
+    console = Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config, warn) if place.first else None)
     choose_device(config.device)  # one that is not there is refused before the data are read
@@ -140,6 +141,8 @@ def _execute(
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)
+    if place.first:
+        made.progress = console.advance
     view = view_of(made, events)
     with events.listening(_listeners(config, console, events) if place.first else []):
         try:
@@ -148,7 +151,7 @@ def _execute(
                 write_config(config, folder)
                 identity.write(folder, dataset, write_atomic)
                 _write_provenance(made)
-            _train(made, view, events, signals, place)
+            _train(made, view, events, signals, place, console.step if place.first else _unseen)
             result = _finish(made, events, place)
             if place.first:
                 facts: dict[str, Any] = {
@@ -172,7 +175,7 @@ def _execute(
         return result
 
 
-def _listeners(config: RunConfig, console: trackers.Console, events: Events) -> list[Any]:
+def _listeners(config: RunConfig, console: Console, events: Events) -> list[Any]:
     """Return the run's own listeners, and those that installed plugins bring for this config."""
     brought = events.ask("zoo_listeners", config=config)
     return [*listeners(config, console), *(one for some in brought for one in some)]
@@ -180,6 +183,10 @@ def _listeners(config: RunConfig, console: trackers.Console, events: Events) -> 
 
 def _unsaid(line: str) -> None:
     """Say nothing: the first process has said it."""
+
+
+def _unseen(step: int) -> None:
+    """Show nothing: the first process shows how far the run is."""
 
 
 def _state_of(error: BaseException) -> str:
@@ -294,7 +301,9 @@ def _write_provenance(made: Run) -> None:
     write_atomic(made.dir / "provenance.json", record)
 
 
-def _train(made: Run, view: RunView, events: Events, signals: Signals, place: World) -> None:
+def _train(
+    made: Run, view: RunView, events: Events, signals: Signals, place: World, step: Callable[[int], None]
+) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
     recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
     assert recovered is not None  # sent by the first process
@@ -319,6 +328,7 @@ def _train(made: Run, view: RunView, events: Events, signals: Signals, place: Wo
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
+        step=step,
         save=save,
         image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,

@@ -65,6 +65,7 @@ class Run:
         say: tells the user how things go; silent where no progress is shown.
         warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
+        progress: receives (what, done, total, unit) during sampling and scoring.
     """
 
     config: RunConfig
@@ -78,6 +79,7 @@ class Run:
     say: Callable[[str], None]
     warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
+    progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
 
     @property
     def spec(self) -> Any:

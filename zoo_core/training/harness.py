@@ -229,6 +229,7 @@ class Harness:
                 counts.seconds += time.perf_counter() - clock
                 listener.log(counts.total, self._record(values))
                 clock = time.perf_counter()
+            listener.step(counts.total)
             stop = any_(listener.stop())
             if stop or (counts.total % config.checkpoint_every == 0 and not done):
                 counts.seconds += time.perf_counter() - clock

@@ -72,13 +72,18 @@ def by_noise_level(sigmas: Sequence[float], most: int) -> list[int]:
     return [0, *sorted(near), last]
 
 
+def short(sigma: float) -> str:
+    """Return a noise level in two digits, without an exponent where it is at least 10."""
+    return f"{sigma:.0f}" if sigma >= 10 else f"{sigma:.2g}"
+
+
 def _strip(run: TrainedRun) -> Plot | None:
     states, sigmas = _states(run, ROWS)
     if not states:
         return None
     places = by_noise_level(sigmas, COLUMNS) if sigmas else spaced(range(len(states)), COLUMNS)
     images = list(torch.stack([states[k] for k in places], dim=1).flatten(0, 1))
-    labels = [f"σ = {sigmas[k]:.2g}" if sigmas[k] else "sample" for k in places] if sigmas else []
+    labels = [f"σ={short(sigmas[k])}" if sigmas[k] else "sample" for k in places] if sigmas else []
     grid = ImageGrid(images, len(places), column_labels=labels)
     note = "From noise (left) to samples (right), a sample in each row."
     if sigmas:

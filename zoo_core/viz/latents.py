@@ -121,8 +121,8 @@ def _interpolation(run: TrainedRun) -> Plot | None:
     labels = ["image A", *inner, "image B"]
     grid = ImageGrid(list(rows.flatten(0, 1)), rows.shape[1], column_labels=labels)
     note = (
-        "Test images A and B at the ends; between them decoded codes on the straight line from A's code (0) to "
-        "B's code (1)."
+        "Test images A and B at the ends; between them decoded codes on the straight line from A's code (0) "
+        "to B's code (1)."
     )
     figure = draw_grids([grid], "Interpolation of codes", run_line(run), note)
     return Plot(figure, {"images": stacked(list(rows.flatten(0, 1)))})
