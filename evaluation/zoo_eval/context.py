@@ -131,6 +131,7 @@ def sample(source: Source, n: int) -> Sampled:
     start = time.monotonic()
     parts: list[Drawn] = []
     done = 0
+    source.progress("sampling", done, len(own), "samples")
     for part in source.draw(len(own), own.start, mine) if own else ():
         parts.append(part)
         done += len(part.rows)
@@ -356,8 +357,9 @@ class Context:
 
     def _shown(self, batches: Iterable[Tensor], what: str, total: int) -> Iterator[Tensor]:
         """Yield batches, showing how many of `total` examples are done."""
-        done = 0
+        done, unit = 0, "images" if self.data.info.is_image else "points"
+        self.source.progress(what, done, total, unit)
         for batch in batches:
             yield batch
             done += len(batch)
-            self.source.progress(what, done, total, "images" if self.data.info.is_image else "points")
+            self.source.progress(what, done, total, unit)

@@ -198,7 +198,7 @@ class PlotsConfig(Config):
     """Plots of a run; `track.plots=false` draws none."""
 
     format: Literal["png", "svg", "pdf"] = later("png", since="0.2.0")
-    """File format of plots. Animations are WebP and GIF. The numbers of a plot are beside it as CSV or npz."""
+    """File format of plots. Animations are WebP and GIF. The numbers of a plot are beside it (CSV, npz)."""
     scale: Literal["auto", "linear", "log"] = later("auto", since="0.2.0")
     """Scale of the y axes of training curves; auto is log for positive values that span a factor of 100."""
     smoothing: float = later(0.9, since="0.2.0", ge=0, lt=1)

@@ -16,6 +16,8 @@ from zoo_core.machine import terminal
 
 PLAIN_SECONDS = 5.0
 """Between the lines that are printed where there is no terminal."""
+STEPS = "it"
+"""Unit of training; its last step is always printed."""
 REDRAW_SECONDS = 0.1
 """Between two redraws of the bar: drawing it takes about a millisecond."""
 
@@ -56,7 +58,7 @@ class Console:
 
     @hookimpl
     def zoo_run_started(self, run: RunView) -> None:
-        self._begin(run.config.plugin, run.step, run.config.train.steps, "it")
+        self._begin(run.config.plugin, run.step, run.config.train.steps, STEPS)
 
     def step(self, step: int) -> None:
         """Receive each training step; most calls read the clock and return."""
@@ -68,7 +70,7 @@ class Console:
     def advance(self, what: str, done: int, total: int, unit: str) -> None:
         """Receive progress of sampling or scoring; another `what` begins a bar of its own."""
         if what != self._what:
-            self._begin(what, 0, total, unit)
+            self._begin(what, done, total, unit)
         self.total = total
         self.step(done)
 
@@ -104,8 +106,9 @@ class Console:
         ended = self.done >= self.total
         self._next = now + (REDRAW_SECONDS if self.live else PLAIN_SECONDS)
         if self._bar is not None:
+            speed = f"{rate:,.1f} {self._unit}/s" if rate > 0 else ""
             shown = {
-                "rate": f"{rate:,.1f} {self._unit}/s",
+                "rate": speed,
                 "left": clock(now - self._started if ended else left),
             }
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
@@ -113,11 +116,15 @@ class Console:
                 self._bar.refresh()
             if ended:
                 self._close()
-        elif self.progress and not self.live and (ended or now - self._told >= PLAIN_SECONDS):
+        elif self.progress and not self.live and (self._worth_a_line(now) or ended and self._unit == STEPS):
             self._told = now
             line = f"{self._what}: {self.done:,}/{self.total:,} {self._unit}, {rate:.1f} {self._unit}/s"
             line += f", {clock(now - self._started)}" if ended else f", {clock(left)} left"
             self.say(f"{line}, {self._losses}" if self._losses else line)
+
+    def _worth_a_line(self, now: float) -> bool:
+        """Return whether a line is printed without a terminal: one every PLAIN_SECONDS."""
+        return now - self._told >= PLAIN_SECONDS
 
     def _close(self) -> None:
         bar, self._bar = self._bar, None
