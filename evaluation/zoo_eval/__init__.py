@@ -205,6 +205,7 @@ def zoo_comparison(results: Sequence[RunResult]) -> list[list[str]] | None:
 def zoo_summary(result: RunResult) -> list[str] | None:
     if result.result is None:
         return None
+    from zoo_core.machine.terminal import terminal_width
     from zoo_eval.summary import summary_lines
 
-    return summary_lines(result.result, result.baselines)
+    return summary_lines(result.result, result.baselines, terminal_width())

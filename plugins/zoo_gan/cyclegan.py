@@ -202,7 +202,7 @@ class CycleGAN(Recipe):
 
     def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
         """Return the critic's mean score over the patches of each image of domain B, (n,)."""
-        return self.critic_b(x).flatten(1).mean(1)
+        return self.critic_b(x).reshape(len(x), -1).mean(1)
 
     def sample(self, request: SampleRequest) -> Samples:
         """Translate the requested images of domain A; nothing is random."""

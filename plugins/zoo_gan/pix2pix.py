@@ -144,7 +144,7 @@ class Pix2Pix(Recipe):
 
     def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
         """Return the critic's mean score over the patches of each translation, (n,)."""
-        return self.critic(x, cond).flatten(1).mean(1)
+        return self.critic(x, cond).reshape(len(x), -1).mean(1)
 
     def sample(self, request: SampleRequest) -> Samples:
         """Translate the requested sources."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_core.cli.tables import has_colors, terminal_width
+from zoo_core.machine.terminal import has_colors, terminal_width
 
 SIDE = 16
 """Most columns and rows of pixels that an image is shown with; larger ones are averaged down."""

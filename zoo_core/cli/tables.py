@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from zoo_core.machine.terminal import Guarded
+from zoo_core.machine.terminal import has_colors, terminal_width
 
 GAP = 2
 """Spaces between columns."""
 NARROW = 8
 """Width that no column is made narrower than, unless its text is."""
-
-
-def terminal_width(stream: Any = None) -> int | None:
-    """Return the columns of the terminal, or of COLUMNS; None where output goes to a file or a pipe.
-
-    Args:
-        stream: standard output where left out.
-    """
-    stream = sys.stdout if stream is None else stream
-    if not os.environ.get("COLUMNS") and not Guarded(stream).isatty():
-        return None
-    return max(40, shutil.get_terminal_size().columns)
-
-
-def has_colors(stream: Any = None) -> bool:
-    """Return whether a stream shows colors: a terminal, unless NO_COLOR is set or TERM is dumb."""
-    stream = sys.stdout if stream is None else stream
-    off = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not off and Guarded(stream).isatty()
 
 
 def painted(text: str, stream: Any = None, **style: Any) -> str:
@@ -111,7 +89,7 @@ def paragraph(text: str, *, indent: int = 0, stream: Any = None) -> str:
     A line that fits, and any line of a file or a pipe, stays as it is, with its spaces.
     """
     width = terminal_width(stream)
-    if width is None or len(text) <= width:
+    if width is None or len(click.unstyle(text)) <= width:
         return text
     lead = text[: len(text) - len(text.lstrip())]
     lines = textwrap.wrap(

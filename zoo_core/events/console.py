@@ -116,7 +116,7 @@ class Console:
                 self._bar.refresh()
             if ended:
                 self._close()
-        elif self.progress and not self.live and (self._worth_a_line(now) or ended and self._unit == STEPS):
+        elif self.progress and not self.live and (self._worth_a_line(now) or (ended and self._unit == STEPS)):
             self._told = now
             line = f"{self._what}: {self.done:,}/{self.total:,} {self._unit}, {rate:.1f} {self._unit}/s"
             line += f", {clock(now - self._started)}" if ended else f", {clock(left)} left"

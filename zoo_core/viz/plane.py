@@ -116,6 +116,8 @@ def score_field(
     return Plot(figure, numbers)
 
 
+WIDEST = 2.5
+"""Widest frame of walks, as a multiple of the data's largest coordinate."""
 FADED, SOLID = 0.15, 0.95
 """Opacity of a walk at its start and at its end."""
 
@@ -141,9 +143,9 @@ def walks(
     from matplotlib.colors import to_rgba
 
     figure = make_figure(4.1 * len(panels) + 0.2, 4.9)
-    limit = max(
-        1.2 * float(real.abs().max()), *(1.08 * float(states[:, :shown].abs().max()) for _, states in panels)
-    )
+    reach = float(real.abs().max())
+    furthest = max(float(states[:, :shown].abs().max()) for _, states in panels)
+    limit = min(max(1.2 * reach, 1.08 * furthest), WIDEST * reach)
     for place, (name, states) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), place + 1)
         _background(axes, surface, real, limit)
@@ -157,7 +159,8 @@ def walks(
             )
             axes.scatter(*walk[0], s=28, facecolors="white", edgecolors=color, linewidths=1.2, zorder=3)
             axes.scatter(*walk[-1], s=26, color=color, edgecolors="white", linewidths=0.6, zorder=4)
-        axes.set_title(name)
+        beyond = outside(states[-1, :shown], limit)
+        axes.set_title(name + (f" ({beyond} of {drawn.shape[1]} end outside the frame)" if beyond else ""))
         if place == 0:
             axes.scatter([], [], s=28, facecolors="white", edgecolors=INK, linewidths=1.2, label="start")
             axes.scatter([], [], s=26, color=INK, label="end")
