@@ -166,7 +166,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
             "nfe": sampled.nfe,
             "sample_peak_bytes": sampled.peak,
         }
-    worst = attach_worst(ctx)
+    worst = None if source.folder is None else attach_worst(ctx)
     if source.folder is not None and world().first:
         if worst is not None:
             try:
