@@ -12,6 +12,7 @@ from zoo_eval.numbers import number
 from zoo_eval.verdicts import memorization_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "": " "}
+NO_BREAK = "\u00a0"
 SIGNS = {"exact": "", "upper": "<= ", "lower": ">= "}
 """Before a value that bounds the quantity."""
 
@@ -96,7 +97,7 @@ def _table(result: Result, beside: Sequence[Result], width: int | None) -> list[
     for name in sorted(names, key=lambda name: base_name(name) in ("bits_per_dim", "nats")):
         found = [other.metrics.get(name) for other in columns]
         cells = ["n/a" if v is None else value_text(v) for v in found]
-        rows.append([f"{name} {ARROWS[direction(name)]}".rstrip(), *cells])
+        rows.append([f"{name}{NO_BREAK}{ARROWS[direction(name)]}".rstrip(), *cells])
     wide = [max(len(row[k]) for row in rows) + 2 for k in range(1, len(columns) + 1)]
     widest = max(len(row[0]) for row in rows)
     if width is not None:
@@ -106,6 +107,7 @@ def _table(result: Result, beside: Sequence[Result], width: int | None) -> list[
     lines = []
     for name, *cells in rows:
         parts = textwrap.wrap(name, widest, break_long_words=False, break_on_hyphens=False) or [""]
+        parts = [part.replace(NO_BREAK, " ") for part in parts]
         lines.append(parts[0].ljust(widest) + "".join(f"{c:>{w}}" for c, w in zip(cells, wide, strict=True)))
         lines += [f"  {part}" for part in parts[1:]]
     head = lines[0]

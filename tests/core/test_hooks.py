@@ -130,7 +130,7 @@ def test_the_zoos_plots_are_drawn_by_a_listener_and_recorded(home: Path) -> None
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])
 def test_the_format_of_plots_is_an_option(home: Path, suffix: str) -> None:
-    """Catches a format that is not heard, and an attached grid that is lost with it."""
+    """Catches a format that is ignored, and an attached grid that is lost with it."""
     words = [word for word in WORDS if not word.startswith("train.steps")]
     result = run(resolve([*words, "train.steps=2", f"plots.format={suffix}", "run_dir=here"]))
     assert result.images["samples"] == f"plots/samples.{suffix}"

@@ -101,7 +101,7 @@ def set_title(figure: Any, title: str, subtitle: str = "") -> None:
     width = int(figure.get_figwidth() * 72 / (FONT * 0.62))
     title = "\n".join(textwrap.wrap(title, width)) or title
     lines = textwrap.wrap(subtitle, width)
-    # One text holds both, so that the layout leaves room for them.
+    # Empty lines below the title make the layout leave space for the subtitle.
     top = figure.suptitle(title + "\n" * len(lines), x=0.012, ha="left")
     if lines:
         figure.canvas.draw()
