@@ -143,16 +143,27 @@ def zoo_metrics() -> list[MetricSpec]:
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
     return [
-        CommandSpec("eval", "zoo_eval.cli:evaluate", "Score a run again"),
-        CommandSpec("score", "zoo_eval.cli:score", "Score samples from any program"),
-        CommandSpec("stats", "zoo_eval.cli:stats", "Compute and cache the reference of a dataset"),
+        CommandSpec("eval", "zoo_eval.cli:evaluate", "Score a run again", group="run"),
+        CommandSpec("score", "zoo_eval.cli:score", "Score samples from any program", group="run"),
         CommandSpec(
-            "audit", "zoo_eval.cli:audit", "Sanity-check the metrics: noise floor, known damage, agreement"
+            "stats", "zoo_eval.cli:stats", "Compute and cache the reference of a dataset", group="run"
         ),
-        CommandSpec("leaderboard", "zoo_eval.cli:leaderboard", "Rank results, with intervals and cost"),
-        CommandSpec("submit", "zoo_eval.cli:submit", "Write the result of a run for submission"),
-        CommandSpec("verify", "zoo_eval.cli:verify", "Check a submitted result and repeat it"),
-        CommandSpec("fetch", "zoo_eval.cli:fetch", "Download the weights of a feature network"),
+        CommandSpec(
+            "audit",
+            "zoo_eval.cli:audit",
+            "Sanity-check the metrics: noise floor, known damage, agreement",
+            group="extend",
+        ),
+        CommandSpec(
+            "leaderboard", "zoo_eval.cli:leaderboard", "Rank results, with intervals and cost", group="look"
+        ),
+        CommandSpec(
+            "submit", "zoo_eval.cli:submit", "Write the result of a run for submission", group="share"
+        ),
+        CommandSpec("verify", "zoo_eval.cli:verify", "Check a submitted result and repeat it", group="share"),
+        CommandSpec(
+            "fetch", "zoo_eval.cli:fetch", "Download the weights of a feature network", group="extend"
+        ),
     ]
 
 
@@ -184,9 +195,17 @@ def zoo_preflight(run: EvaluatedRun) -> None:
 
 
 @hookimpl
+def zoo_comparison(results: Sequence[RunResult]) -> list[list[str]] | None:
+    from zoo_eval.comparison import comparison
+
+    return comparison(results)
+
+
+@hookimpl
 def zoo_summary(result: RunResult) -> list[str] | None:
     if result.result is None:
         return None
+    from zoo_core.machine.terminal import terminal_width
     from zoo_eval.summary import summary_lines
 
-    return summary_lines(result.result, result.baselines)
+    return summary_lines(result.result, result.baselines, terminal_width())

@@ -24,10 +24,12 @@ from zoo_core.registry.spec import DatasetSpec
 from zoo_core.results import Cost, DataRecord, NotApplicable, Provenance, Result, SamplingRecord, Value
 from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
+from zoo_core.viz.plot import save_plot
 from zoo_eval.context import Context, Source, sample, samples_hash
 from zoo_eval.features import ProjectedExtractor, check_examples, extract
 from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
+from zoo_eval.worst import attach_worst
 
 _COLUMN: TypeAdapter[str] = TypeAdapter(Column)
 CLIPPED = 0.01
@@ -165,7 +167,13 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
             "nfe": sampled.nfe,
             "sample_peak_bytes": sampled.peak,
         }
+    worst = None if source.folder is None else attach_worst(ctx)
     if source.folder is not None and world().first:
+        if worst is not None:
+            try:
+                save_plot(worst, source.folder, "worst", source.config.plots.format)
+            except OSError as error:  # the scores are not lost with a plot
+                source.warning(f"warning: could not write the plot of worst samples: {error}")
         for attachment, content in ctx.attachments.values():
             write_attachment(source.folder, attachment, content)
     return Result(
@@ -226,7 +234,8 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
         PluginError: where a metric fails, or returns what it may not.
     """
     measured = Measured({}, {}, {})
-    for entry in entries:
+    for place, entry in enumerate(entries, 1):
+        ctx.source.progress("scoring", place - 1, len(entries), "metrics")
         why = ctx.missing(entry.spec.needs)
         if why:
             measured.not_applicable[entry.spec.name] = NotApplicable(reason=why)
@@ -245,6 +254,7 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
                 measured.values[column] = one
             else:
                 measured.not_applicable[column] = one
+    ctx.source.progress("scoring", len(entries), len(entries), "metrics")
     return measured
 
 

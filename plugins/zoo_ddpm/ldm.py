@@ -129,4 +129,4 @@ class LDM(Chain):
         """Draw codes with the request's sampler, or with the model's own, and decode them."""
         drawn = super().sample(request)
         states = tuple(self.decode(state) for state in drawn.trajectory)
-        return Samples(self.decode(drawn.x), calls=drawn.calls + 1, trajectory=states)
+        return Samples(self.decode(drawn.x), drawn.calls + 1, states, drawn.sigmas)

@@ -28,7 +28,7 @@ from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.training.stated import adam, ema
-from zoo_core.types import Batch, Context, DataInfo, Loss, SampleRequest, Samples
+from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
 from zoo_gan.game import GameOptim, watch
 from zoo_gan.losses import least_squares
 from zoo_gan.patches import PatchCritic
@@ -199,6 +199,10 @@ class CycleGAN(Recipe):
         return Loss(loss, log=log)
 
     # -- sampling
+
+    def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
+        """Return the critic's mean score over the patches of each image of domain B, (n,)."""
+        return self.critic_b(x).reshape(len(x), -1).mean(1)
 
     def sample(self, request: SampleRequest) -> Samples:
         """Translate the requested images of domain A; nothing is random."""

@@ -99,6 +99,10 @@ class MultiView(Game):
 
     # -- sampling
 
+    def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
+        """Return the critic's score of the pair of each image with itself, (n,)."""
+        return self.critic(torch.cat((x, x), 1))
+
     @property
     def latent_shape(self) -> tuple[int, ...]:
         return (self.content_dim + self.config.model.view_dim,)

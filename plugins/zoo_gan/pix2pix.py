@@ -142,6 +142,10 @@ class Pix2Pix(Recipe):
 
     # -- sampling
 
+    def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
+        """Return the critic's mean score over the patches of each translation, (n,)."""
+        return self.critic(x, cond).reshape(len(x), -1).mean(1)
+
     def sample(self, request: SampleRequest) -> Samples:
         """Translate the requested sources."""
         assert request.cond is not None

@@ -337,5 +337,5 @@ def test_the_use_of_codes_is_counted_place_by_place(tmp_path: Path) -> None:
     codes = torch.tensor([[0, 2], [0, 1], [3, 2]])
     counts = code_counts(codes, 5)
     assert counts.tolist() == [[2, 0, 0, 1, 0], [0, 1, 2, 0, 0]]
-    draw_use(counts, tmp_path / "use.png", "title")
+    draw_use(counts, "title").save(tmp_path / "use.png")
     assert (tmp_path / "use.png").read_bytes().startswith(b"\x89PNG")

@@ -193,6 +193,19 @@ class TrackConfig(Config):
     """Show a progress bar, or plain lines without a terminal."""
 
 
+class PlotsConfig(Config):
+    """Plots of a run; `track.plots=false` draws none."""
+
+    format: Literal["png", "svg", "pdf"] = later("png", since="0.2.0")
+    """File format of plots. Animations are WebP and GIF. The numbers of a plot are beside it (CSV, npz)."""
+    scale: Literal["auto", "linear", "log"] = later("auto", since="0.2.0")
+    """Scale of the y axes of training curves; auto is log for positive values that span a factor of 100."""
+    smoothing: float = later(0.9, since="0.2.0", ge=0, lt=1)
+    """Decay per record of the moving average (EMA) of training curves. 0 draws the records only."""
+    worst: int = later(24, since="0.2.0", ge=0, le=1000)
+    """Number of samples on the sheet of worst samples; 0 draws no sheet."""
+
+
 class ProvidersConfig(Config):
     """The distributions that provide a run's parts, recorded when its options are resolved."""
 
@@ -236,5 +249,7 @@ class RunConfig(Config):
     """Scoring."""
     track: TrackConfig = TrackConfig()
     """Tracking: W&B, plots and progress."""
+    plots: PlotsConfig = PlotsConfig()
+    """Plots."""
     providers: ProvidersConfig = ProvidersConfig()
     """Distributions of the parts; filled in by zoo. To choose one: plugin=DISTRIBUTION:NAME."""
