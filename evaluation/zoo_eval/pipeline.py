@@ -14,6 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import RunConfig
+from zoo_core.data.configs import FolderConfig
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.distributed import world
@@ -180,6 +181,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
             sha256=data.sha256,
             task=data.info.task,
             source=data.origin.name if data.origin else "",
+            label=source.config.data.label if isinstance(source.config.data, FolderConfig) else "",
         ),
         protocol=protocol.record,
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),

@@ -72,7 +72,7 @@ def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]
     protocol = result.protocol
     n = protocol.fields.get("n_generated")
     lines = [
-        f"{result.data.name}, protocol {protocol.name}-{protocol.version} ({protocol.hash}), {n:,} samples"
+        f"{result.data.title}, protocol {protocol.name}-{protocol.version} ({protocol.hash}), {n:,} samples"
     ]
     lines += _table(result, beside)
     lines += _distance_lines(result, beside)

@@ -27,6 +27,7 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "title": group.title,
         "data": group.data.name,
+        "label": group.data.label,
         "task": group.task,
         "protocol": {"hash": group.protocol.hash, "fields": dict(group.protocol.fields)},
         "metric": table.column.name,

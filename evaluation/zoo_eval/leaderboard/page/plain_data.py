@@ -181,7 +181,7 @@ def group_data(group: Group, metric: str | None = None) -> tuple[Plain, list[Row
     fields = group.protocol.fields
     others = (make_table(group, c.name) for c in group.columns if c.better and c.name != table.column.name)
     made: Plain = {
-        "data": clean(group.data.name),
+        "data": clean(group.data.title),
         "task": clean(group.task),
         "title": clean(protocol_title(group.protocol)),
         "said": clean(
