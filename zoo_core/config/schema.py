@@ -163,6 +163,8 @@ class EvalConfig(Config):
     """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
     memorization_n: int | None = Field(None, ge=0, le=1_000_000)
     """Number of samples in the memorization check; 0 skips it, none for at most 10,000."""
+    likelihood_n: int | None = Field(None, ge=1, le=1_000_000)
+    """Number of test examples in the likelihood; none for that of the protocol."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Number of importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"

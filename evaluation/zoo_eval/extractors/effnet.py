@@ -105,10 +105,13 @@ class EffNetLite0:
         Raises:
             UsageError: for points or another number of channels.
         """
-        x = to_rgb_bytes(levels, info).to(self.device).float() / 255
+        return self.embed(to_rgb_bytes(levels, info).float() / 255), None
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return features (n, 1280) float32 of color images in [0, 1], (n, 3, H, W)."""
         side = SIDE if max(x.shape[2:]) <= SMALL else FULL_SIDE
-        found = [self._features(part, side) for part in x.split(self._chunk or len(x))]
-        return torch.cat(found), None
+        parts = x.to(self.device).split(self._chunk or len(x))
+        return torch.cat([self._features(part, side) for part in parts])
 
     def _features(self, x: Tensor, side: int) -> Tensor:
         x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
