@@ -1,0 +1,50 @@
+"""Ranks of captions among another artist's drawings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zoo_core.data import emoji
+from zoo_core.data.conditioning import conditions
+from zoo_eval.metrics.retrieval import GALLERY, ranks, rows_of
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_perfect_samples_are_first_and_others_are_anywhere() -> None:
+    """Catches the own caption among the others, a rank from 0, and a mean of two styles that decides."""
+    gallery = normal(300, 40)
+    own = torch.arange(300)
+    style = 100 * normal(40, seed=1)
+    assert bool((ranks(gallery + style, gallery, own) == 1).all())
+    chance = ranks(normal(3000, 40, seed=2), gallery, own.repeat(10))
+    assert float(chance.min()) >= 1
+    assert float(chance.max()) <= GALLERY
+    assert float(chance.mean()) == pytest.approx((1 + GALLERY) / 2, abs=1.6)
+    assert float((chance == 1).double().mean()) == pytest.approx(1 / GALLERY, abs=0.006)
+
+
+def test_the_farthest_of_all_is_last_and_equals_share_a_rank() -> None:
+    gallery = normal(GALLERY, 8)
+    own = torch.arange(GALLERY)
+    assert float(ranks(-gallery, gallery, own).min()) > 1
+    same = torch.zeros(GALLERY, 8, dtype=torch.float64)
+    assert bool((ranks(gallery, same, own) == 1 + (GALLERY - 1) / 2).all())
+
+
+def test_every_asked_caption_is_in_the_other_artists_gallery() -> None:
+    """Catches captions that are looked up by another vocabulary's tokens."""
+    data = emoji.load(emoji.EmojiConfig(name="emoji")).for_task("text")
+    rows = emoji.read("emoji-twitter").rows
+    names = [row["name"] for row in rows]
+    asked = conditions(data, 50)
+    assert asked is not None
+    assert asked.tokens is not None
+    assert data.tokenizer is not None
+    found = rows_of(asked.tokens, data.tokenizer, names)
+    assert [names[k] for k in found.tolist()] == [data.tokenizer.decode(t) for t in asked.tokens.tolist()]
+    other = rows_of(asked.tokens[:1], data.tokenizer, names[:0])
+    assert other.tolist() == [-1]
