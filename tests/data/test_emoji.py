@@ -115,7 +115,7 @@ SHA256 = {
 
 @pytest.mark.parametrize("name", ["emoji", "emoji-twitter"])
 def test_pairs_are_the_same_emoji_of_two_artists(name: str) -> None:
-    """Catches pairs that are shifted, and an emoji that is held out in one design and trained on in another."""
+    """Catches pairs that are shifted, and an emoji that is held out in one design only."""
     config = emoji.DesignConfig if name == "emoji-twitter" else emoji.EmojiConfig
     alone = emoji.load(config(name=name))
     data = emoji.load(config(name=name, other_artist=True))
