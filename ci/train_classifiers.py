@@ -118,7 +118,7 @@ class HeadPlan(NamedTuple):
 
 HEADS = {
     "emoji-classifier": HeadPlan("emoji", classes=9, penalty=1e-2, iterations=60),
-    "cifar10-classifier": HeadPlan("cifar10", classes=10, penalty=1e-3, iterations=60),
+    "cifar10-classifier": HeadPlan("cifar10", classes=10, penalty=0.01, iterations=60),
 }
 TRAINED, HELD_OUT = 20_000, 2_000
 """Images of the CIFAR-10 archive's two splits, as many of each class."""

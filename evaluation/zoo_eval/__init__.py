@@ -99,6 +99,11 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="rank of a sample's caption among 100, in another artist's drawings",
         ),
         MetricSpec(
+            "new-captions", f"{here}.retrieval:new_captions", (*features, "model"),
+            columns={"new caption rank": "lower"},
+            summary="the same of captions that are new combinations of known words",
+        ),
+        MetricSpec(
             "points", f"{here}.points:points", features, columns={"SW": "lower", "MMD": "lower"},
             summary="sliced Wasserstein distance and MMD of points",
         ),

@@ -7,7 +7,7 @@ import torch
 
 from zoo_core.data import emoji
 from zoo_core.data.conditioning import conditions
-from zoo_eval.metrics.retrieval import GALLERY, ranks, rows_of
+from zoo_eval.metrics.retrieval import GALLERY, closest, compositions, ranks, rows_of
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -48,3 +48,22 @@ def test_every_asked_caption_is_in_the_other_artists_gallery() -> None:
     assert [names[k] for k in found.tolist()] == [data.tokenizer.decode(t) for t in asked.tokens.tolist()]
     other = rows_of(asked.tokens[:1], data.tokenizer, names[:0])
     assert other.tolist() == [-1]
+
+
+def test_compositions_are_new_and_made_of_known_words() -> None:
+    """Catches captions of the training split, and words that no training caption has."""
+    known = ["green apple", "red heart", "cat face", "dog"]
+    held = ["red apple", "green apple", "dog face", "dog", "blue apple", "apple red heart"]
+    assert compositions(held, known) == [0, 2, 5]
+    assert closest("red apple", known) == 0
+    assert closest("dog face", known) == 3
+    assert closest("red heart on fire", known) == 1
+
+
+def test_emoji_hold_out_compositions() -> None:
+    data = emoji.load(emoji.EmojiConfig(name="emoji"))
+    assert data.tokenizer is not None
+    known, held = ([data.tokenizer.decode(t) for t in s.caption.tolist()] for s in (data.train, data.test))
+    found = [held[row] for row in compositions(held, known)]
+    assert {"red apple", "dog face", "black cat"} <= set(found)
+    assert len(found) >= 60
