@@ -43,7 +43,7 @@ class DCGANConfig(RunConfig):
             | {"train.batch_size": 128, **ema()},
             "Radford et al. 2015, section 4 and figure 1, at 64 x 64; the critic mirrors it",
         ),
-        **on_images(steps=3000, overrides=WIDER),
+        **on_images(steps=3300, overrides=WIDER),
         **on_points(),
     }
 

@@ -67,7 +67,7 @@ class SNGANConfig(RunConfig):
             | ema(),
             "Miyato et al. 2018, section 4 and appendix B.4, CIFAR-10: ResNet, hinge loss, Adam (0, 0.9)",
         ),
-        **on_images(steps=1400, overrides=RESIDUAL),
+        **on_images(steps=1300, overrides=RESIDUAL),
         **on_points(),
     }
 

@@ -9,7 +9,6 @@ LARGER_IMAGES = Preset(
         "model.channels": 16,
         "model.mult": (1, 2, 4),
         "model.patch": 2,
-        "model.attention": (4, 7, 8),
         "optim.net.lr": 1e-3,
         "train.steps": 2000,
         "train.batch_size": 32,
