@@ -47,10 +47,6 @@ class VAEConfig(AutoencoderConfig):
         ),
         "default@image<=16": DEFAULTS,
         "default@image<=48": LARGER_IMAGES,
-        "default@mnist": Preset(
-            {"model.hidden": (512, 512), "model.latent_dim": 32, "model.dropout": 0.0, "train.steps": 5000},
-            "the default network, wider and without dropout",
-        ),
         "default@mnist-binarized": Preset(
             {"model.hidden": (400, 400), "model.latent_dim": 40, "model.dropout": 0.0, "train.steps": 10_000}
             | {"optim.net.lr": 1e-3},

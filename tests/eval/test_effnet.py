@@ -122,7 +122,7 @@ def test_the_layers_are_those_of_the_network(extractor):
 
 def test_the_distance_of_images_is_that_of_their_maps(extractor):
     """Catches maps that are not normalized, an unequal pair at 0, and a distance that has a direction."""
-    a, b = images(3).float() / 255, images(3).flip(0).float() / 255
+    a, b = images(3).float() / 255, images(3).roll(1, 0).float() / 255
     with torch.no_grad():
         apart = extractor.apart(a, b)
         torch.testing.assert_close(extractor.apart(b, a), apart)
@@ -130,7 +130,7 @@ def test_the_distance_of_images_is_that_of_their_maps(extractor):
         near = extractor.apart(a, (a + 0.05 * (b - a)))
     assert apart.shape == (3,)
     assert bool((apart > 0).all())
-    assert bool((near < apart)[[0, 2]].all())
+    assert bool((near < apart).all())
     assert float(apart.max()) < 4 * len(extractor.layers((3, 96, 96)))
     gray = a[:, :1]
     with torch.no_grad():

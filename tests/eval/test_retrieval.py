@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from zoo_core.data import emoji
 from zoo_core.data.conditioning import conditions
-from zoo_eval.metrics.retrieval import GALLERY, closest, compositions, ranks, rows_of
+from zoo_core.results import NotApplicable, Value
+from zoo_core.types import Cond
+from zoo_eval.metrics.retrieval import (
+    GALLERY,
+    closest,
+    compositions,
+    new_captions,
+    ranks,
+    retrieval,
+    rows_of,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -63,7 +77,60 @@ def test_compositions_are_new_and_made_of_known_words() -> None:
 def test_emoji_hold_out_compositions() -> None:
     data = emoji.load(emoji.EmojiConfig(name="emoji"))
     assert data.tokenizer is not None
-    known, held = ([data.tokenizer.decode(t) for t in s.caption.tolist()] for s in (data.train, data.test))
+    known, held = ([data.tokenizer.decode(t) for t in s.tokens.tolist()] for s in (data.train, data.test))
     found = [held[row] for row in compositions(held, known)]
     assert {"red apple", "dog face", "black cat"} <= set(found)
     assert len(found) >= 60
+
+
+class FakeContext:
+    """Pixels as features of `data=emoji data.task=text`, and samples that are the other artist's drawings."""
+
+    def __init__(self) -> None:
+        self.data = emoji.load(emoji.EmojiConfig(name="emoji")).for_task("text")
+        self.config = SimpleNamespace(eval=SimpleNamespace(batch_size=500))
+        self.device = torch.device("cpu")
+        other = emoji.read("emoji-twitter")
+        self.drawn = {row["name"]: image for row, image in zip(other.rows, other.images, strict=True)}
+        self.train = self.features([self.data.train.examples(torch.arange(len(self.data.train)))], "train")
+        asked = conditions(self.data, 300)
+        assert asked is not None
+        self.rows = self.drawings_of(asked)
+        self.generated = self.features([self.rows], "generated")
+        self.run = SimpleNamespace(draw=self.draw)
+        self.asked = 0
+
+    def drawings_of(self, cond: Cond) -> torch.Tensor:
+        assert cond.tokens is not None
+        assert self.data.tokenizer is not None
+        return torch.stack([self.drawn[self.data.tokenizer.decode(t)] for t in cond.tokens.tolist()])
+
+    def draw(self, n: int, *, start: int, cond: Cond) -> list[SimpleNamespace]:
+        self.asked = n
+        return [SimpleNamespace(rows=self.drawings_of(cond))]
+
+    def features(self, batches: Iterable[torch.Tensor], what: str) -> SimpleNamespace:
+        return SimpleNamespace(values=torch.cat([part.flatten(1).double() for part in batches]))
+
+    def column(self, base: str) -> str:
+        return f"{base}[pixels]"
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        return compute()
+
+
+def test_drawings_of_the_captions_themselves_are_found() -> None:
+    """Catches samples that are compared with other captions than they were asked for."""
+    ctx: Any = FakeContext()
+    found = retrieval(ctx)
+    best = found["retrieval[pixels]"]
+    assert isinstance(best, Value)
+    assert best.value > 0.97
+    assert "training images 0." in best.note
+    new = new_captions(ctx)["new caption rank[pixels]"]
+    assert isinstance(new, Value)
+    assert new.value < 1.5
+    assert ctx.asked == new.n
+    assert float(new.note.rpartition(" ")[2]) > new.value
+    ctx.data = emoji.load(emoji.EmojiConfig(name="emoji"))
+    assert isinstance(retrieval(ctx)["retrieval[pixels]"], NotApplicable)

@@ -137,7 +137,7 @@ def retrieval(ctx: EvalContext) -> Columns:
     asked = conditions(ctx.data, len(ctx.rows))
     assert asked is not None
     assert asked.tokens is not None
-    tokens = (asked.tokens, ctx.data.train.caption)
+    tokens = (asked.tokens, ctx.data.train.tokens)
     own, train = (rows_of(one, ctx.data.tokenizer, gallery.names) for one in tokens)
     made = ranks(ctx.generated.values[own >= 0], gallery.values, own[own >= 0])
     real = ranks(ctx.train.values[train >= 0], gallery.values, train[train >= 0])
@@ -157,7 +157,7 @@ def new_captions(ctx: EvalContext) -> Columns:
     if isinstance(gallery, str):
         return {column: NotApplicable(reason=gallery)}
     data = ctx.data
-    known, held = (texts(split.caption, data.tokenizer) for split in (data.train, data.test))
+    known, held = (texts(split.tokens, data.tokenizer) for split in (data.train, data.test))
     place = {name: row for row, name in enumerate(gallery.names)}
     rows = [row for row in compositions(held, known) if held[row] in place]
     if not rows:
@@ -165,7 +165,7 @@ def new_captions(ctx: EvalContext) -> Columns:
     own = torch.tensor([place[held[row]] for row in rows])
     asked = torch.tensor(rows).repeat_interleave(DRAWS)
     mine = share(len(asked), world())
-    cond = Cond(tokens=data.test.caption[asked[mine.start : mine.stop]]).to(ctx.device)
+    cond = Cond(tokens=data.test.tokens[asked[mine.start : mine.stop]]).to(ctx.device)
     parts = ctx.run.draw(len(mine), start=mine.start, cond=cond) if len(mine) else ()
     values = ctx.features((part.rows.cpu() for part in parts), "new captions").values
     made = ranks(values, gallery.values, own.repeat_interleave(DRAWS))
