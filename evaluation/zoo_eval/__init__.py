@@ -52,7 +52,8 @@ def zoo_metrics() -> list[MetricSpec]:
     both, features = _with_inception, ("features", "reference")
     likelihoods = {"bits_per_dim": "lower", "nats": "higher", "KL": "", "active": ""}
     prdc = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher")
-    pairs = {"L1": "lower", "PSNR": "higher", "SSIM": "higher", "LPIPS": "lower"}
+    pairs = {"L1": "lower", "PSNR": "higher", "SSIM": "higher", "LPIPS": "lower", "effnet distance": "lower"}
+    pairs |= dict.fromkeys(("trivial L1", "trivial PSNR", "trivial SSIM"), "")
     modes = dict.fromkeys(("modes", "balance", "on-modes"), "higher")
     return [
         MetricSpec(
@@ -91,6 +92,16 @@ def zoo_metrics() -> list[MetricSpec]:
         MetricSpec(
             "by-class", f"{here}.by_class:by_class", (*features, "labels"), columns=both({"FD by class": ""}),
             summary="Frechet distance of each class",
+        ),
+        MetricSpec(
+            "retrieval", f"{here}.retrieval:retrieval", (*features, "samples"),
+            columns={"retrieval": "higher", "caption rank": "lower"},
+            summary="rank of a sample's caption among 100, in another artist's drawings",
+        ),
+        MetricSpec(
+            "new-captions", f"{here}.retrieval:new_captions", (*features, "model"),
+            columns={"new caption rank": "lower"},
+            summary="the same of captions that are new combinations of known words",
         ),
         MetricSpec(
             "points", f"{here}.points:points", features, columns={"SW": "lower", "MMD": "lower"},

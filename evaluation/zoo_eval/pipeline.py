@@ -14,6 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import RunConfig
+from zoo_core.data.configs import FolderConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
@@ -183,7 +184,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         config_hash=identity.config_hash,
         config=dict(identity.config),
         weights_sha256=identity.weights_sha256,
-        data=data_record(source.data),
+        data=data_record(source.data, source.config),
         protocol=protocol.record,
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),
         metrics={name: value for name, value in measured.values.items() if name not in COSTS},
@@ -203,13 +204,14 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
     )
 
 
-def data_record(data: Dataset) -> DataRecord:
-    """Return which data a result is of."""
+def data_record(data: Dataset, config: RunConfig) -> DataRecord:
+    """Return which data a result is of, with the label that the config gives a folder."""
     return DataRecord(
         name=data.info.name,
         sha256=data.sha256,
         task=data.info.task,
         source=data.origin.name if data.origin else "",
+        label=config.data.label if isinstance(config.data, FolderConfig) else "",
     )
 
 

@@ -76,7 +76,7 @@ def summary_lines(result: Result, baselines: Sequence[Result] = (), width: int |
     protocol = result.protocol
     n = protocol.fields.get("n_generated")
     lines = [
-        f"{result.data.name}, protocol {protocol.name}-{protocol.version} ({protocol.hash}), {n:,} samples"
+        f"{result.data.title}, protocol {protocol.name}-{protocol.version} ({protocol.hash}), {n:,} samples"
     ]
     lines += _table(result, beside, width)
     lines += _distance_lines(result, beside)

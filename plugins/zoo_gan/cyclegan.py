@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import DEFAULTS, DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.dcgan import init_weights
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -82,6 +82,11 @@ class CycleGANConfig(RunConfig):
                 "train.log_every": 5,
             },
             "a few seconds, for tests",
+        ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {"train.steps": 1400, "train.batch_size": 8},
+            "for 28x28 and 32x32: about eight minutes of one core",
         ),
     }
 

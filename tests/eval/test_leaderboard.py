@@ -147,6 +147,27 @@ def test_filters_and_what_there_is(groups):
     assert Choice(data="cifar10").of([]) == ([], [])
 
 
+def test_a_label_stands_for_the_data_in_every_table(groups):
+    # catches "folder" as the title of every folder, and two labels of one folder in two tables
+    own = {"data": "folder"}
+    of = {"name": "folder", "sha256": result()["data"]["sha256"]}
+    made = groups(
+        result("a", protocol=own, data=of),
+        result("b", protocol=own, data={**of, "label": "cifar10-jpeg"}),
+    )
+    (group,) = made
+    assert len(group.rows) == 2
+    assert group.title.startswith("cifar10-jpeg, unconditional, protocol quick")
+    assert group_data(group)[0]["data"] == "cifar10-jpeg"
+    assert as_json([make_table(group)])["tables"][0]["label"] == "cifar10-jpeg"
+    for wanted in ("cifar10-jpeg", "folder"):
+        assert Choice(data=wanted).of(made)[0] == [group]
+    (bare,) = groups(result("c", protocol={**own, "data_sha256": "c" * 64}, data={**of, "sha256": "c" * 64}))[
+        1:
+    ]
+    assert bare.title.startswith("folder, ")
+
+
 def test_one_table_for_two_protocols_is_refused_with_what_differs(groups):
     # catches 2,000 and 50,000 samples in one column because somebody asked for it
     both = groups(result("a"), result("b", protocol={"metrics_version": 4, "extractor_sha256": "c" * 64}))

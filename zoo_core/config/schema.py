@@ -128,12 +128,13 @@ class DataConfig(Config):
     )
     """Task: unconditional, conditional on a class or a caption, or on another image; empty for the model's
     first task that the dataset supports."""
-    source: Literal["edges", "lowres", "mask", "gray", "itself", "crop", "jpeg"] = later(
-        "edges", since="0.1.0"
-    )
+    source: Literal[
+        "edges", "lowres", "mask", "gray", "itself", "crop", "jpeg", "freeform", "blur", "labels"
+    ] = later("edges", since="0.1.0")
     """Paired and unpaired tasks: how the source is made from an image: its edges, means of 2x2 or 4x4 pixels
-    (lowres), a hole in the center (mask), its luminance (gray), the image itself, its center alone (crop), or
-    JPEG of quality 10."""
+    (lowres), a hole in the center (mask) or brush strokes over it (freeform), its luminance (gray), the image
+    itself, its center alone (crop), JPEG of quality 10, a Gaussian blur, or its colors rounded to 3 values a
+    channel, which resembles a segmentation map (labels)."""
     validation: float = later(0.0, since="0.2.0", ge=0, lt=1)
     """Fraction of the training split held out for selection (stopping, tuning); 0 for none."""
     hflip: bool = later(False, since="0.2.0")
@@ -162,6 +163,8 @@ class EvalConfig(Config):
     """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
     memorization_n: int | None = Field(None, ge=0, le=1_000_000)
     """Number of samples in the memorization check; 0 skips it, none for at most 10,000."""
+    likelihood_n: int | None = Field(None, ge=1, le=1_000_000)
+    """Number of test examples in the likelihood; none for that of the protocol."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Number of importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"

@@ -28,6 +28,7 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "title": group.title,
         "data": group.data.name,
+        "label": group.data.label,
         "task": group.task,
         "given": task_of(group.data).given,
         "protocol": {"hash": group.protocol.hash, "fields": dict(group.protocol.fields)},

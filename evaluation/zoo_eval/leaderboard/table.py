@@ -44,7 +44,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        return f"{self.data.name}, {self.task}, protocol {protocol_title(self.protocol)}"
+        return f"{self.data.title}, {self.task}, protocol {protocol_title(self.protocol)}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def _group(entries: Sequence[Entry], facts: Facts) -> Group:
     order = {base: place for place, base in enumerate(facts.directions)}
     names = sorted(counts, key=lambda name: (order[base_name(name)], -counts[name], name))
     columns = [column for name in names if (column := facts.column(name)) is not None]
-    return Group(entries[0].data, entries[0].protocol, rows, columns, conflicts)
+    labeled = next((entry.data for entry in entries if entry.data.label), entries[0].data)
+    return Group(labeled, entries[0].protocol, rows, columns, conflicts)
 
 
 def choose_column(group: Group, wanted: str | None = None) -> Column:
@@ -148,7 +149,7 @@ class Choice:
     """Which tables are asked for.
 
     Attributes:
-        data: name of a dataset; None for all.
+        data: name or label of a dataset; None for all.
         task: name of a task; "all" for every one; None for the largest of each dataset and protocol.
         protocol: name, "name-version", or the beginning of a hash; None for all. Several with commas between
             them ask for one table, which there is only where they are one protocol.
@@ -168,7 +169,7 @@ class Choice:
         chosen = [
             group
             for group in groups
-            if self.data in (None, group.data.name)
+            if self.data in (None, group.data.name, group.data.title)
             and self.task in (None, ANY_TASK, group.data.task, group.task)
             and (self.protocol is None or _is_protocol(group.protocol, self.protocol))
         ]

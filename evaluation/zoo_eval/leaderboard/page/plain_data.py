@@ -153,7 +153,7 @@ def group_data(
     task = task_of(group.data)
     heads = headings([column.name for column in group.columns])
     made: Plain = {
-        "data": clean(group.data.name),
+        "data": clean(group.data.title),
         "task": clean(group.task),
         "about": clean(task.about),
         "given": clean(task.given),
