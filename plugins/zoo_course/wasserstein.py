@@ -92,7 +92,7 @@ def _plane_plot(out: Folder) -> list[str]:
         axes.scatter(x[:, 0], x[:, 1], s=9, color="tab:orange", label="from")
         axes.scatter(y[:, 0], y[:, 1], s=9, color="tab:blue", label="to")
         axes.set(title=f"{name}: mean distance {mean:.3f}", aspect="equal")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper right")
     out.plot(figure, "plan")
     out.arrays("plan", x=x, y=y, optimal=optimal)
     return [f"200 points of the plane: random plan {other:.3f}, optimal plan {cost:.3f}"]

@@ -21,11 +21,11 @@ def test_the_optimal_critic(a: float, b: float) -> None:
 
 
 def test_the_value_is_pearsons_only_for_the_right_targets() -> None:
-    p, q = normal(-0.5, 0.6)(LINE).exp(), normal(0.4, 0.8)(LINE).exp()
+    p, q = normal(-0.2, 0.6)(LINE).exp(), normal(0.1, 0.7)(LINE).exp()
     right = 2 * torch.trapezoid(generator_value(p, q, -1, 1, 0), LINE)
     usual = 2 * torch.trapezoid(generator_value(p, q, 0, 1, 1), LINE)
     divergence = torch.trapezoid(pearson(p, q), LINE)
-    assert float(right) == pytest.approx(float(divergence), rel=1e-9)
+    assert float(right) == pytest.approx(float(divergence), rel=1e-6)
     assert abs(float(usual - divergence)) > 0.1
     same = 2 * torch.trapezoid(generator_value(p, p, 0, 1, 1), LINE)
     assert float(same) == pytest.approx(0.5, abs=1e-6)

@@ -23,7 +23,7 @@ def test_both_maps_have_no_cycle_loss_and_the_same_distribution() -> None:
         assert cycle_loss(there, back, a, b) == pytest.approx(0, abs=1e-12)
         ends.append(there(a))
     torch.testing.assert_close(ends[0].mean(0), ends[1].mean(0), atol=0.01, rtol=0)
-    torch.testing.assert_close(ends[0].T.cov(), ends[1].T.cov(), atol=0.02, rtol=0)
+    torch.testing.assert_close(ends[0].T.cov(), ends[1].T.cov(), atol=0.05, rtol=0)
     first = [end[content == 0].mean(0) for end in ends]
     assert float((first[0] - first[1]).norm()) > 1.9
     right, wrong = (identity_loss(there, b) for there, _ in MAPS.values())

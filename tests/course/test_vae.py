@@ -17,7 +17,7 @@ def test_the_gap_is_the_divergence_from_the_posterior() -> None:
     log_q = torch.distributions.Normal(mean, std).log_prob(topic.Z)
     log_posterior = topic.log_joint(x) - topic.log_evidence(x)
     divergence = float(torch.trapezoid(log_q.exp() * (log_q - log_posterior), topic.Z))
-    assert topic.log_evidence(x) - topic.elbo(x, mean, std) == pytest.approx(divergence, abs=1e-6)
+    assert topic.log_evidence(x) - topic.elbo(x, mean, std) == pytest.approx(divergence, rel=1e-6)
     assert topic.elbo(x, *topic.best_q(x)) >= topic.elbo(x, mean, std)
 
 
@@ -42,9 +42,9 @@ def test_e12_an_update_adds_a_step() -> None:
     """Catches `theta <- gradient`: near the maximum of a bound it would jump to about 0."""
     theta = torch.tensor(2.0, requires_grad=True)
     bound = -0.5 * (theta - 2.1) ** 2
-    bound.backward()
-    assert float(theta + 0.1 * theta.grad) == pytest.approx(2.01)
-    assert abs(float(theta.grad) - 2.1) > abs(float(theta + 0.1 * theta.grad) - 2.1)
+    (gradient,) = torch.autograd.grad(bound, theta)
+    assert float(theta.detach() + 0.1 * gradient) == pytest.approx(2.01)
+    assert abs(float(gradient) - 2.1) > 1.9
 
 
 def test_the_answers() -> None:
