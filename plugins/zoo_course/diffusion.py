@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.data.toy import Mixture
 from zoo_core.diffusion.grids import trailing
 from zoo_core.diffusion.samplers import ddpm
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
@@ -22,6 +23,12 @@ T, POINTS = 1000, 800
 TIMES = (0, 50, 150, 300, 600, 1000)
 """Times at which the cloud is drawn."""
 FRAMES = 16
+
+
+def moons() -> Mixture:
+    """Return two moons, twice as large as the toy dataset: their standard deviation is nearly 1."""
+    small = toy("moons")
+    return Mixture(2 * small.means, small.weights, 2 * small.std)
 
 
 def chain() -> DiscreteVP:
@@ -64,7 +71,7 @@ def posterior_from_noise(x_t: float, eps: float, beta: float, kept: float) -> fl
 def reverse_states(n: int, seed: int) -> tuple[list[Tensor], Tensor]:
     """Return the states of `ddpm` in units of x_t, from t = T down to 0, and the times; exact denoiser."""
     schedule = chain()
-    denoise = OracleDenoiser(toy("moons"), schedule)
+    denoise = OracleDenoiser(moons(), schedule)
     sigmas = trailing(denoise, T // 4)
     states: list[Tensor] = []
     start = Seeds(seed, range(n)).randn((2,)).double() * denoise.prior_std
@@ -81,7 +88,7 @@ def _axes(figure: Any, columns: int) -> Any:
 
 
 def _figure(out: Folder) -> Sequence[str]:
-    x0 = sample(toy("moons"), POINTS, seed=0)
+    x0 = sample(moons(), POINTS, seed=0)
     eps = torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     upper = x0[:, 1] > 0
     figure = make_figure(13, 2.6)
@@ -104,10 +111,10 @@ def _figure(out: Folder) -> Sequence[str]:
     out.animation((frame(k) for k in range(FRAMES)), "process")
     out.arrays("cloud", x0=x0, **{f"t{t}": noised(x0, t, eps) for t in TIMES[1:]})
     kept = chain().alpha_bar
-    log_likelihood = float(toy("moons").log_prob(states[-1]).mean())
+    log_likelihood = float(moons().log_prob(states[-1]).mean())
     return [
         f"alpha_bar at T = {T}: {float(kept[-1]):.4e}",
-        f"mean log-density of generated points {log_likelihood:.3f}, of data {float(toy('moons').log_prob(x0).mean()):.3f} nats",
+        f"mean log-density of generated points {log_likelihood:.3f}, of data {float(moons().log_prob(x0).mean()):.3f} nats",
     ]
 
 
