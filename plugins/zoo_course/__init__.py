@@ -1,7 +1,7 @@
-"""The course: one topic a lecture step, each with a figure made by one command and exercises that are checked.
+"""The course: topics of the lecture, each with a figure made by one command and exercises that are checked.
 
-`zoo course` lists the topics; their pages are in docs/course. Figures use closed forms and distributions whose
-density is known, so that almost nothing is trained.
+`zoo course` lists the topics; their pages are in docs/course. Figures use closed forms and distributions
+whose density is known, so that almost nothing is trained.
 """
 
 from __future__ import annotations
@@ -15,4 +15,6 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
-    return [CommandSpec("course", "zoo_course.cli:course", "Make the figures of the course, check its exercises")]
+    return [
+        CommandSpec("course", "zoo_course.cli:course", "Make the figures of the course, check its exercises")
+    ]

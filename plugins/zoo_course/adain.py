@@ -17,7 +17,9 @@ def photographs() -> tuple[Tensor, Tensor]:
     """Return the two photographs that scikit-learn ships, (1, 3, 107, 160) in [0, 1] each."""
     from sklearn.datasets import load_sample_images
 
-    first, second = (torch.from_numpy(x.copy()).permute(2, 0, 1)[None] / 255 for x in load_sample_images().images)
+    first, second = (
+        torch.from_numpy(x.copy()).permute(2, 0, 1)[None] / 255 for x in load_sample_images().images
+    )
     return first[..., ::4, ::4].double(), second[..., ::4, ::4].double()
 
 
@@ -41,11 +43,15 @@ def _figure(out: Folder) -> Sequence[str]:
     result = adain(content, *statistics(style))
     figure = make_figure(12, 5.2)
     axes = figure.subplots(2, 3)
-    for place, (name, image) in enumerate((("content x", content), ("style y", style), ("AdaIN(x, y), on pixels", result))):
+    for place, (name, image) in enumerate(
+        (("content x", content), ("style y", style), ("AdaIN(x, y), on pixels", result))
+    ):
         axes[0, place].imshow(_shown(image))
         axes[0, place].set(title=name, xticks=[], yticks=[])
         for channel, color in enumerate(("tab:red", "tab:green", "tab:blue")):
-            axes[1, place].hist(image[0, channel].flatten().numpy(), bins=50, histtype="step", color=color, density=True)
+            axes[1, place].hist(
+                image[0, channel].flatten().numpy(), bins=50, histtype="step", color=color, density=True
+            )
         axes[1, place].set(xlim=(-0.5, 1.5), xlabel="value", yticks=[])
     out.plot(figure, "photographs")
     alone, together = batch_normalized(content), batch_normalized(torch.cat((content, style)))[:1]
@@ -56,10 +62,12 @@ def _figure(out: Folder) -> Sequence[str]:
         },
         "statistics",
     )
+    pairs = zip(statistics(style), statistics(result), strict=True)
+    difference = max(float((one - other).abs().max()) for one, other in pairs)
     return [
-        f"largest difference between the statistics of style and result: "
-        f"{max(float((a - b).abs().max()) for a, b in zip(statistics(style), statistics(result), strict=True)):.2e}",
-        f"batch normalization of x changes by {float((alone - together).abs().max()):.2f} if y joins the batch; AdaIN by 0",
+        f"largest difference between the statistics of style and result: {difference:.2e}",
+        f"batch normalization of x changes by {float((alone - together).abs().max()):.2f} if y joins "
+        f"the batch; AdaIN by 0",
     ]
 
 
@@ -73,14 +81,18 @@ TOPIC = Topic(
     figure=_figure,
     exercises=(
         Exercise(
-            question="A channel of the content has mean 2 and standard deviation 4, that of the style mean 10 and standard "
+            question="A channel of the content has mean 2 and standard deviation 4, that of the style "
+            "mean 10 and standard "
             "deviation 2. What does AdaIN make of the content's value 6?",
             answer=lambda: transferred(6.0, (2.0, 4.0), (10.0, 2.0)),
             tolerance=1e-2,
             hint="Normalize with the content's statistics, then scale and shift with the style's.",
             slips=(
                 Slip(lambda: transferred(6.0, (10.0, 2.0), (2.0, 4.0)), "Content and style are exchanged."),
-                Slip(lambda: transferred(6.0, (2.0, 16.0), (10.0, 4.0)), "Divide by the standard deviation, not the variance."),
+                Slip(
+                    lambda: transferred(6.0, (2.0, 16.0), (10.0, 4.0)),
+                    "Divide by the standard deviation, not the variance.",
+                ),
             ),
         ),
     ),

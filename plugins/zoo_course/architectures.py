@@ -30,7 +30,7 @@ def contributions(side: int, kernel: int, stride: int, padding: int) -> Tensor:
 
 
 def receptive_field(layers: Sequence[Layer]) -> int:
-    """Return the side of the input that one output depends on: 1 + sum of (kernel - 1) times the strides before."""
+    """Return the side of the input that one output sees: 1 + sum of (kernel - 1) times the strides before."""
     side, jump = 1, 1
     for kernel, stride in layers:
         side += (kernel - 1) * jump
@@ -60,7 +60,10 @@ def _dcgan() -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         generator = DCGANGenerator(100, (3, 64, 64), width=128).eval()
         critic = DCGANCritic((3, 64, 64), width=64).eval()
         bottom = generator.project(torch.zeros(1, 100)).unflatten(1, (1024, 4, 4))
-        return [(1024, 4), *sides(generator.net, bottom)], [(3, 64), *sides(critic.net, torch.zeros(1, 3, 64, 64))]
+        return [(1024, 4), *sides(generator.net, bottom)], [
+            (3, 64),
+            *sides(critic.net, torch.zeros(1, 3, 64, 64)),
+        ]
 
 
 def _figure(out: Folder) -> Sequence[str]:
@@ -73,7 +76,9 @@ def _figure(out: Folder) -> Sequence[str]:
         axes[place].set(title=f"kernel {kernel}, stride 2:\ninputs per output", xticks=[], yticks=[])
     for stack, name in ((up, "generator"), (down, "critic")):
         axes[2].plot([side for _, side in stack], [channels for channels, _ in stack], marker="o", label=name)
-    axes[2].set(xscale="log", yscale="log", xlabel="side of the map", ylabel="channels", title="DCGAN at 64 x 64")
+    axes[2].set(
+        xscale="log", yscale="log", xlabel="side of the map", ylabel="channels", title="DCGAN at 64 x 64"
+    )
     axes[2].set_xticks([4, 8, 16, 32, 64], ["4", "8", "16", "32", "64"])
     axes[2].minorticks_off()
     axes[2].legend(fontsize=8)
@@ -88,7 +93,8 @@ def _figure(out: Folder) -> Sequence[str]:
     return [
         f"generator: {', '.join(f'{c} x {s} x {s}' for c, s in up)}",
         f"critic: {', '.join(f'{c} x {s} x {s}' for c, s in down)}",
-        f"inputs per inner output: kernel 4 {contributions(8, 4, 2, 1)[1:-1, 1:-1].unique().int().tolist()}, kernel 3 "
+        f"inputs per inner output: kernel 4 "
+        f"{contributions(8, 4, 2, 1)[1:-1, 1:-1].unique().int().tolist()}, kernel 3 "
         f"{contributions(8, 3, 2, 1)[1:-1, 1:-1].unique().int().tolist()}",
     ]
 
@@ -96,20 +102,24 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="which layers turn a latent into an image, and what did StyleGAN change?",
     look=(
-        "With kernel 3 and stride 2 neighboring pixels receive 1, 2 or 4 inputs: a checkerboard. With kernel 4 all get 4.",
+        "With kernel 3 and stride 2 neighboring pixels receive 1, 2 or 4 inputs: a checkerboard. With "
+        "kernel 4 all get 4.",
         "Each layer of DCGAN doubles the side and halves the channels; the critic mirrors it.",
         "Truncation shrinks the distribution of w around its mean: at psi = 0 there is one image.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="A critic has four convolutions with kernel 4 and stride 2. How many pixels wide is the receptive "
+            question="A critic has four convolutions with kernel 4 and stride 2. How many pixels wide "
+            "is the receptive "
             "field of one output?",
             answer=lambda: receptive_field([(4, 2)] * 4),
             tolerance=0.1,
             hint="1 + 3 (1 + 2 + 4 + 8): each layer adds kernel - 1 steps of the strides before it.",
             slips=(
-                Slip(lambda: 64.0, "This is kernel^3 or the whole image; overlapping kernels see fewer pixels."),
+                Slip(
+                    lambda: 64.0, "This is kernel^3 or the whole image; overlapping kernels see fewer pixels."
+                ),
                 Slip(lambda: 13.0, "The strides are missing: this is for stride 1."),
             ),
         ),

@@ -34,7 +34,9 @@ def course(ctx: click.Context) -> None:
 
 def _figure_command(one: Entry) -> click.Command:
     @click.command(one.name, short_help=one.title)
-    @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to; course/TOPIC if not given.")
+    @click.option(
+        "--out", type=click.Path(path_type=Path), help="Folder to write to; course/TOPIC if not given."
+    )
     def command(out: Path | None) -> None:
         """Make the figure of a topic and print what to look at."""
         _make(one, out or Path("course") / one.name)
@@ -58,7 +60,7 @@ def _make(one: Entry, path: Path) -> None:
     for line in topic.look:
         click.echo(f"  - {line}")
     for number, task in enumerate(topic.exercises, 1):
-        click.echo(f"\nexercise {one.name}-{number}: {task.question}")
+        click.echo(f"\n{one.name}-{number}: {task.question}")
         click.echo(f"next: zoo course check {one.name}-{number} --answer ...")
 
 
@@ -88,6 +90,6 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"--answer={text!r} is not a number", "expected: a decimal number, such as 0.25") from None
-
-
+        raise UsageError(
+            f"--answer={text!r} is not a number", "expected: a decimal number, such as 0.25"
+        ) from None

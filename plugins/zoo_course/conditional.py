@@ -32,12 +32,12 @@ def joint_divergence(p: Tensor, q: Tensor) -> float:
 
 
 def matching_optimum(right: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
-    """Return the optimal D(x, t) of GAN-CLS from three densities of pairs: right / (right + wrong / 2 + fake / 2)."""
+    """Return the optimal D(x, t) of GAN-CLS from densities of pairs: right / (right + wrong / 2 + fake / 2)."""
     return right / (right + wrong / 2 + fake / 2)
 
 
 def labeled_divergence(accuracy: float) -> float:
-    """Return JSD of (image, label) pairs for perfect images whose label is right with this probability, in nats.
+    """Return JSD of (image, label) pairs in nats, for perfect images and labels of this accuracy.
 
     The classes have disjoint supports, so a pair is either right or wrong.
     """
@@ -65,7 +65,8 @@ def _figure(out: Folder) -> Sequence[str]:
     out.table({"accuracy": accuracies, "jsd": [labeled_divergence(a) for a in accuracies]}, "labels")
     seen = float((data / (data + data))[0, 350]), float(matching_optimum(data, swapped, data)[0, 350])
     return [
-        f"swapped classes: JSD of x {joint_divergence(data.sum(0, keepdim=True), swapped.sum(0, keepdim=True)):.4f}, "
+        f"swapped classes: JSD of x "
+        f"{joint_divergence(data.sum(0, keepdim=True), swapped.sum(0, keepdim=True)):.4f}, "
         f"of (x, y) {joint_divergence(data, swapped):.4f}, log 2 = {math.log(2):.4f}",
         f"perfect generator at a real pair: D* = {seen[0]:.3f} in the plain game, {seen[1]:.3f} in GAN-CLS",
     ]
@@ -74,27 +75,36 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="how does a GAN learn to generate what it is asked for?",
     look=(
-        "Swapped classes have the right marginal distribution: a discriminator without y answers 1/2 everywhere.",
+        "Swapped classes have the right marginal distribution: a discriminator without y answers 1/2 "
+        "everywhere.",
         "With y it separates them: D*(x, y) is near 1 on one class and near 0 on the other.",
         "The divergence of pairs falls to 0 only if the label is always right.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="GAN-CLS with a perfect generator, and mismatched pairs that never look like matching ones. What is "
+            question="GAN-CLS with a perfect generator, and mismatched pairs that never look like "
+            "matching ones. What is "
             "the optimal D at a matching pair?",
             answer=lambda: float(matching_optimum(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(1.0))),
             tolerance=5e-3,
-            hint="The objective is log D(right) + 1/2 log(1 - D(wrong)) + 1/2 log(1 - D(fake)): maximize it at one pair.",
+            hint="The objective is log D(right) + 1/2 log(1 - D(wrong)) + 1/2 log(1 - D(fake)): "
+            "maximize it at one pair.",
             slips=(Slip(lambda: 0.5, "Generated pairs have the weight 1/2, so this is not the plain game."),),
         ),
         Exercise(
-            question="A generator makes perfect images of classes with disjoint supports, but with probability 1/4 of the "
+            question="A generator makes perfect images of classes with disjoint supports, but with "
+            "probability 1/4 of the "
             "wrong class. What is the JSD of the pairs (image, label), in nats?",
             answer=lambda: labeled_divergence(0.75),
             tolerance=1e-3,
             hint="Pairs are right or wrong: compare (1, 0) with (3/4, 1/4).",
-            slips=(Slip(lambda: 2 * labeled_divergence(0.75), "The two divergences of the JSD have the weight 1/2."),),
+            slips=(
+                Slip(
+                    lambda: 2 * labeled_divergence(0.75),
+                    "The two divergences of the JSD have the weight 1/2.",
+                ),
+            ),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Densities and sampling: a normal distribution of the plane mapped onto a ring, and the density of the result."""
+"""Densities and sampling: a normal distribution mapped onto a ring, and the density of the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ring(z: Tensor) -> Tensor:
 
 
 def ring_log_density(x: Tensor) -> Tensor:
-    """Return log p(x), (n,), of x = g(z) with z standard normal: N(R; RADIUS, WIDTH^2) / (2 pi R), R = |x|."""
+    """Return log p(x), (n,), of x = g(z) with z standard normal: N(|x|; RADIUS, WIDTH^2) / (2 pi |x|)."""
     r = x.norm(dim=1)
     radial = -0.5 * ((r - RADIUS) / WIDTH) ** 2 - math.log(WIDTH * math.sqrt(2 * math.pi))
     return radial - torch.log(2 * math.pi * r)
@@ -64,7 +64,8 @@ def _figure(out: Folder) -> Sequence[str]:
 
 
 TOPIC = Topic(
-    question="how does a map turn a simple distribution into a complicated one, and what is the density of the result?",
+    question="how does a map turn a simple distribution into a complicated one, and what is the "
+    "density of the result?",
     look=(
         "Neighbors stay neighbors: the map keeps the angle (color) and only moves the radius.",
         "z near 0 is stretched over the inner edge of the ring, where the density is low.",
@@ -79,7 +80,10 @@ TOPIC = Topic(
             hint="p(x) = p(z) |dz / dx| with z = log x.",
             slips=(
                 Slip(lambda: 2 * log_normal_density(2.0), "This is p(z). Multiply by |dz / dx| = 1 / x."),
-                Slip(lambda: 4 * log_normal_density(2.0), "The Jacobian is that of the inverse map: divide by x."),
+                Slip(
+                    lambda: 4 * log_normal_density(2.0),
+                    "The Jacobian is that of the inverse map: divide by x.",
+                ),
             ),
         ),
     ),

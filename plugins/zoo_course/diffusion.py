@@ -103,9 +103,13 @@ def _figure(out: Folder) -> Sequence[str]:
 
     def frame(k: int) -> Any:
         shown = make_figure(5.6, 3)
-        for axes, (name, x) in zip(_axes(shown, 2), (("forward", there[k]), ("reverse", back[k])), strict=True):
+        for axes, (name, x) in zip(
+            _axes(shown, 2), (("forward", there[k]), ("reverse", back[k])), strict=True
+        ):
             axes.scatter(x[:, 0], x[:, 1], s=4)
-            axes.set_title(f"{name}, t = {round(T * (k if name == 'forward' else FRAMES - 1 - k) / (FRAMES - 1))}")
+            axes.set_title(
+                f"{name}, t = {round(T * (k if name == 'forward' else FRAMES - 1 - k) / (FRAMES - 1))}"
+            )
         return shown
 
     out.animation((frame(k) for k in range(FRAMES)), "process")
@@ -114,7 +118,8 @@ def _figure(out: Folder) -> Sequence[str]:
     log_likelihood = float(moons().log_prob(states[-1]).mean())
     return [
         f"alpha_bar at T = {T}: {float(kept[-1]):.4e}",
-        f"mean log-density of generated points {log_likelihood:.3f}, of data {float(moons().log_prob(x0).mean()):.3f} nats",
+        f"mean log-density of generated points {log_likelihood:.3f}, of data "
+        f"{float(moons().log_prob(x0).mean()):.3f} nats",
     ]
 
 
@@ -153,21 +158,31 @@ TOPIC = Topic(
             question="Ho's chain (T = 1000, beta from 1e-4 to 0.02 on a line). What is alpha_bar at t = 500?",
             answer=lambda: float(chain().alpha_bar[500]),
             tolerance=1e-3,
-            hint="The product of 1 - beta_i for i = 1 to 500, with beta_i = 1e-4 + (i - 1) (0.02 - 1e-4) / 999.",
+            hint="The product of 1 - beta_i for i = 1 to 500, with beta_i = 1e-4 + (i - 1) (0.02 - "
+            "1e-4) / 999.",
             slips=(
-                Slip(lambda: float(chain().alpha_bar[500].sqrt()), "This is the coefficient of x0, sqrt(alpha_bar)."),
-                Slip(lambda: 1 - float(chain().alpha_bar[500]), "This is the variance of the noise, 1 - alpha_bar."),
+                Slip(
+                    lambda: float(chain().alpha_bar[500].sqrt()),
+                    "This is the coefficient of x0, sqrt(alpha_bar).",
+                ),
+                Slip(
+                    lambda: 1 - float(chain().alpha_bar[500]),
+                    "This is the variance of the noise, 1 - alpha_bar.",
+                ),
             ),
         ),
         Exercise(
-            question="The same chain. x_t was made from x0 = 0.7 with eps = -0.3 at t = 501. What is the mean of "
+            question="The same chain. x_t was made from x0 = 0.7 with eps = -0.3 at t = 501. What is "
+            "the mean of "
             "q(x_500 | x_501, x0)?",
             answer=_right_mean,
             tolerance=5e-4,
             hint="Compute x_501, then (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(1 - beta_t).",
             slips=(
                 Slip(_slide_98, "The prefix is 1 / sqrt(alpha_t), not 1 / sqrt(alpha_bar_t) (slide 98)."),
-                Slip(_slide_100, "Under eps stands sqrt(1 - alpha_bar_t), not sqrt(1 - alpha_t) (slide 100)."),
+                Slip(
+                    _slide_100, "Under eps stands sqrt(1 - alpha_bar_t), not sqrt(1 - alpha_t) (slide 100)."
+                ),
             ),
         ),
     ),

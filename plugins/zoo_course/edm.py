@@ -44,7 +44,7 @@ def target_of_the_network(x0: Tensor, x: Tensor, sigma: float) -> Tensor:
 
 
 def solver_errors(sampler: Any) -> list[float]:
-    """Return |end - exact end| of the flow of N(0, SIGMA_DATA^2) from 1.5 at level 3 down to 0.01, for each of COUNTS."""
+    """Return |end - exact end| of the flow of N(0, SIGMA_DATA^2) from 1.5 at level 3 to 0.01, for COUNTS."""
     normal = Mixture(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64), SIGMA_DATA)
     denoise = OracleDenoiser(normal, VE(0.01, 3.0))
     exact = gaussian_flow(1.5, SIGMA_DATA, 3.0, 0.01)
@@ -84,7 +84,9 @@ def _figure(out: Folder) -> Sequence[str]:
         torch.exp(-1.2 + 1.2 * torch.special.ndtri((torch.arange(2000) + 0.5) / 2000)).numpy(),
         bins=torch.logspace(-3, 2, 40).numpy().tolist(), color="tab:gray", alpha=0.4, weights=[0.06] * 2000,
     )  # fmt: skip
-    axes[1].set(xscale="log", xlabel="sigma", title="levels of 10 and 18 steps; training levels (gray)", yticks=[])
+    axes[1].set(
+        xscale="log", xlabel="sigma", title="levels of 10 and 18 steps; training levels (gray)", yticks=[]
+    )
     errors = {name: solver_errors(sampler) for name, sampler in (("Euler", euler), ("Heun", heun))}
     for name, values in errors.items():
         nfe = [n if name == "Euler" else evaluations(n) for n in COUNTS]
@@ -93,21 +95,32 @@ def _figure(out: Folder) -> Sequence[str]:
     axes[2].legend(fontsize=8)
     out.plot(figure, "design")
     out.table({"steps": COUNTS, **errors}, "errors")
-    out.table({"sigma": sigma.tolist(), "c_skip": c_skip.tolist(), "c_out": c_out.tolist(), "c_in": c_in.tolist()}, "preconditioning")
+    out.table(
+        {"sigma": sigma.tolist(), "c_skip": c_skip.tolist(), "c_out": c_out.tolist(), "c_in": c_in.tolist()},
+        "preconditioning",
+    )
     x0 = toy("ring").means
     return [
-        *(f"{name}: error {values[-1]:.2e} in {COUNTS[-1]} steps, order {order(COUNTS, values):.2f}" for name, values in errors.items()),
-        f"18 steps of Heun: {evaluations(18)} NFE; levels {float(levels(18)[0]):g} to {float(levels(18)[-1]):g}",
-        f"standard deviation of the ring's coordinates: {float(x0.std(correction=0)):.3f}, lambda(1) = {float(weight(torch.tensor(1.0), SIGMA_DATA)):g}",
+        *(
+            f"{name}: error {values[-1]:.2e} in {COUNTS[-1]} steps, order {order(COUNTS, values):.2f}"
+            for name, values in errors.items()
+        ),
+        f"18 steps of Heun: {evaluations(18)} NFE; levels {float(levels(18)[0]):g} to "
+        f"{float(levels(18)[-1]):g}",
+        f"standard deviation of the ring's coordinates: {float(x0.std(correction=0)):.3f}, lambda(1) = "
+        f"{float(weight(torch.tensor(1.0), SIGMA_DATA)):g}",
     ]
 
 
 TOPIC = Topic(
     question="which choices of a diffusion model are independent, and which are good?",
     look=(
-        "At small sigma c_skip is 1: the network predicts noise. At large sigma it is 0: the network predicts the image.",
-        "Sampling levels are dense at small sigma; training levels are mostly in the middle, where there is something to learn.",
-        "Heun's error falls with the square of the number of steps; it pays its second evaluation back quickly.",
+        "At small sigma c_skip is 1: the network predicts noise. At large sigma it is 0: the network "
+        "predicts the image.",
+        "Sampling levels are dense at small sigma; training levels are mostly in the middle, where "
+        "there is something to learn.",
+        "Heun's error falls with the square of the number of steps; it pays its second evaluation back "
+        "quickly.",
     ),
     figure=_figure,
     exercises=(
@@ -119,7 +132,8 @@ TOPIC = Topic(
             slips=(Slip(lambda: 0.25, "This is sigma_data^2."),),
         ),
         Exercise(
-            question="How many network evaluations do 40 steps of Heun's method take, with an Euler step at the end?",
+            question="How many network evaluations do 40 steps of Heun's method take, with an Euler "
+            "step at the end?",
             answer=lambda: evaluations(40),
             tolerance=0.5,
             hint="Two for each step, but the step to sigma = 0 has no second one.",

@@ -1,4 +1,4 @@
-"""From the ELBO to L_simple: the terms of the bound of a chain on normal data, and the weight of each step."""
+"""From the ELBO to L_simple: the terms of the bound on normal data, and the weight of each step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
+from zoo_core.diffusion.schedule import linear_betas
 from zoo_core.viz.drawing import make_figure
 from zoo_course.folder import Folder
 from zoo_course.topic import Exercise, Slip, Topic
@@ -78,13 +78,27 @@ def _figure(out: Folder) -> Sequence[str]:
     lengths = [50, 100, 200, 500, 1000, 2000, 4000]
     for variance in ("beta", "beta-tilde"):
         right.plot(lengths, [gap(n, variance) for n in lengths], marker="o", label=f"variance {variance}")
-    right.set(xscale="log", yscale="log", xlabel="T", ylabel="nats", title="bound minus true negative log-likelihood")
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="T",
+        ylabel="nats",
+        title="bound minus true negative log-likelihood",
+    )
     right.legend(fontsize=8)
     out.plot(figure, "terms")
     out.table({"t": steps.tolist(), "weight": loss_weight(schedule).tolist()}, "weight")
-    out.table({"T": lengths, "beta": [gap(n) for n in lengths], "beta_tilde": [gap(n, "beta-tilde") for n in lengths]}, "gap")
+    out.table(
+        {
+            "T": lengths,
+            "beta": [gap(n) for n in lengths],
+            "beta_tilde": [gap(n, "beta-tilde") for n in lengths],
+        },
+        "gap",
+    )
     return [
-        f"T = {n}: gap {gap(n):.7f} nats with variance beta, {gap(n, 'beta-tilde'):.7f} with beta-tilde" for n in (1000, 2000)
+        f"T = {n}: gap {gap(n):.7f} nats with variance beta, {gap(n, 'beta-tilde'):.7f} with beta-tilde"
+        for n in (1000, 2000)
     ] + [f"L_T of the chain on these data: {float(found[-1]):.3e} nats"]
 
 
@@ -92,30 +106,39 @@ TOPIC = Topic(
     question="why is predicting noise the same as maximizing a bound of the likelihood?",
     look=(
         "The weight of the bound is large for the first steps: L_simple gives it up for better samples.",
-        "With variance beta the gap halves as T doubles; with beta-tilde it falls slowly: the last step is too narrow.",
+        "With variance beta the gap halves as T doubles; with beta-tilde it falls slowly: the last "
+        "step is too narrow.",
         "The last term, L_T, is small: nothing of the data is left.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="Ho's chain, model variance beta_t. What is the weight of |eps - eps_theta|^2 in L_{t-1} at t = 501?",
+            question="Ho's chain, model variance beta_t. What is the weight of |eps - eps_theta|^2 in "
+            "L_{t-1} at t = 501?",
             answer=lambda: float(loss_weight(linear_betas(1000))[500]),
             tolerance=5e-5,
             hint="beta^2 / (2 beta alpha_t (1 - alpha_bar_t)).",
             slips=(
                 Slip(
-                    lambda: float(linear_betas(1000)[500] / (2 * (1 - linear_betas(1000)[500]) * linear_betas(1000)[500])),
+                    lambda: float(
+                        linear_betas(1000)[500]
+                        / (2 * (1 - linear_betas(1000)[500]) * linear_betas(1000)[500])
+                    ),
                     "1 - alpha_bar_t stands in the denominator, not 1 - alpha_t = beta_t (slide 100).",
                 ),
             ),
         ),
         Exercise(
-            question="One dimension with x0^2 = 1 and alpha_bar_T = 4.0358e-5. What is L_T = KL(q(x_T | x0) || N(0, 1)), in "
+            question="One dimension with x0^2 = 1 and alpha_bar_T = 4.0358e-5. What is L_T = KL(q(x_T "
+            "| x0) || N(0, 1)), in "
             "units of 1e-5 nats?",
             answer=lambda: 1e5 * 0.5 * (4.0358e-5 + (1 - 4.0358e-5) - 1 - math.log1p(-4.0358e-5)),
             tolerance=0.02,
-            hint="1/2 (mean^2 + variance - 1 - log variance) with mean^2 = alpha_bar_T and variance 1 - alpha_bar_T.",
-            slips=(Slip(lambda: 4.0358, "The first three terms cancel; half of -log(1 - alpha_bar_T) is left."),),
+            hint="1/2 (mean^2 + variance - 1 - log variance) with mean^2 = alpha_bar_T and variance 1 "
+            "- alpha_bar_T.",
+            slips=(
+                Slip(lambda: 4.0358, "The first three terms cancel; half of -log(1 - alpha_bar_T) is left."),
+            ),
         ),
     ),
 )

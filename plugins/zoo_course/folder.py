@@ -1,4 +1,4 @@
-"""The folder that a figure is written to: plots as PNG, animations as WebP with a still, numbers as CSV or npz."""
+"""The folder of a figure: plots as PNG, animations as WebP with a still, numbers as CSV or npz."""
 
 from __future__ import annotations
 
@@ -45,7 +45,12 @@ class Folder:
         images = [_image(frame) for frame in frames]
         times = [FRAME_MS] * (len(images) - 1) + [LAST_MS]
         images[0].save(
-            self._new(f"{name}.webp"), save_all=True, append_images=images[1:], duration=times, loop=0, quality=60
+            self._new(f"{name}.webp"),
+            save_all=True,
+            append_images=images[1:],
+            duration=times,
+            loop=0,
+            quality=60,
         )
         images[-1].quantize(256).save(self._new(f"{name}.png"), optimize=True)
 
@@ -58,7 +63,9 @@ class Folder:
 
     def arrays(self, name: str, **arrays: Any) -> None:
         """Write arrays as NAME.npz."""
-        np.savez_compressed(self._new(f"{name}.npz"), **{key: np.asarray(value) for key, value in arrays.items()})
+        np.savez_compressed(
+            self._new(f"{name}.npz"), **{key: np.asarray(value) for key, value in arrays.items()}
+        )
 
 
 def _image(figure: Any) -> Any:

@@ -122,7 +122,8 @@ def _dirac_plot(out: Folder) -> list[str]:
     out.animation((frame(shown) for shown in range(0, STEPS + 1, 4)), "dirac")
     out.arrays("dirac", **dict(zip(("at_once", "in_turn", "penalized"), games.values(), strict=True)))
     return [
-        f"{name}: distance from the equilibrium {float(path[0].norm()):.2f} at the start, {float(path[-1].norm()):.2f} "
+        f"{name}: distance from the equilibrium {float(path[0].norm()):.2f} at the start, "
+        f"{float(path[-1].norm()):.2f} "
         f"after {STEPS} steps"
         for name, path in games.items()
     ]
@@ -136,26 +137,35 @@ TOPIC = Topic(
     question="what does a generator learn from a classifier of real and generated samples?",
     look=(
         "optimum.png: D* is a ratio of densities; it is 1/2 where they are equal.",
-        "optimum.png: once the distributions are apart, JSD does not change with their distance: no gradient.",
-        "optimum.png: -log D has its largest gradient where the discriminator is sure, log(1 - D) its smallest.",
-        "dirac.webp: gradient play moves around the equilibrium: outwards if both move at once, on a closed orbit in turn.",
-        "dirac.webp: a gradient penalty on the discriminator turns the orbit into a spiral towards the equilibrium.",
+        "optimum.png: once the distributions are apart, JSD does not change with their distance: no "
+        "gradient.",
+        "optimum.png: -log D has its largest gradient where the discriminator is sure, log(1 - D) its "
+        "smallest.",
+        "dirac.webp: gradient play moves around the equilibrium: outwards if both move at once, on a "
+        "closed orbit in turn.",
+        "dirac.webp: a gradient penalty on the discriminator turns the orbit into a spiral towards the "
+        "equilibrium.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="The data have p = (1/2, 1/2) and the generator p_g = (1, 0). What is the value C(g) of the game at "
+            question="The data have p = (1/2, 1/2) and the generator p_g = (1, 0). What is the value "
+            "C(g) of the game at "
             "the optimal discriminator, in nats?",
             answer=lambda: game_value((0.5, 0.5), (1.0, 0.0)),
             tolerance=2e-3,
             hint="D* = p / (p + p_g) is 1/3 and 1. Insert it into E_p[log D] + E_g[log(1 - D)].",
             slips=(
                 Slip(lambda: jensen_shannon((0.5, 0.5), (1.0, 0.0)), "This is JSD; C = -log 4 + 2 JSD."),
-                Slip(lambda: -math.log(4) + jensen_shannon((0.5, 0.5), (1.0, 0.0)), "The divergence counts twice."),
+                Slip(
+                    lambda: -math.log(4) + jensen_shannon((0.5, 0.5), (1.0, 0.0)),
+                    "The divergence counts twice.",
+                ),
             ),
         ),
         Exercise(
-            question="A generated sample has D = 0.01. By which factor is the gradient of -log D with respect to the "
+            question="A generated sample has D = 0.01. By which factor is the gradient of -log D with "
+            "respect to the "
             "logit larger than that of log(1 - D)?",
             answer=lambda: 0.99 / 0.01,
             tolerance=0.5,

@@ -52,7 +52,9 @@ class ConditionalOracle:
 
 def class_probability(x: Tensor, label: int) -> Tensor:
     """Return p(label | x), (n,)."""
-    joint = torch.stack([mixture(c).log_prob(x) + torch.log((c == CLASSES).double().mean()) for c in (0, 1)], 1)
+    joint = torch.stack(
+        [mixture(c).log_prob(x) + torch.log((c == CLASSES).double().mean()) for c in (0, 1)], 1
+    )
     return joint.softmax(1)[:, label]
 
 
@@ -99,8 +101,12 @@ def _figure(out: Folder) -> Sequence[str]:
     weight = torch.softmax(tilted(points, 3.0), 0)
     mean = (weight[:, None] * points).sum(0)
     return [
-        *(f"scale {s:g}: mean p(class | x) {p:.3f}, standard deviation {d:.3f}" for s, p, d in zip(SCALES, right, spread, strict=True)),
-        f"scale 3: mean of the samples {samples[3.0].mean(0).numpy().round(2)}, of the density p(x | c)^3 p(x)^-2 "
+        *(
+            f"scale {s:g}: mean p(class | x) {p:.3f}, standard deviation {d:.3f}"
+            for s, p, d in zip(SCALES, right, spread, strict=True)
+        ),
+        f"scale 3: mean of the samples {samples[3.0].mean(0).numpy().round(2)}, of the density p(x | "
+        f"c)^3 p(x)^-2 "
         f"{mean.numpy().round(2)}",
     ]
 
@@ -108,7 +114,8 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="how can samples be made to fit their condition better, and what does it cost?",
     look=(
-        "Scale 0 ignores the condition, 1 is the conditional model; above 1 samples leave the border of the classes.",
+        "Scale 0 ignores the condition, 1 is the conditional model; above 1 samples leave the border "
+        "of the classes.",
         "Scale 3 pushes samples away from the other class: they are more typical and less varied.",
         "The sweep: the probability of the class rises, the standard deviation falls.",
         "Guided samples are not distributed like p(x | c)^s p(x)^(1-s): their means differ.",
@@ -116,13 +123,17 @@ TOPIC = Topic(
     figure=_figure,
     exercises=(
         Exercise(
-            question="At some x the conditional denoiser says 0.8 and the unconditional one 0.5. What does the guided denoiser say "
+            question="At some x the conditional denoiser says 0.8 and the unconditional one 0.5. What "
+            "does the guided denoiser say "
             "at the scale 3?",
             answer=lambda: extrapolated(0.8, 0.5, 3.0),
             tolerance=5e-3,
             hint="3 * 0.8 + (1 - 3) * 0.5.",
             slips=(
-                Slip(lambda: extrapolated(0.8, 0.5, 4.0), "This is w = 3 of (1 + w) c - w u; the scale is 1 + w."),
+                Slip(
+                    lambda: extrapolated(0.8, 0.5, 4.0),
+                    "This is w = 3 of (1 + w) c - w u; the scale is 1 + w.",
+                ),
                 Slip(lambda: extrapolated(0.8, 0.5, 2.0), "This is w = 1; the scale 3 is w = 2."),
             ),
         ),

@@ -43,7 +43,9 @@ def relative_variance(ratio: float) -> float:
 def prior_relative_variance() -> float:
     """Return Var(w) / p(x)^2 where the proposal is the prior: w = p(x | z)."""
     var = 1 + NOISE**2 / 2
-    log_square = -0.5 * X**2 / var - 0.5 * math.log(2 * math.pi * var) - math.log(2 * NOISE * math.sqrt(math.pi))
+    log_square = (
+        -0.5 * X**2 / var - 0.5 * math.log(2 * math.pi * var) - math.log(2 * NOISE * math.sqrt(math.pi))
+    )
     return math.exp(log_square - 2 * LOG_EVIDENCE) - 1
 
 
@@ -80,7 +82,10 @@ def _figure(out: Folder) -> Sequence[str]:
     out.table({"K": COUNTS, **found}, "bounds")
     return [
         f"log p(x) = {LOG_EVIDENCE:.4f} nats",
-        *(f"{name}: {values[0]:.3f} with 1 sample, {values[-1]:.3f} with {COUNTS[-1]}" for name, values in found.items()),
+        *(
+            f"{name}: {values[0]:.3f} with 1 sample, {values[-1]:.3f} with {COUNTS[-1]}"
+            for name, values in found.items()
+        ),
         f"Var(w) / p(x)^2 of the prior as proposal: {prior_relative_variance():.1f}",
     ]
 
@@ -88,7 +93,8 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="how can p(x) be estimated if almost no latent of the prior explains x?",
     look=(
-        "All curves are below log p(x) and rise with K: the logarithm of an unbiased estimate is a lower bound.",
+        "All curves are below log p(x) and rise with K: the logarithm of an unbiased estimate is a "
+        "lower bound.",
         "With the posterior as proposal all weights are equal to p(x): one sample suffices.",
         "A proposal that is too narrow is worse than one that is too wide: its variance is infinite.",
     ),
@@ -101,8 +107,14 @@ TOPIC = Topic(
             tolerance=5e-3,
             hint="E[w^2] / p(x)^2 is the integral of posterior^2 / proposal; complete the square.",
             slips=(
-                Slip(lambda: relative_variance(2.0) + 1, "This is E[w^2] / p(x)^2. Subtract the square of the mean."),
-                Slip(lambda: relative_variance(math.sqrt(2)), "This is for twice the variance, not twice the width."),
+                Slip(
+                    lambda: relative_variance(2.0) + 1,
+                    "This is E[w^2] / p(x)^2. Subtract the square of the mean.",
+                ),
+                Slip(
+                    lambda: relative_variance(math.sqrt(2)),
+                    "This is for twice the variance, not twice the width.",
+                ),
             ),
         ),
     ),

@@ -67,13 +67,19 @@ def reverse_fit(start: float) -> tuple[float, float]:
     from scipy.optimize import minimize
 
     found = minimize(
-        lambda v: numeric_kl(normal(v[0], math.exp(v[1])), _two_modes), [start, math.log(0.5)], method="Nelder-Mead"
+        lambda v: numeric_kl(normal(v[0], math.exp(v[1])), _two_modes),
+        [start, math.log(0.5)],
+        method="Nelder-Mead",
     )
     return float(found.x[0]), math.exp(float(found.x[1]))
 
 
 def _figure(out: Folder) -> Sequence[str]:
-    fits = {"KL(p || q)": forward_fit(), "KL(q || p), left": reverse_fit(-1.5), "KL(q || p), right": reverse_fit(1.5)}
+    fits = {
+        "KL(p || q)": forward_fit(),
+        "KL(q || p), left": reverse_fit(-1.5),
+        "KL(q || p), right": reverse_fit(1.5),
+    }
     figure = make_figure(10.5, 4)
     left, right = figure.subplots(1, 2)
     left.fill_between(GRID, _two_modes(GRID).exp(), color="tab:orange", alpha=0.35, label="p, two modes")
@@ -90,7 +96,9 @@ def _figure(out: Folder) -> Sequence[str]:
     right.set(xlim=(-3, 3.5), xlabel="x", title="the integrand may be negative, the integral may not")
     right.legend(fontsize=8, loc="upper left")
     out.plot(figure, "directions")
-    rows = [(numeric_kl(_two_modes, normal(*fit)), numeric_kl(normal(*fit), _two_modes)) for fit in fits.values()]
+    rows = [
+        (numeric_kl(_two_modes, normal(*fit)), numeric_kl(normal(*fit), _two_modes)) for fit in fits.values()
+    ]
     out.table(
         {
             "mean": [fit[0] for fit in fits.values()],
@@ -101,7 +109,8 @@ def _figure(out: Folder) -> Sequence[str]:
         "fits",
     )
     return [
-        f"q minimizes {label}: N({mean:.2f}, {std:.2f}²), KL(p || q) = {row[0]:.3f}, KL(q || p) = {row[1]:.3f} nats"
+        f"q minimizes {label}: N({mean:.2f}, {std:.2f}²), KL(p || q) = {row[0]:.3f}, KL(q || p) = "
+        f"{row[1]:.3f} nats"
         for (label, (mean, std)), row in zip(fits.items(), rows, strict=True)
     ]
 
@@ -109,8 +118,10 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="how different are two distributions, and why does the direction matter?",
     look=(
-        "KL(p || q) punishes q where it misses mass of p: the fit covers both modes and the gap between them.",
-        "KL(q || p) punishes q where p has no mass: the fit stays on one mode, and which one depends on the start.",
+        "KL(p || q) punishes q where it misses mass of p: the fit covers both modes and the gap "
+        "between them.",
+        "KL(q || p) punishes q where p has no mass: the fit stays on one mode, and which one depends "
+        "on the start.",
         "The integrand is negative where q < p; the integral is 0 only if q = p.",
     ),
     figure=_figure,
@@ -121,7 +132,10 @@ TOPIC = Topic(
             tolerance=2e-3,
             hint="1/2 (variance + mean^2 - 1 - log variance).",
             slips=(
-                Slip(lambda: gaussian_kl(0.5, math.sqrt(2), 0, 1), "2 is the standard deviation; the variance is 4."),
+                Slip(
+                    lambda: gaussian_kl(0.5, math.sqrt(2), 0, 1),
+                    "2 is the standard deviation; the variance is 4.",
+                ),
                 Slip(lambda: gaussian_kl(0, 1, 0.5, 2), "This is the other direction."),
             ),
         ),

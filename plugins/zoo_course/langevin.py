@@ -22,7 +22,9 @@ CLOSE = Mixture(
     torch.tensor([0.3, 0.5, 0.2], dtype=torch.float64),
     std=0.45,
 )
-FAR = Mixture(torch.tensor([[-3.0], [3.0]], dtype=torch.float64), torch.tensor([0.2, 0.8], dtype=torch.float64), std=0.6)
+FAR = Mixture(
+    torch.tensor([[-3.0], [3.0]], dtype=torch.float64), torch.tensor([0.2, 0.8], dtype=torch.float64), std=0.6
+)
 STEP, STEPS, WALKERS = 0.02, 300, 120
 
 
@@ -43,7 +45,7 @@ def langevin(score: Score, x: Tensor, step: float, steps: int, seed: int, noise:
 
 
 def stationary_variance(step: float) -> float:
-    """Return the variance at which x <- x - step x + sqrt(2 step) z settles: 1 / (1 - step / 2), for N(0, 1)."""
+    """Return the variance at which x <- x - step x + sqrt(2 step) z settles: 1 / (1 - step / 2)."""
     return 1 / (1 - step / 2)
 
 
@@ -65,7 +67,9 @@ def _field(axes: Any, density: Mixture, reach: float) -> None:
 
 
 def _walk_plots(out: Folder) -> None:
-    starts = 4.4 * (torch.rand(WALKERS, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5)
+    starts = 4.4 * (
+        torch.rand(WALKERS, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    )
     walk = langevin(CLOSE.score, starts, STEP, STEPS, seed=1)
     climb = langevin(CLOSE.score, starts, STEP, STEPS, seed=1, noise=0.0)
     figure = make_figure(10, 4.8)
@@ -81,21 +85,22 @@ def _walk_plots(out: Folder) -> None:
     out.arrays("walk", states=walk[::10])
 
     def frame(k: int) -> Any:
-        shown = make_figure(4, 4)
+        shown = make_figure(3.4, 3.4)
         axes = shown.add_subplot()
         _field(axes, CLOSE, 2.4)
         axes.scatter(walk[k, :, 0], walk[k, :, 1], s=9, color="black")
         axes.set_title(f"step {k}")
         return shown
 
-    out.animation((frame(k) for k in (*range(0, 40, 2), *range(40, STEPS + 1, 20))), "walk")
+    out.animation((frame(k) for k in (0, 2, 4, 7, 10, 14, 19, 25, 32, 40, 60, 100, 200, STEPS)), "walk")
 
 
 def _figure(out: Folder) -> Sequence[str]:
     _walk_plots(out)
     steps = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0]
     measured = [
-        float(langevin(torch.neg, normals(4000, 1, seed=2), a, int(10 / a) + 20, seed=3)[-1].var()) for a in steps
+        float(langevin(torch.neg, normals(4000, 1, seed=2), a, int(10 / a) + 20, seed=3)[-1].var())
+        for a in steps
     ]
     starts = 8 * (torch.rand(1000, 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64) - 0.5)
     weights = right_fraction(langevin(FAR.score, starts, 0.05, 1000, seed=5))
@@ -110,10 +115,14 @@ def _figure(out: Folder) -> Sequence[str]:
     right.set(ylim=(0, 1), xlabel="steps of 0.05", title="modes at -3 and 3, std 0.6")
     right.legend(fontsize=8)
     out.plot(figure, "limits")
-    out.table({"step": steps, "variance": measured, "closed_form": [stationary_variance(a) for a in steps]}, "variance")
+    out.table(
+        {"step": steps, "variance": measured, "closed_form": [stationary_variance(a) for a in steps]},
+        "variance",
+    )
     return [
         f"variance with step 0.1: {measured[2]:.3f}, in closed form {stationary_variance(0.1):.5f}",
-        f"two distant modes: {float(weights[0]):.2f} of the walkers start right, {float(weights[-1]):.2f} end there; "
+        f"two distant modes: {float(weights[0]):.2f} of the walkers start right, "
+        f"{float(weights[-1]):.2f} end there; "
         "the weight is 0.80",
     ]
 
@@ -129,13 +138,17 @@ TOPIC = Topic(
     figure=_figure,
     exercises=(
         Exercise(
-            question="x <- x + a score(x) + sqrt(2 a) z with a = 0.2 on the target N(0, 1). At which variance does x settle?",
+            question="x <- x + a score(x) + sqrt(2 a) z with a = 0.2 on the target N(0, 1). At which "
+            "variance does x settle?",
             answer=lambda: stationary_variance(0.2),
             tolerance=2e-3,
             hint="The variance v satisfies v = (1 - a)^2 v + 2 a.",
             slips=(
                 Slip(lambda: 1.0, "This is the limit of small steps."),
-                Slip(lambda: stationary_variance(0.1), "This is for a / 2 and sqrt(a), the convention of the paper."),
+                Slip(
+                    lambda: stationary_variance(0.1),
+                    "This is for a / 2 and sqrt(a), the convention of the paper.",
+                ),
             ),
         ),
     ),

@@ -68,7 +68,9 @@ def _figure(out: Folder) -> Sequence[str]:
     rows = [x[:64], model.decode(model.encode(x[:64])), samples]
     figure = make_figure(13, 3.6)
     axes = figure.subplots(1, 4)
-    for place, (name, flat) in enumerate(zip(("digits", f"decoded from {LATENT} numbers", "decoded samples of the codes"), rows, strict=True)):
+    for place, (name, flat) in enumerate(
+        zip(("digits", f"decoded from {LATENT} numbers", "decoded samples of the codes"), rows, strict=True)
+    ):
         axes[place].imshow(tile(flat.reshape(-1, 1, 8, 8), 8)[0], cmap="gray")
         axes[place].set(title=name, xticks=[], yticks=[])
     axes[3].plot(DIMS, errors, marker="o")
@@ -79,28 +81,32 @@ def _figure(out: Folder) -> Sequence[str]:
     spread = model.encode(x).var(0, correction=0)
     return [
         f"variance of the codes: {float(spread.min()):.4f} to {float(spread.max()):.4f}",
-        f"error of a pixel with {LATENT} of 64 dimensions: {errors[DIMS.index(LATENT)]:.4f}, variance of a pixel {float(x.var(0).mean()):.4f}",
+        f"error of a pixel with {LATENT} of 64 dimensions: {errors[DIMS.index(LATENT)]:.4f}, variance "
+        f"of a pixel {float(x.var(0).mean()):.4f}",
     ]
-
-
 
 
 TOPIC = Topic(
     question="why diffuse codes instead of pixels?",
     look=(
-        "A quarter of the numbers keeps most of a digit. What the decoder loses, no diffusion of codes can restore.",
+        "A quarter of the numbers keeps most of a digit. What the decoder loses, no diffusion of codes "
+        "can restore.",
         "The samples are decoded codes: diffusion worked in 16 dimensions instead of 64.",
         "The error falls fast at first: most of the variance is in few directions.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="Codes have the standard deviation 5.5 and are diffused with a schedule made for unit variance whose "
+            question="Codes have the standard deviation 5.5 and are diffused with a schedule made for "
+            "unit variance whose "
             "last noise level is sigma = 80. By which factor must codes be multiplied first?",
             answer=lambda: 1 / 5.5,
             tolerance=2e-3,
             hint="The schedule assumes data of standard deviation 1.",
-            slips=(Slip(lambda: 5.5, "This would make the standard deviation 30."), Slip(lambda: 1 / 5.5**2, "Divide by the standard deviation, not the variance.")),
+            slips=(
+                Slip(lambda: 5.5, "This would make the standard deviation 30."),
+                Slip(lambda: 1 / 5.5**2, "Divide by the standard deviation, not the variance."),
+            ),
         ),
     ),
 )

@@ -23,7 +23,7 @@ def optimal_critic(p: Tensor, q: Tensor, a: float, b: float) -> Tensor:
 
 
 def generator_value(p: Tensor, q: Tensor, a: float, b: float, c: float) -> Tensor:
-    """Return the sum of p (D* - c)^2 / 2 and q (D* - c)^2 / 2 pointwise: the generator's objective with both terms."""
+    """Return (p + q) (D* - c)^2 / 2 pointwise: the generator's objective with the term of the data."""
     return (p + q) * (optimal_critic(p, q, a, b) - c) ** 2 / 2
 
 
@@ -67,7 +67,8 @@ def _figure(out: Folder) -> Sequence[str]:
     out.plot(figure, "squares")
     out.table({"distance": shifts, "pearson": divergence, "chosen": chosen, "usual": usual}, "squares")
     return [
-        f"equal distributions: 2 C = {2 * chosen[0]:.4f} (a=-1, b=1, c=0) and {2 * usual[0]:.4f} (a=0, b=c=1)",
+        f"equal distributions: 2 C = {2 * chosen[0]:.4f} (a=-1, b=1, c=0) and {2 * usual[0]:.4f} (a=0, "
+        f"b=c=1)",
         f"far apart: 2 C = {2 * chosen[-1]:.4f} and {2 * usual[-1]:.4f}; Pearson {divergence[-1]:.4f}",
     ]
 
@@ -75,19 +76,26 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="what changes if the discriminator is a regression instead of a classifier?",
     look=(
-        "The gradient of the squares is 0 only at the target 1. That of -log D vanishes for every sample with a high score.",
+        "The gradient of the squares is 0 only at the target 1. That of -log D vanishes for every "
+        "sample with a high score.",
         "With a = -1, b = 1, c = 0 the value is a divergence: 0 for equal distributions.",
         "With the usual targets 2 C is 1/2 for equal distributions: it is not that divergence.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="The targets are a = 0 for generated and b = 1 for real samples, and at some x the densities are "
+            question="The targets are a = 0 for generated and b = 1 for real samples, and at some x "
+            "the densities are "
             "p(x) = 0.3 and p_g(x) = 0.1. What is the optimal critic at x?",
-            answer=lambda: float(optimal_critic(torch.tensor(0.3).double(), torch.tensor(0.1).double(), 0, 1)),
+            answer=lambda: float(
+                optimal_critic(torch.tensor(0.3).double(), torch.tensor(0.1).double(), 0, 1)
+            ),
             tolerance=1e-3,
             hint="Minimize p (D - b)^2 + p_g (D - a)^2 over D.",
-            slips=(Slip(lambda: 0.25, "Real samples have the target 1."), Slip(lambda: 3.0, "This is the ratio p / p_g.")),
+            slips=(
+                Slip(lambda: 0.25, "Real samples have the target 1."),
+                Slip(lambda: 3.0, "This is the ratio p / p_g."),
+            ),
         ),
     ),
 )

@@ -21,7 +21,9 @@ LEVELS, REPEATS, WALKERS = 30, 20, 1000
 
 def geometric(count: int, lowest: float, highest: float) -> Tensor:
     """Return noise levels of a constant ratio, (count,), ascending."""
-    return torch.logspace(torch.tensor(lowest).log10(), torch.tensor(highest).log10(), count, dtype=torch.float64)
+    return torch.logspace(
+        torch.tensor(lowest).log10(), torch.tensor(highest).log10(), count, dtype=torch.float64
+    )
 
 
 def ratio(count: int, lowest: float, highest: float) -> float:
@@ -37,7 +39,13 @@ def anneal(seed: int = 0) -> list[Tensor]:
     states: list[Tensor] = []
     start = Seeds(seed, range(WALKERS)).randn((1,)).double() * 8.0
     end = annealed_langevin(
-        denoise, start, sigmas, noise=Seeds(seed + 1, range(WALKERS)), callback=record(states), step=0.15, repeats=REPEATS
+        denoise,
+        start,
+        sigmas,
+        noise=Seeds(seed + 1, range(WALKERS)),
+        callback=record(states),
+        step=0.15,
+        repeats=REPEATS,
     )
     return [*states, end]
 
@@ -66,11 +74,14 @@ def _figure(out: Folder) -> Sequence[str]:
         arrows = sigma * density.smoothed(sigma).score(points)
         right.quiver(points[:, 0] + 2.7 * place, points[:, 1], arrows[:, 0], arrows[:, 1], width=0.003)
         right.text(2.7 * place, 1.35, f"sigma = {sigma}", ha="center", fontsize=8)
-    right.set(title="sigma score: one scale at all levels", xticks=[], yticks=[], ylim=(-1.5, 1.7), aspect="equal")
+    right.set(
+        title="sigma score: one scale at all levels", xticks=[], yticks=[], ylim=(-1.5, 1.7), aspect="equal"
+    )
     out.plot(figure, "annealing")
     out.table({"step": list(range(len(fractions))), "right": fractions}, "weights")
     return [
-        f"fraction in the right mode: annealed {fractions[-1]:.3f}, one level {float(right_fraction(plain)[-1]):.3f}, weight 0.8",
+        f"fraction in the right mode: annealed {fractions[-1]:.3f}, one level "
+        f"{float(right_fraction(plain)[-1]):.3f}, weight 0.8",
         f"ratio of the paper's 10 levels from 0.01 to 1: {ratio(10, 0.01, 1.0):.4f}",
         f"levels of the figure: {LEVELS}, ratio {ratio(LEVELS, 0.02, 8.0):.3f}",
     ]
@@ -86,14 +97,16 @@ TOPIC = Topic(
     figure=_figure,
     exercises=(
         Exercise(
-            question="10 noise levels of a constant ratio from 0.01 to 1. What is the ratio of neighboring levels?",
+            question="10 noise levels of a constant ratio from 0.01 to 1. What is the ratio of "
+            "neighboring levels?",
             answer=lambda: ratio(10, 0.01, 1.0),
             tolerance=2e-3,
             hint="10 levels have 9 steps between them.",
             slips=(Slip(lambda: 100 ** (1 / 10), "There are 9 steps between 10 levels."),),
         ),
         Exercise(
-            question="Annealed Langevin dynamics with 12 levels and 100 steps at each, no final denoising. How many score "
+            question="Annealed Langevin dynamics with 12 levels and 100 steps at each, no final "
+            "denoising. How many score "
             "evaluations does a sample take?",
             answer=lambda: 12 * 100,
             tolerance=0.5,

@@ -1,4 +1,4 @@
-"""Distributions whose density, score and denoiser are known at every noise level, for figures without training."""
+"""Distributions whose density, score and denoiser are known at every noise level."""
 
 from __future__ import annotations
 

@@ -23,12 +23,19 @@ CORRECTORS = (0, 1, 2)
 POINTS = 1000
 
 
-def run(density: Mixture, levels: int, correctors: int, snr: float = 0.3, n: int = POINTS, seed: int = 0) -> Tensor:
+def run(
+    density: Mixture, levels: int, correctors: int, snr: float = 0.3, n: int = POINTS, seed: int = 0
+) -> Tensor:
     """Return n samples (n, D) of the sampler with this many noise levels and corrector steps at each."""
     denoise = OracleDenoiser(density, VE(0.02, 5.0))
     start = Seeds(seed, range(n)).randn((density.means.shape[1],)).double() * denoise.prior_std
     return predictor_corrector(
-        denoise, start, geometric(denoise, levels), noise=Seeds(seed + 1, range(n)), corrector_steps=correctors, snr=snr
+        denoise,
+        start,
+        geometric(denoise, levels),
+        noise=Seeds(seed + 1, range(n)),
+        corrector_steps=correctors,
+        snr=snr,
     )
 
 
@@ -38,7 +45,7 @@ def evaluations(levels: int, correctors: int) -> int:
 
 
 def gaussian_variance(levels: Tensor, correctors: int, snr: float, data_var: float) -> Tensor:
-    """Return the variance of the samples' state at each level for N(0, data_var) data, (levels,), in closed form.
+    """Return the variance of a sampler's state at each level for data N(0, data_var), (levels,).
 
     A predictor step from t to s multiplies x by 1 - (t^2 - s^2) / (v + t^2) and adds t^2 - s^2; a corrector
     step multiplies x by 1 - a / (v + s^2) and adds 2 a, where a = 2 snr^2 s^2. v is data_var.
@@ -67,9 +74,19 @@ def _figure(out: Folder) -> Sequence[str]:
         x = run(density, 12, correctors)
         axes[place].scatter(x[:, 0], x[:, 1], s=4)
         axes[place].scatter(density.means[:, 0], density.means[:, 1], marker="+", color="black")
-        axes[place].set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal", title=f"12 levels, {correctors} corrector steps")
+        axes[place].set(
+            xlim=(-1.4, 1.4),
+            ylim=(-1.4, 1.4),
+            aspect="equal",
+            title=f"12 levels, {correctors} corrector steps",
+        )
     for correctors, values in distances.items():
-        axes[2].plot([evaluations(n, correctors) for n in COUNTS], values, marker="o", label=f"{correctors} corrector steps")
+        axes[2].plot(
+            [evaluations(n, correctors) for n in COUNTS],
+            values,
+            marker="o",
+            label=f"{correctors} corrector steps",
+        )
     axes[2].set(xscale="log", yscale="log", xlabel="NFE", title="energy distance to the data")
     axes[2].legend(fontsize=8)
     out.plot(figure, "corrected")
@@ -77,22 +94,29 @@ def _figure(out: Folder) -> Sequence[str]:
     levels = torch.logspace(0.7, -1.7, 12, dtype=torch.float64)
     ratio = [float(gaussian_variance(levels, c, 0.3, 1.0)[-1] / (1 + levels[-1] ** 2)) for c in CORRECTORS]
     return [
-        *(f"{c} corrector steps, 12 levels: energy distance {v[2]:.4f}, {evaluations(12, c)} NFE" for c, v in distances.items()),
-        f"data N(0, 1), 12 levels: variance over the right one {', '.join(f'{r:.3f}' for r in ratio)} with 0, 1, 2 corrector steps",
+        *(
+            f"{c} corrector steps, 12 levels: energy distance {v[2]:.4f}, {evaluations(12, c)} NFE"
+            for c, v in distances.items()
+        ),
+        f"data N(0, 1), 12 levels: variance over the right one {', '.join(f'{r:.3f}' for r in ratio)} "
+        f"with 0, 1, 2 corrector steps",
     ]
 
 
 TOPIC = Topic(
     question="can errors of a coarse sampler be repaired on the way?",
     look=(
-        "With few levels the predictor alone leaves points between the modes; corrector steps move them to the density.",
+        "With few levels the predictor alone leaves points between the modes; corrector steps move "
+        "them to the density.",
         "Compare at the same NFE: more levels may be better than more corrector steps.",
-        "A corrector does not change the noise level: it only brings the points nearer to that level's density.",
+        "A corrector does not change the noise level: it only brings the points nearer to that level's "
+        "density.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="A sampler with 12 noise levels and 2 corrector steps at each level that it reaches, except at sigma = 0. "
+            question="A sampler with 12 noise levels and 2 corrector steps at each level that it "
+            "reaches, except at sigma = 0. "
             "How many score evaluations does a sample take?",
             answer=lambda: evaluations(12, 2),
             tolerance=0.5,
@@ -100,12 +124,16 @@ TOPIC = Topic(
             slips=(Slip(lambda: 36, "The last step reaches sigma = 0, where there is nothing to correct."),),
         ),
         Exercise(
-            question="Data N(0, 1). One Euler-Maruyama step of the reverse SDE in the variable x0 + sigma eps goes from sigma = 2 to "
+            question="Data N(0, 1). One Euler-Maruyama step of the reverse SDE in the variable x0 + "
+            "sigma eps goes from sigma = 2 to "
             "sigma = 1, from the exact variance 5. Which variance does it reach (2 would be right)?",
             answer=lambda: float(gaussian_variance(torch.tensor([2.0, 1.0]).double(), 0, 0.3, 1.0)[-1]),
             tolerance=5e-3,
             hint="x <- x + 3 score(x) + sqrt(3) z, and score(x) = -x / 5.",
-            slips=(Slip(lambda: 0.8, "The added noise has the variance t^2 - s^2 = 3."), Slip(lambda: 2.0, "This is the exact one.")),
+            slips=(
+                Slip(lambda: 0.8, "The added noise has the variance t^2 - s^2 = 3."),
+                Slip(lambda: 2.0, "This is the exact one."),
+            ),
         ),
     ),
 )

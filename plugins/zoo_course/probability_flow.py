@@ -41,13 +41,15 @@ def paths(n: int, seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def gaussian_flow(x: float, data_std: float, sigma: float, end: float) -> float:
-    """Return where the flow of N(0, data_std^2) carries x from level sigma to level `end`: the ratio of the stds."""
+    """Return where the flow of N(0, data_std^2) carries x from level sigma to level `end`."""
     return x * math.sqrt((data_std**2 + end**2) / (data_std**2 + sigma**2))
 
 
 def log_likelihood(x: Tensor) -> Tensor:
     """Return log p(x) by the flow, (n,), for points x (n,): of the data with noise LOWEST."""
-    found = flow_log_prob(denoiser(), x[:, None], noise=Seeds(0, range(len(x))), probe="exact", tolerance=1e-6)
+    found = flow_log_prob(
+        denoiser(), x[:, None], noise=Seeds(0, range(len(x))), probe="exact", tolerance=1e-6
+    )
     return found.log_prob
 
 
@@ -67,11 +69,21 @@ def _figure(out: Folder) -> Sequence[str]:
     for place, (name, (sigmas, states)) in enumerate(found.items()):
         levels = sigmas.clamp_min(LOWEST)
         height = torch.stack(
-            [line_mixture().smoothed(float(s)).log_prob((grid * (1 + s * s).sqrt())[:, None]).exp() for s in levels], 1
+            [
+                line_mixture().smoothed(float(s)).log_prob((grid * (1 + s * s).sqrt())[:, None]).exp()
+                for s in levels
+            ],
+            1,
         )
-        axes[place].pcolormesh(levels, grid, height / height.max(0).values, cmap="Oranges", vmax=1.6, shading="nearest")
-        axes[place].plot(levels, states[:, :DRAWN] / (1 + levels[:, None] ** 2).sqrt(), linewidth=0.8, color="tab:blue")
-        axes[place].set(xscale="log", xlim=(20, LOWEST), ylim=(-3, 3), xlabel="sigma", title=f"{name}: {DRAWN} paths")
+        axes[place].pcolormesh(
+            levels, grid, height / height.max(0).values, cmap="Oranges", vmax=1.6, shading="nearest"
+        )
+        axes[place].plot(
+            levels, states[:, :DRAWN] / (1 + levels[:, None] ** 2).sqrt(), linewidth=0.8, color="tab:blue"
+        )
+        axes[place].set(
+            xscale="log", xlim=(20, LOWEST), ylim=(-3, 3), xlabel="sigma", title=f"{name}: {DRAWN} paths"
+        )
     axes[0].set_ylabel("x / sqrt(1 + sigma²)")
     x = torch.linspace(-2.2, 2.0, 85, dtype=torch.float64)
     flow, exact = log_likelihood(x), line_mixture().smoothed(LOWEST).log_prob(x[:, None])
@@ -80,15 +92,23 @@ def _figure(out: Folder) -> Sequence[str]:
     axes[2].set(xlabel="x", title="log-likelihood, nats")
     axes[2].legend(fontsize=8)
     out.plot(figure, "paths")
-    out.arrays("paths", sigmas=found["reverse SDE"][0], **{k.replace(" ", "_"): v[1][:, :DRAWN] for k, v in found.items()})
+    out.arrays(
+        "paths",
+        sigmas=found["reverse SDE"][0],
+        **{k.replace(" ", "_"): v[1][:, :DRAWN] for k, v in found.items()},
+    )
     out.table({"x": x.tolist(), "exact": exact.tolist(), "flow": flow.tolist()}, "likelihood")
     ends = [states[-1].numpy() for _, states in found.values()]
     p = ks_2samp(*ends).pvalue
     inside = exact > -20
     return [
         f"Kolmogorov-Smirnov test of the two sets of {PATHS} ends: p = {p:.2f}",
-        *(f"{name}: {crossings(states[:, :DRAWN])} of {DRAWN - 1} neighboring pairs of paths cross" for name, (_, states) in found.items()),
-        f"largest error of the log-likelihood where it is above -20: {float((flow - exact)[inside].abs().max()):.4f} nats",
+        *(
+            f"{name}: {crossings(states[:, :DRAWN])} of {DRAWN - 1} neighboring pairs of paths cross"
+            for name, (_, states) in found.items()
+        ),
+        f"largest error of the log-likelihood where it is above -20: "
+        f"{float((flow - exact)[inside].abs().max()):.4f} nats",
     ]
 
 
@@ -102,7 +122,8 @@ TOPIC = Topic(
     figure=_figure,
     exercises=(
         Exercise(
-            question="Data N(0, 1) in the variable x0 + sigma eps. The flow starts at x = 4 with sigma = 3. Where does it end at "
+            question="Data N(0, 1) in the variable x0 + sigma eps. The flow starts at x = 4 with sigma "
+            "= 3. Where does it end at "
             "sigma = 0?",
             answer=lambda: gaussian_flow(4.0, 1.0, 3.0, 0.0),
             tolerance=5e-3,

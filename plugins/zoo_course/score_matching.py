@@ -17,7 +17,7 @@ DATA_VAR = 1.0
 
 
 def explicit(gain: Tensor | float, var: float) -> Tensor | float:
-    """Return E |s(x) - grad log p(x)|^2 / 2 for s(x) = -gain x and x ~ N(0, var): (gain - 1 / var)^2 var / 2."""
+    """Return E |s(x) - grad log p(x)|^2 / 2 for s(x) = -gain x, x ~ N(0, var): (gain - 1 / var)^2 var / 2."""
     return (gain - 1 / var) ** 2 * var / 2
 
 
@@ -45,7 +45,7 @@ def denoising_variance(sigma: float) -> float:
 
 
 def conditional_mean(x: Tensor, sigma: float, data: Tensor) -> Tensor:
-    """Return E[-(x~ - x) / sigma^2 | x~] at points x~ (n, D) for data points (N, D): the optimum of the regression."""
+    """Return E[-(x~ - x) / sigma^2 | x~] at points x~ (n, D) for data points (N, D)."""
     weight = torch.softmax(-torch.cdist(x, data).square() / (2 * sigma**2), 1)
     return (weight @ data - x) / sigma**2
 
@@ -75,16 +75,31 @@ def _figure(out: Folder) -> Sequence[str]:
     coarse = torch.linspace(-2.4, 2.4, 15, dtype=torch.float64)
     points = torch.cartesian_prod(coarse, coarse)
     learned, exact = conditional_mean(points, 0.3, data), CLOSE.smoothed(0.3).score(points)
-    right.quiver(points[:, 0], points[:, 1], exact[:, 0], exact[:, 1], color="tab:orange", width=0.006, label="exact")
-    right.quiver(points[:, 0], points[:, 1], learned[:, 0], learned[:, 1], width=0.003, label="from 2,000 points")
+    right.quiver(
+        points[:, 0], points[:, 1], exact[:, 0], exact[:, 1], color="tab:orange", width=0.006, label="exact"
+    )
+    right.quiver(
+        points[:, 0], points[:, 1], learned[:, 0], learned[:, 1], width=0.003, label="from 2,000 points"
+    )
     right.set(aspect="equal", title="optimum of the regression, sigma = 0.3")
     right.legend(fontsize=8, loc="upper right")
     out.plot(figure, "objectives")
-    out.table({"gain": gains.tolist(), **{name.replace(", ", "_").replace(" ", "_"): v.tolist() for name, v in curves.items() if isinstance(v, Tensor)}}, "objectives")
+    out.table(
+        {
+            "gain": gains.tolist(),
+            **{
+                name.replace(", ", "_").replace(" ", "_"): v.tolist()
+                for name, v in curves.items()
+                if isinstance(v, Tensor)
+            },
+        },
+        "objectives",
+    )
     near = CLOSE.smoothed(0.3).log_prob(points) > -3.5
     error = float((learned - exact)[near].square().sum() / exact[near].square().sum())
     return [
-        f"minimum of the denoising objective: gain {best_gain(DATA_VAR, sigma):.4f}; score of clean data: {1 / DATA_VAR:.4f}",
+        f"minimum of the denoising objective: gain {best_gain(DATA_VAR, sigma):.4f}; score of clean "
+        f"data: {1 / DATA_VAR:.4f}",
         f"relative squared error of the field from 2,000 points, where there are data: {error:.4f}",
     ]
 
@@ -94,20 +109,25 @@ TOPIC = Topic(
     look=(
         "The denoising objective and the explicit one on noised data differ by a constant: same minimum.",
         "The minimum for clean data is elsewhere: the regression learns the score of the noised density.",
-        "At small sigma the target is almost pure noise: its variance is much larger than that of the optimum.",
+        "At small sigma the target is almost pure noise: its variance is much larger than that of the "
+        "optimum.",
         "From data points alone the field is right where data are, and wrong far away from them.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="Data N(0, 2²), noise level sigma = 1. The score s(x) = -g x is trained by denoising. At which g is the "
+            question="Data N(0, 2²), noise level sigma = 1. The score s(x) = -g x is trained by "
+            "denoising. At which g is the "
             "loss least?",
             answer=lambda: best_gain(4.0, 1.0),
             tolerance=1e-3,
             hint="The optimum is the score of the noised data, whose variance is 4 + 1.",
             slips=(
                 Slip(lambda: 0.25, "This is the score of the clean data (slide 117)."),
-                Slip(lambda: 1 / 3, "The standard deviations do not add up; the variances do, and 2 is a standard deviation."),
+                Slip(
+                    lambda: 1 / 3,
+                    "The standard deviations do not add up; the variances do, and 2 is a standard deviation.",
+                ),
             ),
         ),
     ),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
-from zoo_core.diffusion.sdes import VE, VP, SDE, SubVP
+from zoo_core.diffusion.sdes import SDE, VE, VP, SubVP
 from zoo_core.viz.drawing import make_figure
 from zoo_course.folder import Folder
 from zoo_course.oracle import line_mixture, normals, sample
@@ -64,7 +64,11 @@ def _figure(out: Folder) -> Sequence[str]:
     out.plot(figure, "forward")
     out.table(columns, "moments")
     limit = math.exp(-10.05)
-    return [*lines, f"alpha_bar(1): continuous {limit:.4e}, chain of 1,000 steps {chain_signal(1000):.4e}, of 100,000 {chain_signal(100_000):.4e}"]
+    return [
+        *lines,
+        f"alpha_bar(1): continuous {limit:.4e}, chain of 1,000 steps {chain_signal(1000):.4e}, of "
+        f"100,000 {chain_signal(100_000):.4e}",
+    ]
 
 
 TOPIC = Topic(
@@ -77,14 +81,18 @@ TOPIC = Topic(
     figure=_figure,
     exercises=(
         Exercise(
-            question="VP with beta(t) = 0.1 + 19.9 t. What is alpha(0.5) = exp(-1/2 integral of beta from 0 to 0.5)?",
+            question="VP with beta(t) = 0.1 + 19.9 t. What is alpha(0.5) = exp(-1/2 integral of beta "
+            "from 0 to 0.5)?",
             answer=lambda: moments(VP(), 0.5)[0],
             tolerance=1e-3,
             hint="The integral is 0.1 t + 19.9 t^2 / 2.",
-            slips=(Slip(lambda: moments(VP(), 0.5)[0] ** 2, "This is alpha^2: the exponent has the factor 1/2."),),
+            slips=(
+                Slip(lambda: moments(VP(), 0.5)[0] ** 2, "This is alpha^2: the exponent has the factor 1/2."),
+            ),
         ),
         Exercise(
-            question="The same beta. What is sigma(0.5)^2 of sub-VP, (1 - exp(-B))^2 with B the integral of beta?",
+            question="The same beta. What is sigma(0.5)^2 of sub-VP, (1 - exp(-B))^2 with B the "
+            "integral of beta?",
             answer=lambda: moments(SubVP(), 0.5)[1],
             tolerance=1e-3,
             hint="B(0.5) is 0.05 + 19.9 / 8.",

@@ -52,7 +52,7 @@ def domains(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def patch_side(layers: int) -> int:
-    """Return the receptive field of a PatchGAN with `layers` strided convolutions and two of stride 1, kernel 4."""
+    """Return the receptive field of a PatchGAN: `layers` convolutions of stride 2 and two of 1, kernel 4."""
     return receptive_field([(4, 2)] * layers + [(4, 1)] * 2)
 
 
@@ -86,27 +86,36 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="what must a translator from one kind of image to another be told besides looking realistic?",
     look=(
-        "L1 asks for the conditional median, one of the targets; L2 for the mean, which is none of them: blur.",
-        "Crosses are sources, dots their translations, colors the contents. Both maps fill domain B in the same way.",
-        "Both maps have cycle loss 0. Only the identity loss, or pairs, tells that the contents were exchanged.",
+        "L1 asks for the conditional median, one of the targets; L2 for the mean, which is none of "
+        "them: blur.",
+        "Crosses are sources, dots their translations, colors the contents. Both maps fill domain B in "
+        "the same way.",
+        "Both maps have cycle loss 0. Only the identity loss, or pairs, tells that the contents were "
+        "exchanged.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="The target of a source pixel is 0 with probability 0.6 and 1 with probability 0.4. Which constant "
+            question="The target of a source pixel is 0 with probability 0.6 and 1 with probability "
+            "0.4. Which constant "
             "minimizes the expected absolute error?",
-            answer=lambda: round(best_constant(torch.tensor([0.0, 1.0]).double(), torch.tensor([0.6, 0.4]).double(), 1), 6),
+            answer=lambda: round(
+                best_constant(torch.tensor([0.0, 1.0]).double(), torch.tensor([0.6, 0.4]).double(), 1), 6
+            ),
             tolerance=1e-3,
             hint="The derivative of E|y - c| is P(y < c) - P(y > c).",
             slips=(Slip(lambda: 0.4, "This is the mean; it minimizes the squared error."),),
         ),
         Exercise(
-            question="A PatchGAN has two convolutions of stride 2 and two of stride 1, all with kernel 4. How many pixels "
+            question="A PatchGAN has two convolutions of stride 2 and two of stride 1, all with kernel "
+            "4. How many pixels "
             "wide is the receptive field of a score?",
             answer=lambda: patch_side(2),
             tolerance=0.1,
             hint="1 + 3 (1 + 2 + 4 + 4).",
-            slips=(Slip(lambda: patch_side(3), "This is for three convolutions of stride 2, as in the paper."),),
+            slips=(
+                Slip(lambda: patch_side(3), "This is for three convolutions of stride 2, as in the paper."),
+            ),
         ),
     ),
 )

@@ -96,7 +96,8 @@ def _curve_plot(out: Folder) -> list[str]:
         right.plot(Z, posterior, color=color, label=f"p(z | x) of the {('red', 'blue')[number]} star")
         right.plot(Z, q, color=color, linestyle="--", label=f"best normal q, gap {gap:.3f} nats")
         lines.append(
-            f"star {number + 1}: log p(x) = {log_evidence(one):.3f}, ELBO = {elbo(one, mean, std):.3f}, gap {gap:.3f} nats"
+            f"star {number + 1}: log p(x) = {log_evidence(one):.3f}, ELBO = "
+            f"{elbo(one, mean, std):.3f}, gap {gap:.3f} nats"
         )
     right.set(title="posterior and the normal q of the largest ELBO", xlabel="z", xlim=(-0.6, 2.0))
     right.legend(fontsize=8)
@@ -112,7 +113,9 @@ def _gradient_plot(out: Folder) -> list[str]:
     left, right = figure.subplots(1, 2)
     left.plot(stds, [score_function_variance(1, s) for s in stds], label="score function")
     left.plot(stds, [reparameterized_variance(1, s) for s in stds], label="reparameterization")
-    left.set(xscale="log", yscale="log", xlabel="standard deviation of q", title="variance of one gradient sample")
+    left.set(
+        xscale="log", yscale="log", xlabel="standard deviation of q", title="variance of one gradient sample"
+    )
     left.legend()
     right.plot(dims, [score_function_variance(1, 1, d) for d in dims], marker="o", label="score function")
     right.plot(dims, [reparameterized_variance(1, 1)] * len(dims), marker="o", label="reparameterization")
@@ -124,19 +127,24 @@ def _gradient_plot(out: Folder) -> list[str]:
     measured = (1 + eps) ** 2 * eps
     return [
         f"d/dmean E[z^2] at mean 1, std 1: score function {float(measured.mean()):.3f} +- variance "
-        f"{float(measured.var()):.1f} ({score_function_variance(1, 1):.0f} in closed form); reparameterized variance "
+        f"{float(measured.var()):.1f} ({score_function_variance(1, 1):.0f} in closed form); "
+        f"reparameterized variance "
         f"{reparameterized_variance(1, 1):.0f}"
     ]
 
 
 def train_plane(steps: int) -> tuple[nn.Module, nn.Module, Tensor, Tensor, float]:
-    """Train a VAE of the 8 x 8 digits with two latents; return encoder, decoder, images, labels, ELBO in nats."""
+    """Train a VAE of the digits with two latents; return encoder, decoder, images, labels and ELBO in nats."""
     x, label = digits()
     output = DiscretisedLogistic(17, components=1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 4))
-        decoder = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 2 * 64))
+        encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 4)
+        )
+        decoder = nn.Sequential(
+            nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 2 * 64)
+        )
     rng = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=2e-3)
     total = 0.0
@@ -178,35 +186,53 @@ def _figure(out: Folder) -> Sequence[str]:
 
 
 TOPIC = Topic(
-    question="how can a model with latents be trained if its likelihood is an integral without a closed form?",
+    question="how can a model with latents be trained if its likelihood is an integral without a "
+    "closed form?",
     look=(
         "curve.png: one latent draws a curve in the plane; noise around it makes a density.",
-        "curve.png: where the curve comes near itself, the posterior has several modes. A normal q takes one: gap.",
-        "gradients.png: both estimators have the same mean; the variance of the score function explodes with the dimension.",
+        "curve.png: where the curve comes near itself, the posterior has several modes. A normal q "
+        "takes one: gap.",
+        "gradients.png: both estimators have the same mean; the variance of the score function "
+        "explodes with the dimension.",
         "plane.png: neighbors in the latent plane decode to similar digits, and classes form regions.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="p(z) = N(0, 1), p(x | z) = N(z, 1), x = 2 and q(z | x) = N(1, 1). What is log p(x) - ELBO, in nats?",
+            question="p(z) = N(0, 1), p(x | z) = N(z, 1), x = 2 and q(z | x) = N(1, 1). What is log "
+            "p(x) - ELBO, in nats?",
             answer=lambda: gaussian_kl(1, 1, 1, math.sqrt(0.5)),
             tolerance=1e-3,
             hint="The gap is KL(q || p(z | x)), and the posterior is N(x / 2, 1 / 2).",
             slips=(
-                Slip(lambda: gaussian_kl(1, 1, 1, 0.5), "1/2 is the variance of the posterior, not its standard deviation."),
+                Slip(
+                    lambda: gaussian_kl(1, 1, 1, 0.5),
+                    "1/2 is the variance of the posterior, not its standard deviation.",
+                ),
                 Slip(lambda: gaussian_kl(1, 1, 0, 1), "This is KL(q || p(z)), a term of the ELBO."),
-                Slip(lambda: gaussian_kl(1, math.sqrt(0.5), 1, 1), "This is the other direction of the divergence."),
+                Slip(
+                    lambda: gaussian_kl(1, math.sqrt(0.5), 1, 1),
+                    "This is the other direction of the divergence.",
+                ),
             ),
         ),
         Exercise(
-            question="z ~ N(1, 0.5²). What is the variance of the score-function estimate z^2 d/dmean log q(z) of "
+            question="z ~ N(1, 0.5²). What is the variance of the score-function estimate z^2 d/dmean "
+            "log q(z) of "
             "d/dmean E[z^2], for one sample?",
             answer=lambda: score_function_variance(1.0, 0.5),
             tolerance=0.02,
-            hint="Write z = 1 + 0.5 eps: the estimate is z^2 eps / 0.5. Its mean is 2; use E[eps^4] = 3 and E[eps^6] = 15.",
+            hint="Write z = 1 + 0.5 eps: the estimate is z^2 eps / 0.5. Its mean is 2; use E[eps^4] = "
+            "3 and E[eps^6] = 15.",
             slips=(
-                Slip(lambda: score_function_variance(1, 0.5) + 4, "This is the second moment. Subtract the squared mean, 4."),
-                Slip(lambda: reparameterized_variance(1, 0.5), "This is the variance of the reparameterized estimate."),
+                Slip(
+                    lambda: score_function_variance(1, 0.5) + 4,
+                    "This is the second moment. Subtract the squared mean, 4.",
+                ),
+                Slip(
+                    lambda: reparameterized_variance(1, 0.5),
+                    "This is the variance of the reparameterized estimate.",
+                ),
             ),
         ),
     ),

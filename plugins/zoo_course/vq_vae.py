@@ -18,7 +18,7 @@ CODES = (2, 4, 8, 16, 32, 64)
 
 
 def fit_codebook(x: Tensor, codes: int, steps: int = 40) -> Tensor:
-    """Return K vectors that each are the mean of the points nearest to them, (K, D), as moving averages find them."""
+    """Return K vectors that each are the mean of the points nearest to them, (K, D)."""
     rng = torch.Generator().manual_seed(0)
     codebook = x[torch.randperm(len(x), generator=rng)[:codes]].clone()
     for _ in range(steps):
@@ -51,7 +51,10 @@ def _figure(out: Folder) -> Sequence[str]:
     x = sample(toy("swiss-roll"), 3000, seed=0)
     books = {codes: fit_codebook(x, codes) for codes in CODES}
     error = [float((x - book[nearest_code(x, book)]).square().sum(1).mean()) for book in books.values()]
-    used = [float(perplexity(torch.bincount(nearest_code(x, book), minlength=k).double())) for k, book in books.items()]
+    used = [
+        float(perplexity(torch.bincount(nearest_code(x, book), minlength=k).double()))
+        for k, book in books.items()
+    ]
     book = books[16]
     line = torch.linspace(-1.3, 1.3, 260, dtype=torch.float64)
     cells = nearest_code(torch.cartesian_prod(line, line), book).reshape(260, 260)
@@ -63,10 +66,19 @@ def _figure(out: Folder) -> Sequence[str]:
     left.set(title="16 codes (stars) and their cells", aspect="equal")
     right.plot([math.log(k) for k in CODES], error, marker="o")
     for k, value in zip(CODES, error, strict=True):
-        right.annotate(f"K = {k}", (math.log(k), value), textcoords="offset points", xytext=(6, 4), fontsize=8)
-    right.set(yscale="log", xlabel="cost of a code, log K nats", ylabel="mean squared error", title="rate and distortion")
+        right.annotate(
+            f"K = {k}", (math.log(k), value), textcoords="offset points", xytext=(6, 4), fontsize=8
+        )
+    right.set(
+        yscale="log",
+        xlabel="cost of a code, log K nats",
+        ylabel="mean squared error",
+        title="rate and distortion",
+    )
     out.plot(figure, "codebook")
-    out.table({"K": CODES, "nats": [math.log(k) for k in CODES], "error": error, "perplexity": used}, "codebook")
+    out.table(
+        {"K": CODES, "nats": [math.log(k) for k in CODES], "error": error, "perplexity": used}, "codebook"
+    )
     return [
         f"K = {k}: mean squared error {value:.4f}, perplexity of the codes {use:.1f}"
         for k, value, use in zip(CODES, error, used, strict=True)
@@ -76,14 +88,17 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="what changes if the latent is one of K vectors?",
     look=(
-        "Each point is replaced by the star of its cell; the cells are the points that are nearest to a star.",
+        "Each point is replaced by the star of its cell; the cells are the points that are nearest to "
+        "a star.",
         "Doubling K costs log 2 nats more per latent; here it divides the squared error by 2.3 to 3.4.",
-        "The perplexity is below K: codes are not used equally often, so a fitted prior is shorter than log K.",
+        "The perplexity is below K: codes are not used equally often, so a fitted prior is shorter "
+        "than log K.",
     ),
     figure=_figure,
     exercises=(
         Exercise(
-            question="A VQ-VAE has 7 x 7 latents and K = 512 codes. What is the KL term of its bound with the uniform "
+            question="A VQ-VAE has 7 x 7 latents and K = 512 codes. What is the KL term of its bound "
+            "with the uniform "
             "prior, in nats?",
             answer=lambda: code_length(49, 512),
             tolerance=0.2,

@@ -47,7 +47,7 @@ def plan(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
 
 
 def dual_value(potential: Tensor, x: Tensor, y: Tensor) -> float:
-    """Return E[f(x)] - E[f(y)] for the linear critic f(x) = w . x with |w| = 1, in the direction of `potential`."""
+    """Return E[f(x)] - E[f(y)] for the linear critic f(x) = w . x, |w| = 1, in the direction of `potential`."""
     w = potential / potential.norm()
     return float((x @ w).mean() - (y @ w).mean())
 
@@ -61,12 +61,24 @@ def _line_plot(out: Folder) -> list[str]:
     for place, (blocks, name) in enumerate(((p, "mu"), (q, "mu'"))):
         color = ("tab:pink", "tab:blue")[place]
         for number, (mass, start, end) in enumerate(blocks):
-            left.bar((start + end) / 2, mass / (end - start), end - start, color=color, alpha=0.7, label=name if not number else None)
+            left.bar(
+                (start + end) / 2,
+                mass / (end - start),
+                end - start,
+                color=color,
+                alpha=0.7,
+                label=name if not number else None,
+            )
     for u in range(LEVELS // 32, LEVELS, LEVELS // 16):
-        left.annotate("", (float(y[u]), 0.1 + u / LEVELS / 8), (float(x[u]), 0.1 + u / LEVELS / 8), arrowprops={"arrowstyle": "->", "lw": 0.7})
+        left.annotate(
+            "",
+            (float(y[u]), 0.1 + u / LEVELS / 8),
+            (float(x[u]), 0.1 + u / LEVELS / 8),
+            arrowprops={"arrowstyle": "->", "lw": 0.7},
+        )
     left.set(title="slide 55: where each piece moves", xlabel="x", ylabel="density")
     left.legend(fontsize=8)
-    middle.pcolormesh(edges_x, edges_y, counts.T, cmap="Greys")
+    middle.pcolormesh(edges_x, edges_y, counts.T, cmap="binary")
     middle.set(title="the optimal plan", xlabel="from x", ylabel="to x'")
     shifts = torch.linspace(0, 3, 61).tolist()
     right.plot(shifts, shifts, label="Wasserstein distance")
@@ -85,7 +97,9 @@ def _plane_plot(out: Folder) -> list[str]:
     other = float((x - y[shuffled]).norm(dim=1).mean())
     figure = make_figure(9.5, 4.6)
     for axes, (name, to, mean) in zip(
-        figure.subplots(1, 2), (("random plan", shuffled, other), ("optimal plan", optimal, cost)), strict=True
+        figure.subplots(1, 2),
+        (("random plan", shuffled, other), ("optimal plan", optimal, cost)),
+        strict=True,
     ):
         for a, b in zip(x, y[to], strict=True):
             axes.plot((a[0], b[0]), (a[1], b[1]), color="gray", linewidth=0.4)

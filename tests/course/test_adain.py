@@ -23,7 +23,9 @@ def test_the_result_has_the_statistics_of_the_style_and_a_batch_does_not_matter(
 def test_a_value_is_moved_as_in_an_image() -> None:
     content = torch.tensor([[[[-2.0, 6.0]]]], dtype=torch.float64)  # mean 2, standard deviation 4
     style = (torch.full((1, 1, 1, 1), 10.0).double(), torch.full((1, 1, 1, 1), 2.0).double())
-    assert transferred(6.0, (2.0, 4.0), (10.0, 2.0)) == pytest.approx(float(adain(content, *style)[0, 0, 0, 1]), abs=1e-4)
+    assert transferred(6.0, (2.0, 4.0), (10.0, 2.0)) == pytest.approx(
+        float(adain(content, *style)[0, 0, 0, 1]), abs=1e-4
+    )
 
 
 def test_the_answer() -> None:

@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
-from zoo_course.conditional import TOPIC, class_densities, joint_divergence, labeled_divergence, matching_optimum
+from zoo_course.conditional import (
+    TOPIC,
+    class_densities,
+    joint_divergence,
+    labeled_divergence,
+    matching_optimum,
+)
 from zoo_gan.text_gan import matching_aware
 
 
@@ -15,7 +21,9 @@ def test_e24_without_the_condition_swapped_classes_are_not_seen() -> None:
     """Catches a discriminator without y: it is satisfied by a generator that swaps all classes."""
     data = class_densities() / 2
     swapped = data.flip(0)
-    assert joint_divergence(data.sum(0, keepdim=True), swapped.sum(0, keepdim=True)) == pytest.approx(0, abs=1e-12)
+    assert joint_divergence(data.sum(0, keepdim=True), swapped.sum(0, keepdim=True)) == pytest.approx(
+        0, abs=1e-12
+    )
     assert joint_divergence(data, swapped) > 0.6
     assert joint_divergence(data, data) == pytest.approx(0, abs=1e-12)
 

@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
-from zoo_course.gan import TOPIC, dirac_game, game_value, generator_gradients, jensen_shannon, optimal_discriminator
+from zoo_course.gan import (
+    TOPIC,
+    dirac_game,
+    game_value,
+    generator_gradients,
+    jensen_shannon,
+    optimal_discriminator,
+)
 
 
 def best_value(p: list[float], q: list[float]) -> tuple[list[float], float]:

@@ -31,7 +31,9 @@ def test_the_evidence_is_the_integral_and_each_weight_is_the_ratio() -> None:
 def test_the_variance_around_the_posterior(ratio: float) -> None:
     q = Normal(topic.POSTERIOR_MEAN, ratio * math.sqrt(topic.POSTERIOR_VAR)).log_prob(Z).exp()
     square = integral(torch.where(JOINT > 1e-200, JOINT**2 / q, 0 * q), Z)
-    assert topic.relative_variance(ratio) == pytest.approx(square / math.exp(2 * topic.LOG_EVIDENCE) - 1, abs=1e-6)
+    assert topic.relative_variance(ratio) == pytest.approx(
+        square / math.exp(2 * topic.LOG_EVIDENCE) - 1, abs=1e-6
+    )
 
 
 def test_a_narrow_proposal_has_no_finite_variance() -> None:
@@ -40,7 +42,9 @@ def test_a_narrow_proposal_has_no_finite_variance() -> None:
 
 def test_the_variance_of_the_prior_as_proposal() -> None:
     square = integral(JOINT**2 / Normal(0.0, 1.0).log_prob(Z).exp(), Z)
-    assert topic.prior_relative_variance() == pytest.approx(square / math.exp(2 * topic.LOG_EVIDENCE) - 1, rel=1e-6)
+    assert topic.prior_relative_variance() == pytest.approx(
+        square / math.exp(2 * topic.LOG_EVIDENCE) - 1, rel=1e-6
+    )
 
 
 def test_the_bounds_rise_to_the_evidence() -> None:

@@ -16,7 +16,9 @@ def test_the_closed_form_is_the_integral_and_torchs(pair: tuple[float, float, fl
     mean_p, std_p, mean_q, std_q = pair
     found = gaussian_kl(*pair)
     assert found == pytest.approx(numeric_kl(normal(mean_p, std_p), normal(mean_q, std_q)), rel=1e-9)
-    assert found == pytest.approx(float(kl_divergence(Normal(mean_p, std_p), Normal(mean_q, std_q))), rel=1e-5)
+    assert found == pytest.approx(
+        float(kl_divergence(Normal(mean_p, std_p), Normal(mean_q, std_q))), rel=1e-5
+    )
 
 
 def test_the_known_value() -> None:
@@ -42,7 +44,9 @@ def test_the_forward_fit_has_the_moments_and_no_neighbor_is_better() -> None:
     mean, std = forward_fit()
     assert mean == pytest.approx(0.3)
     assert std**2 == pytest.approx(0.4 * 1.8**2 + 0.6 * 1.2**2 + 0.25)
-    assert all(loss(mean, std) < loss(mean + a, std * b) for a, b in ((0.05, 1), (-0.05, 1), (0, 1.03), (0, 0.97)))
+    assert all(
+        loss(mean, std) < loss(mean + a, std * b) for a, b in ((0.05, 1), (-0.05, 1), (0, 1.03), (0, 0.97))
+    )
 
 
 @pytest.mark.parametrize("start", [-1.5, 1.5])

@@ -34,4 +34,6 @@ def test_the_denoiser_is_the_weighted_mean_of_the_posterior() -> None:
 
 
 def test_the_answer() -> None:
-    assert float((5.5 * normals(100_000, seed=3) * TOPIC.exercises[0].answer()).std()) == pytest.approx(1, abs=0.01)
+    assert float((5.5 * normals(100_000, seed=3) * TOPIC.exercises[0].answer()).std()) == pytest.approx(
+        1, abs=0.01
+    )

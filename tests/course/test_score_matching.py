@@ -17,7 +17,9 @@ def test_the_closed_forms_are_the_expectations(gain: float) -> None:
     noisy = x + sigma * eps
     assert explicit(gain, var) == pytest.approx(float(((-gain * x + x / var) ** 2).mean() / 2), rel=0.01)
     assert implicit(gain, var) == pytest.approx(float((gain * x).square().mean() / 2 - gain), abs=0.01)
-    assert denoising(gain, var, sigma) == pytest.approx(float((-gain * noisy + eps / sigma).square().mean() / 2), rel=0.01)
+    assert denoising(gain, var, sigma) == pytest.approx(
+        float((-gain * noisy + eps / sigma).square().mean() / 2), rel=0.01
+    )
 
 
 def test_the_three_differ_by_constants() -> None:

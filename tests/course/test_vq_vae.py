@@ -30,7 +30,9 @@ def test_each_code_is_the_mean_of_its_cell() -> None:
 
 def test_more_codes_have_a_smaller_error() -> None:
     x = normals(500, 2, seed=2)
-    errors = [float((x - (b := fit_codebook(x, k))[nearest_code(x, b)]).square().sum(1).mean()) for k in (2, 8, 32)]
+    errors = [
+        float((x - (b := fit_codebook(x, k))[nearest_code(x, b)]).square().sum(1).mean()) for k in (2, 8, 32)
+    ]
     assert errors == sorted(errors, reverse=True)
 
 

@@ -64,11 +64,15 @@ def test_e21_a_constant_added_to_the_critic_changes_nothing() -> None:
     plain = float(x.mean() - y.mean())
     moved = float((x + 5).mean() - (y + 5).mean())
     assert plain == pytest.approx(moved)
-    assert abs(float(x.abs().mean() - y.abs().mean()) - float((x + 5).abs().mean() - (y + 5).abs().mean())) > 0.1
+    assert (
+        abs(float(x.abs().mean() - y.abs().mean()) - float((x + 5).abs().mean() - (y + 5).abs().mean())) > 0.1
+    )
 
 
 def test_the_answers() -> None:
     first, second = TOPIC.exercises
-    assert first.answer() == pytest.approx(by_distribution_functions(((1.0, 0, 1),), ((1.0, 0, 3),)), abs=1e-3)
+    assert first.answer() == pytest.approx(
+        by_distribution_functions(((1.0, 0, 1),), ((1.0, 0, 3),)), abs=1e-3
+    )
     moved = (*SLIDE[0][:2], (0.5, 11, 12))
     assert second.answer() == pytest.approx(by_distribution_functions(moved, SLIDE[1]), abs=1e-3)
