@@ -189,7 +189,8 @@ LONG = ("families/diffusion.md", "families/gan.md")
 
 def _marked(page: str) -> Any:
     depends = ("zoo_core", "evaluation", "plugins", f"docs/{page}")
-    return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if page in LONG else page
+    slow = page in LONG or page.startswith("course/")  # a figure takes seconds; tests/course has the fast tests
+    return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if slow else page
 
 
 @pytest.mark.parametrize("page", [_marked(page) for page in WRITTEN])

@@ -32,7 +32,7 @@ def joint_divergence(p: Tensor, q: Tensor) -> float:
 
 
 def matching_optimum(right: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
-    """Return the optimal D(x, t) of GAN-CLS from densities of pairs: right / (right + wrong / 2 + fake / 2)."""
+    """Return the optimal D(x, t) of GAN-CLS: right / (right + wrong / 2 + fake / 2), densities of pairs."""
     return right / (right + wrong / 2 + fake / 2)
 
 

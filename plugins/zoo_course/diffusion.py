@@ -149,7 +149,7 @@ TOPIC = Topic(
     question="how is data destroyed step by step, and what undoes one step?",
     look=(
         "cloud.png: at t = 300 the two moons are hardly visible, at t = 1000 nothing of them is left.",
-        "process.webp: the reverse process decides late: the shape appears in the last quarter of the steps.",
+        "process.webp: the reverse process decides late: the shape appears in the last third of the steps.",
         "Nothing was trained: the denoiser of a known density is known.",
     ),
     figure=_figure,

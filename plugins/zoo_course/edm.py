@@ -74,8 +74,8 @@ def _figure(out: Folder) -> Sequence[str]:
     c_skip, c_out, c_in = preconditioning(sigma, SIGMA_DATA)
     figure = make_figure(13, 3.8)
     axes = figure.subplots(1, 3)
-    for values, name in ((c_skip, "c_skip"), (c_out, "c_out"), (c_in, "c_in")):
-        axes[0].plot(sigma, values, label=name)
+    for coefficient, name in ((c_skip, "c_skip"), (c_out, "c_out"), (c_in, "c_in")):
+        axes[0].plot(sigma, coefficient, label=name)
     axes[0].set(xscale="log", xlabel="sigma", title=f"preconditioning, sigma_data = {SIGMA_DATA}")
     axes[0].legend(fontsize=8)
     for steps in (10, 18):
@@ -115,12 +115,9 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="which choices of a diffusion model are independent, and which are good?",
     look=(
-        "At small sigma c_skip is 1: the network predicts noise. At large sigma it is 0: the network "
-        "predicts the image.",
-        "Sampling levels are dense at small sigma; training levels are mostly in the middle, where "
-        "there is something to learn.",
-        "Heun's error falls with the square of the number of steps; it pays its second evaluation back "
-        "quickly.",
+        "At small sigma c_skip is 1: the network predicts noise. At large sigma it is 0: it predicts the image.",
+        "Sampling levels cover five decades, in steps that shrink towards 0. Training levels (gray) are in the middle.",
+        "Heun's error falls with the square of the number of steps: from about 12 evaluations on it is the smaller.",
     ),
     figure=_figure,
     exercises=(

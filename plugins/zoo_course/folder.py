@@ -63,9 +63,8 @@ class Folder:
 
     def arrays(self, name: str, **arrays: Any) -> None:
         """Write arrays as NAME.npz."""
-        np.savez_compressed(
-            self._new(f"{name}.npz"), **{key: np.asarray(value) for key, value in arrays.items()}
-        )
+        save: Any = np.savez_compressed
+        save(self._new(f"{name}.npz"), **{key: np.asarray(value) for key, value in arrays.items()})
 
 
 def _image(figure: Any) -> Any:

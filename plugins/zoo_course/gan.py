@@ -41,7 +41,7 @@ def generator_gradients(logits: Tensor) -> tuple[Tensor, Tensor]:
     found = []
     for loss in (minimax_generator, nonsaturating_generator):
         at = logits.clone().requires_grad_()
-        sum(loss(one[None]) for one in at.unbind()).backward()
+        torch.stack([loss(one[None]) for one in at.unbind()]).sum().backward()
         assert at.grad is not None
         found.append(at.grad)
     return found[0], found[1]

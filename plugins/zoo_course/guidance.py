@@ -30,7 +30,7 @@ POINTS = 500
 
 def mixture(label: int | None) -> Mixture:
     """Return p(x | label), or p(x) for None."""
-    means = MEANS if label is None else MEANS[label == CLASSES]
+    means = MEANS if label is None else MEANS[CLASSES.eq(label)]
     return Mixture(means, torch.full((len(means),), 1 / len(means), dtype=torch.float64), STD)
 
 
@@ -52,9 +52,7 @@ class ConditionalOracle:
 
 def class_probability(x: Tensor, label: int) -> Tensor:
     """Return p(label | x), (n,)."""
-    joint = torch.stack(
-        [mixture(c).log_prob(x) + torch.log((c == CLASSES).double().mean()) for c in (0, 1)], 1
-    )
+    joint = torch.stack([mixture(c).log_prob(x) + CLASSES.eq(c).double().mean().log() for c in (0, 1)], 1)
     return joint.softmax(1)[:, label]
 
 
@@ -114,9 +112,8 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="how can samples be made to fit their condition better, and what does it cost?",
     look=(
-        "Scale 0 ignores the condition, 1 is the conditional model; above 1 samples leave the border "
-        "of the classes.",
-        "Scale 3 pushes samples away from the other class: they are more typical and less varied.",
+        "Scale 0 ignores the condition and 1 is the conditional model.",
+        "Scale 3 pushes samples away from the other class, to the far side of their own.",
         "The sweep: the probability of the class rises, the standard deviation falls.",
         "Guided samples are not distributed like p(x | c)^s p(x)^(1-s): their means differ.",
     ),

@@ -131,7 +131,7 @@ TOPIC = Topic(
     question="how can a distribution be sampled if only the gradient of its log-density is known?",
     look=(
         "field.png: without noise every walker ends on a mode; with noise they spread like the density.",
-        "walk.webp: walkers reach the density in a few steps and keep moving in it.",
+        "walk.webp: walkers reach the density in about 50 steps and keep moving in it.",
         "limits.png: a finite step widens the distribution; the closed form is exact for a normal target.",
         "limits.png: between distant modes nobody crosses: the fractions stay those of the start.",
     ),

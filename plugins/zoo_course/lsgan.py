@@ -36,7 +36,7 @@ def least_squares_gradient(scores: Tensor, c: float = 1.0) -> Tensor:
     """Return the derivative of the generator's loss with respect to each score: D - c."""
     at = scores.clone().requires_grad_()
     loss = least_squares(c=c).generator
-    sum(loss(one[None]) for one in at.unbind()).backward()
+    torch.stack([loss(one[None]) for one in at.unbind()]).sum().backward()
     assert at.grad is not None
     return at.grad
 

@@ -67,11 +67,11 @@ def _figure(out: Folder) -> Sequence[str]:
         middle.plot(grid[:, 0], density / density.max(), label=f"sigma = {sigma:g}")
     middle.set(title="the noised density, scaled", xlabel="x")
     middle.legend(fontsize=8)
-    density = toy("swiss-roll")
+    roll = toy("swiss-roll")
     for place, sigma in enumerate((0.5, 0.2, 0.05)):
         coarse = torch.linspace(-1.2, 1.2, 13, dtype=torch.float64)
         points = torch.cartesian_prod(coarse, coarse)
-        arrows = sigma * density.smoothed(sigma).score(points)
+        arrows = sigma * roll.smoothed(sigma).score(points)
         right.quiver(points[:, 0] + 2.7 * place, points[:, 1], arrows[:, 0], arrows[:, 1], width=0.003)
         right.text(2.7 * place, 1.35, f"sigma = {sigma}", ha="center", fontsize=8)
     right.set(
@@ -90,7 +90,7 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="how do many noise levels fix what Langevin dynamics at one level get wrong?",
     look=(
-        "At sigma = 8 there is one mode: walkers cross freely. The weights are decided around sigma = 2.",
+        "At sigma = 8 there is one mode: walkers cross freely. Below sigma = 1 nobody crosses any more.",
         "At one level the fraction stays that of the start; annealed, it is close to the weight.",
         "sigma times the score has the same scale at all levels, so one loss weight suits all.",
     ),

@@ -134,7 +134,7 @@ def _gradient_plot(out: Folder) -> list[str]:
 
 
 def train_plane(steps: int) -> tuple[nn.Module, nn.Module, Tensor, Tensor, float]:
-    """Train a VAE of the digits with two latents; return encoder, decoder, images, labels and ELBO in nats."""
+    """Train a VAE of the digits with two latents; return encoder, decoder, images, labels, ELBO in nats."""
     x, label = digits()
     output = DiscretisedLogistic(17, components=1)
     with torch.random.fork_rng():

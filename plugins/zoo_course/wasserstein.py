@@ -47,7 +47,7 @@ def plan(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
 
 
 def dual_value(potential: Tensor, x: Tensor, y: Tensor) -> float:
-    """Return E[f(x)] - E[f(y)] for the linear critic f(x) = w . x, |w| = 1, in the direction of `potential`."""
+    """Return E[f(x)] - E[f(y)] for the linear critic f(x) = w . x, |w| = 1, in the direction `potential`."""
     w = potential / potential.norm()
     return float((x @ w).mean() - (y @ w).mean())
 
