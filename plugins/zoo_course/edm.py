@@ -115,9 +115,12 @@ def _figure(out: Folder) -> Sequence[str]:
 TOPIC = Topic(
     question="which choices of a diffusion model are independent, and which are good?",
     look=(
-        "At small sigma c_skip is 1: the network predicts noise. At large sigma it is 0: it predicts the image.",
-        "Sampling levels cover five decades, in steps that shrink towards 0. Training levels (gray) are in the middle.",
-        "Heun's error falls with the square of the number of steps: from about 12 evaluations on it is the smaller.",
+        "At small sigma c_skip is 1: the network predicts noise. At large sigma it is 0: it predicts "
+        "the image.",
+        "Sampling levels cover five decades, in steps that shrink towards 0. Training levels (gray) "
+        "are in the middle.",
+        "Heun's error falls with the square of the number of steps: from about 12 evaluations on it is "
+        "the smaller.",
     ),
     figure=_figure,
     exercises=(
