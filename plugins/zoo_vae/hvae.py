@@ -128,6 +128,8 @@ class Descent:
 class HVAE(Recipe):
     """A hierarchy of Gaussian latent levels."""
 
+    units: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "kl", "log_prob"), "nats per example")
+
     def __init__(self, config: HVAEConfig, data: DataInfo) -> None:
         super().__init__()
         self.config = config
