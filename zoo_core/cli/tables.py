@@ -53,13 +53,18 @@ def pieces(word: str) -> list[str]:
 
 def longest_word(text: str) -> int:
     """Return the length of the longest part of a text that is never broken."""
-    return max((len(piece) for word in text.split() for piece in pieces(word)), default=0)
+    return max((len(piece) for word in words(text) for piece in pieces(word)), default=0)
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text; a no-break space holds two together."""
+    return [word for word in re.split(r"[ \t\n]+", text) if word]
 
 
 def wrap(text: str, width: int) -> list[str]:
     """Return a text as lines of at most `width` characters, broken at words; at least one line."""
     lines = [""]
-    for word in text.split():
+    for word in words(text):
         for place, piece in enumerate(pieces(word) if len(word) > width else [word]):
             space = " " if place == 0 and lines[-1] else ""
             if lines[-1] and len(lines[-1] + space + piece) > width:
@@ -96,7 +101,7 @@ def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     padded = [cell + [""] * (height - len(cell)) for cell in cells]
     gap = " " * GAP
     return [
-        gap.join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+        gap.join(p.replace("\u00a0", " ").ljust(w) for p, w in zip(parts, widths, strict=True)).rstrip()
         for parts in zip(*padded, strict=True)
     ]
 
