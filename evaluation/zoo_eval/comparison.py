@@ -9,7 +9,7 @@ from typing import Any
 from zoo_core.registry.metrics import base_name
 from zoo_core.results import RunResult
 from zoo_eval.numbers import number
-from zoo_eval.summary import ARROWS, direction, value_text
+from zoo_eval.summary import ARROWS, NO_BREAK, direction, value_text
 
 BASES = (
     "FD",
@@ -67,7 +67,7 @@ def comparison(results: Sequence[RunResult]) -> list[list[str]] | None:
         return None
     columns, options = compared_columns(scored), differing_options(scored)
     head = ["model", "data", *options, "seed"]
-    head += [f"{name} {ARROWS[direction(name)]}".strip() for name in columns] + ["training s"]
+    head += [f"{name}{NO_BREAK}{ARROWS[direction(name)]}".strip() for name in columns] + ["training s"]
     groups: dict[tuple[str, str, str], list[RunResult]] = {}
     for result in scored:
         groups.setdefault((result.plugin, result.data, result.config_hash), []).append(result)
@@ -79,7 +79,7 @@ def comparison(results: Sequence[RunResult]) -> list[list[str]] | None:
             rows.append([*names, str(result.seed), *cells, f"{result.cost.train_seconds:.1f}"])
         if len(group) > 1:
             means = [_mean(group, column) for column in columns]
-            rows.append([*who[0], f"mean of {len(group)}", *means, ""])
+            rows.append([*who[0], f"mean of {len(group)}".replace(" ", NO_BREAK), *means, ""])
     return rows
 
 
@@ -93,4 +93,4 @@ def _mean(group: Sequence[RunResult], column: str) -> str:
     values = [result.metrics[column].value for result in group if column in result.metrics]
     if len(values) < len(group):
         return "n/a"
-    return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values))}"
+    return f"{number(statistics.fmean(values))} ± {number(statistics.stdev(values))}".replace(" ", NO_BREAK)

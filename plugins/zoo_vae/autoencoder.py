@@ -152,6 +152,8 @@ class GaussianAutoencoder(Recipe):
     objective: ClassVar[str] = "elbo"
     length_options = ("model.kl_warmup",)
 
+    units: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "kl", "log_prob"), "nats per example")
+
     def __init__(self, config: AutoencoderConfig, data: DataInfo) -> None:
         super().__init__()
         self.config = config

@@ -135,6 +135,7 @@ class HVAE(Recipe):
     """A hierarchy of Gaussian latent levels."""
 
     length_options = ("model.kl_warmup",)
+    units: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "kl", "log_prob"), "nats per example")
 
     def __init__(self, config: HVAEConfig, data: DataInfo) -> None:
         super().__init__()

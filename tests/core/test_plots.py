@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo_core.viz.curves import axis_scale, draw_curves, moving_average, panels
+from zoo_core.viz.curves import axis_scale, distinct, draw_curves, moving_average, panels
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved
 from zoo_core.viz.plane import outside, scatter
 from zoo_core.viz.plot import write_numbers
@@ -74,6 +74,18 @@ def test_losses_share_a_panel() -> None:
         "score gap": ["critic/score_gap"],
         "learning rate": ["lr/net"],
     }
+
+
+def test_units_and_levels_are_named() -> None:
+    records = [{"step": k, "elbo/kl_1": k, "elbo/kl_2": 2 * k, "elbo/loss": k} for k in (1, 2)]
+    plot = draw_curves(records, "run", units={"kl": "nats"})
+    assert plot is not None
+    loss, kl = plot.figure.axes
+    assert kl.get_ylabel() == "kl (nats)"
+    assert [text.get_text() for text in kl.get_legend().get_texts()] == ["kl_1", "kl_2"]
+    assert loss.get_ylabel() == "loss"
+    assert distinct(["a/loss", "b/loss"]) == ["a", "b"]
+    assert distinct(["a/x", "a/y", "b/x"]) == ["a/x", "a/y", "b/x"]
 
 
 def test_the_scale_of_an_axis() -> None:

@@ -49,6 +49,11 @@ def test_a_table_in_a_pipe_keeps_a_line_for_each_row(monkeypatch: pytest.MonkeyP
 
 def test_a_word_that_is_wider_than_the_terminal_stays_whole() -> None:
     assert "x" * 50 in tables.table([["x" * 50, "short words here"]], ["a", "b"], width=40)
+    address = "sampler=diffusers:UniPCMultistepScheduler"
+    assert tables.wrap(f"any of {address}", 30) == ["any of sampler=diffusers:", "UniPCMultistepScheduler"]
+    assert tables.wrap(f"any of {address}", 60) == [f"any of {address}"]
+    assert tables.wrap("", 10) == [""]
+    assert "mean of 3" in tables.table([["mean\u00a0of\u00a03", "many words " * 9]], ["a", "b"], width=40)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_each_run_has_a_row_and_seeds_have_a_mean() -> None:
     runs = [made("wgan", fd, seed, "a" * 12, lr=0.1) for seed, fd in enumerate(values)]
     rows = comparison([*runs, made("vae", 9.0, 0, "b" * 12)])
     assert rows is not None
-    head, *body = rows
+    head, *body = [[cell.replace("\u00a0", " ") for cell in row] for row in rows]
     fd = head.index("FD[digits] ↓")
     assert "lr" not in head  # all runs of one model have the same
     assert [row[head.index("seed")] for row in body] == ["0", "1", "2", "mean of 3", "0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -41,14 +42,36 @@ def column_widths(rows: Sequence[Sequence[str]], width: int | None) -> list[int]
     return widths
 
 
+LONG = 24
+"""Length above which a word such as an address may be broken behind one of its :, =, / or commas."""
+
+
+def pieces(word: str) -> list[str]:
+    """Return the parts that a word may be broken into; most words are one."""
+    return re.findall(r"[^:=/,]*[:=/,]+|[^:=/,]+", word) if len(word) > LONG else [word]
+
+
 def longest_word(text: str) -> int:
-    """Return the length of a text's longest word."""
-    return max(map(len, text.split()), default=0)
+    """Return the length of the longest part of a text that is never broken."""
+    return max((len(piece) for word in words(text) for piece in pieces(word)), default=0)
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text; a no-break space holds two together."""
+    return [word for word in re.split(r"[ \t\n]+", text) if word]
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return a text as lines of at most `width` characters, broken at words only; at least one line."""
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    """Return a text as lines of at most `width` characters, broken at words; at least one line."""
+    lines = [""]
+    for word in words(text):
+        for place, piece in enumerate(pieces(word) if len(word) > width else [word]):
+            space = " " if place == 0 and lines[-1] else ""
+            if lines[-1] and len(lines[-1] + space + piece) > width:
+                lines.append(piece)
+            else:
+                lines[-1] += space + piece
+    return lines
 
 
 def table(
@@ -63,7 +86,7 @@ def table(
     width = terminal_width(stream) if width is None else width
     widths = column_widths([head, *rows], width)
     title = _lines(head, widths)
-    rule = "-" * min(width or 1000, max(map(len, title)))
+    rule = "-" * (sum(widths) + GAP * (len(widths) - 1))
     body = [line for row in rows for line in _lines(row, widths)]
     return "\n".join(
         [*(painted(line, stream, bold=True) for line in title), painted(rule, stream, dim=True), *body]
@@ -78,7 +101,7 @@ def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     padded = [cell + [""] * (height - len(cell)) for cell in cells]
     gap = " " * GAP
     return [
-        gap.join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+        gap.join(p.replace("\u00a0", " ").ljust(w) for p, w in zip(parts, widths, strict=True)).rstrip()
         for parts in zip(*padded, strict=True)
     ]
 

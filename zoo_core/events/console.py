@@ -131,6 +131,7 @@ class Console:
         self._what = ""
         if bar is not None:
             with contextlib.suppress(Exception):  # the terminal may be gone
+                bar.live.transient = self.done < self.total  # one that another replaces leaves no line
                 bar.stop()
 
 

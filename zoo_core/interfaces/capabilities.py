@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -33,6 +33,18 @@ class HasCritic(Protocol):
     def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
         """Return scores of examples (n, *shape) under their conditions, (n,): higher is more real."""
         ...
+
+
+@runtime_checkable
+class HasUnits(Protocol):
+    """A recipe that states the units of what its losses log.
+
+    Attributes:
+        units: name of a logged value, without its phase -> unit, e.g. {"loss": "nats"}.
+    """
+
+    @property
+    def units(self) -> Mapping[str, str]: ...
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,11 +48,16 @@ def series_of(records: Sequence[Record]) -> dict[str, Series]:
     return found
 
 
+def kind_of(value: str) -> str:
+    """Return the panel of a logged value: its name without the number of a level, kl_1 and kl_2 share one."""
+    return re.sub(r"_\d+$", "", value).replace("_", " ")
+
+
 def panels(names: Sequence[str]) -> dict[str, list[str]]:
     """Return panel -> series: values of one kind in all phases share a panel, e.g. every loss."""
     found: dict[str, list[str]] = {}
     for name in names:
-        kind = "learning rate" if name.startswith("lr/") else name.rpartition("/")[2].replace("_", " ")
+        kind = "learning rate" if name.startswith("lr/") else kind_of(name.rpartition("/")[2])
         found.setdefault(kind, []).append(name)
     order = sorted(found, key=lambda kind: (kind != "loss", kind == "learning rate"))
     return {kind: found[kind] for kind in order}
@@ -85,12 +91,13 @@ def draw_curves(
         records: of metrics.jsonl.
         scale: of the y axes: auto, linear or log.
         smoothing: decay of the moving average per record, in [0, 1); 0 draws the records only.
-        units: panel -> unit of its values.
+        units: name of a logged value -> its unit.
     """
     series = series_of(records)
     if not series:
         return None
-    kinds, units = panels(list(series)), units or {}
+    kinds = panels(list(series))
+    units = {kind_of(name): unit for name, unit in (units or {}).items()}
     columns = min(2, len(kinds))
     rows = math.ceil(len(kinds) / columns)
     figure = make_figure(4.3 * columns + 0.6, 2.5 * rows + 0.7)
@@ -108,13 +115,22 @@ def draw_curves(
         axes.set(xlabel="training step", ylabel=f"{kind}{unit}{note}", title=kind)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         if len(names) > 1:
-            axes.legend([_line(axes, k) for k in range(len(names))], [n.rpartition("/")[0] for n in names])
+            axes.legend([_line(axes, k) for k in range(len(names))], distinct(names))
         else:
             axes.set_title(names[0])
     how = f"line: moving average (EMA, decay {smoothing:g} per record), faint: records" if smoothed else ""
     how = how or "records, not smoothed"
     set_title(figure, "Training curves", f"{subtitle} · {how}; a record is the mean since the one before")
     return Plot(figure, _columns(records, list(series)))
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return the shortest part of "phase/value" that tells the series of a panel apart."""
+    phases, values = zip(*(name.rsplit("/", 1) for name in names), strict=True)
+    for parts in (phases, values):
+        if len(set(parts)) == len(parts):
+            return list(parts)
+    return list(names)
 
 
 def _draw_series(

@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo_core.errors import UsageError
 from zoo_core.events import hookimpl
 from zoo_core.events.trackers import read_metrics
-from zoo_core.interfaces import RunView, TrainedRun
+from zoo_core.interfaces import HasUnits, RunView, TrainedRun
 from zoo_core.results.attachments import GRID
 from zoo_core.types import DataInfo
 from zoo_core.viz import denoising, fields, latents, paths, styles, translations
@@ -155,10 +155,11 @@ def _write_grid(drawn: Plot, path: Path) -> None:
     write_png(tile(images, len(images) // GRID_ROWS), path)
 
 
-def _curves(run: RunView) -> Plot | None:
+def _curves(run: TrainedRun) -> Plot | None:
     options = run.config.plots
     records = read_metrics(run.dir / "metrics.jsonl")
-    return draw_curves(records, run_line(run), scale=options.scale, smoothing=options.smoothing)
+    units = run.recipe.units if isinstance(run.recipe, HasUnits) else {}
+    return draw_curves(records, run_line(run), scale=options.scale, smoothing=options.smoothing, units=units)
 
 
 def jobs(run: TrainedRun) -> dict[str, Job]:
