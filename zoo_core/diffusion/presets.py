@@ -8,7 +8,7 @@ LARGER_IMAGES = Preset(
     {
         "model.channels": 16,
         "model.mult": (1, 2, 4),
-        "model.patch": 2,
+        "model.fold": 2,
         "optim.net.lr": 1e-3,
         "train.steps": 2000,
         "train.batch_size": 32,
