@@ -72,11 +72,13 @@ class Modes:
         name: what assigns them: "digits-classifier", or "density".
         index: (n,) int64 in [0, count), -1 for none.
         count: number of classes or modes.
+        accuracy: of the classifier on held-out real images; None where no classifier assigns them.
     """
 
     name: str
     index: Tensor
     count: int
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def modes_of_images(batches: Iterable[Tensor], dataset: Dataset, device: torch.d
     seen = [seen_by(classifier, check_examples(rows, dataset.info), dataset).cpu() for rows in batches]
     index = gathered(torch.cat(seen) if seen else None)
     assert index is not None
-    return Modes(classifier.name, index, dataset.info.classes)
+    return Modes(classifier.name, index, dataset.info.classes, classifier.accuracy)
 
 
 def modes_of_samples(rows: Tensor, dataset: Dataset, device: torch.device, batch_size: int) -> Modes | None:

@@ -66,7 +66,7 @@ class WGANConfig(RunConfig):
             "Arjovsky et al. 2017, Algorithm 1 and section 4.1 (DCGAN nets)",
         ),
         "tiny": TINY,
-        **on_images(steps=2000, overrides={"optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}),
+        **on_images(steps=1600, overrides={"optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}),
     }
 
     model: WGANModel = WGANModel()

@@ -47,7 +47,12 @@ class IWAEConfig(AutoencoderConfig):
         ),
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {**LARGER_IMAGES.overrides, "model.hidden": (256, 256), "train.batch_size": 16},
+            {
+                **LARGER_IMAGES.overrides,
+                "model.hidden": (256, 256),
+                "train.batch_size": 16,
+                "train.steps": 3500,
+            },
             f"{LARGER_IMAGES.source}; a batch is decoded K times",
         ),
         "default@points": Preset(POINTS, "for points of the plane, with the network of `vae`"),

@@ -36,7 +36,7 @@ def test_patches_are_folded_and_unfolded_in_place(shape):
     x4 = folded(x, 4)
     assert x4.shape == (2, shape[0] * 16, math.ceil(shape[1] / 4), math.ceil(shape[2] / 4))
     assert torch.equal(F.pixel_shuffle(x4, 4)[..., : shape[1], : shape[2]], x)
-    net = randomized(unet(shape, channels=8, mult=(1, 2), patch=2)).eval()
+    net = randomized(unet(shape, channels=8, mult=(1, 2), fold=2)).eval()
     y = net(x, torch.tensor([10.0, 10.0]))
     assert y.shape == x.shape
     moved = x.clone()

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from zoo_core.errors import UsageError
-from zoo_core.nn.backbone import Backbone, build_backbone
+from zoo_core.nn.backbone import Backbone, NetworkConfig, build_backbone
 from zoo_core.nn.conditioning import ConditionEmbedding
-from zoo_core.nn.dit import DiTBlock
+from zoo_core.nn.dit import DiTBlock, DiTConfig
 from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.types import Cond, DataInfo
 
@@ -138,3 +138,11 @@ def test_attention_to_words_stands_where_attention_is():
 
     assert count(0) == 0
     assert count(12) == 1 + 1 + 2
+
+
+def test_no_two_networks_share_an_option() -> None:
+    """Catches an option of one network that takes its default from another network of the same class."""
+    own = [set(kind.model_fields) for kind in (DiTConfig, UNetConfig, NetworkConfig)]
+    assert sum(map(len, own)) == len(set.union(*own))
+    assert Backbone().fold == 1
+    assert set.union(*own) <= set(Backbone.model_fields)

@@ -20,6 +20,7 @@ class ModeLabels(Protocol):
         name: what assigns them: "digits-classifier", "density", or "labels".
         index: (n,) int64 in [0, count), -1 for none.
         count: number of classes or modes.
+        accuracy: of the classifier on held-out real images; None where no classifier assigns them.
     """
 
     @property
@@ -28,6 +29,8 @@ class ModeLabels(Protocol):
     def index(self) -> Tensor: ...
     @property
     def count(self) -> int: ...
+    @property
+    def accuracy(self) -> float | None: ...
 
 
 class FeatureSet(Protocol):

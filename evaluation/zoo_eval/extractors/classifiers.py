@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.registry.spec import load_target
 from zoo_core.types import DataInfo
 
 WEIGHTS = Path(__file__).parent / "weights"
+EFFNET = "zoo_eval.extractors.effnet:EffNetLite0"
+"""By name, because its module imports this one."""
 SPATIAL = 7
 """Channels of a map that spatial features are taken of, as in Nash et al. 2021 (arXiv:2103.03841)."""
 
@@ -100,10 +103,8 @@ class EffNetHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes) of images in [-1, 1]."""
-        from zoo_eval.extractors.effnet import EffNetLite0
-
         if self._network is None or self._network.device != x.device:
-            self._network = EffNetLite0(x.device)
+            self._network = load_target(EFFNET)(x.device)
         logits: Tensor = self.linear(self._network.embed((x + 1) / 2))
         return logits
 
@@ -211,12 +212,17 @@ class ShippedExtractor:
 
 
 class Classifier:
-    """A shipped ConvNet or EffNetHead: predicts the class of an image."""
+    """A shipped ConvNet or EffNetHead: predicts the class of an image.
+
+    Attributes:
+        accuracy: on held-out real images.
+    """
 
     def __init__(self, name: str, device: torch.device | str) -> None:
         self.name = name
         self.net, about = shipped(name, device)
         self.sha256: str = about["sha256"]
+        self.accuracy: float = about["test_accuracy"]
         self.shape = tuple(about["shape"])
         self.device = torch.device(device)
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import Interval, NotApplicable, Value
-from zoo_eval.modes import classifier_card
 from zoo_eval.statistics.intervals import RESAMPLES, TAIL, fraction, interval
 
 LEAST = 0.1
@@ -52,9 +51,8 @@ def class_accuracy(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         why = "no classifier ships for these data, and their density is unknown"
         return {"accuracy": NotApplicable(reason=why)}
     value = fraction(fake.index == label.cpu())
-    about = classifier_card(ctx.data)
-    if about is not None:
-        value = value.model_copy(update={"note": f"on held-out real images {about['test_accuracy']:.3f}"})
+    if fake.accuracy is not None:
+        value = value.model_copy(update={"note": f"on held-out real images {fake.accuracy:.3f}"})
     return {f"accuracy[{fake.name}]": value}
 
 
