@@ -192,7 +192,7 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status in allowed, f"status {status}: zoo {shlex.join(words)}"
 
 
-LONG = ("families/diffusion.md", "families/gan.md", "index.md")
+LONG = ("comparing.md", "families/diffusion.md", "families/flow.md", "families/gan.md", "index.md")
 """Pages whose commands take minutes."""
 
 

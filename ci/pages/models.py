@@ -19,6 +19,7 @@ FAMILIES = {
     "gan": ("Adversarial networks", "gan.md"),
     "vae": ("Variational autoencoders", "vae.md"),
     "diffusion": ("Diffusion models", "diffusion.md"),
+    "flow": ("Flow matching", "flow.md"),
     "baseline": ("Baselines", "baselines.md"),
 }
 """Family -> its title and the page of its mathematics, in the order of the index."""

@@ -4,9 +4,9 @@ Run from the checkout:
 
     python ci/studies/kernel_intervals.py
 
-The real features are one draw of n from N(0, I) in two dimensions; samples come from the same law, from a
-near one (10 % wider, its mean off by .1 standard deviations) or a far one (40 %, .5). Coverage: 95 %
-intervals that hold the mean of the metric over all repeats, against the same real features.
+The real features are one draw of n from N(0, I); samples come from the same law, from a near one (10 % wider,
+its mean off by .1 standard deviations) or a far one (40 %, .5). Coverage: 95 % intervals that hold the mean
+of the metric over all repeats, against the same real features.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def metrics(real: Tensor, fake: Tensor) -> dict[str, Any]:
     return kernel(ctx) | points(ctx) | inception(ctx) | {"FD": cell(*check_pair(real, fake))}
 
 
-def row(n: int, law: str, repeats: int) -> str:
+def row(dim: int, n: int, law: str, repeats: int) -> str:
     """Return a row of the table: of each metric its mean and the coverage of its intervals."""
     rng = torch.Generator().manual_seed(0)
-    real = torch.randn(n, 2, generator=rng, dtype=torch.float64)
+    real = torch.randn(n, dim, generator=rng, dtype=torch.float64)
     factor, shift = LAWS[law]
     found = [
-        metrics(real, factor * torch.randn(n, 2, generator=rng, dtype=torch.float64) + shift)
+        metrics(real, factor * torch.randn(n, dim, generator=rng, dtype=torch.float64) + shift)
         for _ in range(repeats)
     ]
     cells = []
@@ -52,20 +52,22 @@ def row(n: int, law: str, repeats: int) -> str:
         ends = [one[name].interval or Interval(low=0, high=0) for one in found]
         held = sum(e.low <= mean <= e.high for e in ends) / repeats
         cells.append(f"{mean:.4f}: {100 * held:.1f} %")
-    return f"| {law} | {' | '.join(cells)} |"
+    return f"| {dim} | {law} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--dims", type=int, nargs="+", default=[2, 8])
     parser.add_argument("--n", type=int, default=200)
     given = parser.parse_args()
     print(f"{given.repeats} repeats, n = {given.n}; mean value: coverage of its 95 % interval\n")
-    print("| law | KD | SW | MMD | IS | FD |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for law in LAWS:
-        print(row(given.n, law, given.repeats), flush=True)
+    print("| features | law | KD | SW | MMD | IS | FD |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for dim in given.dims:
+        for law in LAWS:
+            print(row(dim, given.n, law, given.repeats), flush=True)
 
 
 if __name__ == "__main__":

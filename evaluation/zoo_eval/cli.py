@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.argument("words", nargs=-1, metavar="[eval.KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[protocol=NAME] [eval.KEY=VALUE]...")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
     """Score a trained run again, for example under another protocol or extractor.
 
-    zoo eval runs/digits/vae/0123456789ab-s0 eval.protocol=standard
+    zoo eval runs/digits/vae/0123456789ab-s0 protocol=standard
 
-    The result is stored beside the run's own result, under the hash of its protocol.
+    The result is stored in the run's folder: as result.json if the run has none, and otherwise as
+    result-HASH.json, by its protocol. Where the same samples were scored under that protocol before, the new
+    columns are added to that result.
     """
     from zoo_eval.rescoring import rescore
     from zoo_eval.summary import summary_lines
 
-    result = rescore(Path(folder), parse_words(words), say=_tell)
+    result = rescore(folder, parse_words(words), say=_tell)
     lines = [result.model_dump_json()] if json_ else summary_lines(result)
     for line in lines:
         click.echo(line)
@@ -241,7 +243,7 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File result*.json, or a folder; default: the current folder.",
+    help="File result*.json, or a folder, which is made if it does not exist; default: the current folder.",
 )
 def submit(folder: Path, out: Path | None) -> None:
     """Write the result of a run and its attachments (sample grid, curves) for submission.
@@ -279,9 +281,7 @@ def verify(file: Path, folder: Path | None, json_: bool) -> None:
             click.echo(printable(line))
         click.echo(f"state: {verdict.state}")
     if verdict.refuted:
-        raise UsageError(
-            f"{file} reports values that could not be computed again", "its state stays: reported"
-        )
+        raise UsageError(f"{file} makes claims that are not those of the run", "see: the findings above")
 
 
 def _tell(line: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import RunConfig
+from zoo_core.data.loading import Dataset
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.distributed import world
@@ -167,7 +168,6 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
     if source.folder is not None and world().first:
         for attachment, content in ctx.attachments.values():
             write_attachment(source.folder, attachment, content)
-    data = source.data
     return Result(
         plugin=identity.plugin,
         family=identity.family,
@@ -175,12 +175,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         config_hash=identity.config_hash,
         config=dict(identity.config),
         weights_sha256=identity.weights_sha256,
-        data=DataRecord(
-            name=data.info.name,
-            sha256=data.sha256,
-            task=data.info.task,
-            source=data.origin.name if data.origin else "",
-        ),
+        data=data_record(source.data),
         protocol=protocol.record,
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),
         metrics={name: value for name, value in measured.values.items() if name not in COSTS},
@@ -197,6 +192,16 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         provenance=identity.provenance,
         samples_sha256=samples_hash(sampled.rows),
         attachments={what: attachment for what, (attachment, _) in ctx.attachments.items()},
+    )
+
+
+def data_record(data: Dataset) -> DataRecord:
+    """Return which data a result is of."""
+    return DataRecord(
+        name=data.info.name,
+        sha256=data.sha256,
+        task=data.info.task,
+        source=data.origin.name if data.origin else "",
     )
 
 

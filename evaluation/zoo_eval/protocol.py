@@ -143,12 +143,31 @@ def plan(name: str) -> Plan:
     """
     if name in PLANS:
         return PLANS[name]
+    raise unknown_plan(name, *PLANS, "and none, which skips scoring")
+
+
+def unknown_plan(name: str, *expected: str) -> UsageError:
+    """Return the error for a name that is not a plan's, with what is expected instead."""
     match = nearest(name, PLANS)
-    raise UsageError(
+    return UsageError(
         f"no protocol {name!r}",
         f"did you mean: eval.protocol={match}" if match else "",
-        f"protocols: {', '.join(PLANS)}, and none, which skips scoring",
+        f"protocols: {', '.join(expected)}",
     )
+
+
+def with_protocol(words: Mapping[str, str]) -> dict[str, str]:
+    """Return options in which `protocol=`, short for `eval.protocol=`, has its whole name.
+
+    Raises:
+        UsageError: where both are given.
+    """
+    given = dict(words)
+    if "protocol" not in given:
+        return given
+    if "eval.protocol" in given:
+        raise UsageError("protocol= and eval.protocol= were both given", "expected: one of them")
+    return {"eval.protocol" if key == "protocol" else key: text for key, text in given.items()}
 
 
 def check_plan(config: EvalConfig, info: DataInfo) -> None:

@@ -16,7 +16,7 @@ from zoo_core.runs import choose_device, load_data
 from zoo_eval.context import Context, Sampled, source_of_rows
 from zoo_eval.metrics.frechet import expected_floor
 from zoo_eval.pipeline import prepare
-from zoo_eval.protocol import PLANS
+from zoo_eval.protocol import PLANS, unknown_plan, with_protocol
 
 FREE = ("data", "eval", "device")
 """Sections of a run's options that concern its scoring."""
@@ -32,10 +32,10 @@ def scoring_config(words: Mapping[str, str], name: str) -> RunConfig:
 
     Raises:
         Mistakes, NotFoundError: everything that is wrong with the words.
+        UsageError: for a protocol that scores nothing.
     """
-    given: dict[str, Any] = {canonical(RunConfig, key, value): value for key, value in words.items()}
-    if "protocol" in given:
-        given["eval.protocol"] = given.pop("protocol")
+    whole = with_protocol(words)
+    given: dict[str, Any] = {canonical(RunConfig, key, value): value for key, value in whole.items()}
     if "data.name" not in given:
         raise UsageError("no data are named", "expected: data=NAME, or data=FOLDER", "see: zoo datasets")
     if os.path.isdir(os.path.expanduser(given["data.name"])) and not _registered(given["data.name"]):
@@ -56,6 +56,8 @@ def scoring_config(words: Mapping[str, str], name: str) -> RunConfig:
     made, mistakes = validate(kind, {"plugin": name} | given, "scoring", "see: zoo datasets")
     if made is None:
         raise Mistakes(mistakes)
+    if made.eval.protocol not in PLANS:
+        raise unknown_plan(made.eval.protocol, *PLANS)
     return made
 
 
@@ -72,7 +74,7 @@ def statistics(words: Mapping[str, str], say: Callable[[str], None] = print) -> 
 
     Returns:
         data, sha256, n_train, n_test, extractor, extractor_sha256, dim, and floors: protocol -> expected
-        Frechet distance of as many new real examples.
+        Frechet distance of as many new real examples, of the protocols that take this extractor.
     """
     config = scoring_config(words, "reference")
     data = load_data(config)
@@ -90,5 +92,9 @@ def statistics(words: Mapping[str, str], say: Callable[[str], None] = print) -> 
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
         "dim": ctx.train.values.shape[1],
-        "floors": {name: expected_floor(train, test, plan.n_generated).value for name, plan in PLANS.items()},
+        "floors": {
+            name: expected_floor(train, test, plan.n_generated).value
+            for name, plan in PLANS.items()
+            if plan.extractor in ("", extractor.name)
+        },
     }

@@ -65,13 +65,14 @@ def read_samples(path: Path, data: Dataset, need: int, levels: int | None = None
         raise UsageError(f"levels={levels}", "expected: 2 to 256, of images in an array")
     if path.is_dir():
         chosen, notes = _from_folder(path, info, need)
-        return SampleSet(_quantized(chosen, info, 256), tuple(notes))
+        return SampleSet(_quantized(chosen, info, 256), (*notes, *_scaling(info)))
     array, notes = _from_file(path, info, need)
     if not info.is_image:
         return SampleSet(_points(array), tuple(notes))
     images = torch.from_numpy(array)
     if levels is None:
         _check_range(images, data)
+        notes += _scaling(info)
     elif int(images.max()) >= levels:
         raise UsageError(
             f"{path} holds values up to {int(images.max())}",
@@ -117,6 +118,11 @@ def _quantized(images: Tensor, info: DataInfo, levels: int) -> Tensor:
     if info.levels != levels:
         rows = (rows.double() * ((info.levels - 1) / (levels - 1))).round().to(torch.uint8)
     return rows.contiguous()
+
+
+def _scaling(info: DataInfo) -> list[str]:
+    """Return the note on 8-bit values of which the data have fewer; none where they have all 256."""
+    return [] if info.levels == 256 else [f"8-bit values scaled to the data's {info.levels} levels"]
 
 
 def _check_range(images: Tensor, data: Dataset) -> None:

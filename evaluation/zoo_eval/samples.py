@@ -17,7 +17,7 @@ from zoo_core.home import runs_root
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import plain
 from zoo_core.registry.spec import NAME
-from zoo_core.results import Cost, Result, RunResult, SamplingRecord, read_result, write_result
+from zoo_core.results import Cost, RunResult, SamplingRecord, merged, recorded_result, write_result
 from zoo_core.results.attachments import attachment_of, write_attachment
 from zoo_core.results.provenance import provenance
 from zoo_core.results.records import config_record, provenance_record
@@ -130,14 +130,15 @@ def score_samples(
 
     Args:
         path: of an .npz or .npy file, or of a folder of images (see `sample_files.read_samples`).
-        words: of data, eval and device (see `reference.scoring_config`), and `levels=K`.
+        words: options of data, eval and device (see `reference.scoring_config`), and `levels=K`.
         name: of the entry.
         manifest: file with a `Manifest`.
         replace: whether a result of other samples under the same name and seed is replaced.
         say: tells the user how things go.
 
     Returns:
-        The result, with the folder that it was written to.
+        The result, with the folder that it was written to. Where these samples were scored there before,
+        under the same protocol, it has the earlier columns, too.
 
     Raises:
         ZooError: where the samples, the words or the manifest are unfit, or the name is taken by other
@@ -164,11 +165,15 @@ def score_samples(
     if not replace:
         _check_free(file, samples_hash(found.rows), called, about.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    recorded = provenance(str(source.device), "genzoo") | {
-        "seeds": {"train": about.seed, "sample": about.sample_seed},
-        "samples": _origin(path),
-        "notes": {k: str(said[k])[:400] for k in ("paper", "url", "hardware", "notes") if k in said},
-    }
+    recorded = (
+        provenance(str(source.device), "genzoo")
+        | {
+            "plugin_package": "",  # no installed distribution made these samples
+            "seeds": {"train": about.seed, "sample": about.sample_seed},
+            "samples": _origin(path),
+            "notes": {k: str(said[k])[:400] for k in ("paper", "url", "hardware", "notes") if k in said},
+        }
+    )
     identity = Identity(
         plugin=called,
         family=FAMILY,
@@ -183,6 +188,8 @@ def score_samples(
     result = result.model_copy(
         update={"attachments": {**result.attachments, **_grid(found.rows, data, folder)}}
     )
+    before = recorded_result(file)
+    result = result if before is None else merged(before, result)
     write_result(result, file)
     say(f"recorded: {file}")
     others = tuple(baselines(config)) if config.eval.baselines else ()
@@ -207,10 +214,7 @@ def _check_free(file: Path, samples: str, name: str, seed: int) -> None:
     """
     if not file.exists():
         return
-    try:
-        recorded: Result | None = read_result(file)
-    except UsageError:
-        recorded = None
+    recorded = recorded_result(file)
     if recorded is None or recorded.samples_sha256 != samples:
         raise UsageError(
             f"a result of other samples is recorded under the name {name!r}, seed {seed}: {file}",

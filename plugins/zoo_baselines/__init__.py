@@ -1,4 +1,4 @@
-"""Four baselines, fitted in one look at the data: without them no figure means anything."""
+"""Four baselines, each fitted in one pass over the data."""
 
 from __future__ import annotations
 

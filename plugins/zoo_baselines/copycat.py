@@ -1,6 +1,6 @@
 """Returns training images as samples, to test the memorization check.
 
-A distance between distributions does not detect it; the memorization check must.
+Distances between distributions do not detect copies; the memorization check must.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One Gaussian with the data's mean and full covariance: what second moments alone can do.
+"""A Gaussian with the mean and full covariance of the data.
 
 Images are fitted as if dequantized: uniform noise over a bin of width w = 2 / (L - 1) adds w^2 / 12 to
 every variance, here by its expectation, so the covariance is regular however few the images are.

@@ -33,7 +33,9 @@ PRESET = "latent"
 """An autoencoder's own preset for this use: informative codes, far from the prior."""
 
 
-def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data: DataInfo) -> Recipe:
+def build_autoencoder(
+    name: str, options: Mapping[str, Any], dataset: str, data: DataInfo, provider: str = ""
+) -> Recipe:
     """Return a registered autoencoder, not trained, unconditional.
 
     Args:
@@ -41,6 +43,7 @@ def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data:
         options: its own, nested, laid over its preset `latent` where it has one.
         dataset: registered name, by which its presets are chosen.
         data: shape, levels and classes of the examples; its presets also depend on the side.
+        provider: distribution that provides the dataset, where several have one of this name.
 
     Raises:
         NotFoundError: for a name that nothing is registered under.
@@ -61,11 +64,12 @@ def build_autoencoder(name: str, options: Mapping[str, Any], dataset: str, data:
             )
     # Of a dataset whose side is an option, resolve knows only the default; presets depend on the side.
     side = max(data.shape[1:], default=None)
-    fields = load_entry("dataset", manager().find("dataset", dataset), "config").model_fields
+    fields = load_entry("dataset", manager().find("dataset", dataset, provider), "config").model_fields
     sized = {"data.size": side} if "size" in fields and side else {}
     presets = load_entry("plugin", entry, "config").PRESETS
     preset = {"preset": PRESET} if preset_key(presets, PRESET, dataset, side) else {}
-    config = resolve({"plugin": name, "data": dataset, **sized, **preset, **options})
+    chosen = {"plugin": name, "data": dataset, "providers.data": provider}
+    config = resolve({**chosen, **sized, **preset, **options})
     recipe: Recipe = make(config, replace(data, task="unconditional"))
     return recipe
 

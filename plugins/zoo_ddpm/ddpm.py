@@ -122,6 +122,11 @@ def l_simple(
     return F.mse_loss(net(x_t, t, cond), target(x0, eps, alpha, sigma, kind))
 
 
+def uniform_times(schedule: DiscreteVP, n: int, rng: torch.Generator) -> Tensor:
+    """Return times drawn uniformly from 1..T, (n,) int64, on the device of `rng`."""
+    return torch.randint(1, schedule.steps + 1, (n,), generator=rng, device=rng.device)
+
+
 class Chain(DiffusionRecipe):
     """A network and its chain of T noise levels, trained by L_simple.
 
@@ -139,14 +144,10 @@ class Chain(DiffusionRecipe):
         net = build_backbone(model, data, time_range=model.T)
         super().__init__(config, data, chain, net, sampler, model.prediction)
 
-    def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
-        """Return times drawn uniformly from 1..T, (n,) int64."""
-        return torch.randint(1, self.config.model.T + 1, (n,), generator=rng, device=device)
-
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return L_simple: Algorithm 1."""
         x0, rng = batch.x, context.rng
-        t = self.levels(len(x0), rng, x0.device)
+        t = uniform_times(self.schedule, len(x0), rng)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         cond = self.condition(batch, rng)
         loss = l_simple(self.net, x0, t, eps, self.schedule, self.config.model.prediction, cond)

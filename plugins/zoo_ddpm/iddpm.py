@@ -34,7 +34,7 @@ from zoo_core.nn.bounding import bounded
 from zoo_core.seeds import Seeds
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss
-from zoo_ddpm.ddpm import POINTS, DDPMConfig, DDPMModel, chain_bound
+from zoo_ddpm.ddpm import POINTS, DDPMConfig, DDPMModel, chain_bound, uniform_times
 
 
 class IDDPMModel(DDPMModel):
@@ -145,10 +145,6 @@ class IDDPM(DiffusionRecipe):
         chain = DiscreteVP(cosine_betas(model.T, model.offset))
         super().__init__(config, data, chain, net, ANCESTRAL, model.prediction)
 
-    def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
-        """Return times drawn uniformly from 1..T, (n,) int64."""
-        return torch.randint(1, self.config.model.T + 1, (n,), generator=rng, device=device)
-
     def denoiser(self) -> LearnedVariance:
         """Return the network as a Denoiser with T discrete levels and a learned variance."""
         return LearnedVariance(self.net, self.schedule, self.prediction, clip_x0=self._clips)
@@ -156,7 +152,7 @@ class IDDPM(DiffusionRecipe):
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return L_hybrid (Eq. 16)."""
         x0, rng, model = batch.x, context.rng, self.config.model
-        t = self.levels(len(x0), rng, x0.device)
+        t = uniform_times(self.schedule, len(x0), rng)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         alpha, sigma = like(self.schedule.alpha(t), x0), like(self.schedule.sigma(t), x0)
         x_t = alpha * x0 + sigma * eps

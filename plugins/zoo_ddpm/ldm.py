@@ -88,7 +88,9 @@ class LDM(Chain):
 
     def __init__(self, config: LDMConfig, data: DataInfo) -> None:
         model = config.model
-        autoencoder = build_autoencoder(model.autoencoder, config.autoencoder, config.data.name, data)
+        autoencoder = build_autoencoder(
+            model.autoencoder, config.autoencoder, config.data.name, data, config.providers.data
+        )
         codec = Codec(autoencoder, model.autoencoder, torch.zeros(2, *data.shape))
         latent = replace(data, shape=codec.shape, levels=None)
         super().__init__(config, latent, ANCESTRAL)

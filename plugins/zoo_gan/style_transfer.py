@@ -10,9 +10,10 @@ with mu_i and sigma_i those of the encoder's i-th map (Eq. 8 and 11 to 13; the n
 the paper's code). There is no critic. Only the decoder is trained; it mirrors the encoder.
 
 Content is drawn from the domain translated from, styles from the domain translated to. By default both are
-halves of one dataset. The encoder is VGG-19 where ImageNet is a yardstick and its weights are at hand; the
-digits have the shipped classifier, in whose features their Frechet distance is measured too. Samples are
-held-out images in another style: their distances do not measure novelty.
+halves of one dataset. The encoder is the dataset's default extractor, in whose features its Frechet distance
+is measured too: effnet-lite0 for color images, the shipped classifier for digits. The paper's is VGG-19
+(model.encoder=timm:vgg19), for natural images, if its weights are available. Samples are held-out images in
+another style: their distances do not measure novelty.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class StyleTransferModel(Config):
 
     encoder: str = ""
     """Frozen encoder: timm:vgg19, or another registered extractor that exposes its layers; empty for the
-    default extractor of the dataset, or timm:vgg19 if that is Inception."""
+    default extractor of the dataset."""
     encoder_path: str | None = None
     """File with the weights of the encoder, if they are not in the cache."""
     layers: int = Field(2, ge=1)
@@ -201,8 +202,7 @@ def find_encoder(model: StyleTransferModel, data: DataInfo) -> FrozenEncoder:
         UsageError: where it is not there, lacks its weights, gives no maps, or can't see such images.
     """
     here = manager()
-    own = here.find("dataset", data.name).spec.extractor if not model.encoder else ""
-    name = model.encoder or (VGG if own == "inception" else own)
+    name = model.encoder or here.find("dataset", data.name).spec.extractor
     entry = here.find("extractor", name.partition(":")[0])
     asked = EvalConfig(extractor=name, extractor_path=model.encoder_path)
     try:

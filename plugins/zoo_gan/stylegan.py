@@ -64,14 +64,16 @@ class StyleGANModel(StyleNetworksModel):
     """Minimum number of real images over which the augmentation probability goes from 0 to 1."""
 
 
+MAPPING = {"generator.mapping": 0.01}
+"""Factor on the learning rate of the mapping network; Karras et al. 2019, appendix C."""
+
+
 class StyleGANOptim(GameOptim):
     """One optimizer a network, of the game's steps and the lazy penalties' together."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=8e-3, betas=(0.0, 0.99))
     """Of the critic."""
-    generator: OptimizerConfig = OptimizerConfig(
-        lr=8e-3, betas=(0.0, 0.99), lr_mult={"generator.mapping": 0.01}
-    )
+    generator: OptimizerConfig = OptimizerConfig(lr=8e-3, betas=(0.0, 0.99), lr_mult=MAPPING)
     """Of the generator; the mapping network learns at a hundredth of its rate."""
 
 
@@ -110,7 +112,7 @@ class StyleGANConfig(RunConfig):
                 "model.ada_images": 500_000,
                 "model.augment": ("flip", "rotation", "translation", "color", "cutout"),
                 **adam("optim.critic", lr=2.5e-3, betas=(0.0, 0.99)),
-                **adam("optim.generator", lr=2.5e-3, betas=(0.0, 0.99)),
+                **adam("optim.generator", lr=2.5e-3, betas=(0.0, 0.99), lr_mult=MAPPING),
                 **ema(half_life=20_000.0),
             },
             "Karras et al. 2020 (arXiv:2006.06676), its code's paper256: FFHQ at 256x256, 25 million images",
@@ -124,7 +126,7 @@ class StyleGANConfig(RunConfig):
                 "model.path_weight": 0.0,
                 "model.augment": (),
                 **adam("optim.critic", lr=2e-3, betas=(0.0, 0.99)),
-                **adam("optim.generator", lr=2e-3, betas=(0.0, 0.99)),
+                **adam("optim.generator", lr=2e-3, betas=(0.0, 0.99), lr_mult=MAPPING),
                 **ema(half_life=10_000.0),
             },
             "Karras et al. 2019 (arXiv:1812.04948), appendix C: FFHQ, 25 million images, without growing",

@@ -1,4 +1,4 @@
-"""A score that is the gradient of something: p(x) = exp(-E(x)) / Z, and grad log p = -grad E whatever Z."""
+"""A score network defined as the gradient of a scalar energy: p(x) = exp(-E(x)) / Z, grad log p = -grad E."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class NCSNModel(DiffusionModel):
     dequantize: bool = later(False, since="0.1.0")
     """Dequantize images in training; always true with continuous noise levels."""
     sigma_max: float = Field(6.0, gt=0)
-    """Highest noise level; about the largest distance between two examples, so that chains change modes."""
+    """Highest noise level. It should be about the largest distance between two examples, so that chains move
+    between modes."""
 
 
 POINTS = Preset(

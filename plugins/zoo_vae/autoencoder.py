@@ -143,6 +143,7 @@ class GaussianAutoencoder(Recipe):
     """
 
     objective: ClassVar[str] = "elbo"
+    length_options = ("model.kl_warmup",)
 
     def __init__(self, config: AutoencoderConfig, data: DataInfo) -> None:
         super().__init__()

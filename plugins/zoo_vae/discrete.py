@@ -138,7 +138,7 @@ class DiscreteAutoencoder(Recipe):
 
         Args:
             x: (n, *shape).
-            u: uniform in [0, 1), (n, M): what the draw is made of.
+            u: (n, M), uniform random numbers in [0, 1) for sampling the codes.
         """
         raise NotImplementedError(f"{type(self).__name__}.posterior_codes")
 
@@ -248,10 +248,13 @@ class DiscreteAutoencoder(Recipe):
             if levels is not None:
                 check_levels(x, levels)
             found = {variant: elbo(x) for variant, elbo in kinds.items()}
-        note = {"": "fitted prior"}
+        note = {"": self._prior_note(), "uniform prior": ""}
         return [
-            Likelihood(
-                value, "elbo", dequantization=spread, calls=3, variant=variant, note=note.get(variant, "")
-            )
+            Likelihood(value, "elbo", dequantization=spread, calls=3, variant=variant, note=note[variant])
             for variant, value in found.items()
         ]
+
+    def _prior_note(self) -> str:
+        """Return what the bound under the fitted prior covers."""
+        kept = 1.0 if self.texts is None else self.texts.kept()
+        return "fitted prior" + (f"; {kept:.1%} of the training texts" if kept < 1 - 1e-9 else "")

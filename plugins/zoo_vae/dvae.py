@@ -94,6 +94,7 @@ class DVAE(DiscreteAutoencoder):
 
     config: DVAEConfig
     features = "codes"
+    length_options = ("model.anneal", "model.kl_warmup")
 
     def __init__(self, config: DVAEConfig, data: DataInfo) -> None:
         super().__init__(config, data)

@@ -128,6 +128,8 @@ class Descent:
 class HVAE(Recipe):
     """A hierarchy of Gaussian latent levels."""
 
+    length_options = ("model.kl_warmup",)
+
     def __init__(self, config: HVAEConfig, data: DataInfo) -> None:
         super().__init__()
         self.config = config

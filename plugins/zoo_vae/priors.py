@@ -237,6 +237,10 @@ class TextFrequencies(nn.Module):
             self.text[row] = torch.tensor(words)
             self.share[row] = count / len(text)
 
+    def kept(self) -> float:
+        """Return the fraction of the training examples whose text is among those counted, in [0, 1]."""
+        return float(self.share.sum())
+
     def log_marginal(self, log_given: Callable[[Tensor], Tensor], n: int) -> Tensor:
         """Return log sum_t share(t) p(. | t), (n,) float64 nats, a lower bound where texts were left out.
 

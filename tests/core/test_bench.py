@@ -22,6 +22,7 @@ from zoo_core.launch.calibration import MARGIN, allowed_steps, measure, read_rat
 from zoo_core.launch.suite import SUITES, Bench, fitting
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import plain, resolve
+from zoo_core.runs import saved_config
 
 BROKEN = """
 import pluggy
@@ -175,6 +176,28 @@ def test_a_speed_is_measured_over_all_stages_and_keeps_nothing(home: Path) -> No
 def test_a_speed_that_was_half_written_is_measured_again(text: str, tmp_path: Path) -> None:
     (tmp_path / "rate.json").write_text(text)
     assert read_rate(tmp_path / "rate.json") is None
+
+
+def test_each_choice_of_options_has_its_own_steps(home: Path, tmp_path: Path) -> None:
+    """Catches a matrix of options whose runs all get the steps that suit the first."""
+    words = {"plugin": "wgan", "seed": "0,1", "model.hidden": "8,64", "train.steps": "1000"}
+    bench = Bench("digits-quick", 60, tmp_path, words)
+    jobs = bench.measuring()
+    assert len({job.folder for job in jobs}) == 2
+    for job, rate in zip(jobs, (10, 4), strict=True):
+        found = {"steps": 50, "seconds": 50 / rate, "steps_per_second": rate, "hardware": "a machine"}
+        Path(job.words[2]).write_text(json.dumps(found))
+    bench.write_down([])
+    trained = [saved_config(job.folder) for job in bench.training() if not job.done()]
+    assert [(run.seed, run.model.hidden, run.train.steps) for run in trained] == [  # type: ignore[attr-defined]
+        (0, 8, allowed_steps(10, 60)),
+        (1, 8, allowed_steps(10, 60)),
+        (0, 64, allowed_steps(4, 60)),
+        (1, 64, allowed_steps(4, 60)),
+    ]
+    assert set(json.loads((tmp_path / "bench-digits-quick.json").read_text())["models"]) == set(bench.configs)
+    again = Bench("digits-quick", 60, tmp_path, words)
+    assert again.measuring() == []
 
 
 def test_a_record_of_another_budget_is_not_mixed_with_this_one(home: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from zoo_core.registry.listing import list_module
 from zoo_core.registry.manager import Entry, Source, manager
 from zoo_core.registry.spec import DatasetSpec, ExtractorSpec, MetricSpec, PluginSpec, SamplerSpec
 from zoo_core.testing import checks, examine, perform, subjects
+from zoo_core.testing.configs import dataset_of
 from zoo_core.testing.results import title
 
 HERE = "tests.core.specimens:{}".format
@@ -212,6 +213,35 @@ def test_a_broken_metric_fails_the_check_that_names_it(
 ) -> None:
     spec = MetricSpec("specimen", HERE(function), columns={"gap": better})
     refused(outcome("metric", spec, check), what)
+
+
+@pytest.mark.parametrize(
+    ("scope", "data"),
+    [
+        ("", ""),
+        ("points", "ring"),
+        ("image<=16", "digits"),
+        ("image<=27", "digits"),
+        ("image<=28", "mnist"),
+        ("image<=32", "emoji"),
+        ("image<=48", "emoji"),
+        ("cifar10", "cifar10"),
+    ],
+)
+def test_a_preset_is_resolved_on_data_that_it_applies_to(scope: str, data: str) -> None:
+    """Catches a limit taken for the name of a dataset, whose preset is then never resolved."""
+    assert dataset_of(scope) == data
+    if scope.startswith("image"):
+        side = manager().find("dataset", data).spec.shape[-1]
+        assert side <= int(scope.removeprefix("image<="))
+
+
+def test_an_import_that_fails_in_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a traceback of the check itself where the process prints nothing."""
+    silent = subprocess.CompletedProcess([], 9, "", "")
+    monkeypatch.setattr("zoo_core.testing.configs.subprocess.run", lambda *_, **__: silent)
+    found = next(one for one in checks("plugin") if one.__name__ == "is_declared_without_torch")
+    refused(perform(found, subjects("plugin", "gaussian", ())[0]), "exit status 9")
 
 
 def test_hooks_that_import_torch_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

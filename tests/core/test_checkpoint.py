@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -12,7 +13,9 @@ import pytest
 import torch
 
 from tests.core.recipes import Duel, harness
-from zoo_core.errors import MachineError
+from zoo_core.errors import Interrupted, MachineError
+from zoo_core.machine.faults import machine_error
+from zoo_core.machine.files import cannot_write
 from zoo_core.training import checkpoint
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.harness import Harness, Listener
@@ -72,6 +75,47 @@ def test_a_corrupt_checkpoint_falls_back_aloud_and_none_at_all_is_an_error(tmp_p
     with pytest.raises(MachineError, match="corrupt"):
         checkpoint.latest(tmp_path, said.append)
     assert checkpoint.latest(tmp_path / "nowhere", said.append) is None
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["zoo_core.training.checkpoint.sha256_of", "safetensors.torch.load_file", "torch.load"],
+    ids=["verify", "weights", "state"],
+)
+def test_a_signal_while_a_checkpoint_is_read_sets_none_aside(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a good checkpoint that is taken for a corrupt one, and training that starts again at 0."""
+    for step in (1, 2):
+        write(tmp_path, step)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGTERM, "interrupted by SIGTERM")
+
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(where, interrupted)
+        for read in (checkpoint.recover, checkpoint.latest):
+            with pytest.raises(Interrupted):
+                read(tmp_path, said.append)
+    assert said == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+    found, reasons = checkpoint.recover(tmp_path, said.append)
+    assert found is not None
+    assert (found[0].name, reasons) == ("step-00000002", [])
+
+
+def test_advice_fits_the_reason_for_which_a_write_failed(tmp_path: Path) -> None:
+    """Catches advice to free some space where a folder may not be written."""
+    for number, advice in (
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "choose a place that you may write to"),
+        (errno.EIO, "fix that"),
+    ):
+        error = OSError(number, os.strerror(number), str(tmp_path))
+        for made in (cannot_write(tmp_path, 10, error), machine_error(error)):
+            assert made is not None
+            assert f"next: {advice}" in str(made)
 
 
 def in_child(job: Callable[[], None]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from importlib.metadata import version
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from zoo_core.cli import invoke
 from zoo_core.errors import UsageError
+from zoo_core.types import DataInfo
+from zoo_core.viz.plots import save_folder, to_uint8
 
 FAST = ["preset=tiny", "eval.protocol=none", "track.wandb=off", "track.plots=false"]
 
@@ -233,6 +237,59 @@ def test_samples_of_two_seeds_are_two_files_and_never_mix(
     assert "folder is not empty" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("folder").iterdir()} == kept
     assert len({_default_name(4, 0, cond) for cond in (None, "3", "5", "a b", "a-b")}) == 5
+
+
+@pytest.mark.parametrize(
+    "option", [["--dry-run"], ["--launcher", "local"], ["--slots", "2"], ["--resource", "partition=gpu"]]
+)
+def test_a_resume_takes_no_option_that_it_would_ignore(
+    option: list[str], home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a dry run that trains."""
+    resumed: list[object] = []
+    monkeypatch.setattr("zoo_core.runs.job.resume", resumed.append)
+    assert invoke(["run", "resume=there", *option]) == 2
+    assert "next: zoo run config=RUN/config.yaml run_dir=RUN" in capsys.readouterr().err
+    assert resumed == []
+
+
+def test_a_folder_with_files_is_refused_before_anything_is_drawn(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr("zoo_core.load", lambda *words, **_: loaded.append(words))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.png").touch()
+    assert invoke(["sample", "here", "--out", str(tmp_path / "full")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert loaded == []
+
+
+def test_samples_of_alike_names_are_a_file_each(tmp_path: Path) -> None:
+    """Catches a/b.png, a-b.png, a-b.jpg and A-B.png written over one another."""
+    names = ["a/b.png", "a-b.png", "a-b.jpg", "A-B.png", "c.png"]
+    values = torch.linspace(-1, 1, 9)
+    x = values[:, None, None, None].expand(9, 1, 4, 4)
+    save_folder(x, DataInfo("digits", (1, 4, 4), 256), tmp_path, names)
+    found = {path.name: Image.open(path).getpixel((0, 0)) for path in tmp_path.iterdir()}
+    assert len({name.lower() for name in found}) == 9
+    assert sorted(found.values()) == to_uint8(x)[:, 0, 0, 0].tolist()
+    assert (found["a-b.png"], found["c.png"]) == (0, int(to_uint8(x)[4, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_faults_of_the_machine_cost_five_and_show_no_traceback(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("zoo_core.cli.running.resolve_matrix", fail)
+    assert invoke(["run", "plugin=wgan"]) == 5
+    told = capsys.readouterr().err
+    assert told.startswith("error: out of memory" if isinstance(error, MemoryError) else "error: No space")
+    assert "next:" in told
+    assert "Traceback" not in told
 
 
 def test_python_says_what_the_command_line_says(home: Path) -> None:

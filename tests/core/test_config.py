@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
 from zoo_core.config import (
     Config,
@@ -16,6 +17,7 @@ from zoo_core.config import (
     nest,
     options,
     strict_yaml,
+    type_name,
     validate,
 )
 from zoo_core.errors import Mistakes, UsageError
@@ -469,6 +471,33 @@ def test_an_earlier_option_name_gives_the_present_one(given: str, use: str) -> N
     with pytest.raises(Mistakes) as found:
         resolve(["plugin=ddpm", given])
     assert f"use: {use}" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "given", "use"),
+    [
+        ("pix2pix", "data.source=grey", "data.source=gray"),
+        ("stylegan", "model.augment=[colour,cutout]", "model.augment=[color,cutout]"),
+    ],
+)
+def test_an_earlier_value_gives_the_present_one(plugin: str, given: str, use: str) -> None:
+    with pytest.raises(Mistakes) as found:
+        resolve([f"plugin={plugin}", given])
+    assert f"did you mean: {use}" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        (tuple[Literal["a", "b"], ...], "list of a | b"),
+        (list[str] | None, "list of str or none"),
+        (tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], "[float, float]"),
+        (Annotated[int, Field(ge=0)], "int"),
+    ],
+)
+def test_a_type_is_shown_by_its_choices(annotation: Any, name: str) -> None:
+    """Catches Python's notation, and pydantic's fields, in a message for users."""
+    assert type_name(annotation) == name
 
 
 def test_a_comma_in_a_saved_text_makes_no_matrix(tmp_path):

@@ -144,7 +144,8 @@ def test_a_process_that_is_gone_ends_the_others_with_a_message(how: str, tmp_pat
     for rank in (0, 2):
         kind, message = told[rank] or ("died", "")
         assert kind == "raised"
-        assert message.startswith(f"MachineError: process {rank} of 3 lost the others")
+        assert message.startswith(f"MachineError: rank {rank} of 3: all-")
+        assert "failed; another rank exited or timed out" in message
         assert "next:" in message
     assert told[1] == (None if how == "killed" else ("raised", "UsageError: its own mistake"))
 
@@ -159,7 +160,7 @@ def silent() -> None:
 def test_a_process_that_is_silent_is_given_up_in_time(tmp_path: Path) -> None:
     """Catches a wait of half an hour, the library's own, where another was asked for."""
     kind, message = on_ranks(2, silent, folder=tmp_path, seconds=25)[0] or ("died", "")
-    assert (kind, "lost the others" in message) == ("raised", True)
+    assert (kind, "another rank exited or timed out" in message) == ("raised", True)
 
 
 def test_importing_it_costs_no_torch() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from zoo_core.training.ema import Averages, Ema
 from zoo_core.training.harness import Listener
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.plan import split_steps
+from zoo_core.training.randomness import random_states, set_random_states
 from zoo_core.training.recipe import Phase, Stage
 
 
@@ -240,6 +243,34 @@ def test_out_of_memory_says_what_to_change() -> None:
     with pytest.raises(MachineError, match=r"train.batch_size=4") as caught:
         harness(Single(nn.Linear(2, 1), greedy)).run()
     assert caught.value.status == 5
+
+
+def test_the_random_states_of_a_gpu_are_those_of_the_runs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches the state of cuda:1 restored on the current device; of the calls alone, without a GPU."""
+    states = {device: torch.tensor([k], dtype=torch.uint8) for k, device in enumerate(("cuda:0", "cuda:1"))}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device="cuda:0": states[str(device)].clone())
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device="cuda:0": states.__setitem__(str(device), state)
+    )
+    kept = random_states(torch.device("cuda:1"))
+    assert int(kept["cuda"]) == 1
+    states["cuda:1"] = torch.tensor([9], dtype=torch.uint8)
+    set_random_states(kept, torch.device("cuda:1"))
+    assert {device: int(state) for device, state in states.items()} == {"cuda:0": 0, "cuda:1": 1}
+
+
+def test_random_states_come_back_as_they_were() -> None:
+    device = torch.device("cpu")
+    kept = random_states(device)
+
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    first = drawn()
+    assert drawn() != first
+    set_random_states(kept, device)
+    assert drawn() == first
 
 
 def test_images_move_neither_weights_nor_random_states() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,12 +19,13 @@ import pytest
 from zoo_core.cli import invoke
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.launch.jobs import Job, Outcome, training_job
-from zoo_core.launch.local import Local
+from zoo_core.launch.local import Local, visible_gpus
 from zoo_core.launch.process import start
 from zoo_core.launch.progress import Progress, counted, duration, table_rows
 from zoo_core.launch.queue import ATTEMPTS, Queue, first_status, make_launcher
 from zoo_core.launch.ray_cluster import Ray
 from zoo_core.launch.slurm import Slurm
+from zoo_core.machine import threads
 from zoo_core.registry.resolution import resolve
 
 FAKE = """
@@ -144,6 +146,43 @@ def test_a_stop_reaches_every_job_and_leaves_none(name: str, workspace: Path) ->
         assert name == "slurm" or (job.folder / "saved").exists()  # its local stand-in kills after a second
 
 
+def test_a_job_that_cannot_start_leaves_the_others_alone(workspace: Path) -> None:
+    """Catches an error of the system at one start that kills all jobs, and a slot that it keeps."""
+
+    def unwritable() -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", str(workspace / "full"))
+
+    full = Job("full", "fakejob", (), workspace / "full", unwritable)
+    unstarted = fake(workspace, "ok", "unstarted")
+    unstarted.log.mkdir()
+    jobs = [fake(workspace, "ok", "first"), full, unstarted, fake(workspace, "ok", "last")]
+    launcher = Local(1)
+    outcomes, _ = Queue(jobs, launcher, Silent()).run()
+    assert [(o.state, o.status) for o in outcomes] == [
+        ("done", 0),
+        ("machine", 5),
+        ("machine", 5),
+        ("done", 0),
+    ]
+    assert "No space left on device" in outcomes[1].note
+    assert "can't write" in outcomes[2].note
+
+
+def test_an_error_of_the_launcher_lets_jobs_save(workspace: Path) -> None:
+    """Catches jobs that are killed, and lose their last steps, because something beside them failed."""
+    job = fake(workspace, "slow")
+
+    class Broken(Silent):
+        def tick(self, running: Sequence[Job], waiting: int) -> None:
+            if (job.folder / "ready").exists():
+                raise BrokenPipeError("the terminal is gone")
+
+    with pytest.raises(BrokenPipeError):
+        Queue([job], Local(1), Broken()).run()
+    assert (job.folder / "saved").exists()
+    assert not alive(int((job.folder / "try-0").read_text()))
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -205,6 +244,19 @@ def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, workspa
     assert sorted(given[:2]) == ["3", "5"]
     assert sorted(launcher._free) == [0, 1]
     assert set(given) == {"3", "5"}
+
+
+@pytest.mark.parametrize(
+    ("value", "gpus"),
+    [("-1", []), ("", []), ("0,-1,1", ["0"]), ("3, 5", ["3", "5"]), ("GPU-8932f937", ["GPU-8932f937"])],
+)
+def test_gpus_are_counted_as_cuda_counts_them(
+    value: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches -1, which hides all GPUs, taken for the name of one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert visible_gpus() == gpus
+    assert Local().slots == (len(gpus) or threads.cores())
 
 
 @pytest.mark.slow(depends=("zoo_core", "evaluation"))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path
 
 import pytest
 
 import zoo_core
-from zoo_core.config.privacy import HIDDEN, leak, public, redacted, redacted_text, redacted_words
+from zoo_core.config.privacy import HIDDEN, keep, kept, leak, public, redacted, redacted_text, redacted_words
+from zoo_core.errors import UsageError
 from zoo_core.launch.jobs import training_job
 from zoo_core.registry.resolution import plain, resolve
 from zoo_core.runs import saved_config
-from zoo_core.runs.job import write_config
+from zoo_core.runs.job import resume, write_config
 
 GITHUB = "ghp_" + "a1B2" * 9
 SECRETS = [
@@ -141,3 +143,39 @@ def test_an_edited_config_wins_over_what_was_stored(home: Path, tmp_path: Path) 
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace(f"project: {HIDDEN}", "project: mine"))
     assert saved_config(tmp_path).track.project == "mine"
+
+
+def test_a_moved_run_asks_for_what_was_hidden(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a run that sends its results to a project named (hidden)."""
+    quick = {"eval.protocol": "none", "track.progress": False, "track.plots": False}
+    config = resolve({"plugin": "gaussian", "track.project": GITHUB, **quick})
+    write_config(config, tmp_path / "run")
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "another machine"))
+    words: dict[str, object] = {"config": str(tmp_path / "run"), "run_dir": str(tmp_path / "again")}
+    with pytest.raises(UsageError, match=r"track\.project was hidden.*\n.*config=RUN track\.project=VALUE"):
+        zoo_core.run(words)
+    with pytest.raises(UsageError, match=r"track\.project was hidden"):
+        resume(tmp_path / "run")
+    assert zoo_core.run(words, **{"track.project": "mine"}).run_dir == str(tmp_path / "again")
+
+
+def test_secrets_stay_stored_when_they_cannot_be_written_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a full disk that costs the secrets that were there."""
+    flat = {"track.project": GITHUB}
+    keep(tmp_path, flat)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo_core.config.privacy.json.dump", full)
+        with pytest.raises(OSError, match="No space left"):
+            keep(tmp_path, {"track.project": GITHUB + "x"})
+    assert kept(tmp_path, redacted(flat)) == flat
+    assert len(list((home / "private").iterdir())) == 1
+    keep(tmp_path, {"track.project": "mine"})
+    assert not list((home / "private").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import types
 from typing import Any
@@ -119,29 +120,47 @@ class Column(list[Any]):
     """A column of labels with the names of the classes."""
 
 
-def hub_of(monkeypatch: pytest.MonkeyPatch, splits: dict[str, int]) -> list[Any]:
-    """Stand in for the `datasets` library with random images of 10 x 8 pixels."""
+def hub_of(
+    monkeypatch: pytest.MonkeyPatch,
+    splits: dict[str, int],
+    labels: dict[str, list[Any]] | None = None,
+    names: dict[str, list[str] | None] | None = None,
+    error: Exception | None = None,
+) -> list[Any]:
+    """Stand in for the `datasets` library with random images of 10 x 8 pixels.
+
+    Args:
+        splits: name of each split -> number of images.
+        labels: of splits whose labels are not 0, 1, 0, 1, ...
+        names: class names of splits where they are not cat and dog; None for a column without names.
+        error: raised when the data set is opened.
+    """
     asked: list[Any] = []
+    labels, names = labels or {}, names or {}
 
     class Split:
-        def __init__(self, n: int) -> None:
+        def __init__(self, name: str, n: int) -> None:
             self.n = n
             self.x = images(n, 10, 8, 3).numpy()
-            self.features = {"img": None, "label": types.SimpleNamespace(names=["cat", "dog"])}
+            self.label = labels.get(name, [k % 2 for k in range(n)])
+            of_class = types.SimpleNamespace(names=names.get(name, ["cat", "dog"]))
+            self.features = {"img": None, "label": of_class}
 
         def __len__(self) -> int:
             return self.n
 
         def __getitem__(self, key: Any) -> Any:
             if key == "label":
-                return [k % 2 for k in range(self.n)]
-            return {"img": Image.fromarray(self.x[key]), "label": key % 2}
+                return self.label
+            return {"img": Image.fromarray(self.x[key]), "label": self.label[key]}
 
     def load_dataset(*words: Any, **more: Any) -> Any:
         asked.append((words, more))
         if words[0] == "no/such":
             raise FileNotFoundError("Dataset 'no/such' doesn't exist on the Hub\nor cannot be accessed")
-        return {name: Split(n) for name, n in splits.items()}
+        if error is not None:
+            raise error
+        return {name: Split(name, n) for name, n in splits.items()}
 
     module = types.ModuleType("datasets")
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
@@ -201,3 +220,126 @@ def test_arrays_without_finite_floats_are_refused(given):
     """Catches NaN that becomes black, and an error inside the error's message."""
     with pytest.raises(UsageError):
         dataset_of(given)
+
+
+# -- labels: checked in both splits, and the classes are those of both
+
+
+def labeled(n: int, labels: list[Any], names: Any = None) -> Any:
+    """Return a torch data set of n images with the labels given, and names of classes."""
+    x = images(n, 1, 8, 8)
+
+    class Items(TorchDataset[Any]):
+        def __len__(self) -> int:
+            return n
+
+        def __getitem__(self, k: int) -> tuple[Any, Any]:
+            return x[k], labels[k]
+
+    made = Items()
+    if names is not None:
+        made.classes = names  # type: ignore[attr-defined]
+    return made
+
+
+def test_classes_are_those_of_both_splits() -> None:
+    """Catches a class of the test split that is beyond the embedding of a model trained with fewer."""
+    data = dataset_of({"train": labeled(6, [0, 1] * 3), "test": labeled(3, [0, 4, 1])})
+    assert data.info.classes == 5
+    assert data.test.label is not None
+    assert data.test.label.tolist() == [0, 4, 1]
+    assert "3 classes have no example in the train split: 2, 3, 4" in data.report
+    assert "2 classes have no example in the test split: 2, 3" in data.report
+
+
+def test_class_names_stay_or_their_loss_is_reported() -> None:
+    """Catches names that are dropped because a class has no example, and ones dropped without a word."""
+    more = dataset_of({"train": labeled(6, [0, 1] * 3, ["cat", "dog", "owl"]), "test": labeled(2, [0, 1])})
+    assert (more.info.classes, tuple(more.class_names)) == (3, ("cat", "dog", "owl"))
+    assert "1 classes have no example in the train split: owl" in more.report
+    fewer = dataset_of({"train": labeled(6, [0, 1, 2] * 2, ["cat", "dog"]), "test": labeled(3, [0, 1, 2])})
+    assert (fewer.info.classes, tuple(fewer.class_names)) == (3, ())
+    assert "2 class names are not used: the labels are of 3 classes" in fewer.report
+    unlabeled = dataset_of({"train": labeled(6, [None] * 6, ["cat"]), "test": labeled(2, [None] * 2)})
+    assert (unlabeled.info.classes, tuple(unlabeled.class_names)) == (0, ())
+    assert "1 class names are not used: there are no labels" in unlabeled.report
+
+
+def test_splits_of_other_classes_are_refused() -> None:
+    """Catches labels of the test split that mean other classes than those of the training split."""
+    with pytest.raises(UsageError, match="different class names"):
+        dataset_of(
+            {"train": labeled(4, [0, 1] * 2, ["cat", "dog"]), "test": labeled(2, [0, 1], ["dog", "cat"])}
+        )
+
+
+@pytest.mark.parametrize(
+    "label", ["cat", 1.0, -1, None, 10**20, np.float32(1), torch.ones(2, dtype=torch.int64)], ids=repr
+)
+def test_labels_that_are_no_class_numbers_are_refused(label: Any) -> None:
+    """Catches text, floats and missing labels that end in a traceback or are cut to an integer."""
+    expected = (
+        "have no label" if label is None else r"label of row 3 of the train split.*\n.*one integer from 0"
+    )
+    with pytest.raises(UsageError, match=expected):
+        dataset_of(labeled(4, [0, 1, 0, label]))
+
+
+def test_labels_of_any_integer_type_are_read() -> None:
+    given = [0, np.int64(1), np.uint8(2), torch.tensor(1), True, 0]
+    data = dataset_of({"train": labeled(6, given), "test": labeled(2, [0, 2])})
+    assert data.train.label is not None
+    assert data.train.label.tolist() == [0, 1, 2, 1, 1, 0]
+    pair = (images(4, 1, 8, 8), np.array([0, 1, 2, 1], np.uint16))
+    data = dataset_of({"train": pair, "test": pair})
+    assert data.info.classes == 3
+
+
+def test_a_data_set_of_one_example_is_refused() -> None:
+    with pytest.raises(UsageError, match="at least one in each"):
+        dataset_of(images(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("label", ["cat", None, -1, 1.0], ids=repr)
+def test_labels_of_the_hub_are_checked_in_both_splits(monkeypatch: pytest.MonkeyPatch, label: Any) -> None:
+    for split in ("train", "test"):
+        labels = {split: [0, 1, label, 0]}
+        hub_of(monkeypatch, {"train": 4, "test": 4}, labels)
+        with pytest.raises(UsageError, match=f"row 2 of column label of split {split} of user/name is"):
+            hub.load(HubConfig(repo="user/name", size=8))
+
+
+def test_classes_of_the_hub_are_those_of_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a test label beyond the classes, by number or beside fewer names."""
+    labels = {"train": [0, 1, 0, 1], "test": [0, 3]}
+    hub_of(monkeypatch, {"train": 4, "test": 2}, labels, {"train": None, "test": None})
+    assert hub.load(HubConfig(repo="user/name", size=8)).info.classes == 4
+    hub_of(monkeypatch, {"train": 4, "test": 2}, labels)
+    data = hub.load(HubConfig(repo="user/name", size=8))
+    assert (data.info.classes, tuple(data.class_names)) == (4, ())
+    assert "2 class names are not used: the labels are of 4 classes" in data.report
+    hub_of(monkeypatch, {"train": 4, "test": 2}, names={"train": ["cat", "dog"], "test": ["dog", "cat"]})
+    with pytest.raises(UsageError, match="different classes in train and test"):
+        hub.load(HubConfig(repo="user/name", size=8))
+
+
+def test_the_hub_says_how_many_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches the number that was asked for where classes of one image each leave fewer to hold out."""
+    labels = {"train": [0, 0, 0, 1, 2, 3]}
+    hub_of(monkeypatch, {"train": 6}, labels, {"train": None})
+    data = hub.load(HubConfig(repo="user/name", size=8, holdout=0.9))
+    assert (len(data.train), len(data.test)) == (4, 2)
+    assert "2 of 6 images held out for testing (data.holdout)" in data.report
+    hub_of(monkeypatch, {"train": 1})
+    with pytest.raises(UsageError, match="expected: at least 2"):
+        hub.load(HubConfig(repo="user/name", size=8))
+
+
+def test_faults_of_the_machine_are_not_said_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a full disk or a missing library reported as a wrong name."""
+    hub_of(monkeypatch, {"train": 4}, error=OSError(errno.ENOSPC, "No space left on device", "/cache/x"))
+    with pytest.raises(MachineError, match="No space left on device: /cache/x"):
+        hub.load(HubConfig(repo="user/name"))
+    hub_of(monkeypatch, {"train": 4}, error=ImportError("To use it, please install 'zstandard'"))
+    with pytest.raises(MachineError, match=r"needs a library: .*zstandard"):
+        hub.load(HubConfig(repo="user/name"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from zoo_core.data.arrays import check_finite, only_array, read_array, read_headers
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
 
 KINDS = ["?", "|u1", "<i2", ">i4", "<u8", "<f2", "<f4", ">f8"]
 
@@ -126,6 +126,33 @@ def test_member_that_claims_more_than_deflate_can_hold(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(UsageError, match="claims 3,000,000,000 bytes"):
         read_headers(tmp_path / "a.npz")
+
+
+def test_member_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
+    """Catches a false compressed size that makes any size of the array believable."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, samples=np.zeros((10, 10), np.float32))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = struct.pack("<I", len(content) + 1)
+    path.write_bytes(content)
+    with pytest.raises(
+        UsageError, match=rf"claims {len(content) + 1} compressed bytes; the file has {len(content)}"
+    ):
+        read_headers(path)
+
+
+def test_an_array_beyond_the_memory_is_a_fault_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((10, 10), np.float32))
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("zoo_core.data.arrays.np.empty", full)
+    with pytest.raises(MachineError, match=r"not enough memory .*a\.npy"):
+        read_array(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("seed", range(3))

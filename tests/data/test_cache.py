@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.folder import load
 from zoo_core.data.identity import content_sha256
 from zoo_core.data.loading import Dataset
+from zoo_core.errors import UsageError
 
 
 def images(root: Path, count: int = 12) -> Path:
@@ -111,6 +113,61 @@ def test_an_entry_of_an_earlier_state_is_deleted(tmp_path: Path) -> None:
     read(root)
     entries = list((cache.home() / "cache" / "images").glob("*/*"))
     assert len(entries) == 1
+
+
+def test_entries_that_killed_processes_left_are_deleted(tmp_path: Path) -> None:
+    """Catches gigabytes that no run reads, and the entry of a process that still writes deleted."""
+    entries = cache.home() / "cache" / "images" / ("0" * 24)
+    for name in ("dead", "alive", "begun"):
+        (entries / f"{cache.WRITING}{name}").mkdir(parents=True)
+    old = time.time() - cache.ABANDONED_S - 60
+    for name in ("dead", "alive"):
+        (entries / f"{cache.WRITING}{name}" / cache.VALUES).write_bytes(b"x")
+        os.utime(entries / f"{cache.WRITING}{name}", (old, old))
+    os.utime(entries / f"{cache.WRITING}dead" / cache.VALUES, (old, old))
+    read(images(tmp_path / "a"))
+    assert sorted(path.name for path in entries.iterdir()) == [
+        f"{cache.WRITING}alive",
+        f"{cache.WRITING}begun",
+    ]
+
+
+def test_an_entry_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an entry of zeros after a power failure: values, index and folder are flushed first."""
+    flushed: list[int] = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        real_sync(descriptor)
+
+    def replace(made: Any, target: Any) -> None:
+        parts = [made, *Path(made).iterdir()]
+        assert {path.name for path in Path(made).iterdir()} == {cache.INDEX, cache.VALUES}
+        assert {os.stat(part).st_ino for part in parts} <= set(flushed)
+        real_replace(made, target)
+        flushed.append(-1)
+
+    monkeypatch.setattr(cache.os, "fsync", fsync)
+    monkeypatch.setattr(cache.os, "replace", replace)
+    read(images(tmp_path / "a"))
+    assert -1 in flushed
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["first start", "second start"])
+def test_a_streamed_file_that_changes_is_refused(tmp_path: Path, cached: bool) -> None:
+    """Catches training that goes on with other data than the run's identity says."""
+    root = images(tmp_path / "a")
+    data = read(root, storage="streamed")
+    if cached:
+        data = read(root, storage="streamed")
+    data.train.examples(torch.arange(len(data.train)))
+    for path in root.iterdir():
+        Image.new("L", (6, 6), 77).save(path)
+    with pytest.raises(UsageError, match=r"\d\d.png holds another image than when the run began"):
+        data.train.examples(torch.tensor([0]))
 
 
 @pytest.mark.parametrize("damage", ["index", "values", "short", "other", "header"])

@@ -11,6 +11,7 @@ from PIL import Image
 from zoo_core.data.conditioning import read_conditions
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.folder import load
+from zoo_core.data.image_files import list_files
 from zoo_core.data.layout import SPLIT_LIKE, natural
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError
@@ -132,6 +133,37 @@ def test_links_are_followed_where_they_are_allowed(tmp_path: Path) -> None:
     assert len(data.train) + len(data.test) == 7
     assert data.class_names == ("a", "b")
     assert any("a/loop: a link to a folder that is read already" in line for line in data.report)
+
+
+def test_a_folder_is_read_by_its_own_name_and_once(tmp_path: Path) -> None:
+    """Catches a folder read under the name of a link, and one read twice, in whatever order they are met."""
+    outside = tree(tmp_path / "outside", {"x": 1, "x/y": 1})
+    root = tree(tmp_path / "images", {"a": 1, "a/deep": 1, "z": 1, "z/deep": 2})
+    (root / "a" / "link").symlink_to(root / "z" / "deep")  # one is met before the folder itself
+    (root / "z" / "link").symlink_to(root / "a" / "deep")
+    (root / "b").symlink_to(root / "z")
+    (root / "c").symlink_to(outside / "x" / "y")
+    (root / "d").symlink_to(outside / "x")
+    listing = list_files(str(root), links=True)
+    read_already = "a link to a folder that is read already"
+    assert list(listing.names) == [
+        "a/000.png",
+        "a/deep/000.png",
+        "c/000.png",
+        "d/000.png",
+        "z/000.png",
+        "z/deep/000.png",
+        "z/deep/001.png",
+    ]
+    assert sorted(listing.bad) == [
+        ("a/link", read_already),
+        ("b", read_already),
+        ("d/y", "a folder that is read already by a link"),
+        ("z/link", read_already),
+    ]
+    listing = list_files(str(root))
+    assert len(listing.names) == 5
+    assert sorted(name for name, _ in listing.bad) == ["a/link", "b", "c", "d", "z/link"]
 
 
 def test_images_that_are_made_smaller_are_reported(tmp_path: Path) -> None:

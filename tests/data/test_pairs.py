@@ -20,7 +20,9 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.corruptions import SOURCES, crop, edges, gray, hole, jpeg, lowres, mask
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.folder import load
+from zoo_core.data.levels import quantize
 from zoo_core.data.loading import Dataset, Resident, TrainData, to_unit
+from zoo_core.data.preparation import configured
 from zoo_core.data.splits import resident
 from zoo_core.data.toy import load as load_toy
 from zoo_core.errors import UsageError
@@ -218,7 +220,8 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     for k, image in enumerate(own):
         levels = (image[0].double() * 255 / 16).round().to(torch.uint8).numpy()
         Image.fromarray(levels).save(tmp_path / f"{9 - k}.png")
-    names, found = given_images(str(tmp_path), data)
+    names, found, report = given_images(str(tmp_path), data)
+    assert report == []
     assert list(names) == ["5.png", "6.png", "7.png", "8.png", "9.png"]
     torch.testing.assert_close(found, to_unit(own, 17).flip(0))
     image = read_conditions(str(tmp_path), data, 7).image
@@ -229,6 +232,39 @@ def test_a_folder_is_read_as_the_runs_sources(tmp_path: Path) -> None:
     (tmp_path / "6.png").write_bytes(b"text")
     with pytest.raises(UsageError, match="not an image"):
         read_conditions(str(tmp_path), data, None)
+
+
+def test_a_folder_is_converted_as_the_training_images_and_says_so(tmp_path: Path) -> None:
+    """Catches images to translate that are cropped or laid over white where training did otherwise."""
+    train = tmp_path / "train"
+    for k in range(4):
+        paint(train / f"{k}.png", 60 * k)
+    config = FolderConfig(path=str(train), size=8, resize="stretch", background=0)
+    data = load(config).for_task("paired", "itself")
+    given = tmp_path / "given"
+    given.mkdir()
+    wide = np.zeros((8, 16, 4), np.uint8)
+    wide[:, :4] = (255, 0, 0, 255)  # left quarter red, the rest transparent
+    Image.fromarray(wide).save(given / "a.png")
+    (given / "notes.txt").write_text("no image")
+    _, image, report = given_images(str(given), data, config)
+    assert image[0, :, 4, 0].tolist() == [1, -1, -1]  # cropped to its center, the red would be lost
+    assert image[0, :, 4, 7].tolist() == [-1, -1, -1]
+    assert set(report) == {
+        "1 files of another kind left out",
+        "1 files: stretched to a square",
+        "1 files: transparency laid over gray level 0",
+        "1 images reduced to 8x8 from 16x8",
+    }
+    said: list[str] = []
+    read_conditions(str(given), data, None, config, said.append)
+    assert said == [f"cond: {line}" for line in report]
+    paint(given / "a.png", 255)
+    (given / "notes.txt").unlink()
+    assert given_images(str(given), data, config)[2] == []
+    paint(given / "a.png", 100)
+    digits = DIGITS.for_task("paired", "edges")
+    assert given_images(str(given), digits)[2] == ["1 images rounded to 17 levels"]
 
 
 # -- folders of pairs
@@ -251,6 +287,25 @@ def halves(root: Path, count: int) -> Path:
 
 def folder(root: Path, **options: Any) -> Dataset:
     return load(FolderConfig.model_validate({"path": str(root), "size": 8, "channels": 1, **options}))
+
+
+@pytest.mark.parametrize("task", ["paired", "unpaired"])
+def test_a_validation_part_takes_both_images_of_a_pair(tmp_path: Path, task: Any) -> None:
+    """Catches sources of validation pairs that an unpaired model still trains on."""
+    whole = folder(halves(tmp_path, 40), pairs="side-by-side", holdout=0.25)
+    made = configured(whole, DataConfig(validation=0.3))
+    assert made.validation is not None
+    assert made.origin is not None
+    assert (len(made.train), len(made.validation), len(made.origin.train)) == (21, 9, 21)
+    for k in range(len(made.train)):
+        own = made.train.rows(torch.tensor([k]))["source"]
+        assert torch.equal(made.origin.train.examples(torch.tensor([k])), own)
+    held = made.validation.rows(torch.arange(9))["source"][:, 0, 0, 0].tolist()
+    data = made.for_task(task)
+    seen = TrainData(data.subset or data.train, data.info, 0).next(200)
+    trained = seen.second if task == "unpaired" else seen.cond.image
+    assert trained is not None
+    assert not set(held) & set(quantize(trained, 256)[:, 0, 0, 0].tolist())
 
 
 @pytest.mark.parametrize(("made_from", "apart"), [("A", 100), ("B", -100)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 
@@ -11,8 +13,8 @@ import torch
 from zoo_core.config import DataConfig
 from zoo_core.data import benchmarks, digits
 from zoo_core.data.specs import DATASETS
-from zoo_core.data.splits import fingerprint, stratified
-from zoo_core.errors import UsageError
+from zoo_core.data.splits import fingerprint, held_out, stratified
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.spec import NAME, load_target
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -54,6 +56,25 @@ def test_stratified_shuffles() -> None:
     """Catches a split that takes the first rows: sorted data would lose their later half."""
     _, test = stratified(torch.zeros(1000, dtype=torch.int64), 100)
     assert 400 < test.double().mean() < 600
+
+
+@pytest.mark.parametrize(
+    ("label", "total", "fraction", "expected"),
+    [
+        (None, 10, 0.2, 2),
+        (None, 10, 0.01, 1),  # one at least
+        (None, 10, 0.999, 9),  # and one to train on
+        (None, 1, 0.5, 0),
+        ([0, 0, 0, 1, 2, 3], 6, 0.9, 2),  # each class keeps one
+        ([0, 1, 2, 3], 4, 0.5, 2),  # unless all have but one
+    ],
+)
+def test_a_part_is_held_out_of_any_number_of_rows(
+    label: list[int] | None, total: int, fraction: float, expected: int
+) -> None:
+    kept, held = held_out(None if label is None else torch.tensor(label), total, fraction)
+    assert len(held) == expected
+    assert torch.cat((kept, held)).sort().values.tolist() == list(range(total))
 
 
 def test_digits_are_all_of_scikit_learns() -> None:
@@ -112,6 +133,26 @@ def test_without_a_network_the_error_names_folder_and_file(
     assert "Network is unreachable" in told
     assert "next: data.root=FOLDER" in told
     assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["download", "read"])
+def test_a_fault_of_the_disk_is_not_said_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    """Catches advice to delete a good dataset because a disk is full or failing."""
+    number = errno.ENOSPC if missing else errno.EIO
+
+    class Failing:
+        def __init__(self, root: Path, **_: object) -> None:
+            raise OSError(number, os.strerror(number), str(root / "file"))
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", Failing)
+    if not missing:
+        for file in benchmarks.BENCHMARKS["mnist"].files:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).touch()
+    with pytest.raises(MachineError, match=os.strerror(number)):
+        benchmarks.load(DataConfig(name="mnist", root=str(tmp_path)))
 
 
 def test_the_default_root_is_in_the_zoos_home(

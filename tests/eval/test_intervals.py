@@ -15,6 +15,7 @@ from zoo_eval.statistics.intervals import (
     normal_interval,
     resampled_means,
     score_interval,
+    squared_distance_interval,
 )
 from zoo_eval.statistics.student import mean_interval
 
@@ -54,6 +55,19 @@ def test_a_score_interval_knows_its_variance():
     # catches the number of samples used in the place of the variance
     wide = score_interval(0.5, 4 * 0.25 / 100, 100)
     assert (wide.low, wide.high) == pytest.approx(tuple(vars(score_interval(0.5, 0.25 / 25, 7)).values()))
+
+
+@pytest.mark.parametrize("value", [-0.02, 0.0, 0.003, 1.0])
+@pytest.mark.parametrize(("variance", "slope"), [(1e-4, 0.01), (1e-4, 0.0), (0.0, 0.04)])
+def test_an_interval_of_a_squared_distance_holds_what_does_not_contradict_it(value, variance, slope):
+    # catches an end outside 0, and a variance taken at the estimate instead of at each squared distance
+    ends = squared_distance_interval(value, variance, slope)
+    held = [
+        d for k in range(40_001)
+        if abs(value - (d := k / 20_000)) <= 1.959964 * (variance + slope * d) ** 0.5
+    ]  # fmt: skip
+    expected = (held[0], held[-1]) if held else (0.0, 0.0)
+    assert (ends.low, ends.high) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_normal_interval_is_of_two_standard_errors():

@@ -9,7 +9,14 @@ import torch
 
 from tests.eval.fakes import context, protocol
 from zoo_eval.features import Features
-from zoo_eval.metrics.points import bandwidth, points, sliced_wasserstein, squared_mmd, transport
+from zoo_eval.metrics.points import (
+    bandwidth,
+    centered_,
+    points,
+    sliced_wasserstein,
+    squared_mmd,
+    transport,
+)
 
 
 def test_transport_on_the_line_agrees_with_an_assignment(rng):
@@ -63,7 +70,7 @@ def test_mmd_is_its_definition(rng):
         sum(k(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1)) for a in (x, y)
     ]
     across = sum(k(a, b) for a in x for b in y) / n**2
-    assert squared_mmd(x, y, 0.7)[0] == pytest.approx(sum(within) - 2 * across, rel=1e-10)
+    assert squared_mmd(x, y, 0.7).value == pytest.approx(sum(within) - 2 * across, rel=1e-10)
 
 
 def test_mmd_of_gaussians_is_the_closed_form(rng):
@@ -72,7 +79,7 @@ def test_mmd_of_gaussians_is_the_closed_form(rng):
     h, shift = 1.0, 1.0
     pairs = torch.randn(20, 2, 500, 2, generator=rng).double()
     pairs[:, 1] += shift
-    draws = [squared_mmd(x, y, h)[0] for x, y in pairs]
+    draws = [squared_mmd(x, y, h).value for x, y in pairs]
     same = h**2 / (h**2 + 2)
     expected = 2 * same * (1 - math.exp(-2 * shift**2 / (2 * (h**2 + 2))))
     spread = torch.tensor(draws).std() / 20**0.5
@@ -93,6 +100,29 @@ def test_nineteen_of_twenty_intervals_hold_the_mean_of_many_figures(rng):
         mean = sum(cell.value for cell in found) / 60
         held = sum(cell.interval.low <= mean <= cell.interval.high for cell in found) / 60
         assert abs(held - 0.95) < 4.5 * (0.95 * 0.05 / 60) ** 0.5, name
+
+
+@pytest.mark.parametrize(("dim", "scale"), [(2, 1.0), (2, 1.1), (8, 1.0), (8, 1.4)])
+def test_intervals_of_mmd_hold_its_mean_where_laws_are_equal_too(rng, dim, scale):
+    # catches an interval of the linear term alone, whose width is small where the value is small by chance
+    real = torch.randn(150, dim, generator=rng).double()
+    width = bandwidth(real)
+    draws = (scale * torch.randn(150, dim, generator=rng).double() for _ in range(400))
+    cells = [squared_mmd(real, fake, width) for fake in draws]
+    mean = sum(cell.value for cell in cells) / 400
+    low = sum(mean < cell.interval.low for cell in cells) / 400
+    high = sum(mean > cell.interval.high for cell in cells) / 400
+    assert abs(1 - low - high - 0.95) < 0.03
+    assert max(low, high) < 0.065
+
+
+def test_the_degenerate_variance_is_that_of_equal_laws(rng):
+    # catches means or a diagonal that were left in: x y, centered, has E k^2 = 1 for unit variances
+    x = 5 + torch.randn(3000, 1, generator=rng, dtype=torch.float64)
+    centered = centered_(x @ x.T)
+    assert float(centered.square().sum()) / (3000 * 2999) == pytest.approx(1, abs=0.1)
+    assert centered.diagonal().abs().max() == 0
+    assert abs(float(centered.sum())) < 1e-3
 
 
 def test_images_have_neither(rng):

@@ -14,7 +14,7 @@ from PIL import Image
 import zoo_core
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
-from zoo_core.results import Result
+from zoo_core.results import Result, read_result
 from zoo_core.types import DataInfo
 from zoo_core.viz.plots import save_samples
 from zoo_eval.cli import score, stats
@@ -177,6 +177,12 @@ def test_levels_say_what_the_values_of_an_array_are(tmp_path):
     found = read_samples(tmp_path / "x.npy", GRAY, 10, levels=17)
     assert found.rows.unique().tolist() == list(range(17))
     assert found.notes == ("values 0 to 16 scaled to the data's 17 levels",)
+    np.save(tmp_path / "bits.npy", np.resize(np.arange(256, dtype=np.uint8), (10, 8, 8)))
+    scaled = "8-bit values scaled to the data's 17 levels"
+    assert read_samples(tmp_path / "bits.npy", GRAY, 10).notes == (scaled,)
+    for k in range(10):
+        Image.fromarray(np.resize(np.arange(256, dtype=np.uint8), (8, 8))).save(tmp_path / f"{k}.png")
+    assert scaled in read_samples(tmp_path, GRAY, 10).notes
     dark = read_samples(tmp_path / "x.npy", GRAY, 10, levels=256)
     assert dark.rows.unique().tolist() == [0, 1]
     for levels, message in ((16, "values up to 16"), (1, "levels=1"), (300, "levels=300")):
@@ -316,6 +322,10 @@ def test_words_of_a_score(tmp_path):
     with pytest.raises(Mistakes) as error:
         scoring_config({"data": "mnist", "train.steps": "5", "model.width": "3"}, "flow-x")
     assert len(error.value.mistakes) == 2
+    for name in ("none", "quik"):
+        with pytest.raises(UsageError, match=f"no protocol '{name}'") as unknown:
+            scoring_config({"data": "mnist", "protocol": name}, "flow-x")
+        assert str(unknown.value).endswith("protocols: quick, standard, paper")
     with pytest.raises(NotFoundError, match="mnits"):
         scoring_config({"data": "mnits"}, "flow-x")
     with pytest.raises(Mistakes, match=r"data\.sise"):
@@ -355,6 +365,7 @@ def test_samples_score_as_the_run_that_drew_them(histogram, tmp_path):
     for name, one in found.metrics.items():
         assert one.value == pytest.approx(theirs.metrics[name].value, rel=1e-9), name
     assert (found.family, found.plugin) == ("outside", "theirs")
+    assert (found.provenance.distribution, found.provenance.distribution_version) == ("", "")
     assert (found.cost.nfe, found.cost.parameters, found.cost.train_seconds) == (7, 640, None)
     assert found.provenance.notes["paper"] == "arXiv:1234.5678"
     assert found.not_applicable["likelihood"].reason == "needs the model; these are samples alone"
@@ -374,9 +385,11 @@ def test_other_samples_under_the_same_name_are_not_overwritten(home, tmp_path, d
     refused = run(score, [second, *words])
     assert isinstance(refused.exception, UsageError)
     assert "--name NAME" in str(refused.exception)
-    assert run(score, [first, *words]).exit_code == 0  # the same samples again
+    some = ["data=digits", "eval.baselines=false", "eval.metrics=[modes]"]
+    assert run(score, [first, *some]).exit_code == 0  # the same samples again
     kept = list((home / "runs").rglob("result-*.json"))
     assert len(kept) == 1
+    assert {"recall[digits]", "modes[digits-classifier]"} <= set(read_result(kept[0]).metrics)
     before = kept[0].read_bytes()
     assert run(score, [second, *words, "--name", "flipped"]).exit_code == 0
     assert kept[0].read_bytes() == before
@@ -405,6 +418,7 @@ def test_a_reference_of_ones_own_images(home, tmp_path, numbers):
     assert len(found["sha256"]) == 64
     assert "quick" in found["floors"]
     assert found["floors"]["quick"] > found["floors"]["standard"]
+    assert "paper" not in found["floors"]  # its floor is in Inception's features
     kept = sorted((home / "stats").iterdir())
     assert kept
     again = CliRunner().invoke(stats, words, catch_exceptions=False)

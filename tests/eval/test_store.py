@@ -173,6 +173,19 @@ def test_a_verdict_in_the_users_store_holds_for_those_very_bytes(tmp_path, home)
     assert state_of(path) == "reported"
 
 
+def test_a_better_verdict_on_the_same_bytes_stays(tmp_path, home):
+    # catches what was reproduced here undone by a later check on another machine or version
+    (path,) = write(tmp_path, result())
+    for given, recorded in (
+        ("reported", "reported"),
+        ("reproduced", "reproduced"),
+        ("resampled", "reproduced"),
+        ("reported", "reproduced"),
+    ):
+        assert record(verdict(path, given)) == recorded
+        assert state_of(path) == recorded
+
+
 def test_a_verdict_beside_a_file_proves_nothing(tmp_path, home):
     # catches a state that whoever writes a result gives it
     (path,) = write(tmp_path, result())

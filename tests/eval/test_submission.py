@@ -25,8 +25,8 @@ from zoo_eval.cli import verify as verify_command
 from zoo_eval.store import read_entry
 from zoo_eval.store.states import recorded_states, verdicts_folder
 from zoo_eval.submission import submission, verify, write_submission
+from zoo_eval.submission.comparison import compare, disagreements
 from zoo_eval.submission.submit import without_private_texts
-from zoo_eval.submission.verify import disagreements
 
 QUIET = {"track.wandb": "off", "track.progress": False, "eval.baselines": False}
 
@@ -108,6 +108,9 @@ def test_the_command_writes_it_where_the_leaderboard_finds_it(run, tmp_path):
     done = CliRunner().invoke(submit, [str(run), "--out", str(tmp_path / "all")], catch_exceptions=False)
     path = Path(done.stdout.strip())
     assert path.parent == tmp_path / "all"
+    done = CliRunner().invoke(submit, [str(run), "--out", f"{tmp_path}/new/folder/"], catch_exceptions=False)
+    assert Path(done.stdout.strip()) == tmp_path / "new" / "folder" / path.name
+    assert (tmp_path / "new" / "folder" / path.name).is_file()
     shown = CliRunner().invoke(leaderboard, [str(tmp_path / "all")], catch_exceptions=False)
     assert "wgan" in shown.stdout
     for name in ("mine.json", "result.txt"):
@@ -119,12 +122,15 @@ def test_the_command_writes_it_where_the_leaderboard_finds_it(run, tmp_path):
     assert isinstance(refused.exception, MachineError)
 
 
-def test_what_can_not_be_handed_in(run, tmp_path):
+def test_what_can_not_be_handed_in(made, run, tmp_path):
     # catches a traceback for a run without a result, and an impossible value
     with pytest.raises(UsageError, match="no result"):
         submission(tmp_path / "nowhere")
     (run / "result.json").unlink()
     with pytest.raises(UsageError, match="next: zoo run resume="):
+        submission(run)
+    shutil.copyfile(made / "result.json", run / "result-0123456789ab.json")
+    with pytest.raises(UsageError, match=r"next: zoo submit .*result-0123456789ab\.json"):
         submission(run)
     (run / "result.json").write_text(json.dumps({"schema": 1}))
     with pytest.raises(UsageError, match="schema 1"):
@@ -180,6 +186,23 @@ def test_a_forged_value_is_refuted(file, run):
             "bits_per_dim[elbo]: bound=",
         ),
         (lambda one: one["metrics"]["FD[digits]"].update(unranked="no"), "FD[digits]: unranked='no' claimed"),
+        (
+            lambda one: one["metrics"]["FD[digits]"]["interval"].update(low=4.9),
+            "FD[digits]: low=4.9 claimed, 4.8 computed again",
+        ),
+        (
+            lambda one: one["metrics"]["FD[digits]"]["interval"].update(high=5.2001),
+            "FD[digits]: high=5.2001 claimed, 5.2 computed again",
+        ),
+        (
+            lambda one: one["metrics"]["IS[digits]"].update(interval={"low": 2.9, "high": 3.1}),
+            "IS[digits]: high=3.1 claimed, None computed again",
+        ),
+        (
+            lambda one: one["metrics"]["bits_per_dim[elbo]"].update(standard_error=0.01),
+            "bits_per_dim[elbo]: standard_error=0.01 claimed, 0.1 computed again",
+        ),
+        (lambda one: one["metrics"]["FD[digits]"].update(n=50000), "FD[digits]: n=50000 claimed; 2000"),
         (lambda one: one["cost"].update(parameters=7), "parameters: 7 claimed"),
         (lambda one: one["cost"].pop("nfe"), "nfe: computed only"),
         (
@@ -187,19 +210,142 @@ def test_a_forged_value_is_refuted(file, run):
             "noise floor[FD[digits]]: 9",
         ),
     ],
-    ids=["value", "column", "no column", "likelihood", "bound", "unranked", "cost", "no cost", "floor"],
+    ids=[
+        "value",
+        "column",
+        "no column",
+        "likelihood",
+        "bound",
+        "unranked",
+        "low",
+        "high",
+        "interval",
+        "standard error",
+        "n",
+        "cost",
+        "no cost",
+        "floor",
+    ],
 )
 def test_every_claim_is_compared_with_what_is_computed(change, finding):
     # catches a claim that nobody looks at
     bits = {"bits_per_dim[elbo]": {"value": 2.0, "standard_error": 0.1, "bound": "upper"}}
-    plain = result(metrics=bits)
+    distance = {"FD[digits]": {"value": 5.0, "interval": {"low": 4.8, "high": 5.2}, "n": 2000}}
+    plain = result(metrics=bits | distance)
     again = Result.model_validate(plain)
     claimed = copy.deepcopy(plain)
     for exactly in (True, False):
         assert disagreements(Result.model_validate(claimed), again, exactly=exactly) == []
     change(claimed)
-    (line,) = disagreements(Result.model_validate(claimed), again, exactly=True)
+    line, *more = disagreements(Result.model_validate(claimed), again, exactly=True)
     assert line.startswith(finding)
+    assert len(more) == (1 if finding.startswith("IS[digits]: high") else 0)  # its other end
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (
+            lambda one: one["data"].update(task="class"),
+            "data.task: 'class' claimed, 'unconditional' in the run",
+        ),
+        (lambda one: one["data"].update(source="edges"), "data.source: 'edges' claimed, '' in the run"),
+        (lambda one: one["data"].update(label="faces"), "data.label: 'faces' claimed, '' in the run"),
+        (lambda one: one.update(family="flow"), "family: 'flow' claimed, 'gan' in the run"),
+        (
+            lambda one: one["sampling"].update(sampler="heun"),
+            "sampling.sampler: 'heun' claimed, '' in the run",
+        ),
+        (lambda one: one["sampling"].update(seed=7), "sampling.seed: 7 claimed, 0 in the run"),
+        (lambda one: one["sampling"].update(steps=1), "sampling.steps: 1 claimed, None in the run"),
+        (lambda one: one["sampling"].update(precision="x"), "sampling.precision: 'x' claimed"),
+        (lambda one: one["config"].update({"train.steps": 3}), "config.train.steps: 3 claimed"),
+        (lambda one: one["sampling"].update(noise_version=77), "sampling.noise_version: 77 claimed"),
+    ],
+    ids=[
+        "task",
+        "source",
+        "label",
+        "family",
+        "sampler",
+        "seed",
+        "steps",
+        "precision",
+        "option",
+        "noise version",
+    ],
+)
+def test_a_forged_statement_about_data_or_sampling_is_refuted(file, run, change, finding):
+    # catches facts that neither the protocol's hash nor the weights hold: another task is another table
+    forge(file, change)
+    verdict = verify(file, run, say=silent)
+    assert (verdict.state, verdict.refuted) == ("reported", True)
+    assert [line for line in verdict.findings if line.startswith(finding)], verdict.findings
+    assert state_of(file) == "reported"
+
+
+def test_samples_of_another_noise_version_are_not_refuted(file, run):
+    # catches an honest result of an earlier version called a forgery
+    forge(file, lambda one: (one["sampling"].update(noise_version=77), one.update(samples_sha256="0" * 64)))
+    verdict = verify(file, run, say=silent)
+    assert (verdict.state, verdict.refuted) == ("reported", False)
+    assert any("sampling.noise_version: 77 and" in line for line in verdict.findings)
+
+
+def test_a_result_of_some_metrics_is_reproduced(file, run):
+    # catches columns that were not asked for taken as concealed: eval.metrics=[prdc], eval.ode=never
+    def some(one):
+        one["config"] |= {"eval.metrics": ["prdc"], "eval.ode": "never"}
+        one["metrics"] = {
+            k: v for k, v in one["metrics"].items() if k.startswith(("prec", "rec", "den", "cov"))
+        }
+        one["not_applicable"] = {}
+
+    forge(file, some)
+    verdict = verify(file, run, say=silent)
+    assert (verdict.state, verdict.refuted) == ("reproduced", False), verdict.findings
+    assert any(line.startswith("values: 7 computed again") for line in verdict.findings)  # 4, and 3 counts
+    forge(file, lambda one: one["metrics"].pop("recall[digits]"))
+    assert "recall[digits]: computed only" in verify(file, run, say=silent).findings
+
+
+def test_metrics_that_are_not_installed_do_not_excuse_a_value(file, run):
+    # catches a forged list of metrics that ends the comparison: the values would stand unchecked
+    def change(one):
+        one["config"] |= {"eval.metrics": ["frechet", "no-such-metric"], "eval.ode": "sometimes"}
+        one["metrics"] = {"FD[digits]": one["metrics"]["FD[digits]"] | {"value": 1.0, "interval": None}}
+
+    forge(file, change)
+    verdict = verify(file, run, say=silent)
+    assert verdict.refuted
+    assert any(line.startswith("FD[digits]: 1 claimed") for line in verdict.findings)
+
+
+def test_memorization_is_computed_even_where_it_was_left_out():
+    # catches a copy of the training split that is scored by other metrics alone
+    def one(excess, *names):
+        cells = {} if excess is None else {"memorization[pixels]": {"value": excess}}
+        return Result.model_validate(result(metrics=cells, config={"eval.metrics": list(names)}))
+
+    claimed = one(None, "frechet")
+    assert disagreements(claimed, one(0.05, "frechet"), exactly=True) == []
+    assert disagreements(claimed, one(0.2, "frechet"), exactly=True) == [
+        "memorizes: None claimed, True computed again"
+    ]
+    asked = one(None, "frechet", "memorization")
+    assert len(disagreements(asked, one(0.05, "frechet"), exactly=True)) == 2
+
+
+def test_what_held_values_without_an_interval_is_said():
+    # catches "all within their intervals" of values that have none
+    again = Result.model_validate(
+        result(metrics={"FD[digits]": {"value": 5.0, "interval": {"low": 4.8, "high": 5.2}}})
+    )
+    claimed = again.model_copy(update={"samples_sha256": "0" * 64})
+    assert compare(claimed, again).findings[-1] == (
+        "values: 7 computed again: 1 within the intervals computed here, "
+        "2 without an interval within 1%, 4 equal"
+    )
 
 
 def test_memorization_is_compared():

@@ -11,10 +11,10 @@ from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.resolution import resolve
 
 OPTIONS = {
-    "adam": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup"),
-    "adamw": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup"),
-    "rmsprop": ("lr", "alpha", "eps", "momentum", "weight_decay", "schedule", "warmup"),
-    "sgd": ("lr", "momentum", "weight_decay", "schedule", "warmup"),
+    "adam": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup", "lr_mult"),
+    "adamw": ("lr", "betas", "eps", "weight_decay", "schedule", "warmup", "lr_mult"),
+    "rmsprop": ("lr", "alpha", "eps", "momentum", "weight_decay", "schedule", "warmup", "lr_mult"),
+    "sgd": ("lr", "momentum", "weight_decay", "schedule", "warmup", "lr_mult"),
 }
 """What decides an optimizer, by its kind."""
 UNUSED = {"classifier"}
@@ -63,6 +63,17 @@ def test_it_trains_as_its_paper_does(name: str) -> None:
     config = resolve({"plugin": name, "data": "cifar10", "preset": "paper"})
     found = flatten(config.model_dump())
     assert {key: found[key] for key in DIFFUSION[name]} == DIFFUSION[name]
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper-v1"])
+def test_stylegans_mapping_network_learns_at_a_hundredth_of_the_rate(preset: str) -> None:
+    """Catches a factor that only the default states, and one that resolution drops."""
+    stated = overrides("stylegan", preset)[1]
+    assert stated["optim.generator.lr_mult"] == {"generator.mapping": 0.01}
+    assert stated["optim.critic.lr_mult"] == {}
+    config: Any = resolve({"plugin": "stylegan", "data": "cifar10", "preset": preset})
+    assert config.optim.generator.lr_mult == {"generator.mapping": 0.01}
+    assert config.optim.critic.lr_mult == {}
 
 
 def test_gradient_clipping_can_be_switched_off_on_the_command_line() -> None:

@@ -200,3 +200,17 @@ def test_a_captioned_model_bounds_the_images_alone(captioned: tuple[Any, Harness
     assert float(best.mean()) > float(alone.mean())  # a caption tells something of its image
     assert float(alone.mean()) > float(best.mean()) - math.log(len(digits.train))
     assert float(made.texts.share.sum()) == pytest.approx(1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("kept", "note"), [(1.0, "fitted prior"), (0.75, "fitted prior; 75.0% of the training texts")]
+)
+def test_the_bound_of_a_captioned_model_says_which_texts_it_covers(kept: float, note: str) -> None:
+    """Catches a bound over the most frequent texts that reads as one over all."""
+    info = DataInfo("digits", (1, 8, 8), 17, vocabulary=4, caption_length=2, task="text")
+    made = build(info)
+    assert made.texts is not None
+    made.texts.fit(torch.tensor([[1, 2], [1, 2], [1, 2], [3, 0]]))
+    made.texts.share[1] *= kept == 1  # the rarest is left out, as beyond the table's end
+    fitted, uniform = made.likelihoods(batch().x, noise=Seeds(0, range(8)), k=1)
+    assert (fitted.note, uniform.note) == (note, "")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo_core.cli.showing import KINDS
+
 if TYPE_CHECKING:
     from zoo_core.testing.results import Result
-
-KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
 
 
 @click.command(
@@ -27,7 +27,7 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
 
     zoo check wgan                               a model, on images and on points
 
-    zoo check zoo-plugin-rectified-flow          everything that a distribution provides
+    zoo check zoo-plugin-straight-flow          everything that a distribution provides
     """
     from zoo_core.testing import checks, perform, subjects
     from zoo_core.testing.kit import chosen

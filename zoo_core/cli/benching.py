@@ -61,9 +61,9 @@ def bench(
         click.echo(f"measuring {len(measuring)} models' speed", err=True)
     made.write_down(run_jobs(measuring, launcher, slots, resources, shown=False) if measuring else [])
     jobs = made.training()
+    models = {config.plugin for configs in made.configs.values() for config in configs}
     click.echo(
-        f"{len(jobs)} runs of {len(made.configs)} models, {made.budget:g} s of training each at most",
-        err=True,
+        f"{len(jobs)} runs of {len(models)} models, {made.budget:g} s of training each at most", err=True
     )
     outcomes = run_jobs(jobs, launcher, slots, resources, before=made.failed)
     click.echo(

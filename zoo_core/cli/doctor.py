@@ -54,12 +54,12 @@ def _imports(name: str) -> Finding:
 
 def examine() -> list[Finding]:
     """Return what is installed and what is wrong, most basic first."""
-    from zoo_core.home import home, runs_root
-    from zoo_core.registry.manager import KINDS, manager
+    from zoo_core.home import OURS, home, runs_root
+    from zoo_core.registry.manager import manager
 
     findings = [Finding("python", platform.python_version())]
     needed = [
-        re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requires("genzoo") or () if "extra ==" not in line
+        re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in requires(OURS) or () if "extra ==" not in line
     ]
     findings += [_imports(name) for name in sorted(needed)]
     if "torch" in sys.modules:
@@ -69,8 +69,6 @@ def examine() -> list[Finding]:
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: runs use the CPU"
         findings.append(Finding("gpu", gpu))
     here = manager()
-    for kind in KINDS:
-        here.entries(kind)
     findings.append(
         Finding("plugins", f"{len(here.entries('plugin'))} models from {len(here.sources)} entry points")
     )

@@ -200,6 +200,7 @@ def check(path: str | None) -> None:
     from pathlib import Path
 
     from zoo_core.errors import Mistakes
+    from zoo_core.home import OURS
     from zoo_core.registry.index import load_index
     from zoo_core.registry.index_check import disagreements
 
@@ -207,5 +208,5 @@ def check(path: str | None) -> None:
     wrong = disagreements(index, manager())
     if wrong:
         raise Mistakes(wrong)
-    third_party = len({entry.package for entry in index.plugins} - {"genzoo"})
+    third_party = len({entry.package for entry in index.plugins} - {OURS})
     click.echo(f"{len(index.plugins)} entries are well-formed, of {third_party} third-party distributions")

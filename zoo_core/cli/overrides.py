@@ -1,4 +1,4 @@
-"""Commands that take key=value overrides: an option typed in another tool's way is answered with ours."""
+"""Suggests the override for options typed as --key value."""
 
 from __future__ import annotations
 

@@ -51,6 +51,8 @@ def run(
 
     zoo run resume=runs/...                      continue from the last checkpoint
 
+    zoo run resume=runs/... train.steps=4000     train a finished run further, as a run of its own
+
     zoo run plugin=wgan,vae seed=0,1 --launcher local --slots 2     each run in a separate process
     """
     given = parse_words(words)
@@ -59,10 +61,12 @@ def run(
             raise UsageError(
                 "--rerun trains again and resume= continues; both were given", "expected: one of them"
             )
-        if set(given) != {"resume"}:
+        others = sorted(set(given) - {"resume", "train.steps", "run_dir"})
+        if others:
             raise UsageError(
-                f"resume= stands alone; also given: {', '.join(sorted(set(given) - {'resume'}))}",
-                "to change options, start a run of its own: zoo run config=RUN/config.yaml key=value",
+                f"resume= continues a run with its own options; also given: {', '.join(others)}",
+                "expected: resume=RUN, or resume=RUN train.steps=N to train it further",
+                "next: zoo run config=RUN/config.yaml init=RUN key=value starts another run from its weights",
             )
         if dry_run or launcher or slots or resources:
             raise UsageError(
@@ -71,7 +75,8 @@ def run(
             )
         from zoo_core.runs.job import resume
 
-        return _show_result(resume(given["resume"]), json_)
+        steps = _steps(given["train.steps"]) if "train.steps" in given else None
+        return _show_result(resume(given["resume"], steps=steps, run_dir=given.get("run_dir")), json_)
     configs = resolve_matrix(given)
     if dry_run:
         from zoo_core.config import strict_yaml
@@ -91,6 +96,17 @@ def run(
 
     status = run_matrix(configs, told=lambda result: _show_result(result, json_))
     raise click.exceptions.Exit(status)
+
+
+def _steps(text: str) -> int:
+    from pydantic import ValidationError
+
+    from zoo_core.config import TrainConfig
+
+    try:
+        return TrainConfig.model_validate({"steps": text}).steps
+    except ValidationError as error:
+        raise UsageError(f"bad value for 'train.steps': {text!r}", "expected: a number of steps") from error
 
 
 def _set_aside(config: RunConfig) -> None:
@@ -190,11 +206,17 @@ def sample(
     from zoo_core.viz.translations import save_translations
 
     _check_out(out)
-    made = load(folder, say=lambda line: click.echo(line, err=True))
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    made = load(folder, say=say)
     said, data = given.get("cond"), made.data
     translates = data.info.task in SHOWN
     each_once = None if translates else DRAWN
-    cond = None if said is None else read_conditions(said, data, count or each_once)
+    cond = None
+    if said is not None:
+        cond = read_conditions(said, data, count or each_once, made.config.data, say)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))

@@ -13,6 +13,7 @@ from zoo_core.registry.index import IndexEntry, load_index
 from zoo_core.registry.manager import Entry, load_entry, manager
 
 KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
+"""Kinds of specs that have a name of their own, in the order in which one is looked for."""
 
 
 @click.command()

@@ -49,7 +49,7 @@ def section(config: type[Config], name: str) -> type[Config] | None:
 
 
 def options(config: type[Config], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield (dotted key, field) of every plain option, with the defaults that this class states."""
+    """Yield every option with its default, as (dotted key, field)."""
     for name, info in config.model_fields.items():
         inner = section(config, name)
         if inner is None:

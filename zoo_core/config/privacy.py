@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo_core.config import strict_json
-from zoo_core.errors import ZooError
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.home import home
 
 HIDDEN = "(hidden)"
@@ -161,10 +162,14 @@ def keep(folder: Path, flat: Mapping[str, Any]) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(secrets, file)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner only
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(secrets, file)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def kept(folder: Path, flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +185,20 @@ def kept(folder: Path, flat: Mapping[str, Any]) -> dict[str, Any]:
         key: found[key] if key in found and redacted(found[key], key) == value else value
         for key, value in flat.items()
     }
+
+
+def refuse_hidden(flat: Mapping[str, Any]) -> None:
+    """Refuse options whose values were hidden when their run was saved, and that `kept` could not read back.
+
+    Raises:
+        UsageError: naming each option.
+    """
+    hidden = [key for key, value in flat.items() if HIDDEN in str(value)]
+    if hidden:
+        raise UsageError(
+            f"{', '.join(hidden)} was hidden when the run was saved and is not stored on this machine",
+            f"next: give it again: config=RUN {' '.join(f'{key}=VALUE' for key in hidden)}",
+        )
 
 
 def _store(folder: Path) -> Path:

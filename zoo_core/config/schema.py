@@ -169,8 +169,7 @@ class EvalConfig(Config):
     levels; always refuses other models."""
     ode_probe: Literal["auto", "rademacher", "gaussian", "exact"] = "auto"
     """Divergence estimator: Hutchinson (Rademacher or Gaussian probes), or exact (one backward pass per
-    dimension); auto is exact
-    for points and rademacher for images."""
+    dimension); auto is exact for points and rademacher for images."""
     ode_probes: int = Field(1, ge=1, le=1000)
     """Number of probes of Hutchinson's estimate."""
     ode_tolerance: float = Field(1e-3, gt=0, lt=1)
@@ -221,6 +220,8 @@ class RunConfig(Config):
     """Device: auto, cpu, cuda or cuda:N."""
     preset: str = ""
     """Preset of the model: a named set of overrides, e.g. paper."""
+    init: str = later("", since="0.2.0")
+    """Initial weights: folder of a run or hf://user/name, as far as they fit; empty for new weights."""
     run_dir: str | None = None
     """Folder of the run; none for runs/<data>/<plugin>/<config hash>-s<seed>."""
     data: DataConfig = DataConfig()

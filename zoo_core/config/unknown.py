@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -69,6 +70,14 @@ RENAMED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "sample.guidance": ("sample.guidance_scale", _scale),
 }
 """Options of version 0.1 by their earlier name -> the present one, and its value for an earlier value."""
+
+RENAMED_VALUES: Mapping[str, str] = {"grey": "gray", "colour": "color"}
+"""Values of options of version 0.1 by their earlier name -> the present one."""
+
+
+def renamed_value(text: str) -> str:
+    """Return a value as it is typed, with the earlier names in it replaced by the present ones."""
+    return re.sub(r"\w+", lambda word: RENAMED_VALUES.get(word[0], word[0]), text)
 
 
 EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "train.epochs")

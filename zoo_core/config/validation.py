@@ -12,27 +12,27 @@ from pydantic.fields import FieldInfo
 
 from zoo_core.config.base import Config, is_union
 from zoo_core.config.keys import flatten, nest, options, section
-from zoo_core.config.unknown import unknown_key
+from zoo_core.config.unknown import renamed_value, unknown_key
 from zoo_core.errors import UsageError, ZooError
 
 C = TypeVar("C", bound="Config")
 
 
 def type_name(annotation: Any) -> str:
-    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`, `tuple[float, float]`."""
+    """Return how a type is shown to a user: `int`, `adam | sgd`, `float or none`, `list of int`."""
     if annotation is types.NoneType:
         return "none"
-    if annotation is Ellipsis:
-        return "..."
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return " | ".join(str(part) or '""' for part in parts)
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return type_name(parts[0])
+        return type_name(inner[0])
+    if origin is Literal:
+        return " | ".join(str(part) or '""' for part in inner)
+    if origin is list or (origin is tuple and inner[1:] == (...,)):
+        return f"list of {type_name(inner[0])}"
+    if origin is tuple:
+        return f"[{', '.join(map(type_name, inner))}]"
     if is_union(annotation):
-        return " or ".join(type_name(kind) for kind in parts)
-    if isinstance(origin, type):
-        return f"{origin.__name__}[{', '.join(map(type_name, parts))}]"
+        return " or ".join(map(type_name, inner))
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
@@ -97,6 +97,13 @@ def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str
         expected = f"expected: {type_name(info.annotation)} (default {info.default})"
         expected += f", {info.description}" if info.description else ""
     value = given.get(key, problem["input"])
+    typed = _typed(value)
+    hint = "" if renamed_value(typed) == typed else f"did you mean: {key}={renamed_value(typed)}"
     return UsageError(
-        f"bad value for {key!r}: {shown(value)}", reason[:1].lower() + reason[1:], expected, see
+        f"bad value for {key!r}: {shown(value)}", hint, reason[:1].lower() + reason[1:], expected, see
     )
+
+
+def _typed(value: Any) -> str:
+    """Return a value as it is typed on the command line."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from zoo_core.config import DataConfig
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.splits import resident, stratified
+from zoo_core.data.labels import checked_labels, count_classes
+from zoo_core.data.splits import held_out, resident
 from zoo_core.data.table import Resident, Table
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
+SPLITS = ("train", "test")
 NAME = "python"
 """Registered name of data that a Python program hands over."""
 HOLDOUT = 0.1
@@ -55,39 +57,55 @@ def dataset_of(given: Any) -> Dataset:
     """
     if isinstance(given, Dataset):
         return given
-    names: Sequence[str] = ()
     report: list[str] = []
     if isinstance(given, Mapping):
         if set(given) != {"train", "test"}:
             raise UsageError(f"dataset= has the keys {', '.join(map(str, given))}", ACCEPTED)
-        names = _class_names(given["train"])
-        parts = [_arrays(given[split], split) for split in ("train", "test")]
+        names = _names_of_both(given)
+        parts = [_arrays(given[split], split) for split in SPLITS]
     else:
         names = _class_names(given)
         x, label = _arrays(given, "train")
-        test = max(1, round(HOLDOUT * len(x)))
-        rows = stratified(torch.zeros(len(x), dtype=torch.int64) if label is None else label, test, keep=1)
+        rows = held_out(label, len(x), HOLDOUT)
         parts = [(x[own], None if label is None else label[own]) for own in rows]
         report.append(f"{len(rows[1]):,} of {len(x):,} examples held out for testing")
     shapes = {(tuple(x.shape[1:]), x.dtype, label is None) for x, label in parts}
     if len(shapes) > 1 or not all(len(x) for x, _ in parts):
         raise UsageError(
             f"the splits of dataset= have {', '.join(str(tuple(x.shape)) for x, _ in parts)} examples",
-            "expected: examples of one shape and type in both, with labels or without",
+            "expected: at least one in each, examples of one shape and type, with labels in both or in none",
         )
-    (x, label), _ = parts
-    classes = 0 if label is None else int(label.max()) + 1
-    if names and len(names) != classes:
-        names = ()
+    classes, names, counted = count_classes(
+        {split: label for split, (_, label) in zip(SPLITS, parts, strict=True)}, names
+    )
+    report += counted
+    x = parts[0][0]
     info = DataInfo(NAME, tuple(x.shape[1:]), 256 if x.ndim == 4 else None, classes)
     tables: list[Table] = [Resident(x, label) for x, label in parts]
-    made = resident(info, tables[0], tables[1], class_names=tuple(names), report=tuple(report))
+    made = resident(info, tables[0], tables[1], class_names=names, report=tuple(report))
     return replace(made, by_content=True)
 
 
 def _class_names(given: Any) -> Sequence[str]:
     names = getattr(given, "classes", ())
     return [str(name) for name in names] if isinstance(names, Sequence) else ()
+
+
+def _names_of_both(given: Mapping[str, Any]) -> Sequence[str]:
+    """Return the class names of two splits; equal labels must mean equal classes.
+
+    Raises:
+        UsageError: where they have different names.
+    """
+    train, test = (_class_names(given[split]) for split in SPLITS)
+    if train and test and list(train) != list(test):
+        raise UsageError(
+            "the splits of dataset= have different class names",
+            f"train: {', '.join(train)}"[:200],
+            f"test: {', '.join(test)}"[:200],
+            "expected: the same names in the same order, so that equal labels are equal classes",
+        )
+    return train or test
 
 
 def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
@@ -115,8 +133,7 @@ def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
     x = _examples(torch.stack(images), split)
     if unlabeled:
         return x, None
-    numbers = torch.tensor([int(label) for label in labels if label is not None])
-    return x, _labels(numbers, len(x), split)
+    return x, checked_labels(labels, f"the {split} split of dataset=")
 
 
 def _tensor(value: Any) -> Tensor:
@@ -129,12 +146,12 @@ def _tensor(value: Any) -> Tensor:
 
 
 def _labels(label: Tensor, count: int, split: str) -> Tensor:
-    if label.shape != (count,) or label.is_floating_point() or (count and int(label.min()) < 0):
+    if label.shape != (count,):
         raise UsageError(
             f"labels of {split} are {label.dtype} of shape {tuple(label.shape)} for {count} examples",
             "expected: one integer from 0 on for each example",
         )
-    return label.long()
+    return checked_labels(label.tolist(), f"the {split} split of dataset=")
 
 
 def _examples(x: Tensor, split: str) -> Tensor:

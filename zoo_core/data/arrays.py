@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.machine.files import open_regular
 
 LARGEST_ARRAY = 8 << 30
@@ -92,6 +92,7 @@ def read_array(
     Raises:
         NotFoundError: where there is no such file.
         UsageError: as `read_headers`, and for an array that is not there, too large, or too short for `rows`.
+        MachineError: where memory does not suffice.
     """
     with _opened(path) as source:
         for found, header, body in source.arrays():
@@ -187,6 +188,9 @@ class _Npz:
 
     def arrays(self) -> Iterator[tuple[str, ArrayHeader, BinaryIO]]:
         """Yield the name, the header and the values, unpacked as they are read, of each array."""
+        self.file.seek(0, 2)
+        whole = self.file.tell()
+        self.file.seek(0)
         with zipfile.ZipFile(_BoundedReads(self.file)) as archive:
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
@@ -199,6 +203,11 @@ class _Npz:
                     continue
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise ValueError(f"{member.filename!r:.80} is not stored or deflated")
+                if member.compress_size > whole:
+                    raise ValueError(
+                        f"{member.filename!r:.80} claims {member.compress_size:,} compressed bytes; the file"
+                        f" has {whole:,}"
+                    )
                 most = member.compress_size * DEFLATE_RATIO
                 if member.compress_type == zipfile.ZIP_STORED:
                     most = member.compress_size
@@ -293,6 +302,8 @@ def _opened(path: Path) -> Iterator[_Npy | _Npz]:
                 raise ValueError("neither an .npy nor an .npz file")
         except UsageError:
             raise
+        except MemoryError as error:
+            raise MachineError(f"not enough memory for an array of {path}") from error
         except (
             OSError,
             ValueError,  # ours, UnicodeDecodeError, a seek before the start

@@ -18,6 +18,7 @@ from zoo_core.data.strokes import WORDS, captioned
 from zoo_core.data.table import Resident
 from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.home import home
+from zoo_core.machine.faults import machine_error
 from zoo_core.types import DataInfo
 
 CONNECT_SECONDS = 8.0
@@ -126,7 +127,7 @@ def opened(name: str, class_name: str, files: Sequence[str], root: Path, **split
 
     Raises:
         UsageError: where files are missing and can't be downloaded, or are corrupt.
-        MachineError: where the folder can't be written.
+        MachineError: where the folder can't be written, the disk is full, or a file can't be read from it.
     """
     from torchvision import datasets
 
@@ -142,6 +143,8 @@ def opened(name: str, class_name: str, files: Sequence[str], root: Path, **split
                 "next: data.root=FOLDER with a folder that holds it, or that can be written",
             ) from error
         except (OSError, RuntimeError) as error:  # torchvision's own, and urllib's URLError
+            if fault := machine_error(error):
+                raise fault from error
             raise UsageError(
                 f"dataset {name!r} is not in {root}, and could not be downloaded",
                 f"missing: {root / missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
@@ -154,6 +157,8 @@ def opened(name: str, class_name: str, files: Sequence[str], root: Path, **split
     except (ZooError, ImportError, MemoryError):
         raise
     except Exception as error:  # whatever a parser makes of bad bytes: the file is at fault
+        if fault := machine_error(error):
+            raise fault from error
         raise _corrupt(name, files, root, _last_line(error)) from error
 
 

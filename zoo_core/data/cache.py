@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -22,13 +23,17 @@ import numpy as np
 
 from zoo_core.errors import UsageError
 from zoo_core.home import home
-from zoo_core.machine.files import open_regular, read_bounded
+from zoo_core.machine.files import open_regular, read_bounded, sync, write_synced
 
 INDEX, VALUES = "index.json", "values.npy"
 MAX_BYTES = 1 << 28
 """Size of an index, bytes."""
 MALFORMED = (EOFError, ValueError, LookupError, TypeError, RecursionError, OverflowError, TokenError)
 """What json and numpy raise on a damaged entry; numpy reads the header of an array as Python."""
+WRITING = ".writing-"
+"""Beginning of the name of an entry that is not complete."""
+ABANDONED_S = 86_400.0
+"""Seconds without a write after which such an entry counts as left behind by a process that was killed."""
 SPARE = 0.1
 """Fraction of the disk's free space that writing an entry must leave."""
 
@@ -72,6 +77,14 @@ def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] |
     return (index, values) if list(values.shape) == index["shape"] and values.dtype == np.uint8 else None
 
 
+def _delete_abandoned(root: Path) -> None:
+    """Delete entries that were left incomplete and have not been written to for a day."""
+    for path in root.glob(f"*/{WRITING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - max(part.stat().st_mtime for part in (path, *path.iterdir())) > ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
+
+
 class Writer:
     """An entry while it is written; nothing of it is left where writing fails.
 
@@ -87,11 +100,12 @@ class Writer:
         self._file: BinaryIO | None = None
         with self._guarded():
             folder.mkdir(parents=True, exist_ok=True)
+            _delete_abandoned(folder.parent)
             wanted, free = int(np.prod(shape)), shutil.disk_usage(folder).free
             if values and wanted > free * (1 - SPARE):
                 self.failed = f"it takes {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
                 values = False
-            self._made = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+            self._made = Path(tempfile.mkdtemp(prefix=WRITING, dir=folder))
             if values:
                 self._file = open(self._made / VALUES, "wb")  # noqa: SIM115 - closed by finish
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -131,9 +145,12 @@ class Writer:
             if self._file is not None:
                 row = int(np.prod(self.shape[1:]))
                 self._file.write(bytes((self.shape[0] - self._rows) * row))  # rows of files that are bad
+                self._file.flush()
+                os.fsync(self._file.fileno())
                 self._file.close()
             record = {**index, "state": self.state, "values": has_values, "shape": list(self.shape)}
-            (self._made / INDEX).write_text(json.dumps(record))
+            write_synced(self._made / INDEX, json.dumps(record).encode())
+            sync(self._made)
             earlier = [
                 path for path in self.folder.iterdir() if path.name not in (self._made.name, self.state)
             ]
@@ -141,6 +158,7 @@ class Writer:
             shutil.rmtree(target, ignore_errors=True)
             os.replace(self._made, target)
             self._made = None
+            sync(self.folder)
             for path in earlier:
-                if not path.name.startswith(".writing-"):
+                if not path.name.startswith(WRITING):
                     shutil.rmtree(path, ignore_errors=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo_core.config import comma_list
+from zoo_core.config import DataConfig, comma_list
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.levels import to_unit
 from zoo_core.data.table import conds
@@ -117,25 +117,34 @@ def _commonest(tokens: Tensor) -> Tensor:
     return torch.tensor(Counter(map(tuple, tokens.tolist())).most_common(1)[0][0])
 
 
-def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
-    """Return the conditions of n samples from what a user typed: classes or captions, apart by commas.
+def read_conditions(
+    text: str,
+    dataset: Dataset,
+    n: int | None,
+    config: DataConfig | None = None,
+    say: Callable[[str], None] = print,
+) -> Cond:
+    """Return the conditions of n samples, given as text: classes or captions, separated by commas.
 
-    Several are dealt out in turn: sample k gets number k modulo how many there are.
+    Sample k takes condition k modulo their number.
 
     Args:
-        text: "3", "three,seven" (names of classes or their numbers), "a three" (a caption); of a translation
-        a
-            folder of the images that are to be translated, in the order of their names.
-        n: how many; None for each once.
+        text: "3", "three,seven" (names or numbers of classes), "a three" (a caption); for a translation, a
+            folder of the images to translate, which are used in the order of their names.
+        dataset: of the run.
+        n: number of samples; None for one of each condition.
+        config: `data` of the run, as in `given_images`.
+        say: called with each conversion of the images of a folder.
 
     Raises:
-        UsageError: where the run takes no conditions, for an unknown class or word, or a folder of anything
-        but
-            images.
+        UsageError: where the run takes no conditions; for an unknown class or word; for a folder that holds
+            anything but images.
     """
     info = dataset.info
     if info.task in SHOWN:
-        image = given_images(text, dataset)[1]
+        _, image, report = given_images(text, dataset, config)
+        for line in report:
+            say(f"cond: {line}")
         return Cond(image=image[torch.arange(n or len(image)) % len(image)])
     if info.task not in GIVEN:
         raise UsageError(
@@ -152,13 +161,22 @@ def read_conditions(text: str, dataset: Dataset, n: int | None) -> Cond:
     return Cond(label=torch.tensor([_class(part, dataset) for part in parts])[turns])
 
 
-def given_images(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor]:
-    """Return the names and images (n, C', H, W) in [-1, 1] of a folder whose images are to be translated.
+def given_images(
+    folder: str, dataset: Dataset, config: DataConfig | None = None
+) -> tuple[Sequence[str], Tensor, list[str]]:
+    """Return the images of a folder that are to be translated, as images of the domain translated from.
 
-    They are of the domain that the run translates from, and are brought to its size and levels.
+    Args:
+        folder: path of the folder.
+        dataset: of the run; its size, channels and levels are those of the images returned.
+        config: `data` of the run; its `resize` and `background` apply, where it has them, as in training.
+
+    Returns:
+        (file names; images (n, C', H, W) in [-1, 1]; what was converted, one line each).
 
     Raises:
-        UsageError: for a folder that is not there, or holds a file that is no image, or none.
+        UsageError: for a folder that does not exist, is empty, or holds a file that is not an image; and
+            where images of the run are not square.
     """
     from zoo_core.data.configs import FolderConfig
     from zoo_core.data.folder import read_images
@@ -171,10 +189,15 @@ def given_images(folder: str, dataset: Dataset) -> tuple[Sequence[str], Tensor]:
             f"images of {info.name!r} are {height}x{width}",
             "expected: square ones, to read a folder as them",
         )
-    channels: Literal[1, 3] = 1 if info.image_channels == 1 else 3
-    names, found = read_images(FolderConfig(path=folder, size=height, channels=channels))
+    channels = 1 if info.image_channels == 1 else 3
+    as_trained = {name: getattr(config, name) for name in ("resize", "background") if hasattr(config, name)}
+    options: dict[str, Any] = {"path": folder, "size": height, "channels": channels, **as_trained}
+    names, found, report = read_images(FolderConfig(**options))
     levels = (found.double() * ((info.levels - 1) / 255)).round()
-    return names, to_unit(levels, info.levels)
+    rounded = int(((levels * (255 / (info.levels - 1))).round() != found).flatten(1).any(1).sum())
+    if rounded:
+        report.append(f"{rounded:,} images rounded to {info.levels} levels")
+    return names, to_unit(levels, info.levels), report
 
 
 def _class(text: str, dataset: Dataset) -> int:

@@ -1,7 +1,8 @@
 """Images that others are to be restored from: edges, low resolution, a hole, JPEG, gray, a crop.
 
-Each is computed from the image itself. All arithmetic but JPEG's is on integers, so that every machine
-computes the same images; JPEG is Pillow's, whose rounding may differ between releases of libjpeg.
+Each is computed from the image itself, with integers or float64 values that are exact up to one square root,
+so that every machine computes the same images; JPEG is Pillow's, whose rounding may differ between releases
+of libjpeg.
 """
 
 from __future__ import annotations

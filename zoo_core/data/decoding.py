@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -80,20 +81,31 @@ class Decoder:
         """Return the image in each file, or why there is none."""
         return list(_pool().map(self._one, names))
 
-    def reader(self, names: Sequence[str]) -> Streamed:
-        """Return the column of these files' images, decoded as they are asked for."""
+    def reader(self, names: Sequence[str], hashes: Sequence[bytes]) -> Streamed:
+        """Return the column of these files' images, decoded as they are asked for.
+
+        Args:
+            names: of the files.
+            hashes: sha256 of each image when the run began; an image that is another then is refused.
+        """
 
         def read(places: Tensor) -> Tensor:
-            return self._read([names[row] for row in places.tolist()])
+            rows = places.tolist()
+            return self._read([names[row] for row in rows], [hashes[row] for row in rows])
 
         return Streamed(read, torch.arange(len(names)))
 
-    def _read(self, names: Sequence[str]) -> Tensor:
+    def _read(self, names: Sequence[str], hashes: Sequence[bytes]) -> Tensor:
         values = []
-        for name, image in zip(names, self.examine(names), strict=True):
+        for name, sha256, image in zip(names, hashes, self.examine(names), strict=True):
             if isinstance(image, BadImage):
                 raise UsageError(
                     f"{shown(name)} could be read when the run began, and can't now: {image}",
+                    "next: restore the file and give the same command, which resumes",
+                )
+            if hashlib.sha256(image.levels.tobytes()).digest() != sha256:
+                raise UsageError(
+                    f"{shown(name)} holds another image than when the run began",
                     "next: restore the file and give the same command, which resumes",
                 )
             values.append(image.levels)
@@ -162,7 +174,7 @@ def scan(decoder: Decoder, names: Sequence[str], fresh: bool = False) -> Scan:
         written = cache.read(folder, state)
         if written is not None and written[1] is not None:
             return _cached(decoder, *written)
-    column = Memory(levels[: len(good)]) if resident else decoder.reader(good)
+    column = Memory(levels[: len(good)]) if resident else decoder.reader(good, hashes)
     return Scan(good, hashes, column, bad, notes, writer.failed)
 
 
@@ -173,14 +185,15 @@ def _fits(shape: Sequence[int]) -> bool:
 def _cached(decoder: Decoder, index: dict[str, Any], values: np.ndarray | None) -> Scan:
     """Return a scan from the cache; no image file is read."""
     names, storage = index["names"], decoder.config.storage
+    hashes = [bytes.fromhex(one) for one in index["digests"]]
     column: Column
     if values is None or storage == "streamed":
-        column = decoder.reader(names)
+        column = decoder.reader(names, hashes)
     else:
         column = Mapped(values, torch.arange(len(names)))
     return Scan(
         names,
-        [bytes.fromhex(one) for one in index["digests"]],
+        hashes,
         column,
         [(name, reason) for name, reason in index["bad"]],
         Counter(index["notes"]),

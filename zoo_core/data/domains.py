@@ -22,13 +22,11 @@ from zoo_core.data.image_files import (
     refuse_bad,
     table_of,
 )
+from zoo_core.data.layout import DOMAINS
 from zoo_core.data.splits import fingerprint
 from zoo_core.data.table import Table
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
-
-PLACES = ("trainA", "trainB", "testA", "testB")
-"""The folders: a split and a domain each."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,26 @@ def load_domains(config: FolderConfig, fresh: bool = False) -> Dataset:
             "expected: the folders trainA/, trainB/, testA/ and testB/",
         )
     root = find_root(config.path)
-    missing = [place for place in PLACES if not os.path.isdir(os.path.join(root, place))]
+    missing = [place for place in DOMAINS if not os.path.isdir(os.path.join(root, place))]
     if missing:
         raise UsageError(
             f"{shown(root)} has no folder {', '.join(missing)}",
-            f"expected with data.pairs={config.pairs}: {', '.join(PLACES)}",
+            f"expected with data.pairs={config.pairs}: {', '.join(DOMAINS)}",
             "next: data.pairs=side-by-side, if each file holds two images",
         )
     listing = list_files(root, config.links)
-    names = [name for name in listing.names if PurePath(name).parts[0] in PLACES]
+    names = [name for name in listing.names if PurePath(name).parts[0] in DOMAINS]
     report = []
     others = listing.others + len(listing.names) - len(names)
     if others:
-        report.append(f"{others} files left out: outside {', '.join(PLACES)}, hidden, or of another kind")
+        report.append(f"{others} files left out: outside {', '.join(DOMAINS)}, hidden, or of another kind")
     decoder = Decoder(root, config)
     found = scan(decoder, names, fresh)
     bad = sorted((*listing.bad, *found.bad))
     refuse_bad(bad, len(names), config, root)
     report += [f"left out: {shown(name)}: {reason}" for name, reason in bad]
     report += conversions(found, config.size)
-    places = {place: _place(found, place, root) for place in PLACES}
+    places = {place: _place(found, place, root) for place in DOMAINS}
 
     source = config.made_from
     target = "B" if source == "A" else "A"

@@ -24,6 +24,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.splits import resident
 from zoo_core.data.table import Resident
 from zoo_core.errors import MachineError, ZooError
+from zoo_core.machine.faults import machine_error
 from zoo_core.types import DataInfo
 
 FILES = Path(__file__).parent / "files"
@@ -80,9 +81,11 @@ def read(name: str) -> Emoji:
             raise ValueError(f"{len(rows)} rows of {sheet.shape[1]}x{sheet.shape[0]} pixels")
     except FileNotFoundError:
         raise MachineError(f"{path.name} is not installed", "next: install genzoo again, in full") from None
-    except ZooError:  # such as a signal that ends the run
+    except (ZooError, ImportError, MemoryError):  # ZooError: such as a signal that ends the run
         raise
     except Exception as error:  # whatever zipfile and PIL make of bad bytes: the file is at fault
+        if fault := machine_error(error):
+            raise fault from error
         raise MachineError(f"{path} is damaged: {error}"[:400], "next: install genzoo again") from error
     across, down = sheet.shape[1] // SIDE, sheet.shape[0] // SIDE
     tiles = sheet.reshape(down, SIDE, across, SIDE, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, SIDE, SIDE)

@@ -11,9 +11,17 @@ from torch import Tensor
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.decoding import Decoder, scan, shown
-from zoo_core.data.image_files import conversions, find_root, list_files, no_images, refuse_bad, table_of
+from zoo_core.data.image_files import (
+    conversions,
+    conversions_of,
+    find_root,
+    list_files,
+    no_images,
+    refuse_bad,
+    table_of,
+)
 from zoo_core.data.layout import Place, infer, labels
-from zoo_core.data.splits import fingerprint, stratified
+from zoo_core.data.splits import fingerprint, held_out
 from zoo_core.data.table import Table
 from zoo_core.data.tasks import halved
 from zoo_core.errors import UsageError
@@ -92,8 +100,11 @@ def _content(config: FolderConfig) -> str:
     return load(config, fresh=True).sha256
 
 
-def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
-    """Return the names of all images under `config.path`, and these: uint8 0 to 255, (n, C, H, W).
+def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor, list[str]]:
+    """Return the names of all images under `config.path`, the images, and what was converted.
+
+    Returns:
+        (file names; uint8 (n, C, H, W), 0 to 255; one line for each kind of conversion).
 
     Raises:
         UsageError: as `load`; no file may be bad.
@@ -104,7 +115,9 @@ def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor]:
     refuse_bad(sorted((*listing.bad, *found.bad)), len(listing.names), config, root, skip="")
     if not found.names:
         raise no_images(root, listing.others)
-    return found.names, found.column.rows(torch.arange(len(found.names)))
+    report = [f"{listing.others} files of another kind left out"] if listing.others else []
+    report += conversions_of(found.notes, config.size, option="")
+    return found.names, found.column.rows(torch.arange(len(found.names))), report
 
 
 def _said(tables: dict[str, Table], class_names: Sequence[str], held_out: bool) -> list[str]:
@@ -137,9 +150,5 @@ def _rows(places: Sequence[Place], label: Tensor | None, holdout: float) -> dict
     if any(splits):
         rows = {split: torch.tensor([k for k, one in enumerate(splits) if one == split]) for split in SPLITS}
         return {split: part.long() for split, part in rows.items() if len(part) or split != "validation"}
-    total = len(places)
-    test = max(0, min(max(1, round(holdout * total)), total - 1))
-    kept, held = stratified(torch.zeros(total, dtype=torch.int64) if label is None else label, test, keep=1)
-    if not len(held) and test:  # each class has a single image: then some can't be trained on
-        kept, held = stratified(torch.zeros(total, dtype=torch.int64), test)
+    kept, held = held_out(label, len(places), holdout)
     return {"train": kept, "test": held}

@@ -13,9 +13,11 @@ from zoo_core.data.configs import FolderConfig, HubConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.image_files import conversions_of
 from zoo_core.data.images import BadImage, convert
-from zoo_core.data.splits import resident, stratified
+from zoo_core.data.labels import checked_labels, count_classes
+from zoo_core.data.splits import held_out, resident
 from zoo_core.data.table import Resident
 from zoo_core.errors import MachineError, UsageError, ZooError
+from zoo_core.machine.faults import machine_error
 from zoo_core.types import DataInfo
 
 NAMED = 5
@@ -33,25 +35,34 @@ def load(config: HubConfig) -> Dataset:
     splits = _opened(config)
     train = _split(splits, config.train_split, "data.train_split")
     image = _column(train, config.image_column, "data.image_column", ("image", "img", "jpg", "png"))
-    names = train.features
-    has_label = config.label_column or next((n for n in ("label", "labels", "class") if n in names), "")
+    usual = ("label", "labels", "class")
+    has_label = config.label_column or next((name for name in usual if name in train.features), "")
     label = _column(train, has_label, "data.label_column", ()) if has_label else ""
     report = [f"columns read: {image} as image" + (f", {label} as label" if label else "; no labels")]
     notes: dict[str, int] = {}
-    x, y = _arrays(train, image, label, config, notes)
+    x, y = _arrays(splits, config.train_split, image, label, config, notes)
     test_name = config.test_split or next((n for n in ("test", "validation") if n in splits), "")
     if test_name:
         report.append(f"split {test_name!r} of {config.repo} is the test split")
-        parts = [(x, y), _arrays(_split(splits, test_name, "data.test_split"), image, label, config, notes)]
+        test = _split(splits, test_name, "data.test_split")
+        _column(test, image, "data.image_column", ())
+        if label and _names(test, _column(test, label, "data.label_column", ())) != _names(train, label):
+            raise UsageError(
+                f"column {label} of {config.repo} has different classes in {config.train_split} and"
+                f" {test_name}",
+                "next: data.test_split= another split",
+            )
+        parts = [(x, y), _arrays(splits, test_name, image, label, config, notes)]
     else:
-        total = len(x)
-        test = max(1, round(config.holdout * total))
-        rows = stratified(torch.zeros(total, dtype=torch.int64) if y is None else y, test, keep=1)
+        rows = held_out(y, len(x), config.holdout)
         parts = [(x[own], None if y is None else y[own]) for own in rows]
-        report.append(f"{len(rows[1]):,} of {total:,} images held out for testing (data.holdout)")
+        report.append(f"{len(rows[1]):,} of {len(x):,} images held out for testing (data.holdout)")
+        if not len(rows[1]):
+            raise UsageError(f"{config.repo} has {len(x)} image", "expected: at least 2, one to test on")
     report += conversions_of(notes, config.size)
-    class_names: Sequence[str] = tuple(getattr(names[label], "names", None) or ()) if label else ()
-    classes = len(class_names) or (0 if y is None else int(y.max()) + 1)
+    by_split = {"train": parts[0][1], "test": parts[1][1]}
+    classes, class_names, counted = count_classes(by_split, _names(train, label))
+    report += counted
     info = DataInfo("hf", (config.channels, config.size, config.size), 256, classes)
     tables = [Resident(images, labels) for images, labels in parts]
     made = resident(info, tables[0], tables[1], class_names=class_names, report=tuple(report))
@@ -70,7 +81,11 @@ def _opened(config: HubConfig) -> Any:
         return datasets.load_dataset(config.repo, config.subset or None, revision=config.revision or None)
     except (ZooError, MemoryError):
         raise
+    except ImportError as error:  # a format of files may need a further library
+        raise MachineError(f"data set {config.repo!r} needs a library: {error}") from error
     except Exception as error:  # the library raises many classes: for the name, the network, its files
+        if fault := machine_error(error):
+            raise fault from error
         lines = str(error).strip().splitlines()
         raise UsageError(
             f"data set {config.repo!r} of the Hugging Face Hub can't be loaded",
@@ -100,10 +115,16 @@ def _column(table: Any, asked: str, option: str, usual: Sequence[str]) -> str:
     )
 
 
+def _names(table: Any, label: str) -> tuple[str, ...]:
+    """Return the class names of a column of labels; none where it has none."""
+    return tuple(getattr(table.features[label], "names", None) or ()) if label else ()
+
+
 def _arrays(
-    table: Any, image: str, label: str, config: HubConfig, notes: dict[str, int]
+    splits: Any, name: str, image: str, label: str, config: HubConfig, notes: dict[str, int]
 ) -> tuple[Tensor, Tensor | None]:
     """Return the images and labels of a split; conversions are counted in notes."""
+    table = splits[name]
     as_folder = FolderConfig(
         size=config.size, channels=config.channels, resize=config.resize, background=config.background
     )
@@ -111,7 +132,12 @@ def _arrays(
     for k in range(len(table)):
         try:
             made = convert(table[k][image], as_folder)
-        except (BadImage, OSError, AttributeError, ValueError) as error:
+        except OSError as error:
+            if fault := machine_error(error):
+                raise fault from error
+            bad.append(f"row {k}: {error}")
+            continue
+        except (BadImage, AttributeError, ValueError) as error:
             bad.append(f"row {k}: {error}")
             continue
         images.append(torch.from_numpy(made.levels))
@@ -122,5 +148,7 @@ def _arrays(
             f"{len(bad)} of {len(table)} images of {config.repo} can't be used", *bad[:NAMED],
             f"and {len(bad) - NAMED} more" if len(bad) > NAMED else "",
         )  # fmt: skip
-    labels = torch.tensor([int(value) for value in table[label]]) if label else None
-    return torch.stack(images), labels
+    if not label:
+        return torch.stack(images), None
+    where = f"column {label} of split {name} of {config.repo}"
+    return torch.stack(images), checked_labels(table[label], where, "next: data.label_column= another column")

@@ -37,44 +37,55 @@ class Listing:
 
 
 def list_files(root: str, links: bool = False) -> Listing:
-    """Return the files of a folder and of those in it.
+    """Return the files of a folder and of the folders in it.
 
     Args:
         root: the folder.
-        links: follow links to folders, each folder once.
+        links: follow links to folders; each folder is read once, by its own name before that of any link.
     """
     names: list[str] = []
     bad: list[tuple[str, str]] = []
-    others = 0
+    linked: list[str] = []
     seen = {os.path.realpath(root)}
 
     def unreadable(error: OSError) -> None:
         bad.append((os.path.relpath(error.filename, root), (error.strerror or "unreadable").lower()))
 
-    for folder, subfolders, files in os.walk(root, onerror=unreadable, followlinks=links):
-        here = os.path.relpath(folder, root)
-        prefix = "" if here == os.curdir else here + os.sep
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        is_link = {name: os.path.islink(os.path.join(folder, name)) for name in subfolders}
-        for name in sorted(subfolders, key=lambda name: is_link[name]):  # a folder counts before links to it
-            path = os.path.join(folder, name)
-            if not is_link[name]:
-                if links and os.path.realpath(path) in seen:
+    def walk(start: str) -> int:
+        """List a folder and those in it, leave links in `linked`; return the number of other files."""
+        left_out = 0
+        for folder, subfolders, files in os.walk(start, onerror=unreadable):
+            here = os.path.relpath(folder, root)
+            prefix = "" if here == os.curdir else here + os.sep
+            kept = []
+            for name in sorted(name for name in subfolders if not name.startswith(".")):
+                path = os.path.join(folder, name)
+                if os.path.islink(path):
+                    linked.append(prefix + name)
+                elif os.path.realpath(path) in seen:
                     bad.append((prefix + name, "a folder that is read already by a link"))
-                    subfolders.remove(name)
-                seen.add(os.path.realpath(path))
-                continue
-            if not links:
-                bad.append((prefix + name, "a link to a folder, not followed (data.links=true follows it)"))
-            elif os.path.realpath(path) in seen:
-                bad.append((prefix + name, "a link to a folder that is read already"))
-                subfolders.remove(name)
-            seen.add(os.path.realpath(path))
-        for name in files:
-            if name.startswith(".") or name[name.rfind(".") :].lower() not in EXTENSIONS:
-                others += 1
-            else:
-                names.append(prefix + name)
+                else:
+                    seen.add(os.path.realpath(path))
+                    kept.append(name)
+            subfolders[:] = kept
+            for name in files:
+                if name.startswith(".") or name[name.rfind(".") :].lower() not in EXTENSIONS:
+                    left_out += 1
+                else:
+                    names.append(prefix + name)
+        return left_out
+
+    others = walk(root)
+    while linked:
+        name = linked.pop(0)
+        real = os.path.realpath(os.path.join(root, name))
+        if not links:
+            bad.append((name, "a link to a folder, not followed (data.links=true follows it)"))
+        elif real in seen:
+            bad.append((name, "a link to a folder that is read already"))
+        else:
+            seen.add(real)
+            others += walk(os.path.join(root, name))
     return Listing(sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")), bad, others)
 
 
@@ -86,8 +97,14 @@ def conversions(found: Scan, size: int) -> list[str]:
     return lines
 
 
-def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
-    """Return a line for each kind of note that decoding made, with how many images."""
+def conversions_of(notes: Mapping[str, int], size: int, option: str = "data.size") -> list[str]:
+    """Return a line for each kind of note that decoding made, with how many images.
+
+    Args:
+        notes: note -> number of images.
+        size: that images were brought to, pixels.
+        option: that sets the size, for advice; "" where none does.
+    """
     resized: dict[str, Counter[str]] = {}
     lines = []
     for note, count in sorted(notes.items()):
@@ -98,9 +115,9 @@ def conversions_of(notes: Mapping[str, int], size: int) -> list[str]:
             lines.append(f"{count} files: {note}")
     for kind, sizes in resized.items():
         hint = ""
-        if kind == REDUCED and len(sizes) == 1:
+        if option and kind == REDUCED and len(sizes) == 1:
             width, _, height = next(iter(sizes)).partition("x")
-            hint = f"; data.size={width} keeps them" if width == height else ""
+            hint = f"; {option}={width} keeps them" if width == height else ""
         ordered = sorted(sizes, key=lambda text: [int(part) for part in text.split("x")])
         listed = ", ".join(ordered) if len(sizes) <= SIZES else f"{ordered[0]} to {ordered[-1]}"
         lines.append(f"{sizes.total():,} images {kind} to {size}x{size} from {listed}{hint}")

@@ -24,7 +24,7 @@ SPLIT_LIKE = re.compile(
 )
 """Names of folders that are probably splits."""
 DOMAINS = ("trainA", "trainB", "testA", "testB")
-"""Folders of two domains of images."""
+"""Folders of two domains of images: a split and a domain each."""
 NAMED = 5
 """Files or folders that a message names."""
 

@@ -45,6 +45,23 @@ def stratified(label: Tensor, test: int, *, keep: int = 0, purpose: str = "split
     return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
 
 
+def held_out(label: Tensor | None, total: int, fraction: float) -> tuple[Tensor, Tensor]:
+    """Return the rows that are kept and those that are held out for testing, ascending.
+
+    At least one row is held out and one kept, where there are two. Each class keeps a row, unless all classes
+    have a single one.
+
+    Args:
+        label: (total,) int64, by which the part is stratified, or None.
+        total: number of rows.
+        fraction: of the rows to hold out.
+    """
+    test = max(0, min(max(1, round(fraction * total)), total - 1))
+    alike = torch.zeros(total, dtype=torch.int64)
+    kept, held = stratified(alike if label is None else label, test, keep=1)
+    return (kept, held) if len(held) or not test else stratified(alike, test)
+
+
 def _keep_some(share: list[int], counts: Sequence[int], keep: int) -> None:
     """Lower the shares of classes that would keep fewer than `keep` rows; raise those with most left."""
     missing = 0

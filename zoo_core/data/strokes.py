@@ -1,7 +1,7 @@
-"""Captions of handwritten digits: what can honestly be said of one, measured from its ink and its class.
+"""Captions of handwritten digits, computed from class, stroke width and slant.
 
-"a three", "a thick eight", "an eight", "a thin slanted seven": the class is always named, the rest only
-where an image stands out of its class.
+"a three", "a thick eight", "an eight", "a thin slanted seven": the class is always named; width and slant
+only where an image differs from most of its class.
 """
 
 from __future__ import annotations

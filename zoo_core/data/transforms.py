@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data import corruptions
+from zoo_core.data.augment import mirrored_where
 from zoo_core.data.views import numbers, view
 
 Rows = dict[str, Tensor]
@@ -221,9 +222,6 @@ class HorizontalFlip(Transform):
 
     def __call__(self, rows: Rows, rng: RowRandom | None) -> Rows:
         assert rng is not None
-        mirrored = (rng.rand() < 0.5)[:, None, None, None]
+        mask = rng.rand() < 0.5
         images = {name: rows[name] for name in ("image", "source", "second") if name in rows}
-        return {
-            **rows,
-            **{name: torch.where(mirrored.to(x.device), x.flip(-1), x) for name, x in images.items()},
-        }
+        return {**rows, **{name: mirrored_where(x, mask.to(x.device)) for name, x in images.items()}}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo_core.diffusion.prediction import Prediction, like, to_x0
 from zoo_core.diffusion.schedule import NoiseSchedule
-from zoo_core.interfaces import Denoiser
+from zoo_core.interfaces import Coupling, Denoiser
 from zoo_core.types import Cond
 
 
@@ -50,6 +50,7 @@ class SigmaDenoiser:
         clip_x0: clamp x0 to [-1, 1], the range of images. Samplers compute eps again from the clipped x0,
             so the identities between them hold.
         space: "latent" where x is an autoencoder's code.
+        coupling: "dependent" where training paired noise with data, so that eps is not independent of x0.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class SigmaDenoiser:
         *,
         clip_x0: bool = False,
         space: Literal["data", "latent"] = "data",
+        coupling: Coupling = "independent",
     ) -> None:
         self.net = net
         self.schedule = schedule
         self.prediction: Prediction = prediction
         self.clip_x0 = clip_x0
         self.space: Literal["data", "latent"] = space
+        self.coupling: Coupling = coupling
         self.sigma_min = schedule.ratio_min
         self.sigma_max = schedule.ratio_max
         self.prior_std = schedule.prior_std

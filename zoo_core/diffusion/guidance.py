@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo_core.diffusion.prediction import like
 from zoo_core.errors import UsageError
-from zoo_core.interfaces import Denoiser, HasPosterior
+from zoo_core.interfaces import Denoiser, HasPosterior, coupling_of
 from zoo_core.types import Cond
 
 Classifier = Callable[[Tensor, Tensor], Tensor]
@@ -30,6 +30,7 @@ class _Wrapped:
         self.prior_std = inner.prior_std
         self.levels = inner.levels
         self.space = inner.space
+        self.coupling = coupling_of(inner)
         self.calls = 0
         if isinstance(inner, HasPosterior):
             self.log_var = inner.log_var
@@ -102,7 +103,7 @@ class ClassifierGuided(_Wrapped):
         clip_x0: clamp the result to [-1, 1].
 
     Raises:
-        UsageError: where there are no labels to guide by.
+        UsageError: where there are no labels to guide by, or no score to add to.
     """
 
     def __init__(
@@ -111,6 +112,12 @@ class ClassifierGuided(_Wrapped):
         super().__init__(inner)
         if cond.label is None:
             raise UsageError("classifier guidance without labels", "expected: cond=CLASS")
+        if self.coupling == "dependent":
+            raise UsageError(
+                "sample.guide=classifier adds to the score, and a model trained on dependent pairs of noise "
+                "and data has none",
+                "next: sample.guide=free",
+            )
         self.classifier = classifier
         self.label = cond.label
         self.cond = cond

@@ -1,7 +1,8 @@
 """What a network may be trained to predict, and the one table that turns each kind into x0.
 
 With x = alpha x0 + sigma eps: eps = -sigma * score, and v = alpha eps - sigma x0 (Salimans and Ho 2022,
-arXiv:2202.00512, appendix D). Coefficients broadcast against x.
+arXiv:2202.00512, appendix D). The velocity of a straight path is eps - x0 (Lipman et al. 2023,
+arXiv:2210.02747, Eq. 23). Coefficients broadcast against x.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from zoo_core.errors import not_found
 
-Prediction = Literal["eps", "x0", "v", "score"]
+Prediction = Literal["eps", "x0", "v", "score", "velocity"]
 
 _TO_X0 = {
     "x0": lambda out, x, alpha, sigma: out,
     "eps": lambda out, x, alpha, sigma: (x - sigma * out) / alpha,
     "v": lambda out, x, alpha, sigma: (alpha * x - sigma * out) / (alpha**2 + sigma**2),
     "score": lambda out, x, alpha, sigma: (x + sigma**2 * out) / alpha,  # Tweedie
+    "velocity": lambda out, x, alpha, sigma: (x - sigma * out) / (alpha + sigma),
 }
 
 _TARGET = {
@@ -26,6 +28,7 @@ _TARGET = {
     "eps": lambda x0, eps, alpha, sigma: eps,
     "v": lambda x0, eps, alpha, sigma: alpha * eps - sigma * x0,
     "score": lambda x0, eps, alpha, sigma: -eps / sigma,
+    "velocity": lambda x0, eps, alpha, sigma: eps - x0,
 }
 
 

@@ -21,7 +21,7 @@ from zoo_core.diffusion.prediction import Prediction, like
 from zoo_core.diffusion.sampling import bind, draw
 from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.errors import UsageError
-from zoo_core.interfaces import Denoiser
+from zoo_core.interfaces import Coupling, Denoiser
 from zoo_core.nn.backbone import Backbone
 from zoo_core.nn.noisy_classifier import ImageClassifier, PointClassifier
 from zoo_core.registry.spec import SamplerSpec
@@ -95,6 +95,7 @@ class DiffusionRecipe(Recipe):
         self.net = net
         self.default_sampler = sampler
         self.prediction: Prediction = prediction
+        self.coupling: Coupling = "independent"
         self.classifier = self._classifier(time_scale) if config.model.classifier else None
         self._check_guidance()
         if config.sample.steps and config.sampler.name in ("", sampler.name):  # before anything is trained
@@ -215,7 +216,9 @@ class DiffusionRecipe(Recipe):
 
     def denoiser(self) -> SigmaDenoiser:
         """Return the network as a Denoiser."""
-        return SigmaDenoiser(self.net, self.schedule, self.prediction, clip_x0=self._clips)
+        return SigmaDenoiser(
+            self.net, self.schedule, self.prediction, clip_x0=self._clips, coupling=self.coupling
+        )
 
     @property
     def _clips(self) -> bool:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zoo_core.config import SamplerConfig
 from zoo_core.diffusion.denoiser import CountsCalls
-from zoo_core.interfaces import Denoiser, Sampler
+from zoo_core.errors import UsageError
+from zoo_core.interfaces import Denoiser, Sampler, coupling_of
 from zoo_core.registry.spec import SamplerSpec, load_target
 from zoo_core.types import SampleRequest, Samples
 
@@ -28,6 +29,7 @@ class BoundSampler:
         grid: gives the levels for a number of steps.
         steps: of the grid where a request names none.
         options: keywords of the function.
+        score: as in `SamplerSpec`.
     """
 
     name: str
@@ -35,6 +37,12 @@ class BoundSampler:
     grid: Grid
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    score: str = ""
+
+    @property
+    def uses_score(self) -> bool:
+        """Whether it uses the score with these options."""
+        return self.score == "always" or bool(self.options.get(self.score, False))
 
 
 def bind(spec: SamplerSpec, config: SamplerConfig | None = None) -> BoundSampler:
@@ -54,6 +62,7 @@ def bind(spec: SamplerSpec, config: SamplerConfig | None = None) -> BoundSampler
         grid=load_target(spec.grid),
         steps=spec.steps,
         options=options,
+        score=spec.score,
     )
 
 
@@ -69,6 +78,21 @@ class _Watch:
         self.calls += 1
         if self.keep:
             self.states.append(x * (1 + sigma**2).rsqrt().to(x))
+
+
+def check_score(denoise: Denoiser, sampler: BoundSampler) -> None:
+    """Refuse a sampler that uses the score, for a model whose noise depends on the data.
+
+    Raises:
+        UsageError: as said.
+    """
+    if sampler.uses_score and coupling_of(denoise) == "dependent":
+        option = "" if sampler.score == "always" else f" sampler.{sampler.score}=0, or"
+        raise UsageError(
+            f"sampler={sampler.name} uses the score, and the model was trained on pairs of noise and data "
+            "that depend on each other: it has a probability flow and no score",
+            f"next:{option} sampler=euler, heun, dpmpp-2m or pf-ode",
+        )
 
 
 def _at_most(steps: int, denoise: Denoiser) -> int:
@@ -87,9 +111,11 @@ def draw(denoise: Denoiser, shape: Sequence[int], request: SampleRequest, defaul
         default: the model's own choice of sampler.
 
     Raises:
-        UsageError: where the grid has no such number of steps.
+        UsageError: where the grid has no such number of steps, or the sampler needs a score that the model
+            lacks.
     """
     sampler: BoundSampler = request.sampler or default
+    check_score(denoise, sampler)
     sigmas = sampler.grid(denoise, request.steps or _at_most(sampler.steps, denoise))
     x = request.noise.randn(tuple(shape), name="start") * denoise.prior_std
     watch = _Watch(request.trace)

@@ -17,6 +17,7 @@ DDIM = SamplerSpec(
     config=_OPTIONS("DDIMConfig"),
     summary="DDIM: deterministic, or with a fraction sampler.eta of the posterior's noise",
     paper="arXiv:2010.02502",
+    score="eta",
 )
 
 ANCESTRAL = SamplerSpec(
@@ -26,6 +27,7 @@ ANCESTRAL = SamplerSpec(
     steps=250,
     summary="reverse chain with variance beta-tilde, or a learned variance",
     paper="arXiv:2006.11239",
+    score="always",
 )
 
 HEUN = SamplerSpec(
@@ -45,6 +47,7 @@ ANNEALED_LANGEVIN = SamplerSpec(
     config=_OPTIONS("AnnealedLangevinConfig"),
     summary="Langevin dynamics over a decreasing noise schedule, sampler.repeats NFE per level",
     paper="arXiv:1907.05600",
+    score="always",
 )
 
 DPMPP_SDE = SamplerSpec(
@@ -54,6 +57,7 @@ DPMPP_SDE = SamplerSpec(
     steps=50,
     summary="reverse SDE by SDE-DPM-Solver++(2M), 1 NFE per step",
     paper="arXiv:2211.01095",
+    score="always",
 )
 
 SAMPLERS: list[SamplerSpec] = [
@@ -64,6 +68,7 @@ SAMPLERS: list[SamplerSpec] = [
         steps=1000,
         summary="reverse chain with variance beta, as in Ho et al.",
         paper="arXiv:2006.11239",
+        score="always",
     ),
     ANCESTRAL,
     DDIM,
@@ -92,6 +97,7 @@ SAMPLERS: list[SamplerSpec] = [
         steps=250,
         summary="reverse SDE by the Euler-Maruyama method",
         paper="arXiv:2011.13456",
+        score="always",
     ),
     SamplerSpec(
         name="predictor-corrector",
@@ -101,6 +107,7 @@ SAMPLERS: list[SamplerSpec] = [
         config=_OPTIONS("PredictorCorrectorConfig"),
         summary="reverse SDE with a Langevin correction after each step, 2 steps - 1 NFE",
         paper="arXiv:2011.13456",
+        score="always",
     ),
     SamplerSpec(
         name="langevin",
@@ -110,6 +117,7 @@ SAMPLERS: list[SamplerSpec] = [
         config=_OPTIONS("LangevinConfig"),
         summary="Langevin dynamics at one noise level; does not mix between distant modes",
         paper="arXiv:1907.05600",
+        score="always",
     ),
     ANNEALED_LANGEVIN,
     SamplerSpec(
@@ -129,5 +137,6 @@ SAMPLERS: list[SamplerSpec] = [
         config=_OPTIONS("SchedulerConfig"),
         summary="any scheduler of diffusers: sampler=diffusers:UniPCMultistepScheduler",
         parts=True,
+        score="always",
     ),
 ]

@@ -17,7 +17,15 @@ from zoo_core.interfaces.capabilities import (
     TwoWay,
 )
 from zoo_core.interfaces.density import Density, Smoothable
-from zoo_core.interfaces.diffusion import Denoiser, HasDenoiser, HasPosterior, Sampler, Trace
+from zoo_core.interfaces.diffusion import (
+    Coupling,
+    Denoiser,
+    HasDenoiser,
+    HasPosterior,
+    Sampler,
+    Trace,
+    coupling_of,
+)
 from zoo_core.interfaces.evaluation import EvalContext, FeatureSet, ModeLabels, Settings
 from zoo_core.interfaces.extractor import Extractor, HasLayers
 from zoo_core.interfaces.networks import Critic, Generator
@@ -27,6 +35,8 @@ __all__ = [
     "Generator",
     "Critic",
     "Denoiser",
+    "Coupling",
+    "coupling_of",
     "Trace",
     "Sampler",
     "HasPosterior",

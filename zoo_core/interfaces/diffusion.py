@@ -22,6 +22,8 @@ class Denoiser(Protocol):
             schedule on unit-variance data, sigma_max for a variance-exploding one.
         levels: the trained levels, ascending, where they are discrete; None where sigma is continuous.
         space: "data", or "latent" where x is an autoencoder's code (then no likelihood of data exists).
+
+    A denoiser may have an attribute `coupling`, see `coupling_of`.
     """
 
     sigma_min: float
@@ -41,6 +43,17 @@ class Denoiser(Protocol):
 
 Trace = Callable[[int, Tensor, Tensor, Tensor], None]
 """Called by a sampler after each network call with (step, sigma, x, x0)."""
+
+
+Coupling = Literal["independent", "dependent"]
+"""Whether eps is independent of x0 in training. If it is not, the probability flow is exact, but the score is
+not (x0 - x) / sigma^2: what needs the score is refused."""
+
+
+def coupling_of(denoise: Denoiser) -> Coupling:
+    """Return a denoiser's `coupling`; "independent" for one without the attribute."""
+    found: Coupling = getattr(denoise, "coupling", "independent")
+    return found
 
 
 @runtime_checkable

@@ -47,7 +47,12 @@ class Local:
         env = {threads.VARIABLE: os.environ.get(threads.VARIABLE) or str(threads.share(self.slots))}
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
-        return Process(start(job.module, job.words, job.log, env, Path.cwd()), self._free, slot)
+        try:
+            child = start(job.module, job.words, job.log, env, Path.cwd())
+        except BaseException:
+            self._free.append(slot)
+            raise
+        return Process(child, self._free, slot)
 
     def close(self) -> None:
         pass

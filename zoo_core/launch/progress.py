@@ -1,4 +1,4 @@
-"""What a user sees while jobs run: a line for each that ends, and on a terminal one that lives."""
+"""Progress of jobs: a line for each that ends, and on a terminal a line that is updated."""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from zoo_core.errors import UsageError, ZooError, nearest
+from zoo_core.errors import MachineError, UsageError, ZooError, nearest
 from zoo_core.launch.jobs import Handle, Job, Launcher, Outcome, by_signal, signal_name, state_of
 from zoo_core.launch.process import POLL_S
+from zoo_core.machine.faults import machine_error
 from zoo_core.registry.spec import load_target
 from zoo_core.runs.lock import held
 from zoo_core.runs.signals import Signals
@@ -102,8 +103,17 @@ class Queue:
 
     @contextlib.contextmanager
     def _ended_at_last(self) -> Iterator[None]:
+        """End all jobs that still run when the block ends; where it raises, ask them to save first."""
         try:
             yield
+        except BaseException:
+            handles = [running.handle for running in self._running.values()]
+            for handle in handles:
+                handle.stop()
+            deadline = time.monotonic() + GRACE_S
+            while any(handle.poll() is None for handle in handles) and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            raise
         finally:
             for running in self._running.values():
                 running.handle.kill()
@@ -113,7 +123,12 @@ class Queue:
         for job in list(self._waiting):
             if len(self._running) >= self.launcher.slots:
                 return
-            if held(job.folder):
+            try:
+                if held(job.folder):
+                    continue
+            except OSError as error:
+                self._waiting.remove(job)
+                self._fail(job, error)
                 continue
             self._waiting.remove(job)
             self._since.setdefault(job, time.monotonic())
@@ -123,11 +138,17 @@ class Queue:
                     self._end(job, Outcome(job, "done before" if attempt == 1 else "done", 0, attempt - 1))
                     continue
                 handle = self.launcher.start(job)
-            except ZooError as error:
-                self._end(job, Outcome(job, state_of(error.status), error.status, attempt, 0.0, error.what))
+            except (ZooError, OSError) as error:
+                self._fail(job, error)
                 continue
             self._running[job] = _Running(handle, attempt)
             self.watcher.started(job, attempt)
+
+    def _fail(self, job: Job, error: ZooError | OSError) -> None:
+        """Record that a job could not be started; the others go on."""
+        fault = error if isinstance(error, ZooError) else machine_error(error) or MachineError(str(error))
+        attempt = self._attempts.get(job, 0)
+        self._end(job, Outcome(job, state_of(fault.status), fault.status, attempt, 0.0, fault.what))
 
     def _collect(self) -> None:
         for job, running in list(self._running.items()):

@@ -63,7 +63,7 @@ class Slurm:
 
 
 class Submitted:
-    """A submitted Slurm job; one that it lost (preempted, out of time or memory) counts as killed."""
+    """A submitted Slurm job; a job that was preempted or exceeded its time or memory counts as killed."""
 
     def __init__(self, job: Any, lost: tuple[type[Exception], ...]) -> None:
         self._job, self._lost = job, lost

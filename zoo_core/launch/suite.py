@@ -124,13 +124,13 @@ class Bench:
         self.path = out / f"bench-{name}.json"
         self.record = self._read()
         self.failed: list[Outcome] = []
-        self.configs: dict[str, list[RunConfig]] = {}
+        self.configs: dict[str, list[RunConfig]] = {}  # by key of the record
         given = {"data": suite.data, "seed": ",".join(map(str, suite.seeds)), **suite.options, **words}
         chosen = given.pop("plugin", "")
         problem: ZooError | None = None
         for plugin in _named(chosen) if chosen else fitting(given["data"]):
             try:
-                self.configs[plugin] = resolve_matrix({"plugin": plugin, **given})
+                self.configs |= _by_options(plugin, resolve_matrix({"plugin": plugin, **given}))
             except ZooError as error:
                 problem = error
                 job = Job(plugin, "", (), self._scratch(plugin), lambda: False)
@@ -138,8 +138,8 @@ class Bench:
         if problem is not None and not self.configs:
             raise problem
 
-    def _scratch(self, plugin: str) -> Path:
-        return (runs_root() / "bench" / self.name / plugin).absolute()
+    def _scratch(self, key: str) -> Path:
+        return (runs_root() / "bench" / self.name / key).absolute()
 
     def _read(self) -> dict[str, Any]:
         fresh: dict[str, Any] = {
@@ -165,11 +165,11 @@ class Bench:
         return {**fresh, "models": models}
 
     def measuring(self) -> list[Job]:
-        """Return a job for each model whose speed is not known yet."""
+        """Return a job for each model, under each choice of options, whose speed is not known yet."""
         jobs = []
-        for plugin, configs in self.configs.items():
-            first, folder = configs[0], self._scratch(plugin)
-            known = self.record["models"].get(plugin, {})
+        for key, configs in self.configs.items():
+            first, folder = configs[0], self._scratch(key)
+            known = self.record["models"].get(key, {})
             if known.get("config_hash") == config_hash(first):
                 continue
             rate = folder / f"{config_hash(first)}.json"
@@ -177,7 +177,7 @@ class Bench:
             words = (str(folder / "config.yaml"), str(MEASURE_S), str(rate))
             jobs.append(
                 Job(
-                    f"{plugin}: measuring its speed",
+                    f"{key}: measuring its speed",
                     "zoo_core.launch.calibration",
                     words,
                     folder,
@@ -189,17 +189,17 @@ class Bench:
     def write_down(self, outcomes: Sequence[Outcome]) -> None:
         """Turn measured speeds into steps and write them down; a model without a speed is left out."""
         self.failed += [outcome for outcome in outcomes if outcome.status]
-        for plugin, configs in list(self.configs.items()):
+        for key, configs in list(self.configs.items()):
             first = configs[0]
-            if self.record["models"].get(plugin, {}).get("config_hash") == config_hash(first):
+            if self.record["models"].get(key, {}).get("config_hash") == config_hash(first):
                 continue
-            found = read_rate(self._scratch(plugin) / f"{config_hash(first)}.json")
+            found = read_rate(self._scratch(key) / f"{config_hash(first)}.json")
             if found is None:
-                del self.configs[plugin]
+                del self.configs[key]
                 continue
             rate, whole = found["steps_per_second"], first.train.steps
             steps = min(whole, allowed_steps(rate, self.budget)) if rate else whole
-            self.record["models"][plugin] = {
+            self.record["models"][key] = {
                 "config_hash": config_hash(first),
                 "own_steps": whole,
                 "steps_per_second": rate and round(rate, 3),
@@ -212,8 +212,8 @@ class Bench:
     def training(self) -> list[Job]:
         """Return the jobs of the suite: each config whole, with its steps in it."""
         jobs = []
-        for plugin, configs in self.configs.items():
-            cut = self.record["models"][plugin]["options"]
+        for key, configs in self.configs.items():
+            cut = self.record["models"][key]["options"]
             jobs += [training_job(_with(config, cut)) for config in configs]
         return jobs
 
@@ -234,6 +234,18 @@ class Bench:
                     write_attachment(target.parent, attachment, content)
             count += 1
         return count
+
+
+def _by_options(plugin: str, configs: Sequence[RunConfig]) -> dict[str, list[RunConfig]]:
+    """Return the configs of a model by the key of their record; those of one key differ in the seed only.
+
+    The first are recorded under the model's name, the others under the name and the hash of their options.
+    """
+    found: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        alike = config_hash(config) == config_hash(configs[0])
+        found.setdefault(plugin if alike else f"{plugin}-{config_hash(config)}", []).append(config)
+    return found
 
 
 def _is_there(path: Path) -> Callable[[], bool]:

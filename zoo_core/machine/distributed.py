@@ -89,16 +89,20 @@ def share(n: int, world: World) -> range:
 
 @contextlib.contextmanager
 def _collective(what: str) -> Iterator[None]:
-    """Turn what torch raises when another process is gone or silent into a message."""
+    """Turn what torch raises when another process is gone or silent into a message.
+
+    Args:
+        what: the operation, e.g. "all-reduce".
+    """
     try:
         yield
     except RuntimeError as error:  # torch.distributed.DistError among them; gloo raises the bare class
         here = world()
         reason = str(error).strip().partition("\n")[0]
         raise MachineError(
-            f"process {here.rank} of {here.size} lost the others while {what}: one has ended or is silent",
+            f"rank {here.rank} of {here.size}: {what} failed; another rank exited or timed out",
             f"reason: {reason}",
-            "next: see what the others said; the same command continues from the last checkpoint",
+            "next: see the messages of the other ranks; the same command continues from the last checkpoint",
         ) from error
 
 
@@ -117,7 +121,7 @@ def gather_rows(t: Tensor) -> Tensor:
     import torch
     from torch import distributed
 
-    with _collective("rows were gathered"):
+    with _collective("all-gather"):
         count = torch.tensor([len(t)], device=t.device)
         counts = [torch.empty_like(count) for _ in range(here.size)]
         distributed.all_gather(counts, count)
@@ -152,7 +156,7 @@ def sum_(tensors: Iterable[Tensor]) -> None:
     kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-    with torch.no_grad(), _collective("sums were taken"):
+    with torch.no_grad(), _collective("all-reduce"):
         for members in kinds.values():
             flat = torch.cat([tensor.detach().reshape(-1) for tensor in members])
             distributed.all_reduce(flat)
@@ -171,7 +175,7 @@ def from_first_(tensors: Iterable[Tensor]) -> None:
     import torch
     from torch import distributed
 
-    with torch.no_grad(), _collective("values were sent"):
+    with torch.no_grad(), _collective("broadcast"):
         for tensor in tensors:
             sent = tensor.detach().contiguous()
             distributed.broadcast(sent, src=0)
@@ -189,7 +193,7 @@ def from_first(value: T) -> T:
     from torch import distributed
 
     box = [value]
-    with _collective("a value was sent"):
+    with _collective("broadcast"):
         distributed.broadcast_object_list(box, src=0)
     return box[0]
 
@@ -206,7 +210,7 @@ def gather(value: T) -> list[T]:
     from torch import distributed
 
     box: list[Any] = [None] * here.size
-    with _collective("values were gathered"):
+    with _collective("all-gather"):
         distributed.all_gather_object(box, value)
     return box
 
@@ -285,6 +289,6 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
             with contextlib.suppress(RuntimeError):
                 distributed.destroy_process_group()
         raise
-    with _collective("all came to the end"):
+    with _collective("barrier at the end"):
         distributed.barrier()
     distributed.destroy_process_group()

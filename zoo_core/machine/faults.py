@@ -26,13 +26,15 @@ def machine_error(error: BaseException) -> MachineError | None:
     if not isinstance(error, OSError) or error.errno not in MACHINE:
         return None
     where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+    return MachineError(f"{error.strerror or error}{where}", f"next: {fix_of(error)}")
+
+
+def fix_of(error: OSError) -> str:
+    """Return what a user can do about an error of the operating system."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        fix = "choose a place that you may write to: --out, run_dir=..., or the variable ZOO_HOME"
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        fix = "free some space, then run the same command again; a run continues from its last checkpoint"
-    else:
-        fix = "fix that, then run the same command again; a run continues from its last checkpoint"
-    return MachineError(f"{error.strerror or error}{where}", f"next: {fix}")
+        return "choose a place that you may write to: --out, run_dir=..., or the variable ZOO_HOME"
+    first = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "fix that"
+    return f"{first}, then run the same command again; a run continues from its last checkpoint"
 
 
 def attributed(error: Exception, plugin: str, doing: str, fix: str = "") -> ZooError:

@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from zoo_core.errors import MachineError, NotFoundError, UsageError
+from zoo_core.machine.faults import fix_of
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
@@ -114,8 +115,8 @@ def cannot_write(path: Path, size: int, error: OSError) -> MachineError:
     free = _free(path)
     return MachineError(
         f"cannot write {path}: {error.strerror or error}",
-        f"needed: {size:,} bytes" + ("" if free is None else f"; free there: {free:,} bytes"),
-        "next: free some space, then run the same command again; it resumes from the last checkpoint",
+        f"needed: {size:,} bytes" + ("" if free is None else f"; free there: {free:,} bytes") if size else "",
+        f"next: {fix_of(error)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The libraries beneath: which version is there, and the clash between two of them that users meet."""
+"""Versions of installed libraries, and the torch/torchvision mismatch."""
 
 from __future__ import annotations
 

@@ -321,9 +321,8 @@ def _without_strays(
     for key, having in strays.items():
         mistakes.append(
             UsageError(
-                f"{key}={flat[key]} was given, and the sampler that it is an option of is not named",
+                f"{key} needs a sampler that has it: sampler={having[0]} {key}={flat[key]}",
                 f"samplers that have it: {', '.join(having)}",
-                f"next: sampler={having[0]} {key}={flat[key]}",
             )
         )
     return {key: value for key, value in flat.items() if key not in strays}

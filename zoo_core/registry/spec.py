@@ -51,6 +51,8 @@ class SamplerSpec(NamedTuple):
         paper: "arXiv:...", or "".
         parts: it stands for many: `sampler=NAME:PART` is one of them, and its function takes `part`, "" where
             none is named.
+        score: "always" if it uses the score, which a model whose noise depends on the data lacks; the name of
+            an option if it does so unless that is 0; "" for a sampler that follows the probability flow only.
     """
 
     name: str
@@ -61,6 +63,7 @@ class SamplerSpec(NamedTuple):
     summary: str = ""
     paper: str = ""
     parts: bool = False
+    score: str = ""
 
 
 class DatasetSpec(NamedTuple):
@@ -74,7 +77,7 @@ class DatasetSpec(NamedTuple):
         shape: of an example, () where the user's files decide.
         levels: of a pixel, None for points.
         classes: number of classes, 0 for none.
-        extractor: the feature network its distances are measured in.
+        extractor: the feature network its distances are measured in; points need "raw".
         source: where the data come from.
         tasks: what can be modeled: x alone, x given its class or caption, or one image of a pair.
     """
@@ -86,7 +89,7 @@ class DatasetSpec(NamedTuple):
     shape: tuple[int, ...] = ()
     levels: int | None = None
     classes: int = 0
-    extractor: str = "inception"
+    extractor: str = "effnet-lite0"
     source: str = ""
     tasks: tuple[str, ...] = ("unconditional",)
 

@@ -1,6 +1,7 @@
 """Typed results: the one definition, reader and writer of result.json."""
 
-from zoo_core.results.files import read_result, write_result
+from zoo_core.results.files import read_result, recorded_result, write_result
+from zoo_core.results.merging import merged
 from zoo_core.results.result import (
     SCHEMA,
     Attachment,
@@ -31,6 +32,8 @@ __all__ = [
     "RunResult",
     "SamplingRecord",
     "Value",
+    "merged",
     "read_result",
+    "recorded_result",
     "write_result",
 ]

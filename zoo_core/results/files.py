@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from zoo_core.config import strict_json
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.machine.files import read_bounded
 from zoo_core.results.result import SCHEMA, Result, content_hash
 
@@ -56,6 +56,14 @@ def read_result(path: Path) -> Result:
         return parse_result(read_bounded(path, LARGEST_READ))
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def recorded_result(path: Path) -> Result | None:
+    """Return the result in a file; None where there is no file, or it is not a result."""
+    try:
+        return read_result(path)
+    except ZooError:
+        return None
 
 
 def write_result(result: Result, path: Path) -> None:

@@ -35,10 +35,22 @@ from zoo_core.machine.faults import machine_error
 from zoo_core.machine.files import cannot_write, write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
-from zoo_core.results import Attachment, Cost, Provenance, Result, RunResult, read_result, write_result
+from zoo_core.results import (
+    Attachment,
+    Cost,
+    Provenance,
+    Result,
+    RunResult,
+    merged,
+    read_result,
+    recorded_result,
+    write_result,
+)
 from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.initial import initialize
+from zoo_core.runs.known import remember
 from zoo_core.runs.lock import locked
 from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_options, changed_since
@@ -74,14 +86,28 @@ def run(
     return execute(resolved, folder, data)
 
 
-def resume(folder: str | Path) -> RunResult:
-    """Continue the run in a folder with its own config.
+def resume(folder: str | Path, *, steps: int | None = None, run_dir: str | Path | None = None) -> RunResult:
+    """Continue the run in a folder with its own config, or train it further as a run of its own.
+
+    Args:
+        folder: of the run.
+        steps: train.steps of the longer run, which equals, to the byte, one that was asked for with as many
+            steps at first. The shorter run stays as it is. None to continue the run itself.
+        run_dir: folder of the longer run; None for its default.
 
     Raises:
-        UsageError: where the folder holds no run.
+        NotFoundError: where the folder holds no run.
+        UsageError: where a run of `steps` steps would have begun in another way than this one.
     """
     folder = Path(folder)
-    return execute(saved_config(folder), folder)
+    saved = saved_config(folder)
+    if run_dir is None and steps in (None, saved.train.steps):
+        return execute(saved, folder)
+    from zoo_core.runs.continuing import extension
+
+    start = extension(folder, saved.train.steps if steps is None else steps)
+    place = Path(run_dir) if run_dir is not None else default_dir(start.config, start.data)
+    return execute(start.config, place, start.data, start.checkpoint)
 
 
 class SilentEvents(Events):
@@ -91,8 +117,15 @@ class SilentEvents(Events):
         pass
 
 
-def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> RunResult:
+def execute(
+    config: RunConfig,
+    folder: Path,
+    dataset: Dataset | None = None,
+    start: checkpoint.Checkpoint | None = None,
+) -> RunResult:
     """Do the job of one config in one folder, on its data or those given; under torchrun, a part of it.
+
+    A folder without a checkpoint starts from `start`, where it is given.
 
     Nothing that is printed meanwhile, by whatever code, can raise into the run.
     """
@@ -106,7 +139,7 @@ def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> 
         if decided and place.first:
             print(decided)
         try:
-            return _execute(config, folder, signals, place, dataset)
+            return _execute(config, folder, signals, place, dataset, start)
         except (OSError, MemoryError) as error:
             fault = machine_error(error)
             if fault is None:
@@ -115,12 +148,19 @@ def execute(config: RunConfig, folder: Path, dataset: Dataset | None = None) -> 
 
 
 def _execute(
-    config: RunConfig, folder: Path, signals: Signals, place: World, dataset: Dataset | None
+    config: RunConfig,
+    folder: Path,
+    signals: Signals,
+    place: World,
+    dataset: Dataset | None,
+    start: checkpoint.Checkpoint | None,
 ) -> RunResult:
     here = manager()
     console = trackers.Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config, warn) if place.first else None)
+    if done is None:
+        privacy.refuse_hidden(flatten(plain(config)))
     choose_device(config.device)  # one that is not there is refused before the data are read
     dataset = load_data(config) if dataset is None else dataset
     identity.check(folder, dataset)
@@ -134,15 +174,19 @@ def _execute(
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn)
+    if config.init:
+        begun = checkpoint.listed(folder / "checkpoints")
+        made.initial = _recorded_init(folder) if begun else initialize(made, config.init)
     view = view_of(made, events)
     with events.listening(_listeners(config, console, events) if place.first else []):
         try:
             events.ask("zoo_preflight", run=made)
             if place.first:
                 write_config(config, folder)
+                _remember(folder, warn)
                 identity.write(folder, dataset, write_atomic)
                 _write_provenance(made)
-            _train(made, view, events, signals, place)
+            _train(made, view, events, signals, place, start)
             result = _finish(made, events, place)
             if place.first:
                 facts: dict[str, Any] = {
@@ -283,16 +327,44 @@ def write_config(config: RunConfig, folder: Path) -> None:
     write_atomic(folder / "config.yaml", text.encode())
 
 
+def _remember(folder: Path, warn: Callable[[str], None]) -> None:
+    try:
+        remember(folder)
+    except OSError as error:
+        warn(f"warning: {folder} is not in the list of runs ({error.strerror}); `zoo runs` may not show it")
+
+
+def _recorded_init(folder: Path) -> dict[str, Any]:
+    record = strict_json.mapping_or_empty(folder / "provenance.json").get("init")
+    return dict(record) if isinstance(record, Mapping) else {}
+
+
 def _write_provenance(made: Run) -> None:
     record = json.dumps(made.provenance, indent=1).encode()
     write_atomic(made.dir / "provenance.json", record)
 
 
-def _train(made: Run, view: RunView, events: Events, signals: Signals, place: World) -> None:
+def _train(
+    made: Run,
+    view: RunView,
+    events: Events,
+    signals: Signals,
+    place: World,
+    start: checkpoint.Checkpoint | None,
+) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
     recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
     assert recovered is not None  # sent by the first process
     found, set_aside = recovered
+    metadata = {
+        "plugin": made.config.plugin,
+        "data": made.config.data.name,
+        "config": config_hash(made.config),
+    }
+    if found is None and start is not None:
+        step = start.state["counts"]["total"]
+        path = checkpoint.save(folder, step, start, metadata) if place.first else folder
+        found = path, start
     if found is not None:
         restore(made, *found)
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
@@ -301,11 +373,6 @@ def _train(made: Run, view: RunView, events: Events, signals: Signals, place: Wo
         rehearse(made)
     if place.first:
         state(made.dir, "running", set_aside=set_aside)
-    metadata = {
-        "plugin": made.config.plugin,
-        "data": made.config.data.name,
-        "config": config_hash(made.config),
-    }
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
@@ -367,6 +434,8 @@ def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     if result is not None:
         attached = {**result.attachments, **_attach(made)}
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
+        recorded = recorded_result(made.dir / "result.json")
+        result = result if recorded is None else merged(recorded, result)
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
     return _run_result(

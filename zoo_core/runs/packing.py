@@ -64,6 +64,7 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
         with safe_open(path / checkpoint.WEIGHTS, framework="pt") as file:
             header = file.metadata()
         scored, raw = checkpoint.scored_and_raw(kept)
+        state = {key: value for key, value in kept.state.items() if key != checkpoint.END}
         (into / "weights.safetensors").write_bytes(to_bytes(scored, header))
         if kept.ema:
             (into / "raw.safetensors").write_bytes(to_bytes(raw, header))
@@ -72,7 +73,7 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
         else:
             say("no plots/samples.png in the run: the bundle has no samples")
         (into / "config.yaml").write_text(strict_yaml.dump(shared), encoding="utf-8")
-        (into / "state.json").write_text(json.dumps(_encoded(kept.state)), encoding="utf-8")
+        (into / "state.json").write_text(json.dumps(_encoded(state)), encoding="utf-8")
         if (run / RECORD).is_file():
             shutil.copyfile(run / RECORD, into / RECORD)
         if result is not None:

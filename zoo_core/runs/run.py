@@ -25,6 +25,7 @@ from zoo_core.machine.memory import peak_bytes, reset_peak
 from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
+from zoo_core.runs import initial
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -65,6 +66,7 @@ class Run:
         say: tells the user how things go; silent where no progress is shown.
         warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
+        initial: the run that the initial weights come from, as provenance.json records it.
     """
 
     config: RunConfig
@@ -78,6 +80,7 @@ class Run:
     say: Callable[[str], None]
     warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
+    initial: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spec(self) -> Any:
@@ -90,6 +93,7 @@ class Run:
             "data": {"name": self.data.info.name, "sha256": self.data.sha256},
             "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
             "plugin_code": code_of(self.entry),
+            **({"init": self.initial} if self.initial else {}),
         }
 
     @property
@@ -208,7 +212,7 @@ class Run:
         if n < 1:
             raise UsageError(f"can't draw {n} samples", "expected: at least 1")
         if isinstance(cond, str):
-            cond = read_conditions(cond, self.data, n)
+            cond = read_conditions(cond, self.data, n, self.config.data, self.say)
         parts: list[Tensor] = []
         for drawn in self.draw(n, seed=seed, cond=cond):
             parts.append(drawn.rows)
@@ -274,7 +278,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
-    """Return runs/<data>/<plugin>/<config hash>-s<seed>; of the user's own data the content is named, too.
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>.
+
+    The content of the user's own data and of initial weights is named, too.
 
     Args:
         dataset: of the run; read where it is needed and not given.
@@ -282,6 +288,8 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
     content = ""
     if config.data.BY_CONTENT:
         content = f"-{digits(load_data(config) if dataset is None else dataset)}"
+    if config.init:
+        content += f"-{initial.content(config.init)}"
     name = f"{config_hash(config)}{content}-s{config.seed}"
     return runs_root() / config.data.name / config.plugin / name
 
@@ -354,11 +362,12 @@ def saved_config(folder: Path) -> RunConfig:
     return resolve({"config": str(folder)})
 
 
-def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
+def load(folder: str | Path, *, config: RunConfig | None = None, say: Callable[[str], None] = print) -> Run:
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
     Args:
         folder: of a run or a bundle, or `hf://user/name[@revision]`, which is pulled first.
+        config: of the run, where options that change neither its model nor its samples are not as saved.
         say: receives lines for the user.
 
     Raises:
@@ -368,7 +377,7 @@ def load(folder: str | Path, *, say: Callable[[str], None] = print) -> Run:
     from zoo_core.runs.exchange import run_folder  # which reads saved runs itself
 
     folder = run_folder(str(folder))
-    config = saved_config(folder)
+    config = saved_config(folder) if config is None else config
     dataset = stored(folder, lambda: load_data(config))
     if dataset is None:
         dataset = load_data(config)

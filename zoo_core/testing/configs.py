@@ -33,8 +33,9 @@ def is_declared_without_torch(model: Model) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
         raise Failed(
-            f"`import {module}` fails in a fresh process: {done.stderr.strip().splitlines()[-1]}",
+            f"`import {module}` fails in a fresh process: {last}",
             "the module of hooks must stand alone: specs and hookimpls only",
         )
     if done.stdout.strip():
@@ -94,8 +95,16 @@ def options_are_described(model: Model) -> None:
         )
 
 
-OF_KIND = {"points": "ring", "image<=16": "digits", "image<=48": "mnist"}
-"""Kind of data -> a dataset of that kind."""
+def dataset_of(scope: str) -> str:
+    """Return a dataset that a preset "name@scope" applies to; "" for a preset of any data.
+
+    Args:
+        scope: "points", "image<=S" (images of at most S pixels a side), or the name of a dataset.
+    """
+    limit = scope.removeprefix("image<=")
+    if limit == scope or not limit.isdecimal():
+        return "ring" if scope == "points" else scope
+    return "digits" if int(limit) < 28 else "mnist" if int(limit) < 32 else "emoji"
 
 
 def presets_are_valid(model: Model) -> None:
@@ -109,8 +118,8 @@ def presets_are_valid(model: Model) -> None:
         )
     installed = {entry.spec.name for entry in manager().entries("dataset")}
     for key in presets:
-        name, _, data = key.partition("@")
-        data = OF_KIND.get(data, data)
+        name, _, scope = key.partition("@")
+        data = dataset_of(scope)
         if data and data not in installed:
             continue
         words = [f"plugin={model.name}", f"data={data or model.data}", f"preset={name}"]

@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError, ZooError
+from zoo_core.home import OURS
 from zoo_core.interfaces import Extractor
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.resolution import resolve
@@ -93,7 +94,7 @@ def it_names_itself_and_its_weights(subject: ExtractorSubject) -> None:
         raise Failed(f"it is a {type(made).__name__}", "give it name, sha256, dim and __call__(levels, info)")
     if not re.fullmatch(r"[0-9a-f]{64}|none", made.sha256):
         raise Failed(f"its sha256 is {made.sha256!r}", "hash its weights; 'none' where it has none")
-    if made.name == "inception" and subject.entry.distribution != "genzoo":
+    if made.name == "inception" and subject.entry.distribution != OURS:
         raise Failed(
             "it calls itself 'inception'", "only the literature's network may print FID: take a name"
         )

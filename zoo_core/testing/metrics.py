@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.errors import ZooError
+from zoo_core.home import OURS
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name
 from zoo_core.registry.resolution import resolve
@@ -42,7 +43,7 @@ def scored_context() -> Any:
     spec = MetricSpec(
         "kit-catch", "zoo_core.testing.metrics:catch", ("samples",), summary="for the kit alone"
     )
-    with here.brought("metric", Entry(spec, "genzoo")), tempfile.TemporaryDirectory() as folder:
+    with here.brought("metric", Entry(spec, OURS)), tempfile.TemporaryDirectory() as folder:
         fixed = ["device=cpu", "track.wandb=off", "track.plots=false", "track.progress=false"]
         config = resolve(
             ["plugin=gaussian", "data=digits", "eval.baselines=false", f"run_dir={folder}/run", *fixed]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from zoo_core.config import TrainConfig
+from zoo_core.training.plan import micro_batches
 from zoo_core.training.recipe import LossFunction
 from zoo_core.types import Batch, Context, Loss
 
@@ -35,17 +35,17 @@ def backward(
         config: with the number of micro-batches, `accumulate`.
         cast: context of the forward pass.
     """
-    parts, whole = config.accumulate, config.batch_size
-    if parts == 1 and len(batch) == whole:
+    whole = config.batch_size
+    if config.accumulate == 1 and len(batch) == whole:
         with cast():
             loss = loss_of(batch, context)
         loss.loss.backward()
         return loss
-    size = math.ceil(len(batch) / parts)
     losses: list[tuple[float, Loss]] = []
-    for start in range(0, len(batch), size):
-        rows = slice(start, start + size)
-        piece = batch[rows]
+    start = 0
+    for size in micro_batches(config, len(batch)):
+        piece = batch[slice(start, start + size)]
+        start += size
         share = len(piece) / whole
         with cast():
             loss = loss_of(piece, context)

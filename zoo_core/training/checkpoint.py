@@ -30,6 +30,8 @@ KEEP = 2
 MANIFEST = "manifest.json"
 LARGEST = 1 << 36
 """Bytes of a file of a checkpoint; a larger one is not read."""
+END = "end"
+"""Key of a finished run's state: what its last stage held before it ended, to train the run further."""
 WEIGHTS, EMA, STATE = FILES = ("weights.safetensors", "ema.safetensors", "state.pt")
 
 

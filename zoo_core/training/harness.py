@@ -1,8 +1,9 @@
-"""The one training loop: stage, begin, step, phase, repeat.
+"""Training loop over stages, steps and phases.
 
-Each update thaws what its phase updates, takes the loss of the next batch, goes backward, clips, steps, and
-calls after_step; each step ends with the averages. Under several processes each takes its share of every
-batch, and what they make of it is added up before the step (`parallel`). Nothing here knows a family.
+Each update enables the gradients of the modules that its phase updates, computes the loss of the next batch
+and its gradients, clips them, steps the optimizer and calls `after_step`; each step ends with an update of
+the EMA weights. With several processes, each computes its share of every batch, and gradients are summed
+before the step (`parallel`). Nothing here depends on a model family.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from zoo_core.machine.distributed import any_, from_first_, gather, share, world
 from zoo_core.machine.faults import attributed
 from zoo_core.seeds import derive
 from zoo_core.training.backward import autocast, backward
-from zoo_core.training.checkpoint import Checkpoint, check_fit
+from zoo_core.training.checkpoint import END, Checkpoint, check_fit
 from zoo_core.training.ema import Averages
 from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
@@ -192,13 +193,15 @@ class Harness:
 
     def _end_stage(self) -> None:
         from_first_(self.recipe.buffers())
+        last = self.counts.stage == len(self.stages) - 1
+        end = self._progress() if last else None
         self.averages.settle()
         self.recipe.requires_grad_(False)
         self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
         self.counts.stage += 1
         self.counts.step = self.counts.stage_images = 0
-        if self.counts.stage == len(self.stages):
-            self._save()
+        if last:
+            self._save(end)
 
     def _run_stage(self, stage: Stage, steps: int) -> bool:
         """Return whether the stage is done; False means that a stop was asked for."""
@@ -339,10 +342,13 @@ class Harness:
             self.recipe.train(training)
             set_random_states(kept, self.data.device)
 
-    def _save(self) -> None:
+    def _save(self, end: dict[str, Any] | None = None) -> None:
         from_first_(self.recipe.buffers())  # statistics of a share of the data: the first's are kept
         self._check_weights()
-        self.listener.save(self.counts.total, self.checkpoint())
+        kept = self.checkpoint()
+        if end is not None:
+            kept.state[END] = end
+        self.listener.save(self.counts.total, kept)
 
     @contextlib.contextmanager
     def _blame(self, stage: str, phase: str) -> Any:
@@ -368,20 +374,23 @@ class Harness:
         `weights` are the raw weights and `ema` the EMA weights at every step, whichever of them the recipe
         holds at the moment.
         """
-        state = {
-            "counts": asdict(self.counts),
-            "drawn": self.data.drawn,
-            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
-            **self._randomness(),
-            "others": gather(self._randomness())[1:],
-            "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
-        }
+        state = {"drawn": self.data.drawn, **self._progress()}
         with self.averages.applied("raw"):
             return Checkpoint(
                 weights=_copied(self.recipe.state_dict()),
                 ema={name: _copied(ema.state()) for name, ema in self.averages.of.items()},
                 state=state,
             )
+
+    def _progress(self) -> dict[str, Any]:
+        """Return what the end of a stage clears: counts, optimizers, random states, places of EMA weights."""
+        return {
+            "counts": asdict(self.counts),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            **self._randomness(),
+            "others": gather(self._randomness())[1:],
+            "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
+        }
 
     def _randomness(self) -> dict[str, Any]:
         return {

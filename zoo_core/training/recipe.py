@@ -77,6 +77,9 @@ class Recipe(nn.Module):
     data_sized: ClassVar[Sequence[str]] = ()
     """Names of buffers whose first axis is as long as the training data; a checkpoint sets that length."""
 
+    length_options: ClassVar[Sequence[str]] = ()
+    """Options that are fractions of the run's length: "model.kl_warmup"; errors name them."""
+
     def stages(self) -> Sequence[Stage]:
         """Return the stages of training, in order."""
         raise NotImplementedError(f"{type(self).__name__}.stages")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from zoo_core.interfaces import EvalContext
-from zoo_core.results import NotApplicable, Value
+from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.features import check_features
 from zoo_eval.metrics.kernel import kernel_influence
-from zoo_eval.statistics.intervals import interval
+from zoo_eval.statistics.intervals import interval, squared_distance_interval
 
 PROJECTIONS = 128
 
@@ -77,14 +77,22 @@ def bandwidth(real: Tensor) -> float:
     return float(torch.pdist(real[:1000].double()).median())
 
 
-def squared_mmd(real: Tensor, fake: Tensor, width: float) -> tuple[float, Tensor]:
-    """Return the unbiased squared MMD with k = exp(-|x - y|^2 / (2 width^2)), and each generated point's
-    influence on it, (m,); being unbiased, it may be negative.
+def squared_mmd(real: Tensor, fake: Tensor, width: float) -> Value:
+    """Return the unbiased squared MMD with k = exp(-|x - y|^2 / (2 width^2)), with its 95 % interval.
 
-    Gretton et al. 2012, JMLR 13, Eq. 3.
+    Gretton et al. 2012, JMLR 13, Eq. 3; being unbiased, it may be negative. It estimates, up to a constant of
+    the real points, d^2 = |m - mu|^2: their mean embedding m is given, and that of the samples' law is mu. By
+    Hoeffding's decomposition (1948, Ann. Math. Stat. 19) its variance has a linear term, 4 / n times that of
+    E k(y, Y) - E k(y, X), which is proportional to d^2, and a degenerate one, 2 / (n (n - 1)) times that of
+    the centered kernel, which is all that is left where the laws are equal.
+
+    Args:
+        real, fake: (m, D) and (n, D), float32 or float64; n at least 2.
+        width: standard deviation of the kernel.
     """
     real = check_features(real, "real points")
     fake = check_features(fake, "generated points")
+    n = len(fake)
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return torch.cdist(x, y).square_().div_(-2 * width**2).exp_()
@@ -92,9 +100,26 @@ def squared_mmd(real: Tensor, fake: Tensor, width: float) -> tuple[float, Tensor
     def mean_off_diagonal(k: Tensor) -> float:
         return float(k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))
 
-    within, across = kernel(fake, fake), kernel(fake, real)
     own = mean_off_diagonal(kernel(real, real))
-    return own + mean_off_diagonal(within) - 2 * float(across.mean()), kernel_influence(within, across)
+    within, across = kernel(fake, fake), kernel(fake, real)
+    theirs = mean_off_diagonal(within)
+    value = own + theirs - 2 * float(across.mean())
+    constant = (1 - own) / len(real)  # |m|^2 holds the diagonal
+    linear = float(kernel_influence(within, across).var(correction=0)) / n
+    centered = centered_(within)
+    degenerate = 2 * float(centered.square_().sum()) / (n * (n - 1)) ** 2
+    biased = value + constant + (1 - theirs) / n  # |m - the samples' own mean embedding|^2, above 0
+    found = squared_distance_interval(value + constant, degenerate, linear / max(biased, 1e-30))
+    low, high = (end - constant for end in (found.low, found.high))
+    return Value(value=value, interval=Interval(low=min(value, low), high=max(value, high)), n=n)
+
+
+def centered_(kernel: Tensor) -> Tensor:
+    """Return a kernel among n samples without its means by row and by column, in place; its diagonal is 0."""
+    kernel.fill_diagonal_(0)
+    rows = kernel.sum(1) / (len(kernel) - 1)
+    kernel.sub_(rows[:, None]).sub_(rows[None]).add_(rows.mean())
+    return kernel.fill_diagonal_(0)
 
 
 # -- as a registered metric
@@ -108,5 +133,7 @@ def points(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     distance, moved = sliced_wasserstein(real, fake)
     n = ctx.protocol.neighbors_n
     rows = torch.randperm(len(real), generator=generator(0, "mmd"))[:n]
-    squared, pulled = squared_mmd(real[rows], fake[:n], bandwidth(real))
-    return {"SW": interval(distance, moved, least=0.0), "MMD": interval(squared, pulled)}
+    return {
+        "SW": interval(distance, moved, least=0.0),
+        "MMD": squared_mmd(real[rows], fake[:n], bandwidth(real)),
+    }

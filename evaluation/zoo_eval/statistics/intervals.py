@@ -97,6 +97,23 @@ def score_interval(value: float, variance: float, independent: float) -> Interva
     return Interval(low=max(0.0, center - half), high=min(1.0, center + half))
 
 
+def squared_distance_interval(value: float, variance: float, slope: float) -> Interval:
+    """Return the 95 % interval of a squared distance d^2 >= 0 whose unbiased estimate has variance v + s d^2.
+
+    As Wilson's score interval does, it holds each d^2 that is at most 1.96 standard errors from the estimate,
+    at the variance of that d^2. At its own value, an estimate that is low by chance has a variance that is
+    too low.
+
+    Args:
+        value: of the estimate, which may be negative.
+        variance: v, of the estimate at d^2 = 0.
+        slope: s >= 0.
+    """
+    shift = NORMAL**2 * slope / 2
+    half = math.sqrt(max(0.0, NORMAL**2 * (variance + slope * value) + shift**2))
+    return Interval(low=max(0.0, value + shift - half), high=max(0.0, value + shift + half))
+
+
 def normal_interval(value: float, standard_error: float) -> Interval:
     """Return the 95 % interval of a value whose error is normal."""
     return Interval(low=value - NORMAL * standard_error, high=value + NORMAL * standard_error)

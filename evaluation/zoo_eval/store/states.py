@@ -18,8 +18,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from zoo_core.config import strict_json
-from zoo_core.errors import ZooError
+from zoo_core.errors import MachineError, ZooError
 from zoo_core.home import home
+from zoo_core.machine.files import write_atomic
 
 STATES = ("reported", "resampled", "reproduced")
 """From the least to the most verified."""
@@ -54,22 +55,24 @@ def verdicts_folder() -> Path:
     return home() / "verdicts"
 
 
-def record(verdict: Verdict) -> Path:
-    """Record a verdict in the user's own store and return its file.
+def record(verdict: Verdict) -> str:
+    """Record a verdict in the user's own store and return the state that is recorded there.
+
+    A better verdict on the same bytes stays: what was reproduced once does not become less true.
 
     Raises:
         MachineError: where it can't be written.
     """
-    from zoo_core.errors import MachineError
-    from zoo_core.machine.files import write_atomic
-
     path = verdicts_folder() / f"{verdict.file_sha256}.json"
+    before = _state(path, verdict.file_sha256)
+    if before is not None and STATES.index(before) > STATES.index(verdict.state):
+        return before
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MachineError(f"can't write {path.parent}: {error.strerror}") from error
     write_atomic(path, json.dumps(asdict(verdict), indent=1).encode())
-    return path
+    return verdict.state
 
 
 @cache

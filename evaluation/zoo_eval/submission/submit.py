@@ -46,11 +46,13 @@ def submission(path: Path, say: Callable[[str], None] = print) -> Submission:
     """
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
+        others = sorted(path.glob("result-*.json"))
         config = (path / "config.yaml").exists()
         raise UsageError(
-            f"no result in {str(path)!r}",
+            f"no result in {str(path)!r}" if not others else f"no result.json in {str(path)!r}",
             "expected: the folder of a finished run, or its result file",
-            f"next: zoo run resume={path}, then zoo eval {path} eval.protocol=quick" if config else "",
+            *(f"next: zoo submit {other}" for other in others),
+            f"next: zoo run resume={path}, then zoo eval {path} protocol=quick" if config else "",
         )
     result = read_result(file)
     reason = problem(result)
@@ -84,14 +86,15 @@ def write_submission(made: Submission, out: Path | None = None) -> Path:
     """Write a submission and return the path of its result file; attachments are written beside it.
 
     Args:
-        out: file, or folder; by default the current folder.
+        out: file, or folder, which is made if it does not exist; by default the current folder. A path
+            without a suffix is a folder.
 
     Raises:
         UsageError: where the file could not be found by the leaderboard.
         MachineError: where it can't be written.
     """
     path = Path(made.file_name) if out is None else out
-    if path.is_dir():
+    if path.is_dir() or not path.suffix:
         path = path / made.file_name
     if not (path.name.startswith("result") and path.suffix == ".json"):
         raise UsageError(

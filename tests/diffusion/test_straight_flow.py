@@ -23,7 +23,7 @@ from zoo_core.registry.spec import load_target
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "zoo-plugin-rectified-flow"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "zoo-plugin-straight-flow"
 POINTS = DataInfo("moons", (2,), levels=None)
 
 
@@ -31,26 +31,26 @@ POINTS = DataInfo("moons", (2,), levels=None)
 def flow(monkeypatch):
     """The example's module of code, from its folder: it is not installed."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    return __import__("zoo_rectified_flow.model", fromlist=["model"])
+    return __import__("zoo_straight_flow.model", fromlist=["model"])
 
 
 @pytest.fixture
 def recipe(flow):
     config, mistakes = validate(
-        flow.RectifiedFlowConfig, flow.RectifiedFlowConfig.PRESETS["tiny"].overrides, "rectified-flow"
+        flow.StraightFlowConfig, flow.StraightFlowConfig.PRESETS["tiny"].overrides, "straight-flow"
     )
     assert not mistakes
     torch.manual_seed(0)
-    return flow.RectifiedFlow(config, POINTS)
+    return flow.StraightFlow(config, POINTS)
 
 
 def test_entry_point_and_spec(flow):
     """Catches a distribution whose entry point names nothing, or a spec whose target is gone."""
     meta = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
-    module = meta["project"]["entry-points"]["zoo"]["rectified-flow"]
+    module = meta["project"]["entry-points"]["zoo"]["straight-flow"]
     (spec,) = __import__(module).zoo_plugins()
-    assert load_target(spec.target) is flow.RectifiedFlow
-    assert load_target(spec.config) is flow.RectifiedFlowConfig
+    assert load_target(spec.target) is flow.StraightFlow
+    assert load_target(spec.config) is flow.StraightFlowConfig
     code = (
         f"import sys; sys.path.insert(0, {str(EXAMPLE)!r}); import {module}; sys.exit('torch' in sys.modules)"
     )
@@ -59,7 +59,7 @@ def test_entry_point_and_spec(flow):
 
 def test_it_uses_the_public_core_only():
     """Catches an example that a third party could not have written."""
-    for path in (EXAMPLE / "zoo_rectified_flow").glob("*.py"):
+    for path in (EXAMPLE / "zoo_straight_flow").glob("*.py"):
         imported = {
             line.split()[1].split(".")[0]
             for line in path.read_text().splitlines()

@@ -13,10 +13,10 @@ hookimpl = pluggy.HookimplMarker("zoo")
 def zoo_plugins() -> list[PluginSpec]:
     return [
         PluginSpec(
-            name="rectified-flow",
+            name="straight-flow",
             family="flow",
-            target="zoo_rectified_flow.model:RectifiedFlow",
-            config="zoo_rectified_flow.model:RectifiedFlowConfig",
+            target="zoo_straight_flow.model:StraightFlow",
+            config="zoo_straight_flow.model:StraightFlowConfig",
             summary="Velocity along straight lines from noise to data",
             paper="arXiv:2209.03003",
         )

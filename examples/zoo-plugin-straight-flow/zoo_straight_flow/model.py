@@ -30,7 +30,7 @@ T_MIN, T_MAX = 1e-3, 1 - 1e-3
 """Where sampling ends and starts: at t = 0 the noise's direction is undefined, at t = 1 sigma is infinite."""
 
 
-class RectifiedFlowModel(Config):
+class StraightFlowModel(Config):
     """The velocity network."""
 
     channels: int = Field(32, ge=2, multiple_of=2)
@@ -41,14 +41,14 @@ class RectifiedFlowModel(Config):
     """MLP (points): width."""
 
 
-class RectifiedFlowOptim(Config):
+class StraightFlowOptim(Config):
     """The optimizer."""
 
     net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
     """Of the network."""
 
 
-class RectifiedFlowConfig(RunConfig):
+class StraightFlowConfig(RunConfig):
     """One run of rectified flow."""
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
@@ -64,9 +64,9 @@ class RectifiedFlowConfig(RunConfig):
         ),
     }
 
-    model: RectifiedFlowModel = RectifiedFlowModel()
+    model: StraightFlowModel = StraightFlowModel()
     """The network."""
-    optim: RectifiedFlowOptim = RectifiedFlowOptim()
+    optim: StraightFlowOptim = StraightFlowOptim()
     """Optimization."""
     train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""
@@ -106,10 +106,10 @@ def flow_loss(net: nn.Module, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     return F.mse_loss(net(x_t, t), eps - x0)
 
 
-class RectifiedFlow(Recipe):
+class StraightFlow(Recipe):
     """A velocity field, learned by regression and followed backwards from noise."""
 
-    def __init__(self, config: RectifiedFlowConfig, data: DataInfo) -> None:
+    def __init__(self, config: StraightFlowConfig, data: DataInfo) -> None:
         super().__init__()
         self.config = config
         self.data = data

@@ -1,0 +1,18 @@
+"""Export of a trained network as a plain module: PyTorch, ONNX, diffusers."""
+
+from __future__ import annotations
+
+import pluggy
+
+from zoo_core.registry.spec import CommandSpec
+
+hookimpl = pluggy.HookimplMarker("zoo")
+
+
+@hookimpl
+def zoo_commands() -> list[CommandSpec]:
+    return [
+        CommandSpec(
+            "export", "zoo_export.verbs:export", "Export a network: state_dict, pt2, onnx or diffusers"
+        )
+    ]

@@ -1,0 +1,169 @@
+"""A finished run trained further equals a run of that length; weights of a run start another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo_core
+from zoo_core.cli import invoke
+from zoo_core.errors import UsageError
+from zoo_core.runs.initial import match
+from zoo_core.runs.job import resume, run
+from zoo_core.training import checkpoint
+
+QUIET = {"eval.protocol": "none", "track.wandb": "off", "track.plots": False, "track.progress": False}
+CONSTANT = {"optim.net.schedule": "constant", "optim.net.warmup": 3, "train.ema.decay": 0.9}
+
+
+def last(folder: str | Path) -> Path:
+    return checkpoint.listed(Path(folder) / "checkpoints")[-1]
+
+
+MODELS = {
+    "wgan": {},
+    "vae": CONSTANT | {"model.kl_warmup": 0},
+    "ddpm": CONSTANT,
+    "ncsn": CONSTANT,
+}
+
+
+@pytest.mark.parametrize("plugin", MODELS)
+def test_two_halves_equal_the_whole_to_the_byte(plugin: str, home: Path) -> None:
+    given = {"plugin": plugin, "preset": "tiny", "train.batch_size": 8} | MODELS[plugin] | QUIET
+    half = run(given, **{"train.steps": 10})
+    before = last(half.run_dir).joinpath("manifest.json").read_bytes()
+    longer = resume(half.run_dir, steps=20)
+    whole = run(given, **{"train.steps": 20}, run_dir="whole")
+    for name in ("weights.safetensors", "ema.safetensors"):
+        assert (last(longer.run_dir) / name).read_bytes() == (last("whole") / name).read_bytes()
+    states = [checkpoint.load(last(folder)).state for folder in (longer.run_dir, "whole")]
+    for state in states:
+        state["counts"].pop("seconds")
+        state["end"]["counts"].pop("seconds")
+    assert_equal(*states)
+    assert longer.config_hash == whole.config_hash
+    assert last(half.run_dir).joinpath("manifest.json").read_bytes() == before
+
+
+def assert_equal(one: object, other: object) -> None:
+    if isinstance(one, torch.Tensor):
+        assert isinstance(other, torch.Tensor)
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert isinstance(other, dict)
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert isinstance(other, list | tuple)
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_equal(a, b)
+    else:
+        assert one == other
+
+
+def test_an_interrupted_run_is_continued_to_another_length(home: Path) -> None:
+    given = {"plugin": "wgan", "preset": "tiny", "train.batch_size": 8, "train.checkpoint_every": 4} | QUIET
+    half = run(given, **{"train.steps": 6})
+    point = last(half.run_dir)
+    for file in point.iterdir():  # as a run that was killed after its checkpoint at step 4
+        file.unlink()
+    point.rmdir()
+    longer = resume(half.run_dir, steps=9)
+    whole = run(given, **{"train.steps": 9}, run_dir="whole")
+    assert (last(longer.run_dir) / "weights.safetensors").read_bytes() == (
+        last(whole.run_dir) / "weights.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"plugin": "ddpm"}, "optim.net.schedule=cosine is a function of train.steps"),
+        ({"plugin": "vae", "model.kl_warmup": 0.5}, "(model.kl_warmup=0.5)"),
+        ({"plugin": "vq-vae"}, "share train.steps"),
+    ],
+)
+def test_what_ties_a_run_to_its_length_is_named(options: dict[str, object], reason: str, home: Path) -> None:
+    half = run({"preset": "tiny", "train.batch_size": 8, "train.steps": 4} | options | QUIET)
+    with pytest.raises(UsageError) as refused:
+        resume(half.run_dir, steps=8)
+    assert reason in str(refused.value)
+    assert "init=" in str(refused.value)
+
+
+def test_fewer_steps_and_fitted_models_are_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half = run({"plugin": "wgan", "preset": "tiny", "train.batch_size": 8, "train.steps": 4} | QUIET)
+    assert invoke(["run", f"resume={half.run_dir}", "train.steps=3"]) == 2
+    assert "at least 4" in capsys.readouterr().err
+    assert invoke(["run", f"resume={half.run_dir}", "train.steps=many"]) == 2
+    assert "expected: a number of steps" in capsys.readouterr().err
+    assert invoke(["run", f"resume={half.run_dir}", "optim.net.lr=1"]) == 2
+    assert "optim.net.lr" in capsys.readouterr().err
+    fitted = run({"plugin": "gaussian"} | QUIET)
+    with pytest.raises(UsageError, match="no state of an optimizer"):
+        resume(fitted.run_dir, steps=3)
+
+
+def test_the_command_line_trains_further(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half = run({"plugin": "wgan", "preset": "tiny", "train.batch_size": 8, "train.steps": 2} | QUIET)
+    assert invoke(["run", f"resume={half.run_dir}", "train.steps=3", "run_dir=longer"]) == 0
+    assert zoo_core.load("longer").step == 3
+    assert "continuing from step" not in capsys.readouterr().out
+
+
+def test_layers_are_matched_by_name_then_by_prefix() -> None:
+    a, b = torch.zeros(2, 3), torch.zeros(4)
+    source = {"net.a.weight": a, "net.a.bias": b, "head.weight": a, "old.x": b, "half": a.half()}
+    model = {"body.a.weight": a, "body.a.bias": b, "head.weight": torch.zeros(5, 3), "new.x": b, "half": a}
+    found = match(source, model)
+    assert found.pairs == {"body.a.weight": "net.a.weight", "body.a.bias": "net.a.bias"}
+    assert found.renamed == (("net.", "body."),)
+    assert found.other == {
+        "head.weight": "(2, 3) there, (5, 3) here",
+        "half": "float16 (2, 3) there, (2, 3) here",
+    }
+    assert found.missing == ("new.x",)
+    assert found.unused == ("old.x",)
+
+
+def test_a_run_starts_from_the_scored_weights_of_another(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"plugin": "ddpm", "preset": "tiny", "train.batch_size": 8, "train.ema.decay": 0.5} | QUIET
+    first = run(given, **{"train.steps": 3})
+    scored, _ = checkpoint.scored_and_raw(checkpoint.load(last(first.run_dir)))
+    tuned = {
+        "optim.net.lr": 1e-12,
+        "optim.net.schedule": "constant",
+        "optim.net.warmup": 0,
+        "init": first.run_dir,
+    }
+    second = run(given, **{"train.steps": 1, "seed": 5} | tuned)
+    moved, _ = checkpoint.scored_and_raw(checkpoint.load(last(second.run_dir)))
+    for name, tensor in scored.items():
+        assert torch.allclose(moved[name], tensor, atol=1e-9), name
+    assert second.config_hash != run(given, **{"train.steps": 1, "seed": 5}).config_hash
+    told = capsys.readouterr().err
+    assert f"{len(scored)} of {len(scored)} weights are loaded" in told.replace(" constant", "")
+    recorded = zoo_core.load(second.run_dir)
+    assert recorded.step == 1
+
+
+def test_another_number_of_classes_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"plugin": "ddpm", "preset": "tiny", "train.batch_size": 8, "train.steps": 1} | QUIET
+    first = run(given)
+    capsys.readouterr()
+    run(given, **{"data.task": "class", "init": first.run_dir})
+    told = capsys.readouterr().err
+    assert "newly initialized, not in the source: net." in told
+    words = ["run", "plugin=wgan", "preset=tiny", "train.steps=1", "eval.protocol=none", "track.wandb=off"]
+    assert invoke([*words, f"init={first.run_dir}"]) == 2
+    told = capsys.readouterr().err
+    assert "no weight of the ddpm there fits the wgan here" in told
+    assert invoke([*words, "init=nowhere"]) == 2
+    assert "no run in 'nowhere'" in capsys.readouterr().err
