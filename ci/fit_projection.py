@@ -32,20 +32,20 @@ from zoo_eval.extractors.effnet import AXES, PROJECTION, EffNetLite0
 BATCH = 250
 
 
-def training_images(archive: Path, count: int) -> Tensor:
-    """Return uint8 (count, 3, 32, 32): of the archive's training images, the same number of each class."""
+def archived_images(archive: Path, count: int, split: str = "train") -> Tensor:
+    """Return uint8 (count, 3, 32, 32) of a split: the classes by name, the same number of each of ten."""
     by_class: dict[str, list[Tensor]] = {}
     with tarfile.open(archive) as opened:
         for member in opened:
             parts = Path(member.name).parts
-            if len(parts) < 3 or parts[-3] != "train" or not member.name.endswith(".jpg"):
+            if len(parts) < 3 or parts[-3] != split or not member.name.endswith(".jpg"):
                 continue
             images = by_class.setdefault(parts[-2], [])
             content = opened.extractfile(member)
             if content is not None and len(images) < count // 10:
                 pixels = np.asarray(Image.open(io.BytesIO(content.read())).convert("RGB"))
                 images.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
-    return torch.stack([image for images in by_class.values() for image in images])
+    return torch.stack([image for _, images in sorted(by_class.items()) for image in images])
 
 
 def features(images: Tensor, network: EffNetLite0) -> Tensor:
@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=PROJECTION)
     given = parser.parse_args()
     network = EffNetLite0("cpu")
-    cifar = features(training_images(given.archive, given.images), network)
+    cifar = features(archived_images(given.archive, given.images), network)
     twitter = features(rows_of("emoji-twitter"), network)
     fitted = (cifar, twitter[::2])
     axes = principal(fitted, AXES)

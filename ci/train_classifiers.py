@@ -2,6 +2,8 @@
 
     python ci/train_classifiers.py digits digits-classifier
     python ci/train_classifiers.py mnist mnist-classifier --root FOLDER
+    python ci/train_classifiers.py emoji-classifier
+    python ci/train_classifiers.py cifar10-classifier --archive cifar10-jpeg.tar.xz
 
 Seeds are fixed and one thread is used. Every published figure is measured with these weights: training them
 again changes their sha256, so every protocol's hash, and asks for every result to be measured again.
@@ -13,18 +15,22 @@ import argparse
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from fit_projection import archived_images, features
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_core.config import DataConfig
+from zoo_core.data.emoji import EmojiConfig
 from zoo_core.data.loading import Dataset, TrainData, to_unit
 from zoo_core.data.specs import DATASETS
-from zoo_core.registry.spec import load_target
-from zoo_eval.extractors.classifiers import ARCHITECTURES, WEIGHTS, FeatureNet, digest
+from zoo_core.registry.spec import DatasetSpec, load_target
+from zoo_eval.extractors.classifiers import ARCHITECTURES, WEIGHTS, EffNetHead, FeatureNet, digest
+from zoo_eval.extractors.effnet import EffNetLite0
 
 
 class Plan(NamedTuple):
@@ -98,6 +104,114 @@ PLANS = {
 }
 
 
+class HeadPlan(NamedTuple):
+    """How a linear classifier of effnet-lite0's features is fitted, by L-BFGS.
+
+    The penalty, of the squared weights, was chosen on a part of the training images.
+    """
+
+    data: str
+    classes: int
+    penalty: float
+    iterations: int
+
+
+HEADS = {
+    "emoji-classifier": HeadPlan("emoji", classes=9, penalty=1e-2, iterations=60),
+    "cifar10-classifier": HeadPlan("cifar10", classes=10, penalty=0.01, iterations=60),
+}
+TRAINED, HELD_OUT = 20_000, 2_000
+"""Images of the CIFAR-10 archive's two splits, as many of each class."""
+
+
+def fit_head(plan: HeadPlan, values: Tensor, label: Tensor) -> EffNetHead:
+    """Return the minimizer of cross-entropy + penalty |W|^2 on standardized features (n, 1280)."""
+    mean, std = values.double().mean(0), values.double().std(0).clamp_min(1e-6)
+    z = ((values.double() - mean) / std).float()
+    weight = torch.zeros(plan.classes, z.shape[1], requires_grad=True)
+    bias = torch.zeros(plan.classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=plan.iterations, history_size=10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(z @ weight.T + bias, label) + plan.penalty * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
+    head = EffNetHead(plan.classes)
+    with torch.no_grad():
+        scaled = weight.double() / std
+        head.linear.weight.copy_(scaled)
+        head.linear.bias.copy_(bias.double() - scaled @ mean)
+    return head.half().float().eval()  # as it ships
+
+
+def head_accuracy(head: EffNetHead, values: Tensor, label: Tensor) -> float:
+    """Return the fraction of features whose label the head predicts."""
+    with torch.no_grad():
+        return float((head.linear(values.float()).argmax(1) == label).double().mean())
+
+
+def head_data(plan: HeadPlan, archive: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor, str]:
+    """Return images and labels of the training and the test split, and the sha256 of the data."""
+    if plan.data == "emoji":
+        data = load_target(specs()[plan.data].target)(EmojiConfig(name="emoji"))
+        parts = [(t.examples(torch.arange(len(t))), t.label) for t in (data.train, data.test)]
+        return *parts[0], *parts[1], data.sha256
+    assert archive is not None, "--archive names the file of CIFAR-10 as JPEG"
+    images = [
+        archived_images(archive, count, split) for split, count in (("train", TRAINED), ("test", HELD_OUT))
+    ]
+    label = [torch.arange(10).repeat_interleave(len(x) // 10) for x in images]
+    return images[0], label[0], images[1], label[1], digest(archive)
+
+
+def write_head(name: str, archive: Path | None) -> None:
+    """Fit one head and write its weights and its card."""
+    plan = HEADS[name]
+    train, label, test, test_label, sha256 = head_data(plan, archive)
+    network = EffNetLite0("cpu")
+    values, held_out = features(train, network), features(test, network)
+    record_head(name, fit_head(plan, values, label), (values, label), (held_out, test_label), sha256)
+
+
+def record_head(
+    name: str, head: EffNetHead, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], sha256: str
+) -> None:
+    """Write a head's float16 weights and its card.
+
+    Args:
+        train, test: features and labels of the splits.
+        sha256: of the data.
+    """
+    plan, path = HEADS[name], WEIGHTS / f"{name}.safetensors"
+    path.write_bytes(save({key: value.half().contiguous() for key, value in head.state_dict().items()}))
+    about = {
+        "name": name,
+        "architecture": "EffNetHead",
+        "options": {"classes": plan.classes},
+        "shape": [3, 32, 32],
+        "data": plan.data,
+        "data_sha256": sha256,
+        "sha256": digest(path),
+        "train_accuracy": round(head_accuracy(head, *train), 4),
+        "test_accuracy": round(head_accuracy(head, *test), 4),
+        "trained_on": f"features of {len(train[1])} training images; tested on {len(test[1])}",
+        "command": f"python ci/train_classifiers.py {name}"
+        + (" --archive cifar10-jpeg.tar.xz" if plan.data == "cifar10" else ""),
+    }
+    (WEIGHTS / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n")
+    print(f"{name}: test accuracy {about['test_accuracy']}, {path.stat().st_size} bytes")
+
+
+def specs() -> Mapping[str, DatasetSpec]:
+    """Return the registered datasets by name."""
+    return {spec.name: spec for spec in DATASETS}
+
+
 def augment(x: Tensor, shift: float, rng: torch.Generator) -> Tensor:
     """Return images turned by up to 10 degrees, scaled by up to 8 % and moved by up to `shift` pixels."""
     turn, scale, right, down = torch.rand(4, len(x), generator=rng).mul(2).sub(1)
@@ -161,14 +275,17 @@ def accuracy(net: torch.nn.Module, dataset: Dataset, name: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=list(PLANS))
+    parser.add_argument("names", nargs="+", choices=[*PLANS, *HEADS])
+    parser.add_argument("--archive", type=Path, help="CIFAR-10 as JPEG: train/<class>/NNNN.jpg, test/...")
     parser.add_argument("--root", help="folder that holds the downloaded data")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    specs = {spec.name: spec for spec in DATASETS}
     for name in arguments.names:
+        if name in HEADS:
+            write_head(name, arguments.archive)
+            continue
         plan = PLANS[name]
-        dataset = load_target(specs[plan.data].target)(DataConfig(name=plan.data, root=arguments.root))
+        dataset = load_target(specs()[plan.data].target)(DataConfig(name=plan.data, root=arguments.root))
         net = train(plan, dataset)
         if isinstance(net, FeatureNet):
             set_scale(net, dataset)

@@ -198,7 +198,8 @@ LONG = ("comparing.md", "families/diffusion.md", "families/flow.md", "families/g
 
 def _marked(page: str) -> Any:
     depends = ("zoo_core", "evaluation", "plugins", file_of(page).relative_to(CHECKOUT).as_posix())
-    return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if page in LONG else page
+    slow = page in LONG or page.startswith("course/")  # a figure takes seconds; tests/course has the fast tests
+    return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if slow else page
 
 
 @pytest.mark.parametrize("page", [_marked(page) for page in WRITTEN])

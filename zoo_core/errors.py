@@ -102,6 +102,20 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     return None
 
 
+SHORT = 6
+"""Names listed after a guess that is likely right."""
+
+
+def listed(options: Sequence[str], near: str | None = None) -> str:
+    """Return names as a list: all of them, or those nearest to a name and how many others there are."""
+    if near is None or len(options) <= SHORT:
+        return ", ".join(options) or "none"
+    import difflib
+
+    close = difflib.get_close_matches(near[:200].lower(), options, n=SHORT, cutoff=0.3)
+    return f"{', '.join(close)} and {len(options) - len(close)} others"
+
+
 def not_found(kind: str, name: str, options: Iterable[str], *notes: str, say: str = "{}") -> NotFoundError:
     """Return the error for an unknown name: the nearest match, and all that there is.
 
@@ -114,6 +128,6 @@ def not_found(kind: str, name: str, options: Iterable[str], *notes: str, say: st
     return NotFoundError(
         f"no {kind} {name!r} is installed",
         f"did you mean: {say.format(match)}" if match else "",
-        f"installed: {', '.join(options) or 'none'}",
+        f"installed: {listed(options, name if match else None)}",
         *notes,
     )

@@ -202,11 +202,13 @@ class Samples:
         x: (n, *shape) float, before quantizing.
         calls: network calls per sample.
         trajectory: states of the sampler on the way, each (m, *shape), where one was asked for.
+        sigmas: noise level of each state of the trajectory, where the sampler has noise levels.
     """
 
     x: Tensor
     calls: int = 1
     trajectory: tuple[Tensor, ...] = ()
+    sigmas: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,8 @@ def main() -> None:
     draw_paths(
         shown,
         lambda at, sigma: MIXTURE.smoothed(max(sigma, 0.03)).log_prob(at[:, None].double()).exp(),
-        given.out,
         title,
-    )
+    ).save(given.out)
     print(given.out)
 
 

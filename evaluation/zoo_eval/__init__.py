@@ -52,7 +52,8 @@ def zoo_metrics() -> list[MetricSpec]:
     both, features = _with_inception, ("features", "reference")
     likelihoods = {"bits_per_dim": "lower", "nats": "higher", "KL": "", "active": ""}
     prdc = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher")
-    pairs = {"L1": "lower", "PSNR": "higher", "SSIM": "higher", "LPIPS": "lower"}
+    pairs = {"L1": "lower", "PSNR": "higher", "SSIM": "higher", "LPIPS": "lower", "effnet distance": "lower"}
+    pairs |= dict.fromkeys(("trivial L1", "trivial PSNR", "trivial SSIM"), "")
     modes = dict.fromkeys(("modes", "balance", "on-modes"), "higher")
     return [
         MetricSpec(
@@ -91,6 +92,16 @@ def zoo_metrics() -> list[MetricSpec]:
         MetricSpec(
             "by-class", f"{here}.by_class:by_class", (*features, "labels"), columns=both({"FD by class": ""}),
             summary="Frechet distance of each class",
+        ),
+        MetricSpec(
+            "retrieval", f"{here}.retrieval:retrieval", (*features, "samples"),
+            columns={"retrieval": "higher", "caption rank": "lower"},
+            summary="rank of a sample's caption among 100, in another artist's drawings",
+        ),
+        MetricSpec(
+            "new-captions", f"{here}.retrieval:new_captions", (*features, "model"),
+            columns={"new caption rank": "lower"},
+            summary="the same of captions that are new combinations of known words",
         ),
         MetricSpec(
             "points", f"{here}.points:points", features, columns={"SW": "lower", "MMD": "lower"},
@@ -143,16 +154,27 @@ def zoo_metrics() -> list[MetricSpec]:
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
     return [
-        CommandSpec("eval", "zoo_eval.cli:evaluate", "Score a run again"),
-        CommandSpec("score", "zoo_eval.cli:score", "Score samples from any program"),
-        CommandSpec("stats", "zoo_eval.cli:stats", "Compute and cache the reference of a dataset"),
+        CommandSpec("eval", "zoo_eval.cli:evaluate", "Score a run again", group="run"),
+        CommandSpec("score", "zoo_eval.cli:score", "Score samples from any program", group="run"),
         CommandSpec(
-            "audit", "zoo_eval.cli:audit", "Sanity-check the metrics: noise floor, known damage, agreement"
+            "stats", "zoo_eval.cli:stats", "Compute and cache the reference of a dataset", group="run"
         ),
-        CommandSpec("leaderboard", "zoo_eval.cli:leaderboard", "Rank results, with intervals and cost"),
-        CommandSpec("submit", "zoo_eval.cli:submit", "Write the result of a run for submission"),
-        CommandSpec("verify", "zoo_eval.cli:verify", "Check a submitted result and repeat it"),
-        CommandSpec("fetch", "zoo_eval.cli:fetch", "Download the weights of a feature network"),
+        CommandSpec(
+            "audit",
+            "zoo_eval.cli:audit",
+            "Sanity-check the metrics: noise floor, known damage, agreement",
+            group="extend",
+        ),
+        CommandSpec(
+            "leaderboard", "zoo_eval.cli:leaderboard", "Rank results, with intervals and cost", group="look"
+        ),
+        CommandSpec(
+            "submit", "zoo_eval.cli:submit", "Write the result of a run for submission", group="share"
+        ),
+        CommandSpec("verify", "zoo_eval.cli:verify", "Check a submitted result and repeat it", group="share"),
+        CommandSpec(
+            "fetch", "zoo_eval.cli:fetch", "Download the weights of a feature network", group="extend"
+        ),
     ]
 
 
@@ -184,9 +206,17 @@ def zoo_preflight(run: EvaluatedRun) -> None:
 
 
 @hookimpl
+def zoo_comparison(results: Sequence[RunResult]) -> list[list[str]] | None:
+    from zoo_eval.comparison import comparison
+
+    return comparison(results)
+
+
+@hookimpl
 def zoo_summary(result: RunResult) -> list[str] | None:
     if result.result is None:
         return None
+    from zoo_core.machine.terminal import terminal_width
     from zoo_eval.summary import summary_lines
 
-    return summary_lines(result.result, result.baselines)
+    return summary_lines(result.result, result.baselines, terminal_width())

@@ -51,7 +51,14 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
     "--protocol", help="Only this protocol: name, name-version or hash. A,B requires that they are equal."
 )
 @click.option("--metric", help="Column, or kind of likelihood, to rank by.")
-@click.option("--json", "json_", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "csv", "json", "latex"]),
+    default="text",
+    help="How tables are printed; `csv` and `json` hold every task.",
+)
+@click.option("--json", "json_", is_flag=True, help="Short for --format json.")
 @click.option("--html", metavar="DIR", type=click.Path(path_type=Path), help="Write a page: DIR/index.html.")
 def leaderboard(
     roots: tuple[Path, ...],
@@ -59,6 +66,7 @@ def leaderboard(
     task: str | None,
     protocol: str | None,
     metric: str | None,
+    format_: str,
     json_: bool,
     html: Path | None,
 ) -> None:
@@ -69,6 +77,7 @@ def leaderboard(
     """
     from zoo_eval.leaderboard.export import as_json
     from zoo_eval.leaderboard.facts import installed
+    from zoo_eval.leaderboard.formats import as_csv, as_latex
     from zoo_eval.leaderboard.page import write_page
     from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups
     from zoo_eval.leaderboard.text import other_lines
@@ -79,14 +88,23 @@ def leaderboard(
             raise UsageError(f"no folder {str(root)!r}", "expected: a folder of runs, or a result file")
     here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
     found, bad = collect(here)
-    everything = json_ or html is not None
+    if json_ and format_ not in ("text", "json"):
+        raise UsageError(f"--json and --format {format_} exclude each other")
+    format_ = "json" if json_ else format_
+    everything = format_ in ("csv", "json") or html is not None
     choice = Choice(data, task or (ANY_TASK if everything else None), protocol)
     groups, others = choice.of(make_groups(found, installed()))
     if html is not None:
-        click.echo(f"page: {write_page(groups, html, bad, metric)}", err=json_)
-    if json_:
+        click.echo(f"page: {write_page(groups, html, bad, metric)}", err=format_ != "text")
+    if format_ == "json":
         click.echo(json.dumps(as_json(_tables(groups, metric), bad), allow_nan=False))
-    if everything:
+        return
+    if format_ != "text":
+        write = as_csv if format_ == "csv" else as_latex
+        click.echo(write(_tables(groups, metric)), nl=format_ == "latex")
+        _tell_refused(bad)
+        return
+    if html is not None:
         return
     _print_tables(_tables(groups, metric))
     for line in other_lines(others):

@@ -50,6 +50,7 @@ class Source:
         draw: gives the samples.
         say: tells the user how things go.
         warn: tells the user what is wrong, also where progress is not printed; None for `say`.
+        progress: receives (what, done, total, unit).
         run: the trained run; None for samples from outside.
         folder: receives the attachments; None for none.
     """
@@ -62,6 +63,7 @@ class Source:
     run: EvaluatedRun | None = None
     folder: Path | None = None
     warn: Callable[[str], None] | None = None
+    progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
 
     @property
     def warning(self) -> Callable[[str], None]:
@@ -75,7 +77,7 @@ def source_of(run: EvaluatedRun) -> Source:
     def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:
         return run.draw(n, start=start, cond=cond)
 
-    return Source(run.config, run.data, run.device, draw, run.say, run, run.dir, run.warn)
+    return Source(run.config, run.data, run.device, draw, run.say, run, run.dir, run.warn, run.progress)
 
 
 def source_of_rows(
@@ -127,7 +129,13 @@ def sample(source: Source, n: int) -> Sampled:
     mine = None if asked is None else asked[slice(own.start, own.stop)].to(source.device)
     reset_peak(source.device)
     start = time.monotonic()
-    parts = list(source.draw(len(own), own.start, mine)) if own else []
+    parts: list[Drawn] = []
+    done = 0
+    source.progress("sampling", done, len(own), "samples")
+    for part in source.draw(len(own), own.start, mine) if own else ():
+        parts.append(part)
+        done += len(part.rows)
+        source.progress("sampling", done, len(own), "samples")
     seconds = time.monotonic() - start
     rows = gathered(torch.cat([part.rows for part in parts]).cpu() if parts else None)
     clipped = math.fsum(part.clipped * len(part.rows) for part in parts)
@@ -225,7 +233,8 @@ class Context:
         own = share(len(self.rows), world())
         size = self.config.eval.batch_size
         mine = self.rows[own.start : own.stop] if own else self.rows[:0]
-        found = self._extract(mine.split(size) if len(mine) else (), "generated")
+        batches = self._shown(mine.split(size) if len(mine) else (), "features of samples", len(mine))
+        found = self._extract(batches, "generated")
         return replace(
             found,
             modes=modes_of_samples(self.rows, self.data, self.device, size),
@@ -247,7 +256,9 @@ class Context:
 
         def compute() -> dict[str, Tensor]:
             self.say(f"features of the {name} split ({len(split):,}), once for {self.extractor.name}")
-            found = extract(self.batches(split), self.extractor, self.data.info, name)
+            own = len(share(len(split), world()))
+            batches = self._shown(self.batches(split), f"features of {name}", own)
+            found = extract(batches, self.extractor, self.data.info, name)
             kept = {"values": found.values, "spatial": found.spatial}
             return {key: value for key, value in kept.items() if value is not None}
 
@@ -343,3 +354,12 @@ class Context:
     def say(self, line: str) -> None:
         """Tell the user how things go."""
         self.source.say(line)
+
+    def _shown(self, batches: Iterable[Tensor], what: str, total: int) -> Iterator[Tensor]:
+        """Yield batches, showing how many of `total` examples are done."""
+        done, unit = 0, "images" if self.data.info.is_image else "points"
+        self.source.progress(what, done, total, unit)
+        for batch in batches:
+            yield batch
+            done += len(batch)
+            self.source.progress(what, done, total, unit)

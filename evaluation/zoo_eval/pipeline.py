@@ -14,6 +14,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import RunConfig
+from zoo_core.data.configs import FolderConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import PluginError, ZooError, not_found
 from zoo_core.interfaces import Extractor
@@ -24,10 +25,12 @@ from zoo_core.registry.spec import DatasetSpec
 from zoo_core.results import Cost, DataRecord, NotApplicable, Provenance, Result, SamplingRecord, Value
 from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
+from zoo_core.viz.plot import save_plot
 from zoo_eval.context import Context, Source, sample, samples_hash
 from zoo_eval.features import ProjectedExtractor, check_examples, extract
 from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
+from zoo_eval.worst import attach_worst
 
 _COLUMN: TypeAdapter[str] = TypeAdapter(Column)
 CLIPPED = 0.01
@@ -165,7 +168,13 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
             "nfe": sampled.nfe,
             "sample_peak_bytes": sampled.peak,
         }
+    worst = None if source.folder is None else attach_worst(ctx)
     if source.folder is not None and world().first:
+        if worst is not None:
+            try:
+                save_plot(worst, source.folder, "worst", source.config.plots.format)
+            except OSError as error:  # the scores are not lost with a plot
+                source.warning(f"warning: could not write the plot of worst samples: {error}")
         for attachment, content in ctx.attachments.values():
             write_attachment(source.folder, attachment, content)
     return Result(
@@ -175,7 +184,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         config_hash=identity.config_hash,
         config=dict(identity.config),
         weights_sha256=identity.weights_sha256,
-        data=data_record(source.data),
+        data=data_record(source.data, source.config),
         protocol=protocol.record,
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),
         metrics={name: value for name, value in measured.values.items() if name not in COSTS},
@@ -195,13 +204,14 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
     )
 
 
-def data_record(data: Dataset) -> DataRecord:
-    """Return which data a result is of."""
+def data_record(data: Dataset, config: RunConfig) -> DataRecord:
+    """Return which data a result is of, with the label that the config gives a folder."""
     return DataRecord(
         name=data.info.name,
         sha256=data.sha256,
         task=data.info.task,
         source=data.origin.name if data.origin else "",
+        label=config.data.label if isinstance(config.data, FolderConfig) else "",
     )
 
 
@@ -226,7 +236,8 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
         PluginError: where a metric fails, or returns what it may not.
     """
     measured = Measured({}, {}, {})
-    for entry in entries:
+    for place, entry in enumerate(entries, 1):
+        ctx.source.progress("scoring", place - 1, len(entries), "metrics")
         why = ctx.missing(entry.spec.needs)
         if why:
             measured.not_applicable[entry.spec.name] = NotApplicable(reason=why)
@@ -245,6 +256,7 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
                 measured.values[column] = one
             else:
                 measured.not_applicable[column] = one
+    ctx.source.progress("scoring", len(entries), len(entries), "metrics")
     return measured
 
 

@@ -235,7 +235,7 @@ def make_protocol(
         is_splits=10,
         kid_subsets=chosen.kid_subsets,
         kid_subset_size=min(chosen.kid_subset_size, chosen.n_generated, n_reference),
-        likelihood_n=min(chosen.likelihood_n, len(dataset.test)),
+        likelihood_n=min(config.likelihood_n or chosen.likelihood_n, len(dataset.test)),
         iwae_k=config.iwae_k,
         ode_probe=probe_of(config, dataset.info),
         ode_probes=config.ode_probes,

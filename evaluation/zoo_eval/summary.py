@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
+from zoo_core.machine.terminal import has_colors
 from zoo_core.registry.metrics import base_name, declared, direction
 from zoo_core.results import NotApplicable, Result, Value
 from zoo_eval.numbers import number
 from zoo_eval.verdicts import memorization_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "": " "}
+NO_BREAK = "\u00a0"
 SIGNS = {"exact": "", "upper": "<= ", "lower": ">= "}
 """Before a value that bounds the quantity."""
 
@@ -57,12 +60,13 @@ def posterior_gap(result: Result) -> str | None:
     return f"{sign}{gap:.3f} {unit} between {iwae} and elbo: at least the cost of the encoder's posterior"
 
 
-def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]:
+def summary_lines(result: Result, baselines: Sequence[Result] = (), width: int | None = None) -> list[str]:
     """Return the lines to print.
 
     Args:
         result: of the run.
         baselines: results under the same protocol; one under another is left out.
+        width: characters that the table is wrapped into; None for as many as it needs.
     """
     beside = [
         other
@@ -72,9 +76,9 @@ def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]
     protocol = result.protocol
     n = protocol.fields.get("n_generated")
     lines = [
-        f"{result.data.name}, protocol {protocol.name}-{protocol.version} ({protocol.hash}), {n:,} samples"
+        f"{result.data.title}, protocol {protocol.name}-{protocol.version} ({protocol.hash}), {n:,} samples"
     ]
-    lines += _table(result, beside)
+    lines += _table(result, beside, width)
     lines += _distance_lines(result, beside)
     gap = posterior_gap(result)
     lines += [f"likelihood  {gap}"] if gap else []
@@ -85,20 +89,29 @@ def summary_lines(result: Result, baselines: Sequence[Result] = ()) -> list[str]
     return [*lines, *_absent(result.not_applicable)]
 
 
-def _table(result: Result, beside: Sequence[Result]) -> list[str]:
+def _table(result: Result, beside: Sequence[Result], width: int | None) -> list[str]:
     columns = [result, *beside]
     names = {column: None for other in columns for column in other.metrics if column in result.metrics}
     names |= {c: None for other in beside for c in other.metrics if base_name(c) in ("bits_per_dim", "nats")}
-    widest = max((len(name) for name in names), default=0) + 2
-    wide = [max(11, len(other.plugin) + 2) for other in columns]
-    lines = [" " * widest + "".join(f"{other.plugin:>{w}}" for other, w in zip(columns, wide, strict=True))]
+    rows = [["", *(other.plugin for other in columns)]]
     for name in sorted(names, key=lambda name: base_name(name) in ("bits_per_dim", "nats")):
         found = [other.metrics.get(name) for other in columns]
-        cells = zip(("n/a" if v is None else value_text(v) for v in found), wide, strict=True)
-        lines.append(
-            f"{name} {ARROWS[direction(name)]}".ljust(widest) + "".join(f"{c:>{w}}" for c, w in cells)
+        cells = ["n/a" if v is None else value_text(v) for v in found]
+        rows.append([f"{name}{NO_BREAK}{ARROWS[direction(name)]}".rstrip(), *cells])
+    wide = [max(len(row[k]) for row in rows) + 2 for k in range(1, len(columns) + 1)]
+    widest = max(len(row[0]) for row in rows)
+    if width is not None:
+        widest = max(
+            min(widest, width - sum(wide)), max(len(w) for row in rows for w in [*row[0].split(), ""])
         )
-    return lines
+    lines = []
+    for name, *cells in rows:
+        parts = textwrap.wrap(name, widest, break_long_words=False, break_on_hyphens=False) or [""]
+        parts = [part.replace(NO_BREAK, " ") for part in parts]
+        lines.append(parts[0].ljust(widest) + "".join(f"{c:>{w}}" for c, w in zip(cells, wide, strict=True)))
+        lines += [f"  {part}" for part in parts[1:]]
+    head = lines[0]
+    return [f"\x1b[1m{head}\x1b[0m" if has_colors() else head, *lines[1:]]
 
 
 def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:

@@ -21,6 +21,7 @@ from zoo_core.diffusion.denoiser import Net, SigmaDenoiser
 from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import Prediction, like, target
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.diffusion.specs import DDIM
@@ -71,11 +72,8 @@ class DDPMConfig(RunConfig):
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
         ),
         "default@image<=16": DEFAULTS,
-        "default@image<=48": Preset(
-            {"model.mult": (1, 2, 2), "model.attention": (7, 8), "optim.net.lr": 1e-3}
-            | {"train.steps": 4000, "train.batch_size": 64},
-            "the default network with one resolution more, for 28x28 and 32x32",
-        ),
+        "default@image<=48": Preset({**LARGER_IMAGES.overrides, "model.vlb_terms": 16}, LARGER_IMAGES.source),
+        "gpu@image<=48": ON_A_GPU,
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 2, "model.attention": (16,)}

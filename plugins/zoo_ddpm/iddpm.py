@@ -64,6 +64,7 @@ class IDDPMConfig(DDPMConfig):
         ),
         "default@image<=16": DEFAULTS,
         "default@image<=48": DDPMConfig.PRESETS["default@image<=48"],
+        "gpu@image<=48": DDPMConfig.PRESETS["gpu@image<=48"],
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}

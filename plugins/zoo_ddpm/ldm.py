@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig, strict_yaml
+from zoo_core.config import DEFAULTS, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig, strict_yaml
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.recipe import DiffusionOptim
@@ -55,6 +55,11 @@ class LDMConfig(RunConfig):
             | {"model.channels": 16, "model.width": 32, "model.T": 100}
             | {"model.beta_1": 1e-3, "model.beta_T": 0.2},
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
+        ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {"train.steps": 4000, "train.batch_size": 64, "sampler.name": "dpmpp-2m", "sample.steps": 15},
+            "for 28x28 and 32x32: about eight minutes of one core",
         ),
     }
 
@@ -129,4 +134,4 @@ class LDM(Chain):
         """Draw codes with the request's sampler, or with the model's own, and decode them."""
         drawn = super().sample(request)
         states = tuple(self.decode(state) for state in drawn.trajectory)
-        return Samples(self.decode(drawn.x), calls=drawn.calls + 1, trajectory=states)
+        return Samples(self.decode(drawn.x), drawn.calls + 1, states, drawn.sigmas)

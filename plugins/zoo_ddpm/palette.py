@@ -19,9 +19,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from zoo_core.config import DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import DEFAULTS, DataConfig, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.data.loading import TrainData
 from zoo_core.diffusion.options import GuidedSampleConfig
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.recipe import DiffusionOptim
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Stage
@@ -41,6 +42,9 @@ class PaletteConfig(RunConfig):
             | {"model.T": 100, "model.beta_1": 1e-3, "model.beta_T": 0.2},
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
         ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": LARGER_IMAGES,
+        "gpu@image<=48": ON_A_GPU,
     }
 
     data: DataConfig = DataConfig(source="lowres")

@@ -48,7 +48,7 @@ class CGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_images(steps=500, overrides={**RESIDUAL, **PROJECTED}),
+        **on_images(steps=1300, overrides={**RESIDUAL, **PROJECTED}),
         **on_points(),
     }
 

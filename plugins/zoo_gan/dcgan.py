@@ -19,7 +19,7 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import NONSATURATING
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_images, on_points
+from zoo_gan.networks import TINY, WIDER, NetworkGame, NetworksModel, on_images, on_points
 
 
 class DCGANModel(NetworksModel):
@@ -43,7 +43,7 @@ class DCGANConfig(RunConfig):
             | {"train.batch_size": 128, **ema()},
             "Radford et al. 2015, section 4 and figure 1, at 64 x 64; the critic mirrors it",
         ),
-        **on_images(steps=2500),
+        **on_images(steps=3300, overrides=WIDER),
         **on_points(),
     }
 

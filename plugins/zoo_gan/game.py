@@ -176,6 +176,10 @@ class Game(Recipe):
 
     # -- sampling
 
+    def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
+        """Return the critic's mean score of each example, (n,)."""
+        return self.critic(x, cond).reshape(len(x), -1).mean(1)
+
     @property
     def latent_shape(self) -> tuple[int, ...]:
         return (self.config.model.latent_dim,)

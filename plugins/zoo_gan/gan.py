@@ -19,7 +19,7 @@ from zoo_core.training.stated import ema, sgd
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import MINIMAX, NONSATURATING
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_points
+from zoo_gan.networks import TINY, WIDER, NetworkGame, NetworksModel, on_images, on_points
 
 LOSSES = {"nonsaturating": NONSATURATING, "minimax": MINIMAX}
 
@@ -45,6 +45,7 @@ class GANConfig(RunConfig):
             "Goodfellow et al. 2014, section 5, MNIST: fully connected, k = 1, SGD with momentum; "
             "widths and rates, which the paper leaves to its code, are ours; ReLU for maxout, no dropout",
         ),
+        **on_images(steps=3000, overrides=WIDER),
         **on_points(),
     }
 

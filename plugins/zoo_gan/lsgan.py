@@ -18,7 +18,7 @@ from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import least_squares
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_points
+from zoo_gan.networks import TINY, WIDER, NetworkGame, NetworksModel, on_images, on_points
 
 
 class LSGANModel(NetworksModel):
@@ -41,6 +41,7 @@ class LSGANConfig(RunConfig):
             {"model.a": -1.0, "model.b": 1.0, "model.c": 0.0},
             "Mao et al. 2017, Eq. 8: targets for which the game is a Pearson chi-squared divergence",
         ),
+        **on_images(steps=3000, overrides=WIDER),
         **on_points(),
     }
 

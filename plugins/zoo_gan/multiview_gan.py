@@ -43,7 +43,7 @@ class MultiViewConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_images(steps=500, overrides=RESIDUAL),
+        **on_images(steps=1300, overrides=RESIDUAL),
         "paper": Preset(
             {**AS_DCGAN, "model.view_dim": 100, "model.generator_width": 64, "model.critic_width": 64},
             "Chen and Denoyer 2018, section 4: DCGAN nets at 64 x 64, Adam 2e-4 (0.5)",
@@ -98,6 +98,10 @@ class MultiView(Game):
         return torch.cat(images.chunk(2), 1)
 
     # -- sampling
+
+    def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
+        """Return the critic's score of the pair of each image with itself, (n,)."""
+        return self.critic(torch.cat((x, x), 1))
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

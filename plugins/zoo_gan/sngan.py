@@ -24,7 +24,12 @@ from zoo_gan.game import GameOptim
 from zoo_gan.losses import HINGE
 from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_images, on_points
 
-RESIDUAL: Mapping[str, Any] = {"model.net": "resnet"}
+RESIDUAL: Mapping[str, Any] = {
+    "model.net": "resnet",
+    "model.generator_width": 24,
+    "model.critic_width": 24,
+    "model.n_critic": 2,
+}
 """Sides of 28 are halved twice: DCGAN's critic is then two convolutions, next to linear where no batch norm
 stands between them, and the generator answers with one shape for all latents."""
 
@@ -62,7 +67,7 @@ class SNGANConfig(RunConfig):
             | ema(),
             "Miyato et al. 2018, section 4 and appendix B.4, CIFAR-10: ResNet, hinge loss, Adam (0, 0.9)",
         ),
-        **on_images(steps=500, overrides=RESIDUAL),
+        **on_images(steps=1300, overrides=RESIDUAL),
         **on_points(),
     }
 

@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, SampleConfig, TrainConfig
+from zoo_core.config import DEFAULTS, EmaConfig, OptimizerConfig, Preset, RunConfig, SampleConfig, TrainConfig
 from zoo_core.errors import UsageError
 from zoo_core.training.recipe import AfterStep, Phase, Stage
 from zoo_core.training.stated import adam, ema
@@ -141,6 +141,11 @@ class StyleGANConfig(RunConfig):
                 "train.log_every": 6,
             },
             "a few seconds, for tests",
+        ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {"train.steps": 1400, "train.batch_size": 16},
+            "for 28x28 and 32x32: about eight minutes of one core",
         ),
     }
 

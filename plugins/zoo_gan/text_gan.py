@@ -61,7 +61,7 @@ class TextGANConfig(RunConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        **on_images(steps=500, overrides={**RESIDUAL, "model.critic": "projection"}),
+        **on_images(steps=1300, overrides={**RESIDUAL, "model.critic": "projection"}),
         "paper": Preset(
             {**AS_DCGAN, "model.embedding": 128, "model.generator_width": 128, "model.critic_width": 64}
             | {"train.steps": 83_000},

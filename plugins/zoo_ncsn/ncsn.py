@@ -20,10 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig, later
+from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig, later
 from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import AnnealedLangevinConfig, GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.sdes import T_MIN, VE
@@ -73,6 +74,14 @@ class NCSNConfig(RunConfig):
             {"train.steps": 60, "train.batch_size": 32, "model.L": 6, "sampler.repeats": 2}
             | {"model.channels": 16, "model.width": 32},
             "for tests: seconds on one core",
+        ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {**LARGER_IMAGES.overrides, "model.L": 60, "model.sigma_max": 50.0},
+            f"{LARGER_IMAGES.source}; Langevin dynamics of so few steps would not move from its start",
+        ),
+        "gpu@image<=48": Preset(
+            {**ON_A_GPU.overrides, "model.L": 60, "model.sigma_max": 50.0}, ON_A_GPU.source
         ),
         "default@points": POINTS,
         "paper@cifar10": Preset(

@@ -46,11 +46,6 @@ POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
     "for points: larger batches",
 )
-LARGER_IMAGES = Preset(
-    {"model.mult": (1, 2, 2), "model.attention": (7, 8), "optim.net.lr": 1e-3}
-    | {"train.steps": 4000, "train.batch_size": 64},
-    "the default network with one resolution more, for 28x28 and 32x32",
-)
 
 PAPER_TRAINING: Mapping[str, Any] = {
     **adam("optim.net", lr=2e-4, betas=(0.9, 0.999), warmup=5000),

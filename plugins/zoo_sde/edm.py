@@ -25,13 +25,14 @@ from zoo_core.data.augment import LABELS, edm_augment
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.diffusion.specs import HEUN
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
-from zoo_sde.continuous import LARGER_IMAGES, POINTS, TINY
+from zoo_sde.continuous import POINTS, TINY
 
 TIME_SCALE = 16.0
 """Of c_noise, which runs from -1.6 to 1.1."""
@@ -62,6 +63,7 @@ class EDMConfig(RunConfig):
         "tiny": TINY,
         "default@image<=16": DEFAULTS,
         "default@image<=48": LARGER_IMAGES,
+        "gpu@image<=48": ON_A_GPU,
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, "model.mult": (2, 2, 2), "model.dropout": 0.13, "train.batch_size": 512}

@@ -13,6 +13,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from zoo_core.config import DEFAULTS, Preset
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.sdes import VE
 from zoo_core.diffusion.specs import DPMPP_SDE
@@ -20,7 +21,6 @@ from zoo_core.nn.backbone import NCSN_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
-    LARGER_IMAGES,
     PAPER_TRAINING,
     POINTS,
     TIME_SCALE,
@@ -47,9 +47,10 @@ class VESDEConfig(SDEConfig):
         "tiny": TINY,
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {**LARGER_IMAGES.overrides, "model.sigma_max": 25.0},
-            "a larger sigma_max, because larger images are further apart",
+            {**LARGER_IMAGES.overrides, "model.sigma_max": 50.0},
+            f"{LARGER_IMAGES.source}; a larger sigma_max, because larger images are further apart",
         ),
+        "gpu@image<=48": Preset({**ON_A_GPU.overrides, "model.sigma_max": 50.0}, ON_A_GPU.source),
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {**NCSN_PP, **PAPER_TRAINING, "model.sigma_min": 0.02, "model.sigma_max": 100.0}

@@ -13,13 +13,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from zoo_core.config import Preset
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.sdes import VP
 from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
 from zoo_sde.continuous import (
-    LARGER_IMAGES,
     PAPER_TRAINING,
     POINTS,
     TIME_SCALE,
@@ -52,6 +52,7 @@ class VPSDEConfig(SDEConfig):
         "tiny": TINY,
         "default@image<=16": SMALL_IMAGES,
         "default@image<=48": LARGER_IMAGES,
+        "gpu@image<=48": ON_A_GPU,
         "default@points": POINTS,
         "paper@cifar10": Preset(
             {**DDPM_PP, **PAPER_TRAINING, **ema(decay=0.9999)}

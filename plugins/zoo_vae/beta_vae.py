@@ -16,9 +16,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.types import Batch, Context, Loss
-from zoo_vae.autoencoder import POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
+from zoo_vae.autoencoder import (
+    LARGER_IMAGES,
+    POINTS,
+    AutoencoderConfig,
+    AutoencoderModel,
+    GaussianAutoencoder,
+)
 from zoo_vae.bounds import kl_weight
 
 
@@ -41,6 +47,8 @@ class BetaVAEConfig(AutoencoderConfig):
             | {"train.log_every": 20},
             "a few seconds, for tests",
         ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": LARGER_IMAGES,
         "default@points": Preset(
             {**POINTS, "model.std": 0.1},
             "for points; a fixed variance, because a learned one would explain them without the latent",

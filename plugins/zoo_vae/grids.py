@@ -9,6 +9,7 @@ import math
 from functools import partial
 from typing import Literal
 
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -56,6 +57,29 @@ class Residual(nn.Module):
         return h + self.layers(h)
 
 
+class PadTo(nn.Module):
+    """Images (n, C, H, W) continued by their last row and column to (n, C, height, width)."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        below, right = self.size[0] - x.shape[2], self.size[1] - x.shape[3]
+        return F.pad(x, (0, right, 0, below), mode="replicate")
+
+
+class CropTo(nn.Module):
+    """The upper left (height, width) of images (n, C, H, W)."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., : self.size[0], : self.size[1]]
+
+
 class ToPlaces(nn.Module):
     """Channels of a grid, (n, features, h, w), to vectors at its places, (n, h w, features)."""
 
@@ -90,22 +114,23 @@ def uses_convolutions(model: GridModel, data: DataInfo) -> bool:
 
 
 def grid_of(model: GridModel, data: DataInfo) -> tuple[int, int]:
-    """Return the grid of places, (h, w).
+    """Return the grid of places, (h, w); a side that can't be halved so often is padded until it can.
 
     Raises:
-        UsageError: where images can't be halved so often, or one place would be left.
+        UsageError: where one place would be left.
     """
     if not uses_convolutions(model, data):
         return 1, model.places
     height, width = data.shape[1:]
     factor = 2**model.halvings
-    if height % factor or width % factor or height * width < 2 * factor**2:
+    grid = math.ceil(height / factor), math.ceil(width / factor)
+    if math.prod(grid) < 2:
         raise UsageError(
             f"model.halvings={model.halvings} was asked for and the images are {height}x{width}",
-            f"expected: sides divisible by {factor}, and at least two places left",
+            f"expected: a side above {factor}, so that at least two places are left",
             "next: a lower model.halvings, or model.net=mlp",
         )
-    return height // factor, width // factor
+    return grid
 
 
 def grid_networks(
@@ -128,7 +153,10 @@ def grid_networks(
             nn.Sequential(nn.Flatten(), decoder),
         )
     channels, width = data.shape[0], model.width
-    down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+    whole = tuple(side * 2**model.halvings for side in grid)
+    fits = whole == tuple(data.shape[1:])
+    down: list[nn.Module] = [] if fits else [PadTo(*whole)]
+    down += [nn.Conv2d(channels, width, 3, padding=1)]
     up: list[nn.Module] = []
     for _ in range(model.halvings):
         down += [act(), nn.Conv2d(width, width, 4, 2, 1)]
@@ -148,6 +176,7 @@ def grid_networks(
             *up,
             dropped(),
             nn.Conv2d(width, outputs * channels, 3, padding=1),
+            *([] if fits else [CropTo(*data.shape[1:])]),
             nn.Unflatten(1, (outputs, channels)),
         ),
     )

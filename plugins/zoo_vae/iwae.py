@@ -17,9 +17,15 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from zoo_core.config import Preset
+from zoo_core.config import DEFAULTS, Preset
 from zoo_core.types import Batch, Context, Loss
-from zoo_vae.autoencoder import POINTS, AutoencoderConfig, AutoencoderModel, GaussianAutoencoder
+from zoo_vae.autoencoder import (
+    LARGER_IMAGES,
+    POINTS,
+    AutoencoderConfig,
+    AutoencoderModel,
+    GaussianAutoencoder,
+)
 from zoo_vae.bounds import kl_weight, log_prior_ratio, reparameterize, spread
 
 
@@ -38,6 +44,11 @@ class IWAEConfig(AutoencoderConfig):
             {"model.hidden": (32,), "model.latent_dim": 4, "model.k": 3, "train.steps": 60}
             | {"train.batch_size": 32, "train.log_every": 20},
             "a few seconds, for tests",
+        ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {**LARGER_IMAGES.overrides, "model.hidden": (256, 256), "train.batch_size": 16},
+            f"{LARGER_IMAGES.source}; a batch is decoded K times",
         ),
         "default@points": Preset(POINTS, "for points of the plane, with the network of `vae`"),
     }

@@ -17,7 +17,7 @@ from typing import ClassVar
 from zoo_core.config import DEFAULTS, Preset
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, Loss
-from zoo_vae.autoencoder import POINTS, AutoencoderConfig, GaussianAutoencoder
+from zoo_vae.autoencoder import LARGER_IMAGES, POINTS, AutoencoderConfig, GaussianAutoencoder
 from zoo_vae.bounds import kl_weight
 
 
@@ -46,10 +46,7 @@ class VAEConfig(AutoencoderConfig):
             "N(0, 0.01) and a Bernoulli decoder; here Adam, torch's start and the data's own decoder",
         ),
         "default@image<=16": DEFAULTS,
-        "default@image<=48": Preset(
-            {"model.hidden": (512, 512), "model.latent_dim": 32, "model.dropout": 0.0, "train.steps": 5000},
-            "the default network, wider and without dropout, for 28x28",
-        ),
+        "default@image<=48": LARGER_IMAGES,
         "default@mnist-binarized": Preset(
             {"model.hidden": (400, 400), "model.latent_dim": 40, "model.dropout": 0.0, "train.steps": 10_000}
             | {"optim.net.lr": 1e-3},

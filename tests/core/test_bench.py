@@ -155,6 +155,31 @@ def test_every_fitting_model_can_be_cut_short_and_still_resolves(home: Path) -> 
                 assert short.train.steps < whole.train.steps
 
 
+def test_the_emoji_suite_has_every_registered_model(home: Path, tmp_path: Path) -> None:
+    """Catches a model whose options do not resolve on emoji, and one that the suite does not know."""
+    made = Bench("emoji-quick", None, tmp_path, {})
+    assert made.failed == []
+    assert set(made.configs) == {entry.spec.name for entry in manager().entries("plugin")}
+    for (config,) in made.configs.values():
+        assert (config.eval.likelihood_n, config.eval.protocol, config.seed) == (256, "quick", 0)
+    diffusion = [e.spec.name for e in manager().entries("plugin") if e.spec.family == "diffusion"]
+    assert all((made.configs[name][0].sample.steps or 99) <= 20 for name in diffusion)
+
+
+def test_a_suites_preset_is_of_the_models_that_have_it(home: Path, tmp_path: Path) -> None:
+    """Catches a suite for a GPU that trains the networks for a CPU, and one that leaves models out."""
+    made = Bench("cifar10", None, tmp_path, {"plugin": "ddpm,vq-vae,wgan", "seed": "0"})
+    assert made.failed == []
+    assert {name: config.preset for name, (config,) in made.configs.items()} == {
+        "ddpm": "gpu",
+        "vq-vae": "gpu",
+        "wgan": "",
+    }
+    assert made.configs["ddpm"][0].train.steps == 40_000
+    tiny = Bench("cifar10", None, tmp_path, {"plugin": "ddpm", "preset": "tiny", "seed": "0"})
+    assert tiny.configs["ddpm"][0].preset == "tiny"
+
+
 def test_models_that_want_other_data_are_left_out() -> None:
     here = manager()
     names = fitting("digits")

@@ -20,7 +20,7 @@ from zoo_core.config import (
     type_name,
     validate,
 )
-from zoo_core.errors import Mistakes, UsageError
+from zoo_core.errors import Mistakes, UsageError, ZooError
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.resolution import MAX_RUNS, config_hash, parse_words, plain, resolve, resolve_matrix
 
@@ -204,6 +204,14 @@ def test_the_hash_is_of_what_decides_the_model() -> None:
     )
     for change in ("train.steps=2", "model.clip=0.02", "data=moons", "optim.critic.lr=1e-4", "sampler=heun"):
         assert config_hash(base) != config_hash(resolve(["plugin=wgan", change]))
+
+
+def test_a_label_of_a_folder_moves_no_hash() -> None:
+    """Catches a run that is trained again because its data are called otherwise in tables."""
+    words = ["plugin=wgan", "data=folder", "data.path=x"]
+    assert config_hash(resolve(words)) == config_hash(resolve([*words, "data.label=cifar10-jpeg"]))
+    with pytest.raises(ZooError, match="label"):
+        resolve(["plugin=wgan", "data.label=mine"])
 
 
 def test_flatten_and_nest_are_inverse() -> None:

@@ -111,7 +111,7 @@ def test_a_third_party_draws_a_plot_from_the_hooks_alone(home: Path, listening: 
     assert all((Path("drawn") / f"values-{step}.png").stat().st_size > 1000 for step in (5, 10, 15))
     records = read_metrics(Path("drawn/metrics.jsonl"))
     assert [r["step"] for r in records if "values/mean" in r] == [5, 10, 15]
-    assert [r["step"] for r in records if "lr/net" in r or "values/mean" not in r] == [5, 10, 15, 20]
+    assert [r["step"] for r in records if "lr/net" in r] == [1, 2, 4, 5, 10, 15, 20]
     assert weights("drawn") == weights("plain")
     assert not Path("drawn/plots").exists()
 
@@ -121,10 +121,21 @@ def test_the_zoos_plots_are_drawn_by_a_listener_and_recorded(home: Path) -> None
     result = run(resolve([*WORDS, "run_dir=here"]))
     grids = {f"samples-{step:08d}" for step in (5, 10, 15)}
     final = {"samples", "curves", "mean-and-draw", "reconstructions", "interpolation", "traversals"}
-    assert {path.stem for path in Path("here/plots").iterdir()} == grids | final | {"latent-map"}
-    assert result.images == {name: f"plots/{name}.png" for name in (*final, "latent-map")}
+    final |= {"latent-map", "worst"}
+    assert {path.stem for path in Path("here/plots").iterdir()} == grids | final | {"samples-grid"}
+    assert result.images == {name: f"plots/{name}.png" for name in final}
     assert result.result is not None
-    assert {"samples", "curves"} <= set(result.result.attachments)
+    assert {"samples", "curves", "worst"} <= set(result.result.attachments)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "pdf"])
+def test_the_format_of_plots_is_an_option(home: Path, suffix: str) -> None:
+    """Catches a format that is ignored, and an attached grid that is lost with it."""
+    words = [word for word in WORDS if not word.startswith("train.steps")]
+    result = run(resolve([*words, "train.steps=2", f"plots.format={suffix}", "run_dir=here"]))
+    assert result.images["samples"] == f"plots/samples.{suffix}"
+    assert Path(f"here/plots/samples.{suffix}").read_bytes()[:5] == {"svg": b"<?xml", "pdf": b"%PDF-"}[suffix]
+    assert Path("here/plots/samples-grid.png").exists()
 
 
 def test_a_plot_that_fails_costs_neither_the_others_nor_the_run(
@@ -133,7 +144,7 @@ def test_a_plot_that_fails_costs_neither_the_others_nor_the_run(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zoo_core.viz.plots.write_png", full)
+    monkeypatch.setattr("zoo_core.viz.plots._samples", full)
     result = run(resolve([*WORDS, "run_dir=here"]))
     shown = capsys.readouterr().err
     assert "could not draw samples-00000005.png" in shown

@@ -352,7 +352,7 @@ def test_nothing_printed_ends_a_run(stream: Any, home: Path, monkeypatch: pytest
     finally:
         manager().pm.unregister(name=name)
     assert json.loads(Path("here/run.json").read_text())["state"] == "finished"
-    assert len(trackers.read_metrics(Path("here/metrics.jsonl"))) == 6
+    assert len(trackers.read_metrics(Path("here/metrics.jsonl"))) == 10
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

@@ -71,7 +71,7 @@ TRAIN: dict[str, tuple[Any, str, Any]] = {
     "accumulate": (2, "rows", [4, 4, 4, 4]),
     "precision": ("bfloat16", "dtypes", {torch.bfloat16}),
     "compile": (True, "compile", [nn.Linear]),
-    "log_every": (6, "log", [6, 12]),
+    "log_every": (6, "log", [1, 2, 4, 6, 12]),
     "checkpoint_every": (4, "save", [4, 8, 12]),
     "sample_every": (5, "image", [5, 10]),
 }

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from zoo_core.seeds import Seeds
-from zoo_core.viz.denoising import spaced
-from zoo_core.viz.drawing import write_animation
+from zoo_core.viz.denoising import VISIBLE, by_noise_level, spaced
 from zoo_core.viz.paths import Panel, draw_paths, forward_sde, kernels
+from zoo_core.viz.plot import Animation
 
 
 def test_moments_are_evenly_spaced_from_the_first_to_the_last():
@@ -23,17 +23,35 @@ def test_moments_are_evenly_spaced_from_the_first_to_the_last():
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_an_animation_shows_its_last_frame_still_and_longest(tmp_path, count):
-    """Catches times that are one frame off, and a still image of noise."""
-    sheets = [torch.full((1, 8, 8), 60 * k, dtype=torch.uint8) for k in range(count)]
-    write_animation(sheets, tmp_path / "a.png", seconds=1)
-    image = Image.open(tmp_path / "a.png")
-    assert image.convert("L").getpixel((0, 0)) == 60 * (count - 1)  # what a viewer of stills shows
+@pytest.mark.parametrize("suffix", ["webp", "gif"])
+def test_an_animation_plays_every_frame_and_pauses_at_the_last(tmp_path, count, suffix):
+    """Catches times that are one frame off, frames left out, and gray values that change."""
+    frames = [torch.full((1, 8, 8), 60 * k, dtype=torch.uint8) for k in range(count)]
+    files = Animation(frames).save(tmp_path / "a.png")
+    assert [file.name for file in files] == ["a.webp", "a.gif"]
+    image = Image.open(tmp_path / f"a.{suffix}")
     shown = []
-    for frame in range(1, image.n_frames):
+    for frame in range(getattr(image, "n_frames", 1)):
         image.seek(frame)
-        shown.append((image.convert("L").getpixel((0, 0)), image.info["duration"]))
-    assert shown == [(60 * k, 250) for k in range(count - 1)] + [(60 * (count - 1), 2000)]
+        image.load()
+        shown.append(image.convert("L").getpixel((0, 0)))
+    assert shown == [60 * k for k in range(count)]
+    if count > 1:
+        assert image.info["duration"] == 2000
+
+
+def test_columns_of_a_strip_are_spaced_by_noise_level():
+    """Catches columns that are even in steps, a state shown twice, and one that is out of order."""
+    sigmas = [*torch.logspace(2, -3, 101).tolist(), 0.0]
+    places = by_noise_level(sigmas, 10)
+    assert places[0] == 0
+    assert places[-1] == 101
+    assert places == sorted(set(places))
+    logs = torch.tensor([sigmas[k] for k in places[1:-1]]).log()
+    assert logs.diff().std() < 0.1 * logs.diff().abs().mean()
+    assert sigmas[places[1]] == pytest.approx(VISIBLE[1], rel=0.1)
+    assert sigmas[places[-2]] == pytest.approx(VISIBLE[0], rel=0.1)
+    assert by_noise_level([3.0, 1.0, 0.0], 10) == [0, 1, 2]
 
 
 def test_the_forward_process_has_the_levels_variance():
@@ -55,5 +73,5 @@ def test_marginals_widen_with_the_level_and_are_drawn(tmp_path):
     middle, mode = density(torch.tensor([0.0, 1.0]), 5.0).tolist()
     assert middle > mode
     panel = Panel("flow", torch.tensor([2.0, 1.0, 0.1, 0.0]), torch.randn(4, 3))
-    draw_paths([panel], density, tmp_path / "paths.png", "title")
+    draw_paths([panel], density, "title").save(tmp_path / "paths.png")
     assert Image.open(tmp_path / "paths.png").width > 300

@@ -12,6 +12,8 @@ import torch
 
 from zoo_core.config import DataConfig
 from zoo_core.data import emoji
+from zoo_core.data.loading import TrainData
+from zoo_core.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,35 @@ SHA256 = {
     "emoji-tones": "1178f6e611fc0792f0a30e1ab5b129a610abd4a54b1e74eeded129325da1e13c",
     "emoji-twitter": "ddab23733f0133963868e56f743c504420650473258248761f8c378a3fa5311d",
 }
+
+
+@pytest.mark.parametrize("name", ["emoji", "emoji-twitter"])
+def test_pairs_are_the_same_emoji_of_two_artists(name: str) -> None:
+    """Catches pairs that are shifted, and an emoji that is held out in one design only."""
+    config = emoji.DesignConfig if name == "emoji-twitter" else emoji.EmojiConfig
+    alone = emoji.load(config(name=name))
+    data = emoji.load(config(name=name, other_artist=True))
+    assert data.origin is not None
+    assert data.origin.name == emoji.OTHER_ARTIST[name]
+    assert data.sha256 != alone.sha256
+    assert {"paired", "unpaired", "class", "text", "unconditional"} <= set(data.tasks)
+    by_code = {row["code"]: k for k, row in enumerate(emoji.read(emoji.OTHER_ARTIST[name]).rows)}
+    images = emoji.read(emoji.OTHER_ARTIST[name]).images
+    rows = emoji.read(name).rows
+    for split, held, table in ((data.train, False, data.origin.train), (data.test, True, data.origin.test)):
+        index = torch.arange(len(split))
+        expected = torch.stack([images[by_code[row["code"]]] for row in rows if row["test"] is held])
+        assert torch.equal(split.rows(index)["source"], expected)
+        assert torch.equal(table.examples(index), expected)
+        assert torch.equal(table.label, split.label)  # type: ignore[arg-type]
+    assert len(data.test) == len(alone.test)
+    batch = TrainData(data.for_task("paired").train, data.info, 0).next(4)
+    assert batch.cond.image is not None
+    unpaired = data.for_task("unpaired")
+    assert "source" not in unpaired.training
+    assert 2 * len(unpaired.training) >= len(data.train) - 1
+
+
+def test_skin_tones_have_no_pairs() -> None:
+    with pytest.raises(UsageError, match="tones"):
+        emoji.load(emoji.EmojiConfig(name="emoji", other_artist=True, tones=True))

@@ -17,7 +17,20 @@ from zoo_core.config import DataConfig
 from zoo_core.data import decoding
 from zoo_core.data.conditioning import conditions, dealt, given_images, read_conditions
 from zoo_core.data.configs import FolderConfig
-from zoo_core.data.corruptions import SOURCES, crop, edges, gray, hole, jpeg, lowres, mask
+from zoo_core.data.corruptions import (
+    SOURCES,
+    blur,
+    crop,
+    edges,
+    freeform,
+    gray,
+    hole,
+    jpeg,
+    labels,
+    lowres,
+    mask,
+    strokes,
+)
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.folder import load
 from zoo_core.data.levels import quantize
@@ -60,6 +73,51 @@ def test_lowres_is_the_means_of_blocks(side: int, block: int) -> None:
     means = np.floor(wide.mean((3, 5)) + 0.5)
     expected = means.repeat(block, 2).repeat(block, 3)
     np.testing.assert_array_equal(lowres(x, 256).numpy(), expected)
+
+
+@pytest.mark.parametrize(("side", "variance"), [(8, 1), (15, 1), (16, 4), (32, 4)])
+def test_a_blur_is_a_binomial_filter_of_known_variance(side: int, variance: int) -> None:
+    """Against scipy's convolution with weights of Pascal's triangle; catches a border taken for black."""
+    x = random_levels(2, 3, side, 256)
+    weights = np.array([1.0])
+    for _ in range(4 * variance):
+        weights = np.convolve(weights, [0.5, 0.5])
+    offsets = np.arange(len(weights)) - len(weights) // 2
+    assert float(weights @ offsets**2) == variance
+    wide = ndimage.convolve1d(x.double().numpy(), weights, axis=2, mode="nearest")
+    wide = ndimage.convolve1d(wide, weights, axis=3, mode="nearest")
+    np.testing.assert_array_equal(blur(x, 256).numpy(), np.floor(wide + 0.5))
+    even = torch.full((1, 3, side, side), 255, dtype=torch.uint8)
+    assert torch.equal(blur(even, 256), even)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(2, {0, 1}), (3, {0, 1, 2}), (17, {0, 8, 16}), (256, {0, 128, 255})]
+)
+def test_labels_are_the_nearest_of_three_levels(count: int, expected: set[int]) -> None:
+    """Catches levels that are cut off instead of rounded, and channels that are mixed."""
+    x = torch.arange(count, dtype=torch.uint8).reshape(1, 1, 1, -1)
+    made = labels(x, count).flatten().int()
+    assert set(made.tolist()) == expected
+    assert torch.equal(labels(made.to(torch.uint8).reshape(x.shape), count).flatten().int(), made)
+    assert bool((made.diff() >= 0).all())
+    if count > 2:
+        assert int((made - x.flatten().int()).abs().max()) <= (count + 2) // 4
+    color = random_levels(2, 3, 4, 256)
+    assert torch.equal(labels(color, 256)[:, 1], labels(color[:, 1:2], 256)[:, 0])
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 32)])
+def test_strokes_depend_on_the_image_alone(channels: int, side: int) -> None:
+    """Catches one mask for all, a mask that moves with the batch, and pixels changed beside it."""
+    x = random_levels(12, channels, side, 256)
+    hidden = freeform(x, 256)
+    covered = strokes(x)
+    assert torch.equal(hidden, x.masked_fill(covered, 128))
+    assert torch.equal(freeform(x[5:6].clone(), 256), hidden[5:6])
+    assert len(covered.flatten(1).unique(dim=0)) == 12
+    area = covered.float().mean((1, 2, 3))
+    assert 0.05 < float(area.min()) <= float(area.max()) < 0.6
 
 
 def test_a_mask_hides_the_middle_and_nothing_else() -> None:
@@ -108,7 +166,7 @@ def test_jpeg_is_pillows(channels: int, count: int) -> None:
     assert int((jpeg(smooth, count).int() - smooth).abs().max()) <= 1 + count // 64
 
 
-@pytest.mark.parametrize("source", ["edges", "lowres", "mask", "crop", "jpeg"])
+@pytest.mark.parametrize("source", ["edges", "lowres", "mask", "crop", "jpeg", "freeform", "blur", "labels"])
 def test_a_batch_has_each_image_with_its_own_source(source: str) -> None:
     """Catches sources in another order than the images they are of."""
     data = DIGITS.for_task("paired", source)

@@ -12,7 +12,7 @@ from zoo_core.errors import UsageError
 from zoo_core.nn.embedding import FourierFeatures, sinusoidal
 from zoo_core.nn.mlp import MLP, MLPConfig
 from zoo_core.nn.resampling import Resampler
-from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, UNetConfig, group_norm
+from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, UNetConfig, folded, group_norm
 from zoo_core.types import DataInfo
 
 
@@ -27,6 +27,21 @@ def randomized(net):
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.1)
     return net
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 9, 13)])
+def test_patches_are_folded_and_unfolded_in_place(shape):
+    """Catches pixels that come out elsewhere, and a border that is cut off, where a side is no multiple."""
+    x = torch.randn(2, *shape)
+    x4 = folded(x, 4)
+    assert x4.shape == (2, shape[0] * 16, math.ceil(shape[1] / 4), math.ceil(shape[2] / 4))
+    assert torch.equal(F.pixel_shuffle(x4, 4)[..., : shape[1], : shape[2]], x)
+    net = randomized(unet(shape, channels=8, mult=(1, 2), patch=2)).eval()
+    y = net(x, torch.tensor([10.0, 10.0]))
+    assert y.shape == x.shape
+    moved = x.clone()
+    moved[:, :, -1, -1] += 1
+    assert not torch.allclose(net(moved, torch.tensor([10.0, 10.0]))[:, :, -1, -1], y[:, :, -1, -1])
 
 
 def test_the_papers_cifar_network_has_its_size():

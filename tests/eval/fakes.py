@@ -94,6 +94,9 @@ class FakeRun:
 
     warn = say
 
+    def progress(self, what: str, done: int, total: int, unit: str) -> None:
+        pass
+
     def inference(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 

@@ -118,3 +118,20 @@ def test_the_layers_are_those_of_the_network(extractor):
     assert isinstance(extractor, HasLayers)
     with pytest.raises(UsageError, match="channels"):
         extractor.layers((2, 32, 32))
+
+
+def test_the_distance_of_images_is_that_of_their_maps(extractor):
+    """Catches maps that are not normalized, an unequal pair at 0, and a distance that has a direction."""
+    a, b = images(3).float() / 255, images(3).roll(1, 0).float() / 255
+    with torch.no_grad():
+        apart = extractor.apart(a, b)
+        torch.testing.assert_close(extractor.apart(b, a), apart)
+        assert float(extractor.apart(a, a).abs().max()) < 1e-6
+        near = extractor.apart(a, (a + 0.05 * (b - a)))
+    assert apart.shape == (3,)
+    assert bool((apart > 0).all())
+    assert bool((near < apart).all())
+    assert float(apart.max()) < 4 * len(extractor.layers((3, 96, 96)))
+    gray = a[:, :1]
+    with torch.no_grad():
+        torch.testing.assert_close(extractor.apart(gray, b), extractor.apart(gray.expand(-1, 3, -1, -1), b))

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from zoo_core.config import DataConfig, EvalConfig
+from zoo_core.data import emoji
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import Extractor
@@ -337,3 +338,23 @@ def test_the_shipped_network_through_the_one_pass(digits):
     extractor = ShippedExtractor("digits", "cpu")
     features, logits, _ = extract(in_batches(digits.test, 50), extractor, digits.info, "test")
     assert torch.allclose(extractor.net.classifier(features), logits, atol=1e-4)
+
+
+def test_color_classifiers_are_as_accurate_as_their_cards_say() -> None:
+    """Catches a head that sees images of another range, and classes in another order."""
+    data = emoji.load(emoji.EmojiConfig(name="emoji"))
+    about = card("emoji-classifier")
+    rows = torch.arange(0, len(data.test), 4)
+    seen = Classifier("emoji-classifier", "cpu")(data.test.examples(rows), data.info)
+    assert data.test.label is not None
+    accuracy = float((seen == data.test.label[rows]).double().mean())
+    assert accuracy == pytest.approx(about["test_accuracy"], abs=0.1)
+    assert about["data_sha256"] == data.sha256
+    assert about["test_accuracy"] > 0.7
+
+
+def test_color_classifiers_and_axes_are_small() -> None:
+    names = ("emoji-classifier.safetensors", "cifar10-classifier.safetensors", "effnet-lite0-axes.npz")
+    assert sum((classifiers.WEIGHTS / name).stat().st_size for name in names) < 1 << 20
+    assert card("cifar10-classifier")["options"] == {"classes": 10}
+    assert {t.dtype for t in shipped("cifar10-classifier")[0].state_dict().values()} == {torch.float32}

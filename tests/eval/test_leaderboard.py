@@ -24,6 +24,7 @@ from zoo_eval.leaderboard.page.plain_data import group_data
 from zoo_eval.leaderboard.ranks import rank
 from zoo_eval.leaderboard.rows import Row
 from zoo_eval.leaderboard.table import Choice, choose_column, make_groups, make_table, protocol_differences
+from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.leaderboard.text import fitting, names, plain, printable, show_rich, variants
 from zoo_eval.metrics.frechet import limit_cell
 from zoo_eval.published import references
@@ -61,6 +62,13 @@ def ranks(table):
     return [(r.row.plugin, r.rank, r.mark) for r in table.rows]
 
 
+def first_words(table, count):
+    """Return the first words of the first rows of a table as text."""
+    lines = plain(table)
+    (head,) = (place for place, line in enumerate(lines) if line.lstrip().startswith("#"))
+    return [line.split()[0] for line in lines[head + 1 : head + 1 + count]]
+
+
 def reproduced(*paths):
     for path in paths:
         record(Verdict("reproduced", (), False, sha256_of(path), ""))
@@ -96,6 +104,36 @@ def test_the_largest_task_is_the_default_and_the_others_are_named(groups):
     assert [group.task for group in Choice(task="text").of(made)[0]] == ["text"]
 
 
+def test_a_row_that_is_given_something_says_so(groups):
+    # catches a translation of held-out real images, or samples of given labels, taken for unconditional ones
+    image = {**result()["data"], "task": "paired", "source": "edges"}
+    made = groups(result("a"), result("b", task="class"), result("c", task="text"), result("d", data=image))
+    given = {"a": "", "b": "class label", "c": "caption", "d": "held-out real image (edges)"}
+    for group in made:
+        (name,) = (row.plugin for row in group.rows)
+        table = make_table(group)
+        shown = as_json([table])["tables"][0]
+        assert shown["given"] == given[name]
+        lines = plain(table, 100)
+        (row,) = (line for line in lines if line.split()[1:2] == [name])
+        assert (given[name] in row) if given[name] else ("given" not in "".join(lines))
+        assert lines[1] == task_of(group.data).about
+
+
+def test_a_translation_ranks_by_its_targets(table):
+    # catches the same default column for every task
+    image = {**result()["data"], "task": "paired", "source": "edges"}
+    metrics = {"L1[edges]": {"value": 0.1}, "PSNR[edges]": {"value": 20.0}}
+    assert table(result("a", data=image, metrics=metrics)).column.name == "L1[edges]"
+
+
+@pytest.mark.parametrize("task", ["class", "text", "unpaired"])
+def test_a_conditional_task_ranks_by_the_distance_of_all_samples(table, task):
+    # catches a board of captions ranked by its accuracy, which one image of each class maximizes
+    others = {"accuracy[digits-classifier]": {"value": 0.9}, "FD to source[digits]": {"value": 1.0}}
+    assert table(result("a", task=task, metrics=others)).column.name == "FD[digits]"
+
+
 def test_filters_and_what_there_is(groups):
     # catches an empty board without a word
     both = groups(result("a"), result("b", protocol={"data": "mnist"}))
@@ -107,6 +145,27 @@ def test_filters_and_what_there_is(groups):
     with pytest.raises(UsageError, match="there are: digits, unconditional, protocol quick"):
         Choice(data="cifar10").of(both)
     assert Choice(data="cifar10").of([]) == ([], [])
+
+
+def test_a_label_stands_for_the_data_in_every_table(groups):
+    # catches "folder" as the title of every folder, and two labels of one folder in two tables
+    own = {"data": "folder"}
+    of = {"name": "folder", "sha256": result()["data"]["sha256"]}
+    made = groups(
+        result("a", protocol=own, data=of),
+        result("b", protocol=own, data={**of, "label": "cifar10-jpeg"}),
+    )
+    (group,) = made
+    assert len(group.rows) == 2
+    assert group.title.startswith("cifar10-jpeg, unconditional, protocol quick")
+    assert group_data(group)[0]["data"] == "cifar10-jpeg"
+    assert as_json([make_table(group)])["tables"][0]["label"] == "cifar10-jpeg"
+    for wanted in ("cifar10-jpeg", "folder"):
+        assert Choice(data=wanted).of(made)[0] == [group]
+    (bare,) = groups(result("c", protocol={**own, "data_sha256": "c" * 64}, data={**of, "sha256": "c" * 64}))[
+        1:
+    ]
+    assert bare.title.startswith("folder, ")
 
 
 def test_one_table_for_two_protocols_is_refused_with_what_differs(groups):
@@ -162,7 +221,7 @@ def test_rows_that_do_not_differ_significantly_share_a_rank(table):
     assert ranks(made) == [("first", 1, "="), ("second", 1, "="), ("third", 3, ""), ("fourth", None, "?")]
     assert made.rows[0].p is None
     assert made.rows[1].p > 0.05 > made.rows[2].p
-    assert [line.split()[0] for line in plain(made)[4:8]] == ["=1", "=1", "3", "?"]
+    assert first_words(made, 4) == ["=1", "=1", "3", "?"]
 
 
 def test_baselines_are_not_tested(table):
@@ -183,7 +242,7 @@ def test_rows_that_are_not_tested_have_no_rank_anywhere_and_change_none(table, t
     assert ranks(alone) == [("a", 1, ""), ("b", 2, "")]
     expected = [("one", None), ("a", 1), ("gaussian", None), ("b", 2), ("two", None)]
     assert [(name, rank) for name, rank, _ in ranks(made)] == expected
-    assert [line.split()[0] for line in plain(made)[4:9]] == ["?", "1", "?", "2", "?"]
+    assert first_words(made, 5) == ["?", "1", "?", "2", "?"]
     assert [row["rank"] for row in as_json([made])["tables"][0]["rows"]] == [None, 1, None, 2, None]
     shown = group_data(made.group, "FD[digits]")[0]["rankings"]["FD[digits]"]
     assert [shown["rank"][k] for k in shown["order"]] == [None, 1, None, 2, None]

@@ -14,9 +14,9 @@ from zoo_eval.metrics.memorization import (
     Reference,
     authentic,
     compare_ratios,
+    draw_neighbors,
     held_out_ratios,
     nearest,
-    neighbor_grid,
     neighbors,
     ratios,
 )
@@ -177,9 +177,20 @@ def test_the_image_shows_the_closest_first_with_their_neighbors(digits, pixels):
     # catches rows exchanged, and neighbors of other samples
     x = digits.test.x[:40].clone()
     x[33] = digits.train.x[700]
-    sheet = neighbor_grid(x, neighbors(x, pixels), digits)
-    assert sheet.shape == (1, 3 * 9 + 1, 12 * 9 + 1)
+    found = neighbors(x, pixels)
+    plot = draw_neighbors(x, found, digits)
+    assert int(plot.numbers["sample"][0]) == 33
+    assert int(plot.numbers["training_row"][0]) == 700
+    assert float(plot.numbers["training_distance"][0]) == 0
+    assert (plot.numbers["ratio"].diff() >= 0).all()
+    sheet = plot.figure.axes[0].images[0].get_array()
+    scale = round((sheet.shape[1] - 11 * 4) / 12 / 8)
     shown = digits.train.x[700, 0].double() / 16 * 255
-    for top in (1, 10):
-        assert torch.allclose(sheet[0, top : top + 8, 1:9].double(), shown, atol=1)
-    assert not torch.allclose(sheet[0, 19:27, 1:9].double(), shown, atol=1)
+    starts = [
+        k for k in range(sheet.shape[0]) if k == 0 or (sheet[k - 1] == 255).all() > (sheet[k] == 255).all()
+    ]
+    blocks = [torch.tensor(sheet[top : top + 8 * scale : scale, : 8 * scale : scale, 0]) for top in starts]
+    assert len(blocks) == 3
+    for block in blocks[:2]:
+        assert torch.allclose(block.double(), shown, atol=1)
+    assert not torch.allclose(blocks[2].double(), shown, atol=1)

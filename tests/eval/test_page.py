@@ -9,15 +9,17 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.eval.made_results import result, seeds, write
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.results.attachments import attachment_of, write_attachment
 from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard.facts import installed
-from zoo_eval.leaderboard.page import plain_data, write_page, writing
+from zoo_eval.leaderboard.page import details, plain_data, sprites, values, write_page, writing
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import Bad, collect
 
@@ -35,11 +37,47 @@ HOSTILE = (
 
 
 def png(side=40):
-    from PIL import Image
-
     file = io.BytesIO()
     Image.new("L", (side, side), 128).save(file, "PNG")
     return file.getvalue()
+
+
+def grid_png(cells, factor=2, columns=8):
+    """Return a grid of images (n, h, w[, 3]) as runs write it: gray lines, enlarged by a factor."""
+    n, h, w = cells.shape[:3]
+    shape = (-(-n // columns) * (h + 1) + 1, columns * (w + 1) + 1, *cells.shape[3:])
+    sheet = np.full(shape, 110, np.uint8)
+    for k, cell in enumerate(cells):
+        top, left = 1 + k // columns * (h + 1), 1 + k % columns * (w + 1)
+        sheet[top : top + h, left : left + w] = cell
+    file = io.BytesIO()
+    Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1)).save(file, "PNG")
+    return file.getvalue()
+
+
+def decoded(url):
+    """Return the image of a data: address."""
+    kind, _, text = url.partition(";base64,")
+    assert kind == "data:image/webp"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def attached(folder, one, **contents):
+    """Return a result with PNG attachments, whose files are written to the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = dict(one.get("attachments", {}))
+    for what, content in contents.items():
+        record = attachment_of(what, content, "png")
+        write_attachment(folder, record, content)
+        records[what] = record.model_dump()
+    return one | {"attachments": records}
+
+
+@pytest.fixture
+def rng_images():
+    """Make random images of a shape."""
+    rng = np.random.default_rng(0)
+    return lambda shape: rng.integers(0, 256, shape, dtype=np.uint8)
 
 
 def groups_of(folder, *results):
@@ -178,7 +216,7 @@ def test_no_text_of_a_result_makes_an_element(tmp_path):
 
 def test_commands_are_quoted_and_other_programs_are_not_commands():
     # catches a copied command that does more than it shows
-    made = plain_data.command
+    made = details.command
     assert made(["zoo", "run", "a b; rm -rf x"]) == "zoo run 'a b; rm -rf x'"
     assert made(["zoo", "run", "x\nrm y"]) == "zoo run 'x?rm y'"
     assert made(["curl", "evil"]) == ""
@@ -187,24 +225,149 @@ def test_commands_are_quoted_and_other_programs_are_not_commands():
 
 def test_long_data_are_cut_and_secrets_redacted():
     # catches a config that fills the page, and a token that leaves with it
-    many = plain_data.lines({f"k{k}": k for k in range(1000)})
-    assert (len(many), many[-1]) == (plain_data.MOST + 1, ("…", "700 more"))
-    assert plain_data.lines({"x": {"api_key": "abcdef"}, "list": [1, 2]}) == [
+    many = values.lines({f"k{k}": k for k in range(1000)})
+    assert (len(many), many[-1]) == (values.MOST + 1, ("…", "700 more"))
+    assert values.lines({"x": {"api_key": "abcdef"}, "list": [1, 2]}) == [
         ("x.api_key", "(hidden)"),
         ("list", "1, 2"),
     ]
 
 
 def test_sample_grids_beyond_the_limit_are_left_out_and_it_is_said(tmp_path):
-    # catches a page of hundreds of megabytes
+    # catches a page of hundreds of megabytes, and one entry's second seed instead of another's first
     (group,) = groups_of(tmp_path, opened(tmp_path))
     (row,) = group.rows
-    text = base64.b64encode(png()).decode()
-    details = plain_data.Details({}, left=len(text))
-    assert details.of(row)["runs"][0]["grid"] == text
-    again = details.of(row)["runs"][0]
+    length = len(sprites.shown_grid(png()))
+    made = details.Details(entries=2, left=length)
+    assert decoded(made.of(row)["runs"][0]["grid"]).shape[:2] == (40, 40)
+    again = made.of(row)["runs"][0]
     assert again["grid"] is None
     assert "left out" in again["grid_note"]
+    other = opened(tmp_path, "wgan") | {"seed": 1}
+    write(tmp_path / "two", opened(tmp_path / "two", "wgan"), other)
+    (row,) = make_groups(collect([tmp_path / "two"]).entries, installed())[0].rows
+    shared = details.Details(entries=3, left=3 * length)
+    assert [one["grid"] is None for one in shared.of(row)["runs"]] == [False, True]
+
+
+@pytest.mark.parametrize("shape", [(64, 8, 8), (64, 32, 32, 3), (64, 20, 12)])
+@pytest.mark.parametrize("factor", [1, 3])
+def test_a_strip_is_the_first_samples_pixel_for_pixel(rng_images, shape, factor):
+    # catches samples picked by hand, a line of the grid in a sample, and an enlarged grid taken at its size
+    images = rng_images(shape)
+    one = sprites.strip(grid_png(images, factor))
+    assert len(one.cells) == sprites.CELLS
+    for cell, image in zip(one.cells, images, strict=False):
+        assert (cell == image).all()
+
+
+def test_a_grid_that_was_halved_in_size_is_cut_into_cells(rng_images):
+    # catches a whole grid shown as one sample where its lines are mixed with their neighbors
+    whole = Image.open(io.BytesIO(grid_png(rng_images((64, 64, 64, 3)), 1)))
+    file = io.BytesIO()
+    whole.resize((whole.width // 2, whole.height // 2), Image.Resampling.BOX).save(file, "PNG")
+    cells = sprites.strip(file.getvalue()).cells
+    assert len(cells) == 8
+    assert all(29 <= side <= 33 for cell in cells for side in cell.shape[:2])
+
+
+def test_what_is_not_a_grid_is_one_image(rng_images):
+    # catches a plot of points cut into eight, and a file that is not an image
+    plot = rng_images((1, 90, 200, 3))[0]
+    file = io.BytesIO()
+    Image.fromarray(plot).save(file, "PNG")
+    (cell,) = sprites.strip(file.getvalue()).cells
+    assert cell.shape[0] <= sprites.SIDE
+    assert sprites.strip(b"no image") is None
+    assert sprites.sprite([None, None]) is None
+
+
+def test_the_sprite_holds_every_strip_at_its_place(rng_images):
+    # catches the samples of one entry beside the name of another
+    grids = [rng_images((64, 8, 8)) for _ in range(70)]
+    strips = [None if k == 3 else sprites.strip(grid_png(images, 1)) for k, images in enumerate(grids)]
+    made = sprites.sprite(strips)
+    sheet = decoded(made["src"])[..., 0]
+    assert made["at"][3] is None
+    for k in (0, 2, 4, 69):
+        place, count = made["at"][k]
+        top, left = place // made["across"] * 8, place % made["across"] * 64
+        shown = sheet[top : top + 8, left : left + 8 * count].reshape(8, count, 8).swapaxes(0, 1)
+        assert (shown == grids[k][:8]).all()
+
+
+def test_a_page_of_sixty_entries_with_color_samples_is_small(tmp_path, rng_images):
+    # catches a page that nobody can send: noise is the worst case of an image
+    folder = tmp_path / "r"
+    for k in range(60):
+        grid = grid_png(rng_images((64, 32, 32, 3)), 1)
+        write(folder, attached(folder, result(f"m{k}", 1.0 + k), samples=grid))
+    (group,) = make_groups(collect([folder]).entries, installed())
+    assert len(group.rows) == 60
+    assert write_page([group], tmp_path / "page").stat().st_size < 4_000_000
+
+
+def test_the_worst_samples_are_beside_the_first_where_there_are_some(tmp_path, rng_images):
+    # catches an attachment that the page forgets
+    images, worst = rng_images((64, 8, 8)), rng_images((64, 8, 8))
+    one = attached(tmp_path, result(), samples=grid_png(images), worst=grid_png(worst))
+    (group,) = groups_of(tmp_path, one, result("vae", 3.0))
+    runs = [details.Details().of(row)["runs"][0] for row in group.rows]
+    shown = {
+        name: decoded(runs[[r["worst"] is None for r in runs].index(False)][name])
+        for name in ("grid", "worst")
+    }
+    assert (shown["grid"][1:9, 1:9, 0] == images[0]).all()
+    assert (shown["worst"][1:9, 1:9, 0] == worst[0]).all()
+    assert sorted(r["worst"] is None for r in runs) == [False, True]
+
+
+def test_headings_are_distinct():
+    # catches FD, FD and FD beside one another
+    columns = ["FD[a]", "FD[b]", "recall[a]", "FD to test[a]", "L1[edges]", "FID"]
+    heads = plain_data.headings(columns)
+    assert heads == ["FD[a]", "FD[b]", "recall", "FD to test", "L1", "FID"]
+    assert len(set(heads)) == len(heads)
+
+
+def test_differences_on_the_page_are_those_of_the_ranks(tmp_path):
+    # catches a comparison that calls significant what shares a rank
+    tied = [*seeds("a", [1.0, 1.1, 0.9]), *seeds("b", [1.05, 1.2, 0.95])]
+    (group,) = groups_of(tmp_path, *tied, *seeds("c", [5.0, 5.1, 4.9]), result("d", 2.0))
+    made, rows = plain_data.group_data(group)
+    ranking = made["rankings"]["FD[digits]"]
+    tests = ranking["tests"]
+    place = {row.plugin: k for k, row in enumerate(rows)}
+
+    def differ(x, y):
+        i, j = place[x], place[y]
+        far = abs(np.log(tests["center"][i] / tests["center"][j]))
+        least = tests["critical"]["reported"][min(tests["df"][i], tests["df"][j])]
+        return bool(far >= least * np.hypot(tests["error"][i], tests["error"][j]))
+
+    assert ranking["scale"] == "log"
+    assert [ranking["rank"][place[name]] for name in "abcd"] == [1, 1, 3, None]
+    assert (differ("a", "b"), differ("a", "c"), differ("b", "c")) == (False, True, True)
+    assert tests["df"][place["d"]] is None
+
+
+def test_every_entry_has_the_commands_that_repeat_and_verify_it(tmp_path):
+    # catches "not recorded" for a run whose config is known, and a run of another program
+    own = result("wgan", config={"plugin": "wgan", "data.name": "digits", "train.steps": 77})
+    outside = result("theirs", 3.0, family="outside", config={"plugin": "theirs"})
+    (group,) = groups_of(tmp_path, own, outside)
+    shown = {row.plugin: details.Details().of(row) for row in group.rows}
+    assert shown["wgan"]["repeat"] == "zoo run plugin=wgan data=digits train.steps=77"
+    assert shown["wgan"]["changed"] == ["train.steps"]
+    assert shown["wgan"]["verify"].startswith("zoo verify ")
+    assert shown["wgan"]["verify"].endswith("result-000.json --run RUN")
+    assert shown["theirs"]["repeat"] == ""
+
+
+def test_the_date_can_be_given(monkeypatch):
+    # catches a page that differs every day although its results do not
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert plain_data.today() == "1970-01-01"
 
 
 def test_a_file_changed_since_it_was_ranked_is_not_shown(tmp_path):
@@ -214,9 +377,9 @@ def test_a_file_changed_since_it_was_ranked_is_not_shown(tmp_path):
     path = row.entries[0].path
     (other,) = write(tmp_path / "other", result("vae", 3.0))
     path.write_bytes(other.read_bytes())
-    assert plain_data.Details({}).of(row)["runs"] == []
+    assert details.Details().of(row)["runs"] == []
     path.unlink()
-    assert plain_data.Details({}).of(row)["runs"] == []
+    assert details.Details().of(row)["runs"] == []
 
 
 def test_a_users_index_is_left_as_it_is(tmp_path):

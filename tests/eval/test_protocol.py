@@ -45,6 +45,7 @@ def test_named_protocols_draw_what_they_say(digits):
 MOVING = {
     "protocol": "standard",
     "weights": "raw",
+    "likelihood_n": 100,
     "iwae_k": 5,
     "memorization_n": 100,
     "ode_probe": "gaussian",

@@ -427,3 +427,18 @@ def test_a_reference_of_ones_own_images(home, tmp_path, numbers):
     assert sorted((home / "stats").iterdir()) == kept
     text = CliRunner().invoke(stats, words[:-1], catch_exceptions=False).stdout
     assert found["sha256"] in text
+
+
+def test_a_label_is_recorded_and_printed(home, tmp_path, numbers):
+    # catches an option that no result and no table has
+    (tmp_path / "data").mkdir()
+    for k, x in enumerate(numbers.integers(0, 256, (250, 4, 4, 3), dtype=np.uint8)):
+        Image.fromarray(x).save(tmp_path / "data" / f"{k:03d}.png")
+    save(tmp_path / "some.npz", numbers.integers(0, 256, (2000, 4, 4, 3), dtype=np.uint8))
+    words = [str(tmp_path / "some.npz"), "data=folder", f"data.path={tmp_path / 'data'}", "data.size=4"]
+    words += ["data.label=numbers-4", "eval.extractor=raw", "eval.metrics=[frechet]"]
+    done = CliRunner().invoke(score, words, catch_exceptions=False)
+    assert "numbers-4, protocol quick" in done.output
+    (file,) = (home / "runs").rglob("result-*.json")
+    found = read_result(file).data
+    assert (found.name, found.label, found.title) == ("folder", "numbers-4", "numbers-4")

@@ -13,8 +13,15 @@ from torch import Tensor
 
 import zoo_core
 from zoo_core.registry.metrics import direction
+from zoo_core.results import Value
 from zoo_core.seeds import generator
-from zoo_eval.metrics.translation import pair_scores, perceptual_distance, structural_similarity
+from zoo_eval.metrics import trivial
+from zoo_eval.metrics.translation import (
+    pair_scores,
+    perceptual_distance,
+    structural_similarity,
+    trivial_scores,
+)
 
 
 def images(n: int = 40, channels: int = 1, side: int = 8) -> tuple[Tensor, Tensor]:
@@ -143,3 +150,41 @@ def test_a_folder_of_images_is_translated(home: Path, tmp_path: Path) -> None:
     assert invoke(["sample", "here", "-n", "5", "--out", "held-out.npz"]) == 0
     assert np.load("held-out.npz")["samples"].shape == (5, 8, 8, 1)
     assert invoke(["sample", "here", "cond=nowhere"]) == 2
+
+
+def uniform(n: int, channels: int, side: int = 16) -> Tensor:
+    return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(channels))
+
+
+def test_trivial_translations_are_what_they_are_called() -> None:
+    """Catches a color that is fitted to the wrong channel, and blocks that are taken for another size."""
+    gray = uniform(40, 1)
+    mix = torch.tensor([0.5, 0.2, 0.3]).reshape(1, 3, 1, 1)
+    color = gray * mix + torch.tensor([0.1, 0.0, 0.4]).reshape(1, 3, 1, 1)
+    found = trivial.translations(gray[:30], color[:30], "gray")
+    assert set(found) == {"mean image", "copy", "linear in color"}
+    torch.testing.assert_close(found["linear in color"](gray[30:]), color[30:])
+    assert torch.equal(found["copy"](gray[30:]), gray[30:].expand(-1, 3, -1, -1))
+    torch.testing.assert_close(found["mean image"](gray[30:])[4], color[:30].mean(0))
+    blocks = uniform(4, 3, 8)[..., ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert trivial.block_side(blocks) == 4
+    assert trivial.block_side(uniform(4, 3, 8)) == 1
+    smooth = trivial.translations(blocks, blocks, "lowres")["bicubic"](blocks)
+    small = blocks[..., ::4, ::4]
+    expected = torch.nn.functional.interpolate(small, (8, 8), mode="bicubic").clamp(0, 1)
+    torch.testing.assert_close(smooth, expected)
+
+
+def test_the_best_trivial_translation_is_named() -> None:
+    """Catches the worst for the best where lower is better, and the reverse."""
+    target = uniform(20, 3)
+    source = (target + 0.02).clamp(0, 1)
+    columns = trivial_scores(source, target, (source, target), "jpeg")
+    l1, psnr = columns["trivial L1[jpeg]"], columns["trivial PSNR[jpeg]"]
+    assert isinstance(l1, Value)
+    assert isinstance(psnr, Value)
+    assert l1.value <= 0.02
+    assert psnr.value >= 33
+    assert not l1.note.startswith("mean image")
+    assert not psnr.note.startswith("mean image")
+    assert "SSIM" in "".join(columns)

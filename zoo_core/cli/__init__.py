@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from zoo_core.errors import ZooError
     from zoo_core.registry.manager import Manager
 
 VERBS = {
@@ -40,6 +41,17 @@ VERBS = {
     "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
 }
 """The core's own verbs; plugins add theirs through the hook zoo_commands."""
+GROUPS = {"run": "Run and score", "look": "Look", "share": "Share", "extend": "Extend"}
+"""Sections of `zoo --help`: CommandSpec.group -> title."""
+GROUP_OF = {
+    **dict.fromkeys(("run", "bench", "sample"), "run"),
+    **dict.fromkeys(
+        ("list", "show", "plugins", "samplers", "datasets", "metrics", "extractors", "doctor"), "look"
+    ),
+    **dict.fromkeys(("push", "pull"), "share"),
+    **dict.fromkeys(("check", "new", "registry"), "extend"),
+}
+"""Group of each of the core's own verbs."""
 
 
 class _ReaderLeft(Exception):
@@ -82,19 +94,27 @@ class Verbs(click.Group):
             raise UsageError(
                 f"no command {name!r}",
                 f"did you mean: zoo {match}" if match else "",
-                f"commands: {', '.join(verbs)}",
+                "see: zoo --help" if match else f"commands: {', '.join(verbs)}",
             )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Summaries come from the tables, so that help imports no verb.
-        rows = [(name, summary) for name, (_, summary) in VERBS.items()]
         from zoo_core.registry.manager import glance
 
         here = glance()
-        rows += added_verbs(here)
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        added = added_verbs(here)
+        group_of = {entry.spec.name: entry.spec.group for entry in here.entries("command")}
+        rows = [(GROUP_OF[name], name, summary) for name, (_, summary) in VERBS.items()]
+        rows += [
+            (group if (group := group_of[name]) in GROUPS else "extend", name, summary)
+            for name, summary in added
+        ]
+        width = max(len(name) for _, name, _ in rows)
+        for group, title in GROUPS.items():
+            own = [(name.ljust(width), summary) for one, name, summary in rows if one == group]
+            with formatter.section(title):
+                formatter.write_dl(own)
         if here.unlisted:
             with formatter.section("Not listed yet"):
                 formatter.write_text(f"{', '.join(sorted(set(here.unlisted)))}: `zoo plugins` lists it once")
@@ -162,8 +182,7 @@ def invoke(args: Sequence[str] | None = None) -> int:
     except ZooError as error:
         return _tell(error, *(error.mistakes if isinstance(error, Mistakes) else (error,)))
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _tell(error, plain_error(error))
     except (KeyboardInterrupt, click.Abort):
         terminal.tell("interrupted")
         return 130
@@ -187,6 +206,16 @@ def invoke(args: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def plain_error(error: click.ClickException) -> ZooError:
+    """Return click's error in the style of all others, with the help that explains it."""
+    from zoo_core.errors import UsageError
+
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = getattr(error, "ctx", None)
+    return UsageError(message, f"see: {context.command_path} --help" if context is not None else "")
+
+
 def _tell(error: Exception, *lines: Exception) -> int:
     from zoo_core.machine import terminal
 
@@ -194,6 +223,12 @@ def _tell(error: Exception, *lines: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
+    from zoo_core.cli.tables import painted, paragraph
+
+    mark = painted("error:", sys.stderr, fg="red", bold=True)
     for line in lines:
-        terminal.tell(f"error: {line}")
+        first, *notes = f"error: {line}".split("\n")
+        terminal.tell(paragraph(first, indent=4, stream=sys.stderr).replace("error:", mark, 1))
+        for note in notes:
+            terminal.tell(paragraph(note, indent=2, stream=sys.stderr))
     return getattr(error, "status", 2)

@@ -46,7 +46,7 @@ def bench(
     same command continues an interrupted suite.
     """
     if suite is None:
-        from zoo_core.cli.listings import table
+        from zoo_core.cli.tables import table
         from zoo_core.launch.suite import SUITES
 
         rows = [[name, f"{found.budget:g} s", found.summary] for name, found in SUITES.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,7 +52,7 @@ def run_jobs(
 
     Args:
         before: what ended badly earlier; it stands first in the table.
-        shown: whether a table is printed at the end.
+        shown: whether a table is printed at the end where a job ended badly.
 
     Raises:
         Interrupted: where a signal ended them early, after the table was printed.
@@ -70,10 +71,11 @@ def run_jobs(
         outcomes, received = Queue(jobs, place, Progress(len(jobs))).run()
     finally:
         place.close()
-    if shown and len(outcomes) + len(before) > 1:
-        from zoo_core.cli.listings import table
+    every = [*before, *outcomes]
+    if shown and len(every) > 1 and any(outcome.status for outcome in every):
+        from zoo_core.cli.tables import table
 
-        click.echo(table(table_rows([*before, *outcomes]), HEAD), err=True)
+        click.echo(table(table_rows(every), HEAD, stream=sys.stderr), err=True)
     if received is not None:
         raise Interrupted(
             received, f"interrupted: {counted(outcomes)}", "next: the same command goes on where it was"

@@ -7,19 +7,10 @@ from typing import Any
 
 import click
 
+from zoo_core.cli.tables import painted, paragraph, table
 from zoo_core.registry.manager import manager
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
-
-
-def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """Return aligned columns of text; the last one is not padded."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    title = "  ".join(cell.ljust(width) for cell, width in zip(head, widths, strict=True)).rstrip()
-    return "\n".join([title, "-" * len(title), *lines])
 
 
 def _print(rows: list[dict[str, Any]], columns: Sequence[str], json_: bool) -> None:
@@ -177,11 +168,11 @@ def doctor(json_: bool) -> None:
     else:
         width = max(len(finding.what) for finding in findings)
         for finding in findings:
-            mark = "!!" if finding.problem else "ok"
-            click.echo(f"{mark}  {finding.what.ljust(width)}  {finding.value}")
-            if finding.problem:
-                click.echo(f"    {' ' * width}  {finding.problem}")
-                click.echo(f"    {' ' * width}  fix: {finding.fix}")
+            mark = painted("!!", fg="red", bold=True) if finding.problem else painted("ok", fg="green")
+            lines = [finding.value, *((finding.problem, f"fix: {finding.fix}") if finding.problem else ())]
+            for place, line in enumerate(lines):
+                lead = f"{mark}  {finding.what.ljust(width)}" if place == 0 else f"    {' ' * width}"
+                click.echo(paragraph(f"{lead}  {line}", indent=width + 6))
     raise click.exceptions.Exit(5 if any(finding.problem for finding in findings) else 0)
 
 

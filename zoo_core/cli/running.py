@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +13,11 @@ import click
 from zoo_core.cli.completion import complete
 from zoo_core.cli.launching import launcher_options
 from zoo_core.cli.overrides import Overrides
+from zoo_core.cli.preview import preview
+from zoo_core.cli.tables import paragraph, table
 from zoo_core.config import RunConfig
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.events.console import Console
 from zoo_core.machine.distributed import launched
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import parse_words, plain, resolve_matrix
@@ -94,7 +95,15 @@ def run(
         return _show_result(run_one(configs[0]), json_)
     from zoo_core.launch.here import run_matrix
 
-    status = run_matrix(configs, told=lambda result: _show_result(result, json_))
+    results: list[RunResult] = []
+
+    def told(result: RunResult) -> None:
+        results.append(result)
+        if json_ and launched().first:
+            click.echo(json.dumps(result.as_json()))
+
+    status = run_matrix(configs, told)
+    _show_comparison(results, json_)
     raise click.exceptions.Exit(status)
 
 
@@ -136,11 +145,14 @@ def _launch(
     from zoo_core.runs.job import finished
 
     outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
-    for outcome in outcomes:
-        if outcome.status == 0:
-            made = finished(outcome.job.folder, saved_config(outcome.job.folder))
-            if made is not None:
-                _show_result(made, json_)
+    done = [outcome.job.folder for outcome in outcomes if outcome.status == 0]
+    found = (finished(folder, saved_config(folder)) for folder in done)
+    results = [made for made in found if made is not None]
+    if len(outcomes) == 1 or json_:
+        for made in results:
+            _show_result(made, json_)
+    else:
+        _show_comparison(results, json_)
     raise click.exceptions.Exit(first_status(outcomes))
 
 
@@ -152,10 +164,26 @@ def _show_result(result: RunResult, json_: bool) -> None:
         return
     for entry in manager().hooks("zoo_summary"):
         for line in entry.function(result) or ():
-            click.echo(line)
+            click.echo(paragraph(line, indent=12))
+    for line in preview(Path(result.run_dir)):
+        click.echo(line)
     if result.images:
         click.echo(f"images: {Path(result.run_dir) / next(iter(result.images.values()))}")
     click.echo(f"run: {result.run_dir}")
+
+
+def _show_comparison(results: Sequence[RunResult], json_: bool) -> None:
+    """Print one table for all runs of a matrix, where each is, and what to do next."""
+    if json_ or not results or not launched().first:
+        return
+    answers = (entry.function(results) for entry in manager().hooks("zoo_comparison"))
+    rows = next((found for found in answers if found is not None), None)
+    if rows is not None:
+        click.echo(table(rows[1:], rows[0]))
+    for result in results:
+        click.echo(f"run: {result.run_dir}")
+    if rows is not None:
+        click.echo("next: zoo leaderboard")
 
 
 DRAWN = 64
@@ -219,7 +247,11 @@ def sample(
         cond = read_conditions(said, data, count or each_once, made.config.data, say)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
-    x = made.sample(n, seed=seed, cond=cond, progress=Sampling(n))
+    console = Console()
+    console.advance("sampling", 0, n, "samples")
+    x = made.sample(
+        n, seed=seed, cond=cond, progress=lambda done: console.advance("sampling", done, n, "samples")
+    )
     used = made.config.sample.seed if seed is None else seed
     path = out or made.dir / "plots" / _default_name(n, used, said)
     if not path.suffix:
@@ -274,27 +306,6 @@ def _check_out(out: Path | None) -> None:
         ) from error
     if not writable:
         raise MachineError(f"can't write to {out}: permission denied", "next: --out another place")
-
-
-class Sampling:
-    """Progress of sampling on standard error: live on a terminal, else a line at most every ten seconds.
-
-    Args:
-        total: samples that are asked for.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total, self.said = total, time.monotonic()
-        self.live = sys.stderr.isatty()
-        click.echo(f"sampling {total}", err=True)
-
-    def __call__(self, done: int) -> None:
-        now = time.monotonic()
-        if self.live:
-            click.echo(f"\r{done} of {self.total}" + ("\n" if done >= self.total else ""), nl=False, err=True)
-        elif now - self.said > 10 and done < self.total:
-            self.said = now
-            click.echo(f"{done} of {self.total}", err=True)
 
 
 def _default_name(n: int, seed: int, cond: str | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from zoo_core.cli.tables import painted, paragraph
 from zoo_core.errors import NotFoundError
 from zoo_core.registry.index import IndexEntry, load_index
 from zoo_core.registry.manager import Entry, load_entry, manager
@@ -35,7 +36,7 @@ def show(name: str, kind: str | None, json_: bool) -> None:
         click.echo(json.dumps(facts, indent=1, default=str))
         return
     for line in _lines(facts):
-        click.echo(line)
+        click.echo(paragraph(line, indent=4 if not line.startswith("    ") else 0))
 
 
 def _find(name: str, kind: str | None) -> tuple[str, Entry] | IndexEntry:
@@ -90,7 +91,7 @@ def _options(kind: str, entry: Entry) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
-    yield f"{facts['name']}: {facts['summary']}"
+    yield f"{painted(facts['name'], bold=True)}: {facts['summary']}"
     origin = f"from {facts['distribution']}"
     origin += f", code {facts['target']}" if facts["installed"] else f", not installed: {facts['install']}"
     yield " ".join(filter(None, (facts["kind"], facts.get("family")))) + f", {origin}"
@@ -111,8 +112,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"preset={key}: {source}"
     yield ""
     for row in facts.get("options", ()):
-        yield f"{row['option']}={row['default']}  ({row['type']})"
-        yield from (f"    {line}" for line in (row["meaning"] or "").splitlines())
+        yield f"{painted(row['option'], bold=True)}={row['default']}  ({row['type']})"
+        if row["meaning"]:
+            yield f"    {' '.join(row['meaning'].split())}"
 
 
 def _paper(paper: Any) -> Iterator[str]:

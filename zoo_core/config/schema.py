@@ -128,12 +128,13 @@ class DataConfig(Config):
     )
     """Task: unconditional, conditional on a class or a caption, or on another image; empty for the model's
     first task that the dataset supports."""
-    source: Literal["edges", "lowres", "mask", "gray", "itself", "crop", "jpeg"] = later(
-        "edges", since="0.1.0"
-    )
+    source: Literal[
+        "edges", "lowres", "mask", "gray", "itself", "crop", "jpeg", "freeform", "blur", "labels"
+    ] = later("edges", since="0.1.0")
     """Paired and unpaired tasks: how the source is made from an image: its edges, means of 2x2 or 4x4 pixels
-    (lowres), a hole in the center (mask), its luminance (gray), the image itself, its center alone (crop), or
-    JPEG of quality 10."""
+    (lowres), a hole in the center (mask) or brush strokes over it (freeform), its luminance (gray), the image
+    itself, its center alone (crop), JPEG of quality 10, a Gaussian blur, or its colors rounded to 3 values a
+    channel, which resembles a segmentation map (labels)."""
     validation: float = later(0.0, since="0.2.0", ge=0, lt=1)
     """Fraction of the training split held out for selection (stopping, tuning); 0 for none."""
     hflip: bool = later(False, since="0.2.0")
@@ -162,6 +163,8 @@ class EvalConfig(Config):
     """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
     memorization_n: int | None = Field(None, ge=0, le=1_000_000)
     """Number of samples in the memorization check; 0 skips it, none for at most 10,000."""
+    likelihood_n: int | None = Field(None, ge=1, le=1_000_000)
+    """Number of test examples in the likelihood; none for that of the protocol."""
     iwae_k: int = Field(64, ge=1, le=5000)
     """Number of importance samples of the IWAE bound."""
     ode: Literal["auto", "always", "never"] = "auto"
@@ -191,6 +194,19 @@ class TrackConfig(Config):
     """Write sample grids and plots into the folder of the run."""
     progress: bool = True
     """Show a progress bar, or plain lines without a terminal."""
+
+
+class PlotsConfig(Config):
+    """Plots of a run; `track.plots=false` draws none."""
+
+    format: Literal["png", "svg", "pdf"] = later("png", since="0.2.0")
+    """File format of plots. Animations are WebP and GIF. The numbers of a plot are beside it (CSV, npz)."""
+    scale: Literal["auto", "linear", "log"] = later("auto", since="0.2.0")
+    """Scale of the y axes of training curves; auto is log for positive values that span a factor of 100."""
+    smoothing: float = later(0.9, since="0.2.0", ge=0, lt=1)
+    """Decay per record of the moving average (EMA) of training curves. 0 draws the records only."""
+    worst: int = later(24, since="0.2.0", ge=0, le=1000)
+    """Number of samples on the sheet of worst samples; 0 draws no sheet."""
 
 
 class ProvidersConfig(Config):
@@ -236,5 +252,7 @@ class RunConfig(Config):
     """Scoring."""
     track: TrackConfig = TrackConfig()
     """Tracking: W&B, plots and progress."""
+    plots: PlotsConfig = PlotsConfig()
+    """Plots."""
     providers: ProvidersConfig = ProvidersConfig()
     """Distributions of the parts; filled in by zoo. To choose one: plugin=DISTRIBUTION:NAME."""

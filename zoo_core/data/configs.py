@@ -21,6 +21,9 @@ class FolderConfig(DataConfig):
     """Folder of images; train/, test/ and val/ in it are the splits, folders in those (or in it) classes."""
     size: int = Field(32, ge=1, le=4096)
     """Height and width that every image is brought to, pixels."""
+    label: str = later("", since="0.2.0", max_length=60)
+    """Name that stands for the data in tables, e.g. cifar10-jpeg; empty for "folder". It changes neither the
+    run's name nor its scores."""
     channels: Literal[1, 3] = 3
     """1 for gray, 3 for color."""
     resize: Literal["crop", "stretch"] = "crop"

@@ -1,4 +1,4 @@
-"""Images that others are to be restored from: edges, low resolution, a hole, JPEG, gray, a crop.
+"""Images that others are to be restored from: edges, low resolution, holes, JPEG, gray, blur, a crop.
 
 Each is computed from the image itself, with integers or float64 values that are exact up to one square root,
 so that every machine computes the same images; JPEG is Pillow's, whose rounding may differ between releases
@@ -7,8 +7,10 @@ of libjpeg.
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -21,9 +23,11 @@ Maker = Callable[[Tensor, int], Tensor]
 """(uint8 images (n, C, H, W), number of gray levels) to the images that these are restored from."""
 
 SMALL = 16
-"""Sides below this are halved by `lowres`; longer ones are divided by 4."""
+"""Sides below this are halved by `lowres` and blurred half as much; longer ones are divided by 4."""
 JPEG_QUALITY = 10
 """Of `jpeg`, on Pillow's scale of 1 to 95."""
+STROKES, CORNERS = 2, 3
+"""Brush strokes of `freeform`, and the points that each one connects."""
 
 
 def luminance(levels: Tensor) -> Tensor:
@@ -80,6 +84,66 @@ def hole(height: int, width: int) -> tuple[slice, slice]:
     return slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)
 
 
+def freeform(levels: Tensor, count: int) -> Tensor:
+    """Return images with mid-gray brush strokes over them, about a quarter of the area at 32x32.
+
+    The strokes depend on the image alone: their corners are bytes of a hash of its levels. Free-form masks
+    are those of Yu et al. 2019 (arXiv:1806.03589), with straight strokes of one width.
+    """
+    return levels.masked_fill(strokes(levels), count // 2)
+
+
+def strokes(levels: Tensor) -> Tensor:
+    """Return the pixels that `freeform` hides, (n, 1, H, W) bool."""
+    n, _, height, width = levels.shape
+    lines = np.zeros((n, 1, height, width), np.float32)
+    for one, line in zip(levels.cpu().numpy(), lines, strict=True):
+        content = hashlib.shake_128(one.tobytes()).digest(2 * STROKES * CORNERS)
+        rows, columns = zip(*_polylines(content, height, width), strict=True)
+        line[0, rows, columns] = 1
+    radius = min(height, width) // 16
+    across = torch.arange(-radius, radius + 1)
+    brush = (across[:, None].square() + across.square() <= radius**2).float()
+    return (F.conv2d(torch.from_numpy(lines), brush[None, None], padding=radius) > 0.5).to(levels.device)
+
+
+def _polylines(content: bytes, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the pixels on the strokes whose corners two bytes each stand for, the row's first."""
+    corners = [
+        (a * height // 256, b * width // 256) for a, b in zip(content[::2], content[1::2], strict=True)
+    ]
+    for k in range(STROKES * CORNERS):
+        (row, column), (last_row, last_column) = corners[k], corners[k + 1 if (k + 1) % CORNERS else k]
+        down, right = last_row - row, last_column - column
+        steps = max(abs(down), abs(right), 1)
+        for step in range(steps + 1):
+            yield row + down * step // steps, column + right * step // steps
+
+
+def blur(levels: Tensor, count: int) -> Tensor:
+    """Return blurred images: binomial weights, standard deviation 2 pixels, 1 where sides are below 16.
+
+    The border is replicated outwards.
+    """
+    order = 4 if min(levels.shape[2:]) < SMALL else 16
+    weights = torch.tensor([math.comb(order, k) for k in range(order + 1)], dtype=torch.float64)
+    channels, around = levels.shape[1], order // 2
+    kernel = weights.to(levels.device).expand(channels, 1, -1)
+    # sums of integers below 2^53 are exact in float64, whatever their order
+    x = F.pad(levels.double(), (around,) * 4, mode="replicate")
+    x = F.conv2d(x, kernel[..., None], groups=channels)
+    x = F.conv2d(x, kernel[..., None, :], groups=channels)
+    total = 4**order
+    return ((x + total // 2) / total).floor().to(torch.uint8)
+
+
+def labels(levels: Tensor, count: int) -> Tensor:
+    """Return images whose channels are rounded to the lowest, middle or highest level: 27 colors, 3 grays."""
+    top = count - 1
+    nearest = (4 * levels.int() + top) // (2 * top)
+    return ((nearest * top + 1) // 2).to(torch.uint8)
+
+
 def crop(levels: Tensor, count: int) -> Tensor:
     """Return images of which only the middle half is left, a quarter of the area; the rest is mid-gray."""
     kept = torch.full_like(levels, count // 2)
@@ -131,5 +195,8 @@ SOURCES: Mapping[str, Maker] = {
     "itself": itself,
     "crop": crop,
     "jpeg": jpeg,
+    "freeform": freeform,
+    "blur": blur,
+    "labels": labels,
 }
 """By the name that `data.source` takes."""

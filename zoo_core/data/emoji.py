@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_core.config import DataConfig
+from zoo_core.config import DataConfig, later
 from zoo_core.data.captions import Tokenizer
-from zoo_core.data.dataset import Dataset
-from zoo_core.data.splits import resident
-from zoo_core.data.table import Resident
-from zoo_core.errors import MachineError, ZooError
+from zoo_core.data.dataset import Dataset, Domain
+from zoo_core.data.splits import digests, fingerprint, resident
+from zoo_core.data.table import Resident, Table
+from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.machine.faults import machine_error
 from zoo_core.types import DataInfo
 
@@ -45,7 +46,19 @@ CATEGORIES = (
 """Classes, in Unicode's order."""
 
 
-class EmojiConfig(DataConfig):
+OTHER_ARTIST = {"emoji": "emoji-twitter", "emoji-twitter": "emoji"}
+"""Dataset of the same emoji in another design, by that of one design."""
+
+
+class DesignConfig(DataConfig):
+    """Options of emoji in either design."""
+
+    other_artist: bool = later(False, since="0.2.0")
+    """Paired and unpaired tasks: translate the same emoji as the other artist drew it, instead of an image
+    that `data.source` makes."""
+
+
+class EmojiConfig(DesignConfig):
     """Options of `data=emoji`."""
 
     tones: bool = False
@@ -110,6 +123,9 @@ def load(config: DataConfig) -> Dataset:
 
     Args:
         config: its name is the file's: "emoji" (Noto) or "emoji-twitter" (Twemoji).
+
+    Raises:
+        UsageError: for skin tones of pairs, which the other artist's file does not have.
     """
     found = read(config.name)
     words = tokenizer(found.rows)
@@ -118,7 +134,13 @@ def load(config: DataConfig) -> Dataset:
     tokens = torch.tensor([words.encode(row["name"]) for row in found.rows])
     report: list[str] = []
     train = [found.images[~test], label[~test], tokens[~test]]
+    paired = isinstance(config, DesignConfig) and config.other_artist
     if isinstance(config, EmojiConfig) and config.tones:
+        if paired:
+            raise UsageError(
+                "data.tones=true was asked for with data.other_artist=true",
+                "expected: one of them; the other design has no skin tones here",
+            )
         place = {row["code"]: k for k, row in enumerate(found.rows) if not row["test"]}
         toned = read("emoji-tones")
         kept = [k for k, row in enumerate(toned.rows) if row["of"] in place]
@@ -127,11 +149,36 @@ def load(config: DataConfig) -> Dataset:
         train = [torch.cat(pair) for pair in zip(train, more, strict=True)]
         report = [f"{len(kept):,} skin tones added to {int((~test).sum()):,} training images (data.tones)"]
     info = DataInfo(config.name, (3, SIDE, SIDE), 256, len(CATEGORIES), words.vocabulary, words.length)
-    return resident(
+    made = resident(
         info,
         Resident(*train),
         Resident(found.images[test], label[test], tokens[test]),
         class_names=CATEGORIES,
         tokenizer=words,
         report=report,
+    )
+    return _from_other_artist(made, found, test, OTHER_ARTIST[config.name]) if paired else made
+
+
+def _from_other_artist(made: Dataset, found: Emoji, test: Tensor, name: str) -> Dataset:
+    """Return pairs: each image with that of the same emoji in another design, in the same split."""
+    other = read(name)
+    place = {row["code"]: k for k, row in enumerate(other.rows)}
+    rows = torch.tensor([place[row["code"]] for row in found.rows])
+    domains = []
+    for table, own in ((made.train, ~test), (made.test, test)):
+        columns = {**table.columns, **Resident(other.images[rows[own]]).columns}
+        domains.append(Table(columns, digests=digests(other.images[rows[own]])))
+    pairs = [
+        replace(table, columns={**table.columns, "source": domain.columns["image"]})
+        for table, domain in zip((made.train, made.test), domains, strict=True)
+    ]
+    splits = (*pairs, *domains)
+    return replace(
+        made,
+        info=replace(made.info, image_channels=3, task="paired"),
+        train=pairs[0],
+        test=pairs[1],
+        origin=Domain(name, *domains),
+        sha256=fingerprint(*((table.digests, table.label) for table in splits)),
     )

@@ -71,7 +71,12 @@ DATASETS: list[DatasetSpec] = [
         "Noto emoji 2.048 (Apache License 2.0)",
         config="zoo_core.data.emoji:EmojiConfig",
     ),
-    _emoji("emoji-twitter", "the same emoji in the Twemoji design", "Twemoji 16.0.1 (CC BY 4.0)"),
+    _emoji(
+        "emoji-twitter",
+        "the same emoji in the Twemoji design",
+        "Twemoji 16.0.1 (CC BY 4.0)",
+        config="zoo_core.data.emoji:DesignConfig",
+    ),
     DatasetSpec(
         name="mnist",
         target="zoo_core.data.benchmarks:load",

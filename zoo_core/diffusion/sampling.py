@@ -73,11 +73,13 @@ class _Watch:
         self.calls = 0
         self.keep = keep
         self.states: list[Tensor] = []
+        self.sigmas: list[float] = []
 
     def __call__(self, step: int, sigma: Tensor, x: Tensor, x0: Tensor) -> None:
         self.calls += 1
         if self.keep:
             self.states.append(x * (1 + sigma**2).rsqrt().to(x))
+            self.sigmas.append(float(sigma.flatten()[0]))
 
 
 def check_score(denoise: Denoiser, sampler: BoundSampler) -> None:
@@ -122,4 +124,4 @@ def draw(denoise: Denoiser, shape: Sequence[int], request: SampleRequest, defaul
     before = denoise.calls if isinstance(denoise, CountsCalls) else 0
     x = sampler.function(denoise, x, sigmas, noise=request.noise, callback=watch, **sampler.options)
     calls = denoise.calls - before if isinstance(denoise, CountsCalls) else watch.calls
-    return Samples(x, calls=calls, trajectory=tuple(watch.states))
+    return Samples(x, calls=calls, trajectory=tuple(watch.states), sigmas=tuple(watch.sigmas))

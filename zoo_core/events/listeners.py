@@ -7,7 +7,8 @@ from typing import Any
 
 from zoo_core.config import RunConfig
 from zoo_core.events import hookimpl
-from zoo_core.events.trackers import Console, Jsonl, WandB
+from zoo_core.events.console import Console
+from zoo_core.events.trackers import Jsonl, WandB
 from zoo_core.interfaces import RunView
 
 

@@ -1,4 +1,4 @@
-"""Listeners to a run's events: the console, metrics.jsonl, W&B. The run's folder is the truth."""
+"""Listeners to a run's events: metrics.jsonl and W&B. The run's folder is the truth."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,95 +18,6 @@ from zoo_core.machine import terminal
 from zoo_core.machine.files import open_regular, write_atomic
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Result, RunResult, Value
-
-PLAIN_SECONDS = 5.0
-"""Between the lines printed where there is no terminal."""
-
-
-class Console:
-    """Progress with rate, time left and the last losses: a bar on a terminal, plain lines elsewhere.
-
-    Args:
-        progress: False prints results and warnings only.
-    """
-
-    def __init__(self, progress: bool = True) -> None:
-        self.progress = progress
-        self.live = progress and terminal.Guarded(sys.stderr).isatty() and not os.environ.get("CI")
-        self._bar: Any = None
-        self._task: Any = None
-        self._first = 0
-        self._started = self._told = 0.0
-
-    def say(self, line: str) -> None:
-        """Say a line that is of use only to who watches the run."""
-        if self.progress:
-            self.warn(line)
-
-    def warn(self, line: str) -> None:
-        """Print a line to standard error, above the bar; where that is impossible, print nothing."""
-        if self._bar is None:
-            terminal.tell(line)
-            return
-        try:
-            self._bar.console.print(line, markup=False, highlight=False)
-        except Interrupted:
-            raise
-        except Exception:  # whatever a terminal that is gone raises through rich
-            self._bar = None
-            terminal.tell(line)
-
-    @hookimpl
-    def zoo_run_started(self, run: RunView) -> None:
-        self._first = run.step
-        self._started = self._told = time.monotonic()
-        if self.live and run.config.train.steps:
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[losses]}", style="dim"),
-                console=RichConsole(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(
-                run.config.plugin, total=run.config.train.steps, completed=self._first, rate="", losses=""
-            )
-
-    @hookimpl
-    def zoo_log(self, run: RunView, step: int, values: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        rate = (step - self._first) / max(now - self._started, 1e-9)
-        losses = " ".join(
-            f"{k.removesuffix('/loss')} {v:.3g}" for k, v in values.items() if k.endswith("/loss")
-        )
-        if self._bar is not None:
-            shown = {"losses": losses} if losses else {}  # numbers of a hook's own keep the losses
-            self._bar.update(self._task, completed=step, rate=f"{rate:.1f} it/s", **shown)
-            if step >= run.config.train.steps:
-                self._close()
-        elif self.progress and (now - self._told >= PLAIN_SECONDS or step >= run.config.train.steps):
-            self._told = now
-            left = (run.config.train.steps - step) / max(rate, 1e-9)
-            total = run.config.train.steps
-            self.say(
-                f"{run.config.plugin}: step {step}/{total}, {rate:.1f} it/s, {left:.0f} s left, {losses}"
-            )
-
-    @hookimpl
-    def zoo_run_failed(self, run: RunView, error: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            with contextlib.suppress(Exception):  # the terminal may be gone
-                bar.stop()
 
 
 class Jsonl:

@@ -8,7 +8,7 @@ from typing import Any
 from zoo_core.config import flatten, nest
 from zoo_core.config.privacy import redacted, scrubbed
 
-HERE_ONLY = ("run_dir", "device", "preset", "track", "data.root", "eval.extractor_path")
+HERE_ONLY = ("run_dir", "device", "preset", "track", "plots", "data.root", "eval.extractor_path")
 """Options that say where and on what a run was made: they neither leave nor arrive."""
 
 

@@ -6,6 +6,7 @@ which family a model belongs to.
 
 from zoo_core.interfaces.capabilities import (
     HasCodebook,
+    HasCritic,
     HasEncoder,
     HasLatents,
     HasLikelihood,
@@ -47,6 +48,7 @@ __all__ = [
     "HasStyles",
     "HasViews",
     "HasCodebook",
+    "HasCritic",
     "HasOutput",
     "Translator",
     "TwoWay",

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from zoo_core.seeds import Seeds
-from zoo_core.types import Likelihood, SampleRequest
+from zoo_core.types import Cond, Likelihood, SampleRequest
 
 
 @runtime_checkable
@@ -23,6 +23,15 @@ class HasLikelihood(Protocol):
             noise: per-example randomness.
             k: importance samples, for the kinds that use them.
         """
+        ...
+
+
+@runtime_checkable
+class HasCritic(Protocol):
+    """A recipe with a network that scores how real an example is."""
+
+    def critic_scores(self, x: Tensor, cond: Cond | None) -> Tensor:
+        """Return scores of examples (n, *shape) under their conditions, (n,): higher is more real."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,6 +60,10 @@ class RunView(Protocol):
         Args:
             rows: of the grid; it has as many columns where the run is not conditional.
         """
+        ...
+
+    def grid_labels(self) -> list[str]:
+        """Return the class or caption of each column of `sample_grid`; [] where columns have none."""
         ...
 
     def training_examples(self, n: int) -> Tensor:
@@ -181,6 +185,11 @@ class EvaluatedRun(Protocol):
 
     def inference(self) -> AbstractContextManager[None]:
         """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
+        ...
+
+    @property
+    def progress(self) -> Callable[[str, int, int, str], None]:
+        """Function of (what, done, total, unit): shows how far sampling or scoring is."""
         ...
 
     def say(self, line: str) -> None:

@@ -19,7 +19,8 @@ from zoo_core.home import runs_root
 from zoo_core.launch.calibration import allowed_steps, read_rate, shortened
 from zoo_core.launch.jobs import Job, Outcome, training_job
 from zoo_core.machine.files import write_atomic
-from zoo_core.registry.manager import manager
+from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import config_hash, plain, resolve, resolve_matrix
 from zoo_core.results import read_result
 from zoo_core.results.attachments import read_attachment, write_attachment
@@ -42,6 +43,7 @@ class Suite:
         seeds: of each model.
         budget: seconds of training a run, where none are asked for.
         options: of every run.
+        preset: of the models that have one of this name; others take their default.
     """
 
     summary: str
@@ -49,6 +51,7 @@ class Suite:
     seeds: tuple[int, ...] = (0, 1, 2)
     budget: float = 60.0
     options: Mapping[str, str] = field(default_factory=dict)
+    preset: str = ""
 
 
 SUITES = {
@@ -63,11 +66,24 @@ SUITES = {
         budget=600.0,
         options={"eval.protocol": "standard", "eval.baselines": "false"},
     ),
+    "emoji-quick": Suite(
+        "every model on the 32x32 color emoji, protocol quick, 7.5 minutes of training: two cores, 3 hours",
+        "emoji",
+        seeds=(0,),
+        budget=450.0,
+        options={
+            "eval.protocol": "quick",
+            "eval.baselines": "false",
+            "eval.likelihood_n": "256",
+            "eval.ode_tolerance": "0.01",
+        },
+    ),
     "cifar10": Suite(
         "every model on CIFAR-10, protocol standard, an hour a run: wants a GPU",
         "cifar10",
         budget=3600.0,
         options={"eval.protocol": "standard", "eval.baselines": "false"},
+        preset="gpu",
     ),
 }
 
@@ -103,6 +119,14 @@ def _named(chosen: str) -> list[str]:
     return names
 
 
+def _preset(name: str, plugin: str, data: str) -> dict[str, str]:
+    """Return the option that chooses a preset, where a model has it for a dataset."""
+    if not name:
+        return {}
+    presets = load_entry("plugin", manager().find("plugin", plugin), "config").PRESETS
+    return {"preset": name} if preset_key(presets, name, data) else {}
+
+
 class Bench:
     """One suite under one budget, with what is written down of it.
 
@@ -130,7 +154,8 @@ class Bench:
         problem: ZooError | None = None
         for plugin in _named(chosen) if chosen else fitting(given["data"]):
             try:
-                self.configs |= _by_options(plugin, resolve_matrix({"plugin": plugin, **given}))
+                preset = _preset(suite.preset, plugin, given["data"])
+                self.configs |= _by_options(plugin, resolve_matrix({"plugin": plugin, **preset, **given}))
             except ZooError as error:
                 problem = error
                 job = Job(plugin, "", (), self._scratch(plugin), lambda: False)

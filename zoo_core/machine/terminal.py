@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -47,6 +48,29 @@ class Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def terminal_width(stream: Any = None) -> int | None:
+    """Return the columns of the terminal, or of COLUMNS; None where output goes to a file or a pipe.
+
+    Args:
+        stream: standard output where left out.
+    """
+    stream = sys.stdout if stream is None else stream
+    if not os.environ.get("COLUMNS") and not Guarded(stream).isatty():
+        return None
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def has_colors(stream: Any = None) -> bool:
+    """Return whether a stream shows colors: a terminal, unless NO_COLOR is set or TERM is dumb.
+
+    Args:
+        stream: standard output where left out.
+    """
+    stream = sys.stdout if stream is None else stream
+    off = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not off and Guarded(stream).isatty()
 
 
 def tell(line: str) -> None:

@@ -54,6 +54,10 @@ class UNetConfig(Config):
     """U-Net: feed the input, downsampled, to every level."""
     attend_up: Literal["each", "last"] = later("each", since="0.1.0")
     """U-Net: on the way up, attention after each block of a resolution, or after the last."""
+    patch: int = later(1, since="0.2.0", ge=1, le=8)
+    """U-Net: side of the pixel blocks that are folded into channels at the input and unfolded at the output;
+    2 computes at half the resolution, for a quarter of the FLOPs (Hoogeboom et al. 2023,
+    arXiv:2301.11093)."""
 
 
 def zeroed(module: M) -> M:
@@ -62,6 +66,12 @@ def zeroed(module: M) -> M:
     if module.bias is not None:
         nn.init.zeros_(module.bias)
     return module
+
+
+def folded(x: Tensor, patch: int) -> Tensor:
+    """Return (n, C, H, W) as (n, C patch^2, ceil(H / patch), ceil(W / patch)); zeros complete a block."""
+    below, right = -x.shape[2] % patch, -x.shape[3] % patch
+    return F.pixel_unshuffle(F.pad(x, (0, right, 0, below)) if below or right else x, patch)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -221,7 +231,8 @@ class UNet(nn.Module):
         config: options of the network.
         data: (C, H, W), and what its task conditions the network on: labels and captions are added to the
             time, attention reads a caption's tokens, and an image is concatenated to the input. `attention`
-            counts H at each level; a side is halved (rounding up) at each level but the last.
+            counts H at each level; a side is divided by `patch`, then halved at each level but the last,
+            rounding up.
         time_range: greatest time minus the least: `fourier_scale` is periods over the whole of it.
         time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: number of images returned, side by side along axis 1.
@@ -242,7 +253,7 @@ class UNet(nn.Module):
         augment: int = 0,
     ) -> None:
         super().__init__()
-        in_channels, size, _ = data.shape
+        in_channels, size = data.shape[0] * config.patch**2, math.ceil(data.shape[1] / config.patch)
         channels, mult = config.channels, config.mult
         most = 1 + math.ceil(math.log2(size))
         if not 1 <= len(mult) <= most:
@@ -256,7 +267,9 @@ class UNet(nn.Module):
         self.time = TimeEmbedding(channels, time, time_scale, fourier)
         self.condition = condition_embedding(data, time, augment)
         self.image_channels = source_channels(data)
-        self.first = nn.Conv2d(in_channels + self.image_channels, channels, 3, padding=1)
+        self.patch = config.patch
+        seen = in_channels + self.image_channels * config.patch**2
+        self.first = nn.Conv2d(seen, channels, 3, padding=1)
         resampler = Resampler(FIR if config.resample == "fir" else BOX)
         reads = self.condition.vocabulary > 0
 
@@ -267,7 +280,7 @@ class UNet(nn.Module):
             return ResidualBlock(width, width, time, config.dropout, config.skip_scale, resizes=True)
 
         convolves = config.resample == "conv"
-        width, seen = channels, in_channels + self.image_channels
+        width = channels
         skips = [width]
         self.down = nn.ModuleList()
         self.pyramid = nn.ModuleList()
@@ -300,7 +313,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         time, context = self.condition(cond, self.time(t))
-        image = with_image(x, cond, self.image_channels)
+        image = folded(with_image(x, cond, self.image_channels), self.patch)
         h = self.first(image)
         skips = [h]
         pyramid = iter(self.pyramid)
@@ -320,4 +333,5 @@ class UNet(nn.Module):
                 h = layer(torch.cat((h, skips.pop()), dim=1), time, context)
             else:
                 h = layer(h, time, skips[-1].shape[-2:])
-        return self.last(F.silu(self.norm(h)))
+        out = F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
+        return out[..., : x.shape[2], : x.shape[3]]

@@ -111,6 +111,18 @@ def zoo_summary(result: RunResult) -> list[str] | None:
     """
 
 
+@hookspec(firstresult=True)
+def zoo_comparison(results: Sequence[RunResult]) -> Sequence[Sequence[str]] | None:
+    """Return a table that compares the results of a matrix of runs; the first answer that is not None counts.
+
+    Args:
+        results: of the finished runs.
+
+    Returns:
+        The head and the rows, as texts. None leaves the table to another plugin.
+    """
+
+
 @hookspec
 def zoo_listeners(config: RunConfig) -> Sequence[object]:
     """Return listeners for one run: objects whose methods implement the event hooks below.

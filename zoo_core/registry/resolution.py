@@ -30,8 +30,9 @@ from zoo_core.errors import Mistakes, NotFoundError, PluginError, UsageError, Zo
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.presets import preset_overrides
 
-NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "train.log_every", "train.checkpoint_every",
-               "train.sample_every", "data.root", "data.storage", "eval", "sample.batch_size")  # fmt: skip
+NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "plots", "train.log_every",
+               "train.checkpoint_every", "train.sample_every", "data.root", "data.storage", "data.label",
+               "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 
 MAX_RUNS = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 API_VERSION = 1
 """Of the hooks and specs; a plugin module may state its own as `ZOO_API`."""
@@ -151,11 +151,13 @@ class CommandSpec(NamedTuple):
         name: the verb.
         target: "module:attribute" of a click command.
         summary: one line for `zoo --help`.
+        group: section of `zoo --help`: "run", "look", "share" or "extend".
     """
 
     name: str
     target: str
     summary: str = ""
+    group: Literal["run", "look", "share", "extend"] = "extend"
 
 
 def problem_of(spec: Any, kind: type[Any]) -> str | None:

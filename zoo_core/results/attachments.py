@@ -15,6 +15,8 @@ from zoo_core.results.result import Attachment
 LARGEST_IMAGE = 200_000
 """Bytes of a sample grid; a larger one is halved in size until it fits."""
 SIDE = 4096
+GRID = "samples-grid.png"
+"""In `plots/` of a run: the samples without labels, which are attached to results and shared with weights."""
 LARGEST = sys.float_info.max
 SERIES, POINTS = 64, 200
 """Most curves of a run, and points of a curve."""
@@ -51,6 +53,12 @@ def read_attachment(folder: Path, attachment: Attachment) -> bytes | None:
     except UsageError:
         return None
     return content if hashlib.sha256(content).hexdigest() == attachment.sha256 else None
+
+
+def sample_grid_file(run: Path) -> Path:
+    """Return the file of a run's sample grid without labels; runs of version 0.1 have it as samples.png."""
+    grid = run / "plots" / GRID
+    return grid if grid.is_file() else grid.with_name("samples.png")
 
 
 def small_png(path: Path) -> bytes | None:

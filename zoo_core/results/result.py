@@ -134,6 +134,11 @@ class DataRecord(Record):
     label: Text = ""
     """`data.label`: what the user calls a folder."""
 
+    @property
+    def title(self) -> str:
+        """Name of the data in tables: the label where there is one."""
+        return self.label or self.name
+
 
 class ProtocolRecord(Record):
     """How it was scored: every field that moves a metric, and their hash."""

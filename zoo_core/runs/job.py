@@ -26,6 +26,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.preparation import configured
 from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events, trackers
+from zoo_core.events.console import Console
 from zoo_core.events.listeners import Announced, listeners
 from zoo_core.home import home
 from zoo_core.interfaces import RunView
@@ -46,7 +47,13 @@ from zoo_core.results import (
     recorded_result,
     write_result,
 )
-from zoo_core.results.attachments import attachment_of, curves_json, small_png, write_attachment
+from zoo_core.results.attachments import (
+    attachment_of,
+    curves_json,
+    sample_grid_file,
+    small_png,
+    write_attachment,
+)
 from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
 from zoo_core.runs.initial import initialize
@@ -156,7 +163,7 @@ def _execute(
     start: checkpoint.Checkpoint | None,
 ) -> RunResult:
     here = manager()
-    console = trackers.Console(config.track.progress)
+    console = Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config, warn) if place.first else None)
     if done is None:
@@ -177,6 +184,8 @@ def _execute(
     if config.init:
         begun = checkpoint.listed(folder / "checkpoints")
         made.initial = _recorded_init(folder) if begun else initialize(made, config.init)
+    if place.first:
+        made.progress = console.advance
     view = view_of(made, events)
     with events.listening(_listeners(config, console, events) if place.first else []):
         try:
@@ -186,7 +195,7 @@ def _execute(
                 _remember(folder, warn)
                 identity.write(folder, dataset, write_atomic)
                 _write_provenance(made)
-            _train(made, view, events, signals, place, start)
+            _train(made, view, events, signals, place, start, console.step if place.first else _unseen)
             result = _finish(made, events, place)
             if place.first:
                 facts: dict[str, Any] = {
@@ -210,7 +219,7 @@ def _execute(
         return result
 
 
-def _listeners(config: RunConfig, console: trackers.Console, events: Events) -> list[Any]:
+def _listeners(config: RunConfig, console: Console, events: Events) -> list[Any]:
     """Return the run's own listeners, and those that installed plugins bring for this config."""
     brought = events.ask("zoo_listeners", config=config)
     return [*listeners(config, console), *(one for some in brought for one in some)]
@@ -218,6 +227,10 @@ def _listeners(config: RunConfig, console: trackers.Console, events: Events) -> 
 
 def _unsaid(line: str) -> None:
     """Say nothing: the first process has said it."""
+
+
+def _unseen(step: int) -> None:
+    """Show nothing: the first process shows how far the run is."""
 
 
 def _state_of(error: BaseException) -> str:
@@ -351,6 +364,7 @@ def _train(
     signals: Signals,
     place: World,
     start: checkpoint.Checkpoint | None,
+    step: Callable[[int], None],
 ) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
     recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
@@ -362,8 +376,8 @@ def _train(
         "config": config_hash(made.config),
     }
     if found is None and start is not None:
-        step = start.state["counts"]["total"]
-        path = checkpoint.save(folder, step, start, metadata) if place.first else folder
+        begun = start.state["counts"]["total"]
+        path = checkpoint.save(folder, begun, start, metadata) if place.first else folder
         found = path, start
     if found is not None:
         restore(made, *found)
@@ -380,6 +394,7 @@ def _train(
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
+        step=step,
         save=save,
         image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,
@@ -447,7 +462,7 @@ def _attach(made: Run) -> dict[str, Attachment]:
     """Write the sample grid and the curves beside the result; return their records."""
     log = made.dir / "metrics.jsonl"
     found = {
-        ("samples", "png"): small_png(made.dir / "plots" / "samples.png"),
+        ("samples", "png"): small_png(sample_grid_file(made.dir)),
         ("curves", "json"): curves_json(trackers.read_metrics(log)) if log.exists() else None,
     }
     attached = {}

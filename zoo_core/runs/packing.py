@@ -22,6 +22,7 @@ from zoo_core.machine.files import cannot_write
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import plain
 from zoo_core.results import Result, read_result, write_result
+from zoo_core.results.attachments import sample_grid_file
 from zoo_core.runs import saved_config
 from zoo_core.training import checkpoint
 
@@ -68,10 +69,11 @@ def pack(run: Path, into: Path, *, license_: str = "", say: Callable[[str], None
         (into / "weights.safetensors").write_bytes(to_bytes(scored, header))
         if kept.ema:
             (into / "raw.safetensors").write_bytes(to_bytes(raw, header))
-        if (run / "plots" / "samples.png").is_file():
-            shutil.copyfile(run / "plots" / "samples.png", into / "samples.png")
+        grid = sample_grid_file(run)
+        if grid.is_file():
+            shutil.copyfile(grid, into / "samples.png")
         else:
-            say("no plots/samples.png in the run: the bundle has no samples")
+            say("no sample grid in plots/ of the run: the bundle has no samples")
         (into / "config.yaml").write_text(strict_yaml.dump(shared), encoding="utf-8")
         (into / "state.json").write_text(json.dumps(_encoded(state)), encoding="utf-8")
         if (run / RECORD).is_file():

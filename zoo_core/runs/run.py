@@ -67,6 +67,7 @@ class Run:
         warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
         initial: the run that the initial weights come from, as provenance.json records it.
+        progress: receives (what, done, total, unit) during sampling and scoring.
     """
 
     config: RunConfig
@@ -81,6 +82,7 @@ class Run:
     warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
     initial: dict[str, Any] = field(default_factory=dict)
+    progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
 
     @property
     def spec(self) -> Any:

@@ -22,6 +22,7 @@ from zoo_core.machine.files import cannot_write, open_regular, sha256_of
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
+from zoo_core.results.attachments import GRID
 from zoo_core.training import checkpoint
 
 REPORTED = "reported.json"
@@ -168,7 +169,7 @@ def _arrange(
     (point / checkpoint.MANIFEST).write_text(json.dumps({"step": manifest.step, "sha256": sums}, indent=1))
     (made / "config.yaml").write_text(strict_yaml.dump(config), encoding="utf-8")
     if (taken / "samples.png").exists():
-        os.replace(taken / "samples.png", made / "plots" / "samples.png")
+        os.replace(taken / "samples.png", made / "plots" / GRID)
     for name, kept in (("result.json", REPORTED), ("provenance.json", "provenance.json")):
         if (taken / name).exists():
             strict_json.read(taken / name)

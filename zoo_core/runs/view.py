@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import RunConfig
-from zoo_core.data.conditioning import grid_conditions
+from zoo_core.data.conditioning import GIVEN, grid_conditions
 from zoo_core.data.dataset import Dataset
 from zoo_core.events import Events
 from zoo_core.interfaces import RunView, TrainedRun
@@ -38,6 +38,7 @@ class View:
     _step: Callable[[], int] = field(repr=False)
     _sample: Callable[[int, int | None, Cond | str | None], Tensor] = field(repr=False)
     _grid_conditions: Callable[[int], tuple[int, Cond | None]] = field(repr=False)
+    _grid_labels: Callable[[], list[str]] = field(repr=False)
     _training_examples: Callable[[int], Tensor] = field(repr=False)
     _tell: Callable[[str, Mapping[str, Any]], None] = field(repr=False)
     _say: Callable[[str], None] = field(repr=False)
@@ -56,6 +57,10 @@ class View:
         """Return samples for a grid, row by row, and its number of columns, one class or caption each."""
         columns, cond = self._grid_conditions(rows)
         return self.sample(rows * columns, cond=cond), columns
+
+    def grid_labels(self) -> list[str]:
+        """Return the class or caption of each column of `sample_grid`; [] where columns have none."""
+        return self._grid_labels()
 
     def training_examples(self, n: int) -> Tensor:
         """Return the first n training examples, or all there are, on the CPU."""
@@ -128,6 +133,16 @@ def trained_view_of(run: Run, events: Events) -> TrainedRun:
     )
 
 
+def _grid_labels(data: Dataset) -> list[str]:
+    columns, cond = grid_conditions(data, 1)
+    if data.info.task not in GIVEN or cond is None or cond.label is None or len(cond.label) != columns:
+        return []
+    if cond.tokens is not None and data.tokenizer is not None:
+        return [data.tokenizer.decode(tokens) for tokens in cond.tokens.tolist()]
+    names = data.class_names
+    return [names[k] if k < len(names) else str(k) for k in cond.label.tolist()]
+
+
 def _shared(run: Run, events: Events) -> dict[str, Any]:
     def training_examples(n: int) -> Tensor:
         return run.data.train.examples(torch.arange(min(n, len(run.data.train)))).cpu()
@@ -141,6 +156,7 @@ def _shared(run: Run, events: Events) -> dict[str, Any]:
         "_step": lambda: run.step,
         "_sample": lambda n, seed, cond: run.sample(n, seed=seed, cond=cond),
         "_grid_conditions": lambda rows: grid_conditions(run.data, rows),
+        "_grid_labels": lambda: _grid_labels(run.data),
         "_training_examples": training_examples,
         "_tell": lambda event, facts: events.tell(event, **facts),
         "_say": lambda line: run.say(line),

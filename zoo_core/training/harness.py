@@ -37,6 +37,14 @@ from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
 from zoo_core.types import Context, Loss
 
 
+def is_logged(step: int, every: int) -> bool:
+    """Return whether a step is recorded: each `every`-th, and before the first of them the powers of two.
+
+    Losses change most in the first steps.
+    """
+    return step % every == 0 or (step < every and step & (step - 1) == 0)
+
+
 class Harness:
     """Trains one recipe.
 
@@ -219,11 +227,12 @@ class Harness:
             counts.step += 1
             counts.total += 1
             done = counts.step == steps
-            if counts.total % config.log_every == 0 or done:
+            if is_logged(counts.total, config.log_every) or done:
                 values = self._values(stage)
                 counts.seconds += time.perf_counter() - clock
                 listener.log(counts.total, self._record(values))
                 clock = time.perf_counter()
+            listener.step(counts.total)
             stop = any_(listener.stop())
             if stop or (counts.total % config.checkpoint_every == 0 and not done):
                 counts.seconds += time.perf_counter() - clock

@@ -36,6 +36,7 @@ class Listener:
 
     Attributes:
         log: (total step, values) every `log_every` steps.
+        step: (total step) after every step: it has to be fast.
         save: (total step, checkpoint) to keep.
         image: (total step) to draw samples; averages are applied and the recipe is in eval mode.
         stop: whether a signal asked the run to end after this step.
@@ -44,6 +45,7 @@ class Listener:
     """
 
     log: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
+    step: Callable[[int], None] = lambda step: None
     save: Callable[[int, Checkpoint], None] = lambda step, kept: None
     image: Callable[[int], None] = lambda step: None
     stop: Callable[[], bool] = lambda: False

@@ -1,15 +1,15 @@
-"""How often each vector of a codebook is used, in an image."""
+"""How often each vector of a codebook is used."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from zoo_core.interfaces import HasCodebook, TrainedRun
-from zoo_core.viz.drawing import make_figure
+from zoo_core.viz.plot import Plot, run_line
+from zoo_core.viz.style import COLORS, make_figure, set_title, styled
 
 EXAMPLES = 10_000
 """Most training examples that are counted."""
@@ -20,8 +20,9 @@ def code_counts(codes: Tensor, size: int) -> Tensor:
     return torch.stack([torch.bincount(place, minlength=size) for place in codes.T])
 
 
-def draw_use(counts: Tensor, path: Path, title: str) -> None:
-    """Draw the use of codes over all places, most used first, and at each place.
+@styled
+def draw_use(counts: Tensor, subtitle: str = "") -> Plot:
+    """Return the use of codes over all positions, most used first, and at each position.
 
     Args:
         counts: (M, K).
@@ -31,25 +32,26 @@ def draw_use(counts: Tensor, path: Path, title: str) -> None:
     order = whole.argsort(descending=True)
     perplexity = math.exp(-float(torch.special.xlogy(whole, whole).sum()))
     places, size = counts.shape
-    figure = make_figure(8.4, 3.2 + min(3.5, 0.16 * places + 1.2))
+    figure = make_figure(7.6, 3.4 + min(3.5, 0.16 * places + 1.2))
     above, below = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1 + min(2, places / 16)]}
     )
-    above.bar(range(size), whole[order], width=0.9)
-    above.axhline(1 / size, color="tab:orange", linewidth=1, label="all alike")
-    above.legend(frameon=False)
-    above.set_ylabel("share of all places")
+    above.bar(range(size), whole[order], width=0.9, color=COLORS[0])
+    above.axhline(1 / size, color=COLORS[1], linewidth=1, label="uniform use")
+    above.legend()
+    above.set_ylabel("fraction of positions")
     used = int((counts.sum(0) > 0).sum())
-    above.set_title(f"{used} of {size} codes in use, perplexity {perplexity:.1f}", fontsize=10)
-    shown = below.imshow(share[:, order], aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
-    figure.colorbar(shown, ax=below, label="share")
-    below.set(ylabel="place", xlabel="codes, the most used first")
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path)
+    above.set_title(f"{used} of {size} codes in use, perplexity {perplexity:.1f}")
+    shown = below.imshow(share[:, order], aspect="auto", cmap="viridis", vmin=0)
+    below.grid(False)
+    figure.colorbar(shown, ax=below, label="fraction")
+    below.set(ylabel="position", xlabel="codes, most used first")
+    set_title(figure, "Codebook usage", subtitle)
+    return Plot(figure, {"counts": counts})
 
 
-def usage(run: TrainedRun, path: Path) -> None:
-    """Draw which codes a trained run gives to the examples it was trained on."""
+def usage(run: TrainedRun) -> Plot:
+    """Return which codes a trained run gives to the examples it was trained on."""
     assert isinstance(run.recipe, HasCodebook)
     rows = torch.arange(min(EXAMPLES, len(run.data.train)))
     codes = []
@@ -58,4 +60,4 @@ def usage(run: TrainedRun, path: Path) -> None:
             x = run.to_model(run.data.train.examples(part))
             codes.append(run.recipe.likeliest_codes(x).cpu())
     counts = code_counts(torch.cat(codes), len(run.recipe.codebook))
-    draw_use(counts, path, f"{run.config.plugin} on {run.config.data.name}: {len(rows):,} training examples")
+    return draw_use(counts, f"{run_line(run)} · {len(rows):,} training examples")

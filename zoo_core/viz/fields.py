@@ -1,10 +1,9 @@
-"""Points of the plane: a model's score over the density, and how Langevin dynamics walk on it."""
+"""A model of points of the plane: its score over the density, and walks of Langevin dynamics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,27 +11,28 @@ from torch import Tensor
 from zoo_core.diffusion.langevin import annealed_langevin, langevin
 from zoo_core.interfaces import Denoiser, Density, HasDenoiser, Smoothable, TrainedRun
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import Surface, score_field, walks
+from zoo_core.viz.plane import Surface, score_field, walks
+from zoo_core.viz.plot import Job, Plot, run_line
 
 POINTS = 2000
 """Of the data, where their density is not known."""
 SHARES = (2.0, 0.5, 0.125)
 """Levels of the score field, as shares of the data's standard deviation."""
 CHAINS, LEVELS, REPEATS = 30, 40, 10
-"""Walkers, and the levels and steps of the schedule that they are taken down; one step a level is drawn."""
+"""Walkers, and the noise levels and steps of their schedule; one step per noise level is drawn."""
 SETTLED = 0.2
 """Level of the walk that is not annealed, as a share of the data's standard deviation."""
 
 
-def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function for a model of points of the plane that holds a denoiser."""
     if run.data.info.shape != (2,) or not isinstance(run.recipe, HasDenoiser):
         return {}
     if run.recipe.denoiser().space != "data":
         return {}
     return {
-        "score-field": lambda path: _score_field(run, path),
-        "langevin": lambda path: _walks(run, path),
+        "score-field": lambda: _score_field(run),
+        "langevin": lambda: _walks(run),
     }
 
 
@@ -51,7 +51,7 @@ def _within(denoise: Denoiser, sigma: float) -> float:
     return min(max(sigma, denoise.sigma_min), denoise.sigma_max)
 
 
-def _score_field(run: TrainedRun, path: Path) -> None:
+def _score_field(run: TrainedRun) -> Plot:
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
     real = _examples(run)
@@ -65,11 +65,13 @@ def _score_field(run: TrainedRun, path: Path) -> None:
     spread = float(real.std())
     levels = [s for s in (k * spread for k in SHARES) if denoise.sigma_min <= s <= denoise.sigma_max]
     panels = [(sigma, surface(run.data.density, sigma)) for sigma in levels]
-    score_field(score, panels, real, path, f"{run.config.plugin} on {run.config.data.name}: score field")
+    return score_field(score, panels, real, run_line(run))
 
 
-def _walks(run: TrainedRun, path: Path) -> None:
-    """Draw walkers from everywhere, at one level and down a schedule: only then do they heed the weights."""
+def _walks(run: TrainedRun) -> Plot:
+    """Return walkers from everywhere, at one noise level and down a schedule: only the second has the right
+    fraction in each mode.
+    """
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
     real = _examples(run)
@@ -93,6 +95,6 @@ def _walks(run: TrainedRun, path: Path) -> None:
             annealed_langevin(denoise, starts, sigmas, noise=noise, callback=keep(1), repeats=REPEATS),
         )
     walked = [torch.stack([*states[::REPEATS], end.cpu()]) for states, end in zip(paths, ends, strict=True)]
-    names = (f"one level, sigma = {low:.2g}", f"annealed from {high:.2g} to {least:.2g}")
-    title = f"{run.config.plugin} on {run.config.data.name}: {CHAINS} walks of Langevin dynamics"
-    walks(list(zip(names, walked, strict=True)), surface(run.data.density, 0), real, path, title)
+    names = (f"one noise level, σ = {low:.2g}", f"annealed, σ from {high:.2g} to {least:.2g}")
+    panels = list(zip(names, walked, strict=True))
+    return walks(panels, surface(run.data.density, 0), real, "Langevin dynamics", run_line(run))

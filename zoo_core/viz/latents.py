@@ -1,23 +1,28 @@
-"""What a model's latents mean, in images: reconstructions, traversals, interpolations, a map of the codes.
+"""A model's latents: reconstructions, traversals, interpolations, a map of the codes.
 
-Any recipe that can encode and decode gets them, whatever its family; codes that are integers are
-reconstructed only, because nothing lies between them. All examples are of the test split.
+Any recipe that can encode and decode has them; integer codes are reconstructed only, because nothing lies
+between them. All examples are of the test split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from zoo_core.interfaces import HasCodebook, HasEncoder, HasOutput, TrainedRun
+from zoo_core.interfaces import HasCodebook, HasEncoder, HasLikelihood, HasOutput, TrainedRun
+from zoo_core.seeds import Seeds
 from zoo_core.viz import codebook
-from zoo_core.viz.drawing import make_figure, scatter, tile, write_captioned
+from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved, stacked
+from zoo_core.viz.plane import scatter
+from zoo_core.viz.plot import Job, Plot, run_line
+from zoo_core.viz.style import COLORS, MARKERS, make_figure, set_title, styled
 
+COLUMNS, GROUPS = 10, 4
+"""Columns of a grid of pairs, and its pairs of rows."""
 SIDE = 8
-"""Rows and columns of a sheet."""
+"""Rows of a grid of interpolations or traversals."""
 STEPS = 9
 """Images along a traversal or an interpolation."""
 CODES = 1000
@@ -26,24 +31,24 @@ REACH = 0.01
 """A traversal leaves out this share of the codes at each end."""
 
 
-def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function for what a trained run's latents may have to show.
 
     A function draws nothing where the codes turn out to be of another kind.
     """
     info = run.data.info
-    found: dict[str, Callable[[Path], None]] = {}
+    found: dict[str, Job] = {}
     if isinstance(run.recipe, HasOutput) and info.is_image:
-        found["mean-and-draw"] = lambda path: _mean_and_draw(run, path)
+        found["mean-and-draw"] = lambda: _mean_and_draw(run)
     if isinstance(run.recipe, HasEncoder):
         if info.is_image or info.shape == (2,):
-            found["reconstructions"] = lambda path: _reconstructions(run, path)
+            found["reconstructions"] = lambda: _reconstructions(run)
         if info.is_image:
-            found["interpolation"] = lambda path: _interpolation(run, path)
-            found["traversals"] = lambda path: _traversals(run, path)
-        found["latent-map"] = lambda path: _latent_map(run, path)
+            found["interpolation"] = lambda: _interpolation(run)
+            found["traversals"] = lambda: _traversals(run)
+        found["latent-map"] = lambda: _latent_map(run)
     if isinstance(run.recipe, HasCodebook):
-        found["codebook-usage"] = lambda path: codebook.usage(run, path)
+        found["codebook-usage"] = lambda: codebook.usage(run)
     return found
 
 
@@ -73,99 +78,162 @@ def along(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return (start[:, None] + t * (end - start)[:, None]).flatten(0, 1)
 
 
-def _mean_and_draw(run: TrainedRun, path: Path) -> None:
+def _pairs(run: TrainedRun, kinds: Mapping[str, Tensor], title: str) -> Plot:
+    """Return images of two kinds in pairs of rows, each below its counterpart."""
+    columns = min(COLUMNS, len(next(iter(kinds.values()))))
+    images = interleaved(*kinds.values(), columns=columns)
+    labels = list(kinds) * (len(images) // columns // len(kinds))
+    grid = ImageGrid(images, columns, row_labels=labels, group=len(kinds))
+    return Plot(
+        draw_grids([grid], title, run_line(run)), {k: stacked(list(x.cpu())) for k, x in kinds.items()}
+    )
+
+
+def _mean_and_draw(run: TrainedRun) -> Plot:
     assert isinstance(run.recipe, HasOutput)
     with run.inference():
-        mean, draw = run.recipe.mean_and_draw(run.request(range(SIDE * SIDE)))
-    sheets = [
-        ("samples: the mean of the decoder's distribution", tile(mean, SIDE)),
-        ("the same latents: a draw from the decoder's distribution", tile(draw, SIDE)),
-    ]
-    write_captioned(sheets, path)
+        mean, drawn = run.recipe.mean_and_draw(run.request(range(COLUMNS * GROUPS)))
+    return _pairs(run, {"mean": mean, "random draw": drawn}, "Decoder's mean and a random draw at one latent")
 
 
-def _reconstructions(run: TrainedRun, path: Path) -> None:
+def _reconstructions(run: TrainedRun) -> Plot:
     if not run.data.info.is_image:
         x = examples(run, CODES)
-        title = f"{run.config.plugin} on {run.config.data.name}: reconstructions of test points"
-        scatter(x.cpu(), decoded(run, encoded(run, x)), path, title, names=("originals", "reconstructions"))
-        return
-    x = examples(run, SIDE * SIDE)
-    sheets = [
-        ("test images", tile(x, SIDE)),
-        ("their reconstructions", tile(decoded(run, encoded(run, x)), SIDE)),
-    ]
-    write_captioned(sheets, path)
+        names = ("test points", "reconstructions")
+        return scatter(
+            x.cpu(), decoded(run, encoded(run, x)), "Reconstructions of test points", run_line(run), names
+        )
+    x = examples(run, COLUMNS * GROUPS)
+    kinds = {"test image": x, "reconstruction": decoded(run, encoded(run, x))}
+    return _pairs(run, kinds, "Reconstructions of test images")
 
 
-def _interpolation(run: TrainedRun, path: Path) -> None:
+def _interpolation(run: TrainedRun) -> Plot | None:
     x = examples(run, 2 * SIDE)
     codes = encoded(run, x)
     if not codes.is_floating_point():
-        return
+        return None
     half = len(x) // 2
     between = decoded(run, along(codes[:half], codes[half : 2 * half], STEPS)).unflatten(0, (half, STEPS))
     first, last = (part.cpu()[:, None] for part in (x[:half], x[half : 2 * half]))
     rows = torch.cat((first, between, last), 1)
-    caption = "test images at both ends; between them the straight line from code to code, decoded"
-    write_captioned([(caption, tile(rows.flatten(0, 1), rows.shape[1]))], path)
+    inner = [f"{k / (STEPS - 1):.3g}" for k in range(STEPS)]
+    labels = ["image A", *inner, "image B"]
+    grid = ImageGrid(list(rows.flatten(0, 1)), rows.shape[1], column_labels=labels)
+    note = (
+        "Test images A and B at the ends; between them decoded codes on the straight line from A's code (0) "
+        "to B's code (1)."
+    )
+    figure = draw_grids([grid], "Interpolation of codes", run_line(run), note)
+    return Plot(figure, {"images": stacked(list(rows.flatten(0, 1)))})
 
 
-def _traversals(run: TrainedRun, path: Path) -> None:
-    codes = encoded(run, examples(run, CODES))
+def kl_by_dimension(run: TrainedRun, x: Tensor) -> dict[str, float]:
+    """Return the mean KL term of each latent dimension in nats, by name; {} where the model tells none."""
+    if not isinstance(run.recipe, HasLikelihood):
+        return {}
+    with run.inference():
+        found = run.recipe.likelihoods(x, noise=Seeds(0, range(len(x)), run.device), k=1)
+    return {name: float(kl.mean()) for one in found for name, kl in one.kl.items()}
+
+
+def _traversals(run: TrainedRun) -> Plot | None:
+    x = examples(run, CODES)
+    codes = encoded(run, x)
     if not codes.is_floating_point() or codes.ndim != 2:
-        return
+        return None
     low, high = (torch.quantile(codes, share, dim=0) for share in (REACH, 1 - REACH))
     base = codes[0]
     start, end = base.repeat(len(base), 1), base.repeat(len(base), 1)
     start.diagonal().copy_(low)
     end.diagonal().copy_(high)
     change = (decoded(run, end) - decoded(run, start)).flatten(1).square().mean(1)
-    shown = change.argsort(descending=True)[:SIDE]
+    shown = change.argsort(descending=True)[:SIDE].cpu()
     rows = decoded(run, along(start[shown], end[shown], STEPS))
-    names = ", ".join(f"z{int(k) + 1}" for k in shown)
-    caption = (
-        f"{names}, a row each, from the 1st to the 99th percentile of {len(codes):,} test images' codes; "
-        "the others stay at the first image's"
+    names = [f"z{int(k) + 1}" for k in shown]
+    kl = kl_by_dimension(run, x[: run.config.eval.batch_size])
+    if not all(name in kl for name in names):
+        kl = {}
+    labels = [f"{name}   KL {kl[name]:.2f}" if kl else name for name in names]
+    percent = torch.linspace(100 * REACH, 100 * (1 - REACH), STEPS)
+    columns = ["1st pct.", *[""] * (STEPS - 2), "99th pct."]
+    grid = ImageGrid(list(rows), STEPS, column_labels=columns, row_labels=labels)
+    note = (
+        f"One latent dimension in each row, from the 1st to the 99th percentile of {len(codes):,} codes of "
+        "test images in even steps; the others are those of the first test image. Rows are sorted by the "
+        "change of the image." + (" KL: mean KL term of the dimension, nats." if kl else "")
     )
-    write_captioned([(caption, tile(rows, STEPS))], path)
+    numbers = {
+        "images": stacked(list(rows)),
+        "dimension": shown + 1,
+        "change": change[shown.to(change.device)].cpu(),
+        "percent": percent,
+    }
+    numbers |= {"kl_nats": [kl[name] for name in names]} if kl else {}
+    return Plot(draw_grids([grid], "Latent traversals", run_line(run), note), numbers)
 
 
-def planar(codes: Tensor) -> tuple[Tensor, str]:
-    """Return codes (n, d) in the plane, (n, 2), and how they came there: as they are, or their two principal
-    components, whose signs make the largest loading positive."""
+def planar(codes: Tensor) -> tuple[Tensor, tuple[str, str]]:
+    """Return codes (n, d) in the plane, (n, 2), and the names of its axes.
+
+    Two latents are taken as they are; of more, their two principal components, whose signs make the largest
+    loading positive.
+    """
     if codes.shape[1] == 2:
-        return codes, "both latents"
+        return codes, ("z1", "z2")
     centered = (codes - codes.mean(0)).double()
     _, values, vectors = torch.linalg.svd(centered, full_matrices=False)
     axes = vectors[:2]
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-    share = float(values[:2].square().sum() / values.square().sum())
-    return (
-        centered @ axes.T
-    ).float(), f"two principal components of {codes.shape[1]}: {share:.0%} of variance"
+    shares = (values[:2].square() / values.square().sum()).tolist()
+    names = [f"PC {k + 1} of {codes.shape[1]} ({share:.0%} of variance)" for k, share in enumerate(shares)]
+    return (centered @ axes.T).float(), (names[0], names[1])
 
 
-def _latent_map(run: TrainedRun, path: Path) -> None:
+def _latent_map(run: TrainedRun) -> Plot | None:
     x = examples(run, CODES)
     codes = encoded(run, x).flatten(1).cpu()
     if not codes.is_floating_point() or codes.shape[1] < 2:
-        return
-    points, how = planar(codes)
-    figure = make_figure(7.4, 6.4)
-    axes = figure.add_subplot()
+        return None
+    points, names = planar(codes)
     label = run.data.test.label
-    if label is None:
-        axes.scatter(points[:, 0], points[:, 1], s=12, linewidths=0)
-    else:
-        label = label[: len(x)].cpu()
-        for k in label.unique().tolist():
-            names = run.data.class_names
-            own = points[label == k]
-            name = names[k] if k < len(names) else str(k)
-            axes.scatter(own[:, 0], own[:, 1], s=14, linewidths=0, alpha=0.8, color=f"C{k % 10}", label=name)
-        axes.legend(title="class", markerscale=2, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    label = None if label is None else label[: len(x)].cpu()
+    return draw_map(points, names, label, run.data.class_names, f"{run_line(run)} · {len(x):,} test examples")
+
+
+@styled
+def draw_map(
+    points: Tensor, names: tuple[str, str], label: Tensor | None, classes: Sequence[str], subtitle: str
+) -> Plot:
+    """Return codes in the plane, a color and a marker for each class.
+
+    Args:
+        points: (n, 2).
+        names: of the axes.
+        label: (n,) int64; None for one color.
+        classes: names of the classes.
+    """
+    figure = make_figure(6.6, 5.2)
+    axes = figure.add_subplot()
+    for k in [None] if label is None else label.unique().tolist():
+        own = points if label is None else points[label == k]
+        name = None if k is None else classes[k] if k < len(classes) else str(k)
+        place = k or 0
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=20,
+            linewidths=0.3,
+            edgecolors="white",
+            alpha=0.85,
+            label=name,
+            color=COLORS[place % len(COLORS)],
+            marker=MARKERS[place % len(MARKERS)],
+        )
+    if label is not None:
+        axes.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.set_aspect("equal", adjustable="datalim")
-    axes.grid(alpha=0.2)
-    axes.set_title(f"{run.config.plugin} on {run.config.data.name}: codes of {len(x):,} test examples\n{how}")
-    figure.savefig(path)
+    axes.set(xlabel=names[0], ylabel=names[1])
+    set_title(figure, "Latent map", subtitle)
+    numbers = {names[0]: points[:, 0], names[1]: points[:, 1]}
+    return Plot(figure, numbers if label is None else {**numbers, "class": label})

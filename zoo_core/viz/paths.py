@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,8 @@ from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.interfaces import HasDenoiser, TrainedRun
 from zoo_core.registry.manager import manager
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure
+from zoo_core.viz.plot import Job, Plot, run_line
+from zoo_core.viz.style import COLORS, DENSITY, INK, make_figure, set_title, styled
 
 PATHS, STEPS, POINTS = 12, 200, 2000
 """Paths in a panel, their most steps, and the examples that the marginals are had from."""
@@ -65,47 +65,64 @@ def kernels(x: Tensor, least: float) -> Marginal:
     return density
 
 
-def draw_paths(panels: Sequence[Panel], marginal: Marginal, path: Path, title: str) -> None:
-    """Draw processes side by side: data at the left, noise at the right, the level between on a log scale.
+@styled
+def draw_paths(panels: Sequence[Panel], marginal: Marginal, title: str, subtitle: str = "") -> Plot:
+    """Return processes side by side: data on the left, noise on the right, the noise level on a log scale.
 
     Args:
-        marginal: drawn behind, at each level as a share of its highest.
+        marginal: drawn behind, at each noise level as a fraction of its highest value.
     """
     levels = torch.cat([panel.sigmas for panel in panels])
     low, high = float(levels[levels > 0].min()), min(FAR, float(levels.max()))
     columns = torch.logspace(torch.tensor(low).log10(), torch.tensor(high).log10(), 120)
     y = torch.linspace(-REACH, REACH, 181)
     heights = torch.stack([marginal(y * (1 + s * s) ** 0.5, s) for s in columns.tolist()], dim=1)
-    figure = make_figure(4.3 * len(panels), 4.2)
+    figure = make_figure(3.5 * len(panels) + 0.3, 4.1)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, panel in zip(all_axes, panels, strict=True):
+    numbers: dict[str, Tensor] = {}
+    for place, (axes, panel) in enumerate(zip(all_axes, panels, strict=True)):
         axes.pcolormesh(
-            columns, y, heights / heights.max(0).values, cmap="Oranges", vmax=1.6, shading="nearest"
+            columns,
+            y,
+            heights / heights.max(0).values,
+            cmap=DENSITY,
+            vmax=1.6,
+            shading="nearest",
+            rasterized=True,
         )
+        axes.grid(False)
         at = panel.sigmas.clamp_min(low)
         scaled = panel.states / (1 + panel.sigmas[:, None] ** 2) ** 0.5
-        for place, one in enumerate(scaled.unbind(1)):
-            axes.plot(at, one, linewidth=0.8, alpha=0.85, color="tab:blue" if place else "black")
-        axes.set(xscale="log", xlim=(low, high), ylim=(-REACH, REACH), xlabel="sigma", title=panel.name)
+        for number, one in reversed(list(enumerate(scaled.unbind(1)))):
+            first = number == 0
+            name = "one path, emphasized" if first else "other paths" if number == 1 else None
+            color, width = (INK, 1.6) if first else (COLORS[0], 0.8)
+            axes.plot(at, one, linewidth=width, alpha=0.9, color=color, label=name)
+        axes.set(
+            xscale="log", xlim=(low, high), ylim=(-REACH, REACH), xlabel="noise level σ", title=panel.name
+        )
         axes.xaxis.set_major_formatter("{x:g}")
-    all_axes[0].set_ylabel("x / sqrt(1 + sigma²)")
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path)
+        numbers |= {f"sigma_{place}": panel.sigmas, f"states_{place}": panel.states}
+    all_axes[0].set_ylabel("x₁ / √(1 + σ²)")
+    all_axes[-1].legend(loc="upper right", frameon=True, framealpha=0.8)
+    how = "orange: density of data + σ·noise, the highest at each σ as 1"
+    set_title(figure, title, f"{subtitle} · {how}" if subtitle else how)
+    return Plot(figure, numbers)
 
 
-def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function for a model of points that holds a denoiser of them."""
     if run.data.info.is_image or not isinstance(run.recipe, HasDenoiser):
         return {}
-    return {"paths": lambda path: _paths(run, path)} if run.recipe.denoiser().space == "data" else {}
+    return {"paths": lambda: _paths(run)} if run.recipe.denoiser().space == "data" else {}
 
 
 def _named(name: str) -> BoundSampler:
     return bind(manager().find("sampler", name).spec)
 
 
-def _paths(run: TrainedRun, path: Path) -> None:
-    """Draw the first coordinate of the model's own paths, from one noise, beside the forward process."""
+def _paths(run: TrainedRun) -> Plot:
+    """Return the first coordinate of the model's own paths, from one noise, beside the forward process."""
     assert isinstance(run.recipe, HasDenoiser)
     denoise = run.recipe.denoiser()
     real = run.data.train.examples(torch.arange(min(POINTS, len(run.data.train)))).cpu()
@@ -119,5 +136,5 @@ def _paths(run: TrainedRun, path: Path) -> None:
     sigmas = panels[0].sigmas.flip(0)
     states = forward_sde(real[:PATHS], sigmas, Seeds(0, range(min(PATHS, len(real)))))
     panels.insert(0, Panel("forward SDE, data to noise", sigmas, states[..., 0]))
-    title = f"{run.config.plugin} on {run.config.data.name}: first coordinate of {PATHS} paths"
-    draw_paths(panels, kernels(real[:, 0], BLUR * float(real[:, 0].std())), path, title)
+    marginal = kernels(real[:, 0], BLUR * float(real[:, 0].std()))
+    return draw_paths(panels, marginal, f"First coordinate of {PATHS} paths", run_line(run))

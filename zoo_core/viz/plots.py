@@ -1,25 +1,32 @@
 """Plots of a run: sample grids, curves, a denoising strip, score fields, reconstructions, latents.
 
 `Plots` draws them as a listener of the hooks `zoo_plot` and `zoo_plot_trained`; which plots a trained run has
-is decided by what its model can do.
+is decided by what its model can do. Each is written in `plots.format`, with its numbers beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
+import torch
 from torch import Tensor
 
 from zoo_core.errors import UsageError
 from zoo_core.events import hookimpl
 from zoo_core.events.trackers import read_metrics
 from zoo_core.interfaces import RunView, TrainedRun
+from zoo_core.results.attachments import GRID
 from zoo_core.types import DataInfo
 from zoo_core.viz import denoising, fields, latents, paths, styles, translations
-from zoo_core.viz.drawing import curves, scatter, tile, to_uint8, write_png
+from zoo_core.viz.curves import draw_curves
+from zoo_core.viz.drawing import tile, to_uint8, write_png
+from zoo_core.viz.image_grid import ImageGrid, draw_grids, stacked
+from zoo_core.viz.plane import scatter
+from zoo_core.viz.plot import Animation, Job, Plot, run_line, save_plot
 
 GRID_ROWS = 8
 """Of a sample grid, which has as many columns, or one for each class or caption."""
@@ -44,7 +51,7 @@ def save_samples(x: Tensor, info: DataInfo, path: Path, columns: int | None = No
     elif path.suffix == ".png" and info.is_image:
         write_png(tile(x, columns or math.ceil(math.sqrt(len(x)))), path)
     elif path.suffix == ".png":
-        scatter(x, x, path, info.name)
+        scatter(x, x, info.name).save(path)
     else:
         raise UsageError(
             f"can't write samples as {path.name!r}",
@@ -88,49 +95,77 @@ class Plots:
 
     @hookimpl
     def zoo_plot(self, run: RunView, step: int) -> None:
-        name = f"samples-{step:08d}.png"
-        try:
-            path = _folder(run) / name
-            _samples(run, path, f"{run.config.plugin} on {run.config.data.name}, step {step}")
-        except OSError as error:  # the next plot may be drawn again
-            run.warn(f"warning: could not draw {name}: {error}")
-            return
-        if path.exists():
-            run.announce("samples", path)
+        _write(run, f"samples-{step:08d}", lambda: _samples(run), announced="samples")
 
     @hookimpl
     def zoo_plot_trained(self, run: TrainedRun) -> None:
         for name, job in jobs(run).items():
-            path = _folder(run) / f"{name}.png"
-            try:
-                job(path)
-            except (OSError, ValueError, RuntimeError) as error:  # the other plots may be drawn
-                run.warn(f"warning: could not draw {path.name}: {type(error).__name__}: {error}")
-                continue
-            if path.exists():
-                run.announce(name, path)
+            drawn = _write(run, name, job, announced=name)
+            if name == "samples" and isinstance(drawn, Plot):
+                with _warned(run, GRID):
+                    _write_grid(drawn, run.dir / "plots" / GRID)
+        worst = run.dir / "plots" / f"worst.{run.config.plots.format}"  # drawn with the scores
+        if worst.is_file():
+            run.announce("worst", worst)
 
 
-def _folder(run: RunView) -> Path:
-    folder = run.dir / "plots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@contextlib.contextmanager
+def _warned(run: RunView, name: str) -> Iterator[None]:
+    """Warn of what keeps a plot from being drawn; the other plots may be drawn."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        run.warn(f"warning: could not draw {name}: {type(error).__name__}: {error}")
 
 
-def _samples(run: RunView, path: Path, title: str) -> None:
+def _write(run: RunView, name: str, job: Job, announced: str) -> Plot | Animation | None:
+    """Draw one plot, write its files, announce the first, and return what was drawn."""
+    suffix = run.config.plots.format
+    with _warned(run, f"{name}.{suffix}"):
+        drawn = job()
+        if drawn is not None:
+            run.announce(announced, save_plot(drawn, run.dir, name, suffix))
+        return drawn
+    return None
+
+
+def _samples(run: RunView) -> Plot | None:
+    title = "Samples"
     if run.data_info.is_image:
         samples, columns = run.sample_grid(GRID_ROWS)
-        write_png(tile(samples, columns), path)
-    elif run.data_info.shape == (2,):
-        scatter(run.training_examples(POINTS), run.sample(POINTS), path, title)
+        labels = run.grid_labels()
+        what = {"class": "one class per column", "text": "one caption per column"}.get(run.data_info.task, "")
+        grid = ImageGrid(list(samples), columns, column_labels=labels)
+        figure = draw_grids([grid], title, " · ".join(filter(None, (run_line(run), what))))
+        numbers = {"samples": stacked(list(samples))}
+        return Plot(figure, {**numbers, "column": labels} if labels else numbers)
+    if run.data_info.shape == (2,):
+        points = run.training_examples(POINTS), run.sample(POINTS)
+        return scatter(*points, title, run_line(run), names=("training points", "samples"))
+    return None
 
 
-def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+def _write_grid(drawn: Plot, path: Path) -> None:
+    """Write the samples of a plot without labels; points as they were plotted."""
+    samples = torch.as_tensor(drawn.numbers["samples"])
+    if samples.ndim == 2:
+        Plot(drawn.figure).save(path)
+        return
+    images = samples.permute(0, 3, 1, 2).float() / 127.5 - 1
+    write_png(tile(images, len(images) // GRID_ROWS), path)
+
+
+def _curves(run: RunView) -> Plot | None:
+    options = run.config.plots
+    records = read_metrics(run.dir / "metrics.jsonl")
+    return draw_curves(records, run_line(run), scale=options.scale, smoothing=options.smoothing)
+
+
+def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function of all plots that a trained run has."""
-    title = f"{run.config.plugin} on {run.config.data.name}"
-    found: dict[str, Callable[[Path], None]] = {"samples": lambda path: _samples(run, path, title)}
+    found: dict[str, Job] = {"samples": lambda: _samples(run)}
     if (run.dir / "metrics.jsonl").exists():
-        found["curves"] = lambda path: curves(read_metrics(run.dir / "metrics.jsonl"), path, title)
+        found["curves"] = lambda: _curves(run)
     for kind in (denoising, fields, paths, latents, translations, styles):
         found |= kind.jobs(run)
     return found

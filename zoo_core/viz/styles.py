@@ -1,20 +1,18 @@
-"""What lies between a generator's latents, and what its styles do, in images.
+"""Interpolations between a generator's latents, and matrices of styles.
 
-Any recipe that draws from one normal latent gets a strip between pairs of them; one with a style a layer, or
-one that paints one image in the style of another, gets a matrix: what a row gives, and what a column gives.
+Any recipe that samples from one normal latent has interpolations. One with a style per layer, or one that
+renders one image in the style of another, has a matrix of what a row and what a column gives.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from zoo_core.interfaces import HasLatents, HasStyles, HasViews, Stylist, TrainedRun
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import tile, write_captioned
+from zoo_core.viz.image_grid import ImageGrid, draw_grids, stacked
+from zoo_core.viz.plot import Job, Plot, run_line
 
 SIDE = 8
 """Rows, and columns, of a strip or a matrix."""
@@ -22,19 +20,19 @@ STEPS = 9
 """Images along a strip."""
 
 
-def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function for what a trained run's latents and styles have to show."""
-    found: dict[str, Callable[[Path], None]] = {}
+    found: dict[str, Job] = {}
     if not run.data.info.is_image:
         return found
     if isinstance(run.recipe, HasLatents):
-        found["interpolation"] = lambda path: _interpolation(run, path)
+        found["interpolation"] = lambda: _interpolation(run)
     if isinstance(run.recipe, HasStyles):
-        found["style-mixing"] = lambda path: _style_mixing(run, path)
+        found["style-mixing"] = lambda: _style_mixing(run)
     if isinstance(run.recipe, HasViews):
-        found["views"] = lambda path: _views(run, path)
+        found["views"] = lambda: _views(run)
     if isinstance(run.recipe, Stylist) and run.data.origin is not None:
-        found["content-and-style"] = lambda path: _content_and_style(run, path)
+        found["content-and-style"] = lambda: _content_and_style(run)
     return found
 
 
@@ -55,17 +53,16 @@ def spherical(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return (first * start[:, None] + last * end[:, None]).flatten(0, 1)
 
 
-def matrix(rows: Tensor, columns: Tensor, cells: Tensor) -> Tensor:
-    """Return one sheet: cell (i, j) at its place, its row's image on the left and its column's above.
+def matrix(rows: Tensor, columns: Tensor, cells: Tensor, title: str = "") -> ImageGrid:
+    """Return a grid: cell (i, j) at its place, its row's image on the left and its column's above.
 
     Args:
         rows: (m, C, H, W).
         columns: (n, C, H, W).
         cells: (m * n, C, H, W), row by row.
     """
-    corner = torch.ones_like(columns[:1])
     lines = torch.cat((rows[:, None], cells.unflatten(0, (len(rows), len(columns)))), 1)
-    return tile(torch.cat((corner, columns, lines.flatten(0, 1))), len(columns) + 1)
+    return ImageGrid([None, *columns, *lines.flatten(0, 1)], len(columns) + 1, title)
 
 
 def every_pair(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,46 +75,62 @@ def _latents(run: TrainedRun, n: int) -> Tensor:
     return Seeds(run.config.sample.seed, range(n), run.device).randn(run.recipe.latent_shape)
 
 
-def _interpolation(run: TrainedRun, path: Path) -> None:
+def _interpolation(run: TrainedRun) -> Plot:
     assert isinstance(run.recipe, HasLatents)
     z = _latents(run, 2 * SIDE).flatten(1)
     between = spherical(z[:SIDE], z[SIDE:], STEPS).unflatten(1, run.recipe.latent_shape)
     request = run.request([k for k in range(SIDE) for _ in range(STEPS)])
     with run.inference():
-        drawn = run.recipe.from_latents(between, request)
-    caption = "from latent to latent along a great arc; what else is random stays"
-    write_captioned([(caption, tile(drawn, STEPS))], path)
+        images = list(run.recipe.from_latents(between, request).cpu())
+    grid = ImageGrid(images, STEPS, column_labels=["z₁", *fractions(STEPS)[1:-1], "z₂"])
+    note = (
+        "Spherical interpolation between two latents in each row; numbers are fractions of the arc. "
+        "All other noise is held fixed."
+    )
+    return Plot(draw_grids([grid], "Interpolation of latents", run_line(run), note), _numbers(grid))
 
 
-def _views(run: TrainedRun, path: Path) -> None:
+def fractions(steps: int) -> list[str]:
+    """Return the labels of points spaced evenly from 0 to 1."""
+    return [f"{k / (steps - 1):.3g}" for k in range(steps)]
+
+
+def _numbers(*grids: ImageGrid) -> dict[str, object]:
+    if len(grids) == 1:
+        return {"images": stacked(grids[0].images)}
+    return {f"images_{k}": stacked(grid.images) for k, grid in enumerate(grids)}
+
+
+def _views(run: TrainedRun) -> Plot:
     recipe = run.recipe
     assert isinstance(recipe, HasViews)
     z = _latents(run, 2 * SIDE)
     content, view = every_pair(z[:SIDE, : recipe.content_dim], z[SIDE:, recipe.content_dim :])
     with run.inference():
-        drawn = recipe.from_latents(torch.cat((content, view), 1), run.request([0] * SIDE**2))
-    write_captioned([("a content a row, a view a column", tile(drawn, SIDE))], path)
+        images = recipe.from_latents(torch.cat((content, view), 1), run.request([0] * SIDE**2)).cpu()
+    columns, rows = ([f"{kind} {k + 1}" for k in range(SIDE)] for kind in ("view", "content"))
+    grid = ImageGrid(list(images), SIDE, column_labels=columns, row_labels=rows)
+    return Plot(draw_grids([grid], "Content and view latents", run_line(run)), _numbers(grid))
 
 
-def _style_mixing(run: TrainedRun, path: Path) -> None:
+def _style_mixing(run: TrainedRun) -> Plot:
     recipe = run.recipe
     assert isinstance(recipe, HasStyles)
     z = _latents(run, 2 * SIDE)
     rows, columns = z[:SIDE], z[SIDE:]
     coarse, fine = every_pair(rows, columns)
-    sheets = []
+    grids = []
     with run.inference():
-        left, above = (recipe.from_latents(part, run.request([0] * SIDE)) for part in (rows, columns))
+        left, above = (recipe.from_latents(part, run.request([0] * SIDE)).cpu() for part in (rows, columns))
         for first in sorted({max(1, recipe.styles // 3), max(1, 2 * recipe.styles // 3)}):
-            cells = recipe.mixed(coarse, fine, first, run.request([0] * SIDE**2))
-            caption = (
-                f"the first {first} of {recipe.styles} layers in the style on the left, others in that above"
-            )
-            sheets.append((caption, matrix(left, above, cells)))
-    write_captioned(sheets, path)
+            cells = recipe.mixed(coarse, fine, first, run.request([0] * SIDE**2)).cpu()
+            layers = "layer 1" if first == 1 else f"layers 1 to {first}"
+            title = f"{layers} of {recipe.styles}: style of the image on the left; others: of that above"
+            grids.append(matrix(left, above, cells, title))
+    return Plot(draw_grids(grids, "Style mixing", run_line(run)), _numbers(*grids))
 
 
-def _content_and_style(run: TrainedRun, path: Path) -> None:
+def _content_and_style(run: TrainedRun) -> Plot:
     recipe, origin = run.recipe, run.data.origin
     assert isinstance(recipe, Stylist)
     assert origin is not None
@@ -126,7 +139,8 @@ def _content_and_style(run: TrainedRun, path: Path) -> None:
     held = len(run.data.test)
     style = to_model(run.data.test.examples(torch.arange(held - min(SIDE, held), held)))
     with run.inference():
-        painted = recipe.stylize(*every_pair(content, style)).cpu()
-    left = content.cpu().expand(-1, painted.shape[1], -1, -1)
-    caption = "test images: the content on the left, the style above"
-    write_captioned([(caption, matrix(left, style.cpu(), painted))], path)
+        rendered = recipe.stylize(*every_pair(content, style)).cpu()
+    left = content.cpu().expand(-1, rendered.shape[1], -1, -1)
+    grid = matrix(left, style.cpu(), rendered)
+    note = "Test images: the content image on the left, the style image above."
+    return Plot(draw_grids([grid], "Content and style", run_line(run), note), _numbers(grid))

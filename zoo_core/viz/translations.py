@@ -1,12 +1,10 @@
-"""What a translation from image to image does, in images: sources, what is made of them, what should
-be.
+"""What an image-to-image model does: sources, translations below them, and targets where they are known.
 
-Any run on pairs or on two domains gets them, whatever its family; all images are of the test split.
+Any run on pairs or on two domains has them; all images are of the test split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,67 +13,66 @@ from torch import Tensor
 from zoo_core.data.conditioning import dealt, source_images
 from zoo_core.interfaces import TrainedRun, TwoWay
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import tile, write_captioned, write_png
+from zoo_core.viz.drawing import tile, write_png
+from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved, stacked
+from zoo_core.viz.plot import Job, Plot, run_line
 
-ROWS, BLOCKS = 8, 4
-"""Rows of a block, and blocks side by side."""
+COLUMNS, GROUPS = 10, 3
+"""Columns of a grid, and groups of rows: an image of each kind, one below the other."""
+BLOCKS = 4
+"""Pairs of source and translation in a row of `save_translations`."""
 
 
-def jobs(run: TrainedRun) -> dict[str, Callable[[Path], None]]:
+def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function for what a trained run's translations have to show."""
     if run.data.origin is None:
         return {}
-    found: dict[str, Callable[[Path], None]] = {"translations": lambda path: _translations(run, path)}
+    found: dict[str, Job] = {"translations": lambda: _translations(run)}
     if isinstance(run.recipe, TwoWay):
-        found["cycles"] = lambda path: _cycles(run, path)
+        found["cycles"] = lambda: _cycles(run)
     return found
-
-
-def beside(columns: list[Tensor]) -> Tensor:
-    """Return images of several kinds as one sheet, a row for each and its kinds side by side.
-
-    Args:
-        columns: (n, C, H, W) each; gray ones become as colored as the others.
-    """
-    return _interleaved(columns, len(columns))
-
-
-def _interleaved(kinds: list[Tensor], across: int) -> Tensor:
-    channels = max(kind.shape[1] for kind in kinds)
-    shown = [kind.float().cpu().expand(-1, channels, -1, -1) for kind in kinds]
-    return tile(torch.stack(shown, 1).flatten(0, 1), across)
 
 
 def save_translations(source: Tensor, made: Tensor, path: Path) -> None:
     """Write images, each with its translation on its right, as a grid (.png) of at most BLOCKS a row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     across = min(BLOCKS, len(made))
-    write_png(_interleaved([source, made], 2 * across), path)
+    channels = max(source.shape[1], made.shape[1])
+    shown = [x.float().cpu().expand(-1, channels, -1, -1) for x in (source, made)]
+    write_png(tile(torch.stack(shown, 1).flatten(0, 1), 2 * across), path)
 
 
-def blocks(caption: str, columns: list[Tensor], count: int) -> list[tuple[str, Tensor]]:
-    """Return captioned sheets of ROWS rows each, `count` of them, as far as there are images."""
-    parts = zip(*(column.split(ROWS) for column in columns), strict=True)
-    return [(caption, beside(list(part))) for part in parts][:count]
+def groups(kinds: dict[str, Tensor], title: str = "") -> ImageGrid:
+    """Return a grid in which the images of each kind stand below one another, in groups of rows.
+
+    Args:
+        kinds: row label -> (n, C, H, W); gray images become color images where another kind has colors.
+    """
+    columns = min(COLUMNS, len(next(iter(kinds.values()))))
+    images = interleaved(*kinds.values(), columns=columns)
+    labels = list(kinds) * (len(images) // columns // len(kinds))
+    return ImageGrid(images, columns, title, row_labels=labels, group=len(kinds))
 
 
-def _translations(run: TrainedRun, path: Path) -> None:
-    held = len(run.data.origin.test) if run.data.origin is not None else 0
-    rows = dealt(run.data, min(ROWS * BLOCKS, held))
+def _translations(run: TrainedRun) -> Plot:
+    origin = run.data.origin
+    assert origin is not None
+    rows = dealt(run.data, min(COLUMNS * GROUPS, len(origin.test)))
     source = source_images(run.data, rows).image
     assert source is not None
-    columns, caption = [source, run.sample(len(rows))], "source, translation"
+    kinds = {"source": source, "translation": run.sample(len(rows))}
     if "source" in run.data.test:
-        columns.append(run.to_model(run.data.test.examples(rows)))
-        caption = "source, translation, target"
-    write_captioned(blocks(caption, columns, BLOCKS), path)
+        kinds["target"] = run.to_model(run.data.test.examples(rows)).cpu()
+    grid = groups(kinds)
+    figure = draw_grids([grid], "Translations of test images", run_line(run))
+    return Plot(figure, {name: stacked(list(images)) for name, images in kinds.items()})
 
 
-def _cycles(run: TrainedRun, path: Path) -> None:
+def _cycles(run: TrainedRun) -> Plot:
     recipe, origin = run.recipe, run.data.origin
     assert isinstance(recipe, TwoWay)
     assert origin is not None
-    count = ROWS * BLOCKS // 2
+    count = COLUMNS * 2
 
     def seeds(x: Tensor) -> Seeds:
         return Seeds(run.config.sample.seed, range(len(x)), run.device)
@@ -87,6 +84,14 @@ def _cycles(run: TrainedRun, path: Path) -> None:
         there, back = recipe.translate(a, noise=seeds(a)), recipe.translate_back(b, noise=seeds(b))
         again_a = recipe.translate_back(there, noise=seeds(there))
         again_b = recipe.translate(back, noise=seeds(back))
-    sheets = blocks("source, there, and back", [a, there, again_a], BLOCKS // 2)
-    sheets += blocks("target, back, and there again", [b, back, again_b], BLOCKS // 2)
-    write_captioned(sheets, path)
+    forth = {"A": a.cpu(), "A → B": there.cpu(), "A → B → A": again_a.cpu()}
+    reverse = {"B": b.cpu(), "B → A": back.cpu(), "B → A → B": again_b.cpu()}
+    grids = [groups(forth, "from the source domain A"), groups(reverse, "from the target domain B")]
+    figure = draw_grids(grids, "Cycles of test images", run_line(run))
+    numbers = {
+        f"{k}": stacked(list(x))
+        for k, x in zip(
+            ("a", "a_b", "a_b_a", "b", "b_a", "b_a_b"), (*forth.values(), *reverse.values()), strict=True
+        )
+    }
+    return Plot(figure, numbers)

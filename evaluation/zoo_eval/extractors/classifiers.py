@@ -3,7 +3,7 @@ features do not suit.
 
 A feature network gives the 64 features of the Frechet and kernel distances, and the logits of the Inception
 Score. A second classifier, of another architecture and another seed, assigns classes to samples: class
-accuracy and distances do not share a network.
+accuracy and distances do not share a network. For color images it is a linear head on effnet-lite0.
 """
 
 from __future__ import annotations
@@ -87,7 +87,32 @@ class ConvNet(nn.Module):
         return self.layers(x)
 
 
-ARCHITECTURES: Mapping[str, type[nn.Module]] = {"FeatureNet": FeatureNet, "ConvNet": ConvNet}
+class EffNetHead(nn.Module):
+    """A linear classifier of the 1,280 features of effnet-lite0, for color images.
+
+    The frozen network is loaded at the first call; its weights are not among this module's.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1280, classes)
+        self._network: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes) of images in [-1, 1]."""
+        from zoo_eval.extractors.effnet import EffNetLite0
+
+        if self._network is None or self._network.device != x.device:
+            self._network = EffNetLite0(x.device)
+        logits: Tensor = self.linear(self._network.embed((x + 1) / 2))
+        return logits
+
+
+ARCHITECTURES: Mapping[str, type[nn.Module]] = {
+    "FeatureNet": FeatureNet,
+    "ConvNet": ConvNet,
+    "EffNetHead": EffNetHead,
+}
 
 
 def after_each(layers: Iterable[nn.Module], ends: Callable[[nn.Module], bool]) -> list[nn.Module]:
@@ -186,7 +211,7 @@ class ShippedExtractor:
 
 
 class Classifier:
-    """A shipped ConvNet: predicts the class of an image."""
+    """A shipped ConvNet or EffNetHead: predicts the class of an image."""
 
     def __init__(self, name: str, device: torch.device | str) -> None:
         self.name = name

@@ -105,15 +105,39 @@ class EffNetLite0:
         Raises:
             UsageError: for points or another number of channels.
         """
-        x = to_rgb_bytes(levels, info).to(self.device).float() / 255
+        return self.embed(to_rgb_bytes(levels, info).float() / 255), None
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return features (n, 1280) float32 of color images in [0, 1], (n, 3, H, W)."""
         side = SIDE if max(x.shape[2:]) <= SMALL else FULL_SIDE
-        found = [self._features(part, side) for part in x.split(self._chunk or len(x))]
-        return torch.cat(found), None
+        parts = x.to(self.device).split(self._chunk or len(x))
+        return torch.cat([self._features(part, side) for part in parts])
 
     def _features(self, x: Tensor, side: int) -> Tensor:
         x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
         features: Tensor = self.net(((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout))
         return features
+
+    def apart(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the perceptual distance of each pair of images, (n,): an untrained LPIPS on this network.
+
+        Zhang et al. 2018 (arXiv:1801.03924), Eq. 1 with weights of 1 and this network in place of AlexNet:
+        maps of `layers` are normalized over channels, and their squared differences are summed over channels
+        and layers and averaged over places. It is 0 for equal images, and at most 4 for each layer.
+
+        Args:
+            a, b: (n, 1 or 3, H, W) in [0, 1].
+        """
+        side = SIDE if max(a.shape[2:]) <= SMALL else FULL_SIDE
+        x = torch.cat((a.expand(-1, 3, -1, -1), b.expand(-1, 3, -1, -1))).to(self.device)
+        x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
+        x = ((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout)
+        total = torch.zeros(len(a), device=self.device)
+        for part in self.layers((3, side, side)):
+            x = part(x)
+            first, second = nn.functional.normalize(x, dim=1).chunk(2)
+            total += (first - second).square().sum(1).mean((1, 2))
+        return total
 
     def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
         """Return the network in parts: the stem, then up to the middle of the block of each lower resolution.

@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo_eval.leaderboard.ranks import Ranked
 from zoo_eval.leaderboard.table import Table
+from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import Bad, Conflict
 
@@ -27,7 +28,9 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "title": group.title,
         "data": group.data.name,
+        "label": group.data.label,
         "task": group.task,
+        "given": task_of(group.data).given,
         "protocol": {"hash": group.protocol.hash, "fields": dict(group.protocol.fields)},
         "metric": table.column.name,
         "better": table.column.better,

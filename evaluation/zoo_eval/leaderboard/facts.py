@@ -6,7 +6,7 @@ Nothing here is read from a result file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from zoo_core.registry.metrics import base_name
@@ -42,10 +42,12 @@ class Facts:
     Attributes:
         directions: base name of each column -> "lower", "higher" or "", in the order of registration.
         families: name of each plugin -> its family.
+        summaries: base name of each column -> what its metric says of itself.
     """
 
     directions: Mapping[str, str]
     families: Mapping[str, str]
+    summaries: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> Column | None:
         """Return a column by its name in a file; None where no installed metric declares it."""
@@ -64,10 +66,13 @@ def installed() -> Facts:
     from zoo_core.registry.manager import manager
 
     directions: dict[str, str] = {}
+    summaries: dict[str, str] = {}
     for entry in manager().entries("metric"):
         for base, better in entry.spec.directions.items():
             directions.setdefault(base, better)
-    return Facts(directions, {entry.spec.name: entry.spec.family for entry in manager().entries("plugin")})
+            summaries.setdefault(base, entry.spec.summary)
+    families = {entry.spec.name: entry.spec.family for entry in manager().entries("plugin")}
+    return Facts(directions, families, summaries)
 
 
 def protocol_name(protocol: ProtocolRecord) -> str:

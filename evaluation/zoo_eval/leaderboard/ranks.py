@@ -26,12 +26,17 @@ class Ranked:
             stands where its score puts it; "below" half the noise floor, which new real data do not reach;
             "memorizes"; "unranked" where the value is shown only; "n/a" where it has none.
         p: uncorrected p-value against the next tested row of its state above.
+        center, error, df: mean on the column's scale, its standard error and that one's degrees of freedom,
+            from which two rows of a state are tested; error and df are None where the row is not tested.
     """
 
     row: Row
     rank: int | None
     mark: str
     p: float | None
+    center: float | None = None
+    error: float | None = None
+    df: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class Tier:
             verified.
         separable: smallest ratio (or difference) of two scores that is significant; None for fewer than two
             tested rows.
+        threshold: largest p-value of a pair that is significant after Holm's correction.
     """
 
     state: str
     pairs: int
     separable: float | None
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -140,10 +147,12 @@ def _tier(
         place = found.places[k]
         if place.rank is None or alone:
             ranked.append(Ranked(rows[k], None, "?", None))
-        elif floor is not None and place.center < 2 * floor:
+            continue
+        if floor is not None and place.center < 2 * floor:
             at_floor.add(place.rank)
-            ranked.append(Ranked(rows[k], above + 1, "floor", place.p_above))
+            first, mark = 1, "floor"
         else:
-            first = 1 if place.rank in at_floor else place.rank
-            ranked.append(Ranked(rows[k], above + first, "=" if place.tied else "", place.p_above))
-    return ranked, Tier(rows[0].state, found.pairs, found.separable)
+            first, mark = (1 if place.rank in at_floor else place.rank), "=" if place.tied else ""
+        tested = (place.p_above, place.center, place.error, place.df)
+        ranked.append(Ranked(rows[k], above + first, mark, *tested))
+    return ranked, Tier(rows[0].state, found.pairs, found.separable, found.threshold)

@@ -12,6 +12,7 @@ from zoo_core.results.result import DataRecord, ProtocolRecord, Scalar
 from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, kind_of, protocol_name, protocol_title
 from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
+from zoo_eval.leaderboard.tasks import task_name, task_of
 from zoo_eval.published import Reference, references
 from zoo_eval.store import STATES, Conflict, Entry, separate
 
@@ -43,7 +44,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        return f"{self.data.name}, {self.task}, protocol {protocol_title(self.protocol)}"
+        return f"{self.data.title}, {self.task}, protocol {protocol_title(self.protocol)}"
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,6 @@ class Table:
     references: Sequence[Reference] = ()
 
 
-def task_name(data: DataRecord) -> str:
-    """Return the task, with what images are translated from: "image-to-image from edges"."""
-    return f"{data.task} from {data.source}" if data.source else data.task
-
-
 def make_groups(entries: Sequence[Entry], facts: Facts) -> list[Group]:
     """Return the groups of files that may be compared: by dataset, the largest first."""
     members: dict[tuple[str, str, str], list[Entry]] = {}
@@ -86,13 +82,15 @@ def _group(entries: Sequence[Entry], facts: Facts) -> Group:
     order = {base: place for place, base in enumerate(facts.directions)}
     names = sorted(counts, key=lambda name: (order[base_name(name)], -counts[name], name))
     columns = [column for name in names if (column := facts.column(name)) is not None]
-    return Group(entries[0].data, entries[0].protocol, rows, columns, conflicts)
+    labeled = next((entry.data for entry in entries if entry.data.label), entries[0].data)
+    return Group(labeled, entries[0].protocol, rows, columns, conflicts)
 
 
 def choose_column(group: Group, wanted: str | None = None) -> Column:
     """Return the column that ranks.
 
-    By default it is the first declared column among those that most of the best verified rows have.
+    By default it is, among the columns that most of the best verified rows have, the first that the task
+    names, else the first declared.
 
     Args:
         wanted: name of a column, its base name, or a kind of likelihood; None for the default.
@@ -107,6 +105,9 @@ def choose_column(group: Group, wanted: str | None = None) -> Column:
             raise UsageError("no column here can be ranked", f"shown: {shown}")
         best = max((row.state for row in group.rows), key=STATES.index)
         rows = [row for row in group.rows if row.state == best]
+        preferred = task_of(group.data).ranks
+        order = {base: place for place, base in enumerate(preferred)}
+        ranked.sort(key=lambda column: order.get(base_name(column.name), len(order)))
         return max(ranked, key=lambda column: _rankable(rows, column.name))  # the first of several
     for column in group.columns:
         if _is_called(column.name, wanted):
@@ -148,7 +149,7 @@ class Choice:
     """Which tables are asked for.
 
     Attributes:
-        data: name of a dataset; None for all.
+        data: name or label of a dataset; None for all.
         task: name of a task; "all" for every one; None for the largest of each dataset and protocol.
         protocol: name, "name-version", or the beginning of a hash; None for all. Several with commas between
             them ask for one table, which there is only where they are one protocol.
@@ -168,7 +169,7 @@ class Choice:
         chosen = [
             group
             for group in groups
-            if self.data in (None, group.data.name)
+            if self.data in (None, group.data.name, group.data.title)
             and self.task in (None, ANY_TASK, group.data.task, group.task)
             and (self.protocol is None or _is_protocol(group.protocol, self.protocol))
         ]

@@ -12,17 +12,22 @@ from zoo_core.registry.metrics import base_name
 from zoo_core.registry.resolution import deciding
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import is_likelihood, kind_of
+from zoo_eval.leaderboard.notation import Notation, clock, fixed, notation_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
 from zoo_eval.leaderboard.table import Group, Table
-from zoo_eval.numbers import number, short_seconds
+from zoo_eval.leaderboard.tasks import task_of
+from zoo_eval.numbers import number
 from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Conflict
 
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
-_FIRST = ("state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
+_FIRST = ("given", "state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most important first; the others come after them."""
 _BACKGROUND = ("noise floor", "memorization", "authenticity", "KL", "active")
 """Base names that the text leaves out: they qualify other columns."""
+
+BOUNDS = {"upper": "<=", "lower": ">="}
+"""Sign before a value that is a bound."""
 
 VARIANTS, LONGEST = 8, 240
 """Most configurations of one plugin whose options are listed under a table, and characters of a line of texts
@@ -57,17 +62,27 @@ def rank_text(ranked: Ranked) -> str:
     )
 
 
-def score_text(ranked: Ranked, column: str) -> str:
+def score_text(ranked: Ranked, column: str, how: Notation) -> str:
     """Return a score: ± half of its interval over seeds, or the ends of a single run's own interval."""
     values = ranked.row.scores.get(column)
     if values is None:
         return "n/a"
     mean, width = mean_interval(values)
-    sign = {"upper": "<=", "lower": ">="}.get(ranked.row.bounds[column], "")
+    sign = BOUNDS.get(ranked.row.bounds[column], "")
     if width is not None:
-        return f"{sign}{number(mean)} ±{number(width)}"
+        return f"{sign}{how.text(mean, width)} ±{how.spread(width, mean)}"
     ends = ranked.row.within.get(column)
-    return f"{sign}{number(mean)}" + (f" [{number(ends[0])}, {number(ends[1])}]" if ends else "")
+    if ends is None:
+        return f"{sign}{how.text(mean)}"
+    half = (ends[1] - ends[0]) / 2
+    digits = how.digits_of(half, mean)
+    low, high = (fixed(end / 10.0**how.exponent, digits) for end in ends)
+    return f"{sign}{how.text(mean, half)} [{low}, {high}]"
+
+
+def column_notation(rows: Sequence[Ranked], column: str) -> Notation:
+    """Return the notation of a column of a table."""
+    return notation_of(r.row.scores[column] for r in rows if column in r.row.scores)
 
 
 def names(rows: Sequence[Ranked]) -> list[str]:
@@ -117,18 +132,18 @@ def _likelihood(ranked: Ranked, unit: str) -> str:
     best = (min if unit == "bits_per_dim" else max)(
         found, key=lambda n: mean_interval(ranked.row.scores[n])[0]
     )
-    sign = {"upper": "<=", "lower": ">="}.get(ranked.row.bounds[best], "")
+    sign = BOUNDS.get(ranked.row.bounds[best], "")
     return f"{sign}{mean_interval(ranked.row.scores[best])[0]:.3f} {printable(kind_of(best))[:12]}"
 
 
-def _mean_text(ranked: Ranked, column: str) -> str:
+def _mean_text(ranked: Ranked, column: str, how: Notation) -> str:
     values = ranked.row.scores.get(column)
-    return "n/a" if values is None else number(mean_interval(values)[0])
+    return "n/a" if values is None else how.text(*mean_interval(values))
 
 
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("nfe", "NFE", lambda value: f"{value:.0f}"),
-    ("train_seconds", "train", short_seconds),
+    ("train_seconds", "train", clock),
     ("images_seen", "images", lambda value: f"{value:.2g}"),
     ("parameters", "params", lambda value: f"{value:.2g}"),
 )
@@ -137,40 +152,48 @@ _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 def text_columns(table: Table) -> tuple[list[TextColumn], list[TextColumn]]:
     """Return the columns that are always shown, and those that are shown where they fit."""
     rows, ranked_by = table.rows, table.column.name
-    fixed = [
+    how = column_notation(rows, ranked_by)
+    always = [
         TextColumn("#", [rank_text(r) for r in rows]),
         TextColumn("model", names(rows)),
-        TextColumn(printable(ranked_by), [score_text(r, ranked_by) for r in rows]),
+        TextColumn(printable(ranked_by) + how.factor, [score_text(r, ranked_by, how) for r in rows]),
         TextColumn("seeds", [str(len(r.row.seeds)) for r in rows]),
     ]
-    more = [TextColumn("state", [r.row.state for r in rows])]
+    given = printable(task_of(table.group.data).given)
+    more = [TextColumn("given", [given for _ in rows])] if given else []
+    more.append(TextColumn("state", [r.row.state for r in rows]))
     shown = [
         c.name for c in table.group.columns if c.name != ranked_by and base_name(c.name) not in _BACKGROUND
     ]
     for name in shown:
         if not is_likelihood(name):
             base = printable(base_name(name))
-            more.append(TextColumn(_SHORT.get(base, base), [_mean_text(r, name) for r in rows]))
+            beside = column_notation(rows, name)
+            heading = _SHORT.get(base, base) + beside.factor
+            more.append(TextColumn(heading, [_mean_text(r, name, beside) for r in rows]))
     for unit, heading in (("bits_per_dim", "bits/dim"), ("nats", "nats")):
         if any(base_name(name) == unit for name in shown):
             more.append(TextColumn(heading, [_likelihood(r, unit) for r in rows]))
     for name, heading, show in _COSTS:
         costs = [r.row.cost.get(name) for r in rows]
         more.append(TextColumn(heading, ["n/a" if cost is None else show(cost) for cost in costs]))
-    return fixed, more
+    return always, more
 
 
 def fitting(table: Table, width: int) -> list[TextColumn]:
     """Return the columns that fit a terminal, in their own order, the most important kept."""
-    fixed, more = text_columns(table)
-    left = width - sum(column.width + 2 for column in fixed)
+    always, more = text_columns(table)
+    left = width - sum(column.width + 2 for column in always)
     order = {heading: place for place, heading in enumerate(_FIRST)}
+    importance = [
+        (order.get(column.heading.split(" x1e")[0], len(_FIRST)), k) for k, column in enumerate(more)
+    ]
     kept: set[int] = set()
-    for k in sorted(range(len(more)), key=lambda k: (order.get(more[k].heading, len(_FIRST)), k)):
+    for _, k in sorted(importance):
         if more[k].width + 2 <= left:
             kept.add(k)
             left -= more[k].width + 2
-    return fixed + [column for k, column in enumerate(more) if k in kept]
+    return always + [column for k, column in enumerate(more) if k in kept]
 
 
 def heading(table: Table) -> list[str]:
@@ -179,6 +202,7 @@ def heading(table: Table) -> list[str]:
     generated, reference = fields.get("n_generated"), fields.get("n_reference")
     return [
         printable(table.group.title),
+        printable(task_of(table.group.data).about),
         printable(f"{generated} samples against {reference} training examples"),
         printable(f"ranked by {table.column.name}, {table.column.better} is better"),
     ]
@@ -222,7 +246,8 @@ def notes(table: Table) -> list[str]:
     lines = [text for mark, text in said.items() if mark in marks]
     lines += separable_lines(table)
     lines += variants(table)
-    scores = [score_text(ranked, table.column.name) for ranked in table.rows]
+    how = column_notation(table.rows, table.column.name)
+    scores = [score_text(ranked, table.column.name, how) for ranked in table.rows]
     if any("±" in text for text in scores):
         lines.append("± half of a 95 % interval over training seeds")
     if any("[" in text for text in scores):
@@ -287,7 +312,8 @@ def plain(table: Table, width: int = 80) -> list[str]:
         for line in (*notes(table), *reference_lines(table))
         for wrapped in textwrap.wrap(line, width, subsequent_indent="    ")
     ]
-    return [*heading(table), *lines, *around]
+    above = [wrapped for line in heading(table) for wrapped in textwrap.wrap(line, width)]
+    return [*above, *lines, *around]
 
 
 def show_rich(table: Table, width: int) -> None:

@@ -9,7 +9,6 @@ pixels and on features. Authenticity (Alaa et al. 2022, arXiv:2102.08921, sectio
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,8 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.machine.distributed import share, world
 from zoo_core.results import NotApplicable, Value
-from zoo_core.viz.plots import tile
+from zoo_core.viz.image_grid import ImageGrid, draw_grids
+from zoo_core.viz.plot import Plot
 from zoo_eval.features import gathered
 from zoo_eval.statistics.intervals import fraction
 
@@ -190,9 +190,15 @@ class Neighbors:
         return ratios(self.train.distance, self.test.distance)
 
 
-def neighbors(x: Tensor, reference: Reference, device: torch.device | str = "cpu") -> Neighbors:
-    """Return the nearest real examples of samples, (n, *shape), in one space."""
-    to_train = nearest_of_all(x, reference.train, device)
+def neighbors(
+    x: Tensor, reference: Reference, device: torch.device | str = "cpu", to_train: Nearest | None = None
+) -> Neighbors:
+    """Return the nearest real examples of samples, (n, *shape), in one space.
+
+    Args:
+        to_train: of the training split, where they are known.
+    """
+    to_train = nearest_of_all(x, reference.train, device) if to_train is None else to_train
     to_test = nearest_of_all(x, reference.test, device)
     closeness = compare_ratios(ratios(to_train.distance, to_test.distance), reference.held_out)
     return Neighbors(to_train, to_test, closeness)
@@ -207,49 +213,55 @@ def authentic(found: Nearest, train: Table, device: torch.device | str = "cpu") 
 
 
 COLUMNS = 12
-LABELS = ("sample", "nearest\ntraining", "nearest\nheld out")
+"""Samples of the plot of neighbors."""
 
 
-def neighbor_grid(rows: Tensor, found: Neighbors, dataset: Dataset) -> Tensor | None:
-    """Return the samples closest to the training split, with their nearest training and held-out images
-    below.
+def draw_neighbors(rows: Tensor, found: Neighbors, dataset: Dataset, subtitle: str = "") -> Plot | None:
+    """Return the samples closest to the training split above their nearest training and held-out images.
 
     Args:
         rows: (n, C, H, W) integer levels.
         found: neighbors among the pixels.
 
     Returns:
-        uint8 (C, H', W'), three rows of at most `COLUMNS`, closest to a copy first; None for points.
+        Three rows of at most `COLUMNS` images, closest to a copy first, with distances; None for points.
     """
     levels = dataset.info.levels
     if levels is None or not dataset.info.is_image:
         return None
     worst = found.ratio.argsort()[:COLUMNS]
+    train, test = found.train, found.test
     shown = (
         rows[worst],
-        dataset.train.examples(found.train.index[worst]).cpu(),
-        dataset.test.examples(found.test.index[worst]).cpu(),
+        dataset.train.examples(train.index[worst]).cpu(),
+        dataset.test.examples(test.index[worst]).cpu(),
     )
-    return tile(to_unit(torch.cat(shown), levels), len(worst))
-
-
-def labeled_png(grid: Tensor) -> bytes:
-    """Return a grid of `neighbor_grid` as a PNG whose rows are labeled."""
-    from matplotlib.figure import Figure
-
-    channels, height, width = grid.shape
-    scale, margin, dpi = max(1, round(84 * COLUMNS / width)), 96, 100
-    whole = width * scale + margin
-    figure = Figure(figsize=(whole / dpi, height * scale / dpi), dpi=dpi)
-    axes = figure.add_axes((margin / whole, 0, 1 - margin / whole, 1))
-    shown = grid[0].numpy() if channels == 1 else grid[:3].permute(1, 2, 0).numpy()
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-    axes.set_axis_off()
-    for place, label in enumerate(LABELS):
-        figure.text(8 / whole, 1 - (place + 0.5) / 3, label, va="center", fontsize=11)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    distances = [[f"{d:.2g}" for d in near.distance[worst].tolist()] for near in (train, test)]
+    grid = ImageGrid(
+        list(to_unit(torch.cat(shown), levels)),
+        len(worst),
+        row_labels=("sample", "nearest\ntraining image", "nearest\nheld-out image"),
+        cell_labels=[
+            *(f"{ratio:.2f}" for ratio in found.ratio[worst].tolist()),
+            *distances[0],
+            *distances[1],
+        ],
+    )
+    note = (
+        "Samples are sorted by the ratio below them, the closest to a copy first: distance to the nearest "
+        "training image over distance to the nearest held-out image. Distances are root mean squares over "
+        "pixels, in gray levels."
+    )
+    figure = draw_grids([grid], "Nearest neighbors of samples", subtitle, note)
+    numbers = {
+        "sample": worst,
+        "training_row": train.index[worst],
+        "training_distance": train.distance[worst],
+        "held_out_row": test.index[worst],
+        "held_out_distance": test.distance[worst],
+        "ratio": found.ratio[worst],
+    }
+    return Plot(figure, numbers)
 
 
 # -- as a registered metric
@@ -268,7 +280,8 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     own = _among(ctx, ctx.rows[:n], data.train, data.test, space)
     splits = [Resident(x.values.float()) for x in (ctx.train, ctx.test)]
     name = f"{settings.extractor} {settings.extractor_sha256} {settings.resize}"
-    features = _among(ctx, ctx.generated.values[:n].float(), splits[0], splits[1], name)
+    generated = ctx.generated.values[:n].float()
+    features = _among(ctx, generated, splits[0], splits[1], name, nearest_training(ctx, n))
 
     def compute() -> dict[str, Tensor]:
         held_out = nearest(splits[1].x[:n], splits[0], device=ctx.device)
@@ -277,9 +290,10 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     key = (name, str(n), str(settings.metrics_version))
     expected = float(ctx.cached("authentic", key, compute)["authentic"].double().mean())
     found = fraction(authentic(features.train, splits[0], ctx.device))
-    grid = neighbor_grid(ctx.rows[:n], own, data) if ctx.config.track.plots and world().first else None
-    if grid is not None:
-        ctx.attach("neighbors", labeled_png(grid), "png")
+    if ctx.config.track.plots and world().first:
+        drawn = draw_neighbors(ctx.rows[:n], own, data, f"{ctx.config.plugin} on {data.info.name}")
+        if drawn is not None:
+            ctx.attach("neighbors", drawn.png(), "png")
     return {
         f"memorization[{space}]": _value(own.closeness, n),
         ctx.column("memorization"): _value(features.closeness, n),
@@ -287,11 +301,24 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     }
 
 
-def _among(ctx: EvalContext, x: Tensor, train: Table, test: Table, space: str) -> Neighbors:
+def nearest_training(ctx: EvalContext, n: int) -> Nearest:
+    """Return the nearest training examples of the first n samples in features; computed once."""
+
+    def compute() -> Nearest:
+        train = Resident(ctx.train.values.float())
+        return nearest_of_all(ctx.generated.values[:n].float(), train, ctx.device)
+
+    return ctx.once(f"nearest training features of {n}", compute)
+
+
+def _among(
+    ctx: EvalContext, x: Tensor, train: Table, test: Table, space: str, to_train: Nearest | None = None
+) -> Neighbors:
     """Return the neighbors of samples in one space; the ratios of held-out examples are cached.
 
     Args:
         space: names it in the cache.
+        to_train: the nearest training examples, where they are known.
     """
 
     def compute() -> dict[str, Tensor]:
@@ -299,7 +326,7 @@ def _among(ctx: EvalContext, x: Tensor, train: Table, test: Table, space: str) -
 
     key = (space, str(len(x)), str(ctx.protocol.metrics_version))
     held_out = ctx.cached("nearest", key, compute)["ratios"]
-    return neighbors(x, Reference(train, test, held_out), ctx.device)
+    return neighbors(x, Reference(train, test, held_out), ctx.device, to_train)
 
 
 def _value(closeness: Closeness, n: int) -> Value:

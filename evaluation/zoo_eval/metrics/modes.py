@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import Interval, NotApplicable, Value
+from zoo_eval.modes import classifier_card
 from zoo_eval.statistics.intervals import RESAMPLES, TAIL, fraction, interval
 
 LEAST = 0.1
@@ -42,12 +43,19 @@ def modes(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
 
 
 def class_accuracy(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return the fraction of conditional samples in which the classifier sees the requested class."""
+    """Return the fraction of conditional samples in which the classifier sees the requested class.
+
+    The note gives the classifier's own accuracy on real images that it was not trained on.
+    """
     fake, label = ctx.generated.modes, ctx.label
     if fake is None or label is None:
         why = "no classifier ships for these data, and their density is unknown"
         return {"accuracy": NotApplicable(reason=why)}
-    return {f"accuracy[{fake.name}]": fraction(fake.index == label.cpu())}
+    value = fraction(fake.index == label.cpu())
+    about = classifier_card(ctx.data)
+    if about is not None:
+        value = value.model_copy(update={"note": f"on held-out real images {about['test_accuracy']:.3f}"})
+    return {f"accuracy[{fake.name}]": value}
 
 
 def balance(real: Tensor, fake: Tensor, count: int) -> tuple[float, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from zoo_core.interfaces import EvalContext, TwoWay
 from zoo_core.machine.distributed import gather, share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds
+from zoo_eval.metrics import trivial
 from zoo_eval.metrics.frechet import cell, check_pair
 from zoo_eval.statistics.intervals import interval
 
@@ -28,6 +30,8 @@ WINDOW_SIDE = 6
 border."""
 ALEXNET = "alexnet-owt-7be5be79.pth"
 """File of the ImageNet weights that LPIPS stands on; torchmetrics brings the rest."""
+BATCH = 32
+"""Pairs at once whose maps are compared."""
 ALEXNET_SIDE = 32
 """Least side of an image that AlexNet takes."""
 
@@ -170,14 +174,72 @@ def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
 
 
 def pairs(ctx: EvalContext) -> Columns:
-    """Return L1, PSNR, SSIM and LPIPS of translations against their known targets."""
+    """Return L1, PSNR, SSIM, LPIPS and the effnet distance of translations to their known targets, and the
+    best that a trivial translation has.
+    """
     data, levels = ctx.data, ctx.data.info.levels
     test: Table = data.test
     if levels is None or "source" not in test:
         return {"L1": NotApplicable(reason="the data have no pairs")}
-    n = min(len(ctx.rows), len(data.test))
-    target = data.test.examples(dealt(data, n)).cpu()
-    return pair_scores(unit(ctx.rows[:n], levels), unit(target, levels), data.origin.name)
+    name, n = data.origin.name, min(len(ctx.rows), len(data.test))
+    index = dealt(data, n)
+    target = unit(data.test.examples(index).cpu(), levels)
+    made = unit(ctx.rows[:n], levels)
+    columns = pair_scores(made, target, name)
+    columns[f"effnet distance[{name}]"] = feature_distance(ctx, made, target)
+    source = unit(data.origin.test.examples(index).cpu(), levels)
+    return columns | trivial_scores(source, target, training_pairs(data, levels), name)
+
+
+def training_pairs(data: Any, levels: int) -> tuple[Tensor, Tensor]:
+    """Return sources and targets of at most `trivial.LARGEST` training rows, in [0, 1]."""
+    rows = torch.arange(min(len(data.train), trivial.LARGEST))
+    source, target = (unit(split.examples(rows).cpu(), levels) for split in (data.origin.train, data.train))
+    return source, target
+
+
+def trivial_scores(source: Tensor, target: Tensor, train: tuple[Tensor, Tensor], name: str) -> Columns:
+    """Return the best L1, PSNR and SSIM of the trivial translations, each with the name of the best.
+
+    Args:
+        source, target: held-out pairs in [0, 1].
+        train: the training pairs.
+        name: of the source.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for kind, make in trivial.translations(*train, name).items():
+        made = make(source)
+        mse = float((made - target).double().square().flatten(1).mean(1).mean())
+        one = {"L1": float((made - target).abs().double().mean())}
+        if mse:
+            one["PSNR"] = -10 * math.log10(mse)
+        similar = structural_similarity(made, target)
+        if similar is not None:
+            one["SSIM"] = float(similar.mean())
+        scores[kind] = one
+    columns: Columns = {}
+    for metric, sign in (("L1", -1), ("PSNR", 1), ("SSIM", 1)):
+        known = {kind: one[metric] for kind, one in scores.items() if metric in one}
+        if known:
+            best = max(known, key=lambda kind: sign * known[kind])
+            listed = ", ".join(f"{kind} {value:.4g}" for kind, value in known.items())
+            columns[f"trivial {metric}[{name}]"] = Value(
+                value=known[best], n=len(target), note=f"{best}, the best: {listed}"
+            )
+    return columns
+
+
+def feature_distance(ctx: EvalContext, made: Tensor, target: Tensor) -> Value | NotApplicable:
+    """Return the mean `EffNetLite0.apart` of images and their targets."""
+    from zoo_eval.extractors.effnet import EffNetLite0
+
+    if ctx.protocol.extractor != EffNetLite0.name:
+        return NotApplicable(reason=f"needs eval.extractor={EffNetLite0.name}")
+    network = EffNetLite0(ctx.device)
+    pairs = zip(made.split(BATCH), target.split(BATCH), strict=True)
+    with torch.no_grad():
+        apart = torch.cat([network.apart(a, b).cpu() for a, b in pairs])
+    return interval(float(apart.double().mean()), apart.double(), least=0.0)
 
 
 def cycle(ctx: EvalContext) -> Columns:

@@ -46,6 +46,8 @@ class Place:
         p_above: p-value, not corrected, against the next tested row above; None for the first tested row and
             for rows that are not tested.
         reason: why the row is not tested; "" where it is.
+        error: standard error of the center, on the scale, from the moderated variance; None where not tested.
+        df: degrees of freedom of that variance; None where not tested.
     """
 
     rank: int | None
@@ -54,6 +56,8 @@ class Place:
     interval: tuple[float, float] | None
     p_above: float | None
     reason: str
+    error: float | None = None
+    df: float | None = None
 
 
 @dataclass(frozen=True)
@@ -152,10 +156,10 @@ def rank(
         Place(None, False, center, None, None, str(reason))
         for center, reason in zip(centers[: len(rows)].tolist(), reasons[: len(rows)], strict=True)
     ]
-    columns = (tested, ranks, counts[groups] > 1, low, high, above)
-    for row, place, tied, least, most, p in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (tested, ranks, counts[groups] > 1, low, high, above, moderated.error, moderated.df)
+    for row, place, tied, least, most, p, error, df in zip(*(c.tolist() for c in columns), strict=True):
         p_above = None if np.isnan(p) else p
-        places[row] = Place(place, tied, places[row].center, (least, most), p_above, "")
+        places[row] = Place(place, tied, places[row].center, (least, most), p_above, "", error, df)
     return Ranking(
         places=tuple(places),
         order=tuple(order.tolist()),

@@ -14,14 +14,15 @@ Curves = dict[str, list[list[float]]]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def sample_grid(result: Result, folder: Path) -> bytes | None:
-    """Return the PNG of the sample grid; None where it is missing, not the recorded one, too large, or not a
-    PNG.
+def sample_grid(result: Result, folder: Path, what: str = "samples") -> bytes | None:
+    """Return the PNG of a grid of samples; None where it is missing, not the recorded one, too large, or not
+    a PNG.
 
     Args:
         folder: of the result's file.
+        what: name of the attachment: "samples", or "worst" for the samples that lie farthest from the data.
     """
-    attachment = result.attachments.get("samples")
+    attachment = result.attachments.get(what)
     if attachment is None or attachment.size > LARGEST_IMAGE:
         return None
     content = read_attachment(folder, attachment)

@@ -50,7 +50,7 @@ def misstatements(result: Result, run: EvaluatedRun) -> list[str]:
     own = identity_of(run)
     claimed, known = {"family": result.family}, {"family": own.family}
     for name, theirs, ours in (
-        ("data", result.data, data_record(run.data)),
+        ("data", result.data, data_record(run.data, run.config)),
         ("sampling", result.sampling, own.sampling),
     ):
         left_out = {"clipped", NOISE_VERSION}  # found by sampling

@@ -3,12 +3,14 @@
 
 const BOARD = JSON.parse(byId("board").textContent);
 
-let lines = null; // details are one JSON text a line, parsed when an entry is opened
+let detailLines = null; // details are one JSON text a line, parsed when an entry is opened
 
 function detail(place) {
-  lines ??= byId("details").textContent.split("\n");
-  return JSON.parse(lines[place]);
+  detailLines ??= byId("details").textContent.split("\n");
+  return JSON.parse(detailLines[place]);
 }
+
+const rankingOf = (group, name) => (Object.hasOwn(group.rankings, name) ? group.rankings[name] : null);
 
 function rankText(ranking, row) {
   const [rank, mark] = [ranking.rank[row], ranking.mark[row]];
@@ -29,21 +31,37 @@ function endsOf(one, row) {
   return width === null ? one.ends[row] : [mean - width, mean + width];
 }
 
-function spreadText(one, row) {
-  if (one.width[row] !== null) return ` ±${number(one.width[row])}`;
-  return one.ends[row] === null ? "" : ` [${one.ends[row].map(number).join(", ")}]`;
-}
-
 const SIGNS = { upper: "\u2264", lower: "\u2265" };
 
 const boundSign = (one, row) => SIGNS[one.bound[row]] ?? "";
 
-const nameOf = (group, row) => group.name[row];
+const scaled = (one, value) => value / 10 ** one.exponent;
 
-function familyColor(group, family) {
-  const place = group.families.indexOf(family);
-  return family === "baseline" ? "var(--baseline)" : `var(--f${group.families.slice(0, place).filter((f) => f !== "baseline").length % 8})`;
+// What a heading adds where values are shown times a power of ten.
+const factorText = (one) => (one.exponent ? ` \u00d710${superscript(-one.exponent)}` : "");
+
+const isRounding = (one, row) => one.width[row] !== null && one.width[row] <= 1e-9 * Math.abs(one.mean[row]);
+
+// Digits of a value: as its interval allows, else the column's.
+function digitsOf(one, row) {
+  const ends = endsOf(one, row);
+  const half = ends === null || isRounding(one, row) ? null : (ends[1] - ends[0]) / 2;
+  return half === null || half <= 1e-9 * Math.abs(one.mean[row]) ? one.decimals : decimalsOf(scaled(one, half));
 }
+
+const valueText = (one, row) =>
+  one.mean[row] === null ? "n/a" : boundSign(one, row) + fixed(scaled(one, one.mean[row]), digitsOf(one, row));
+
+function spreadText(one, row) {
+  if (one.mean[row] === null) return "";
+  if (one.width[row] !== null) {
+    const half = scaled(one, one.width[row]);
+    return ` \u00b1${isRounding(one, row) ? "0" : fixed(half, decimalsOf(half))}`;
+  }
+  return one.ends[row] === null ? "" : ` [${one.ends[row].map((end) => fixed(scaled(one, end), digitsOf(one, row))).join(", ")}]`;
+}
+
+const nameOf = (group, row) => group.name[row];
 
 const better = { lower: (a, b) => a < b, higher: (a, b) => a > b };
 
@@ -51,7 +69,7 @@ function matches(group, row, view) {
   if (view.families.size && !view.families.has(group.family[row])) return false;
   if (view.standing && group.state[row] !== view.standing) return false;
   group.text ??= [];
-  group.text[row] ??= `${group.plugin[row]} ${group.family[row]} ${group.config[row]}`.toLowerCase();
+  group.text[row] ??= `${group.plugin[row]} ${group.family[row]} ${group.config[row]} ${group.given} ${group.task}`.toLowerCase();
   return view.search.toLowerCase().split(/\s+/).every((word) => group.text[row].includes(word));
 }
 
@@ -77,4 +95,16 @@ function paretoFront(points, direction) {
     if (!front.length || better[direction](point.y, front[front.length - 1].y)) front.push(point);
   }
   return front;
+}
+
+// Whether two rows differ significantly by a column, as its ranks were tested: true, false, or why it is unknown.
+function differs(group, name, a, b) {
+  const ranking = rankingOf(group, name);
+  const tests = ranking?.tests;
+  if (!ranking) return "never ranked";
+  if (!tests || tests.df[a] === null || tests.df[b] === null) return "not tested";
+  if (group.state[a] !== group.state[b]) return "not tested: states differ";
+  const far = Math.abs(ranking.scale === "log" ? Math.log(tests.center[a] / tests.center[b]) : tests.center[a] - tests.center[b]);
+  const critical = tests.critical[group.state[a]][Math.min(tests.df[a], tests.df[b])];
+  return far >= critical * Math.hypot(tests.error[a], tests.error[b]);
 }

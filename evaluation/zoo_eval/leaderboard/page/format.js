@@ -2,15 +2,28 @@
 
 const minus = (text) => text.replace("-", "\u2212");
 
-// Three significant digits, two decimals from 10 on: as in the terminal.
+function fixed(value, digits) {
+  const text = value.toFixed(digits);
+  return minus(Number(text) === 0 ? text.replace("-", "") : text);
+}
+
+// Digits after the point with which a half-width has two significant ones, as in the terminal.
+function decimalsOf(half) {
+  if (!(half > 0)) return 0;
+  return Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(Number(half.toExponential(1))))));
+}
+
+// A single value outside a column: three significant digits.
 function number(value) {
   if (value === null || value === undefined) return "n/a";
   const size = Math.abs(value);
   if (value === 0) return "0";
-  if (size >= 1e-3 && size < 9.995) return minus(value.toPrecision(3));
-  if (size >= 1e-3 && size < 1e4) return minus(value.toFixed(2));
-  return minus(value.toExponential(1).replace("e+", "e"));
+  if (size >= 1e-3 && size < 1e6) return minus(size < 100 ? String(Number(value.toPrecision(3))) : Math.round(value).toLocaleString("en"));
+  const [mantissa, power] = value.toExponential(1).split("e");
+  return `${minus(mantissa)}\u00d710${superscript(Number(power))}`;
 }
+
+const superscript = (power) => [...String(power)].map((c) => (c === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[Number(c)])).join("");
 
 function withPrefix(value, prefixes, unit) {
   let place = 0;
@@ -19,26 +32,35 @@ function withPrefix(value, prefixes, unit) {
     scaled /= 1000;
     place += 1;
   }
-  const whole = place === 0 && Number.isInteger(scaled);
-  const text = whole ? String(scaled) : Math.abs(scaled) < 1e3 ? String(Number(scaled.toPrecision(3))) : scaled.toExponential(1);
+  const text = place === 0 && Number.isInteger(scaled) ? String(scaled) : String(Number(scaled.toPrecision(3)));
   return minus(text) + (prefixes[place] || unit ? "\u202f" : "") + prefixes[place] + unit;
+}
+
+// A duration as 0:07, 1:45 or 1:02:03.
+function clock(value) {
+  const whole = Math.round(value);
+  const pad = (n) => String(n).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)}` : `${minutes}:${pad(whole % 60)}`;
 }
 
 function seconds(value) {
   if (value === 0) return "0\u202fs";
   if (value < 1e-3) return `${Number((value * 1e6).toPrecision(3))}\u202fµs`;
   if (value < 1) return `${Number((value * 1e3).toPrecision(3))}\u202fms`;
-  if (value < 100) return `${Number(value.toPrecision(3))}\u202fs`;
-  return value < 3600 ? `${(value / 60).toFixed(0)}\u202fmin` : `${Number((value / 3600).toPrecision(3))}\u202fh`;
+  return value < 60 ? `${Number(value.toPrecision(3))}\u202fs` : clock(value);
 }
 
 const UNITS = {
   s: seconds,
+  clock: (value) => (value > 0 && value < 1 ? seconds(value) : clock(value)),
   count: (value) => withPrefix(value, ["", "k", "M", "G", "T", "P", "E"], ""),
   B: (value) => withPrefix(value, ["", "k", "M", "G", "T"], "B"),
 };
 
 const inUnit = (value, unit) => (value === null || value === undefined ? "n/a" : UNITS[unit](value));
+
+const plural = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 function fill(node, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
@@ -46,7 +68,7 @@ function fill(node, properties, children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
 
@@ -60,40 +82,6 @@ const byId = (id) => document.getElementById(id);
 // A third party's text in its own direction: right-to-left letters in a name reorder nothing around it.
 const bdi = (text, properties = {}) => el("bdi", properties, text);
 
-// Ascending ticks for [low, high]: 1, 2, 5 times powers of ten.
-function linearTicks(low, high, wanted) {
-  const rough = (high - low) / wanted;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough);
-  const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) ticks.push(Number((k * step).toPrecision(12)));
-  return ticks;
-}
-
-// Ticks of a log axis of time: decades up to 10 s, then minutes and hours.
-function clockTicks(low, high, wanted) {
-  if (high <= 20) return logTicks(low, high, wanted);
-  const inside = (list) => list.filter((v) => v >= low && v <= high);
-  const coarse = inside([1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000, 360000, 3600000]);
-  if (coarse.length > 3) return coarse;
-  const fine = inside([0.1, 0.3, 1, 3, 10, 20, 60, 120, 300, 600, 1800, 3600, 7200, 18000, 36000, 108000, 360000, 1080000]);
-  const unit = high < 7200 ? 60 : 3600;
-  return fine.length > 2 ? fine : linearTicks(low / unit, high / unit, wanted).map((v) => v * unit);
-}
-
-function logTicks(low, high, wanted) {
-  const first = Math.floor(Math.log10(low));
-  const last = Math.ceil(Math.log10(high));
-  const decades = last - first;
-  const span = Math.log10(high / low);
-  const stride = Math.max(1, Math.ceil(decades / wanted));
-  const within = span <= 1.6 ? [1, 2, 5] : span <= 3 && stride === 1 ? [1, 3] : [1];
-  const ticks = [];
-  for (let power = first; power <= last; power += stride) {
-    for (const k of within) {
-      const tick = Number((k * 10 ** power).toPrecision(3));
-      if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push(tick);
-    }
-  }
-  return ticks.length > 1 ? ticks : linearTicks(low, high, wanted);
-}
+// A link to another site, opened beside the page; an address of another kind is a text.
+const link = (address, text) =>
+  /^https:\/\//.test(address ?? "") ? el("a", { href: address, rel: "noopener noreferrer", target: "_blank" }, text) : el("span", {}, text);

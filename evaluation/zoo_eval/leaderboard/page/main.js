@@ -1,103 +1,132 @@
-// The page: what is chosen, where it is remembered (in the address), and what happens when it changes.
+// The page: what is drawn when something is chosen, and which keys and clicks choose it.
 
-const view = { group: 0, metric: "", search: "", families: new Set(), standing: "", page: 0, entry: null,
-  sort: { key: "rank", down: false }, cost: "", logX: true, logY: null, columns: new Map() };
-
-const group = () => BOARD.groups[view.group];
-
-const columnShown = (column) => column.fixed || (view.columns.get(column.heading || column.key) ?? column.shown);
+const columnShown = (column) => column.fixed || (view.columns.get(column.key) ?? column.shown);
 
 let listed = []; // rows that pass the filters, in order
+
+const compareActs = {
+  has: (row) => view.compare.includes(row),
+  // Returns whether the entry could be chosen: not more than four can.
+  set: (row, on) => {
+    if (on && view.compare.length >= MOST_COMPARED) return false;
+    view.compare = on ? [...new Set([...view.compare, row])] : view.compare.filter((one) => one !== row);
+    drawCompareBar();
+    return true;
+  },
+};
+
+const acts = { open: (row) => openEntry(row), sortBy: (column) => sortBy(column), compare: compareActs };
 
 function setOptions(select, options, chosen) {
   select.replaceChildren(...options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
 }
 
-function remember() {
-  const now = new URLSearchParams({ data: group().data, task: group().task, protocol: group().protocol.hash, metric: view.metric });
-  if (view.search) now.set("search", view.search);
-  if (view.entry !== null) now.set("entry", `${group().plugin[view.entry]}/${group().config[view.entry]}`);
-  history.replaceState(null, "", `#${now}`);
+// The menu of metrics in groups; the values are columns that can rank.
+function drawMetricMenu(now) {
+  const ranked = now.metrics.filter((one) => rankingOf(now, one.name));
+  const groups = [...new Set(ranked.map((one) => one.group))];
+  byId("metric").replaceChildren(...groups.map((label) => el("optgroup", { label }, ...ranked.filter((one) => one.group === label).map((one) =>
+    el("option", { value: one.name, selected: one.name === view.metric, title: one.about }, `${one.name}${one.unit ? ` (${one.unit})` : ""}${one.better === "lower" ? " \u2193" : " \u2191"}`)))));
 }
 
-// Open what the address names; names of nothing are ignored.
-function recall() {
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  const at = BOARD.groups.findIndex((one) => one.data === wanted.get("data") && one.protocol.hash === wanted.get("protocol") && [null, one.task].includes(wanted.get("task")));
-  setGroup(Math.max(at, 0));
-  if (Object.hasOwn(group().rankings, wanted.get("metric") ?? "")) view.metric = wanted.get("metric");
-  view.search = wanted.get("search") ?? "";
-  const entry = wanted.get("entry");
-  return entry === null ? -1 : group().plugin.findIndex((plugin, row) => `${plugin}/${group().config[row]}` === entry);
-}
-
-function setGroup(at) {
-  view.group = at;
-  view.metric = Object.hasOwn(group().rankings, view.metric) ? view.metric : group().metric;
-  view.families.clear();
-  view.standing = "";
-  view.entry = null;
-  view.logY = null;
-  if (!group().costs.some((cost) => cost.name === view.cost)) view.cost = group().costs[0]?.name ?? "";
-  resetSort();
-}
-
-function resetSort() {
-  view.sort = { key: "rank", down: false };
-  view.page = 0;
+function drawLead(now) {
+  const one = metricOf(now, view.metric);
+  document.title = `zoo leaderboard: ${now.data}`;
+  byId("title").textContent = `zoo leaderboard: ${now.data}`;
+  const models = new Set(now.plugin).size;
+  byId("lead").replaceChildren(
+    `Generative models trained on ${now.data}, ranked by `, term(view.metric, bdi(view.metric)), ` (${one.better} is better); scores are means over training seeds with 95\u202f% intervals. `,
+    `${now.about} `, term("rank", "Entries that share a rank (=)"), " do not differ significantly. ",
+    el("span", { class: "facts" }, `${plural(now.plugin.length, "entry", "entries")} of ${plural(models, "model", "models")} \u00b7 written ${BOARD.date} \u00b7 `,
+      el("a", { href: "#enter", onclick: (event) => { event.preventDefault(); byId("enter").open = true; byId("enter").scrollIntoView(); byId("enter").querySelector("summary").focus(); } }, "how to enter")));
+  byId("enter").querySelector("div").replaceChildren(
+    el("p", {}, "Train one of the models, or one of your own, and score it under this protocol:"), commandBox(`zoo run plugin=NAME data=${now.data}${now.task === "unconditional" ? "" : ` data.task=${now.task.split(" ")[0]}`} seed=0,1,2`),
+    el("p", {}, "Or score samples that any other program made:"), commandBox(`zoo score samples.npz data=${now.data}`),
+    el("p", {}, "Then write the result for this board, or write the board again:"), commandBox("zoo submit RUN --out FOLDER"), commandBox("zoo leaderboard --html DIR"),
+    BOARD.docs ? el("p", {}, docsLink("submitting/")) : el("p", { class: "dim" }, "docs: submitting"));
 }
 
 function drawChoices() {
   const now = group();
   setOptions(byId("data"), [...new Set(BOARD.groups.map((one) => one.data))].map((name) => [name, name]), now.data);
   const beside = BOARD.groups.map((one, at) => [one, at]).filter(([one]) => one.data === now.data);
-  setOptions(byId("task"), [...new Set(beside.map(([one]) => one.task))].map((name) => [name, name]), now.task);
+  const counted = (task) => Math.max(...beside.filter(([one]) => one.task === task).map(([one]) => one.plugin.length));
+  setOptions(byId("task"), [...new Set(beside.map(([one]) => one.task))].map((name) => [name, `${name} (${counted(name)})`]), now.task);
   const same = beside.filter(([one]) => one.task === now.task);
   setOptions(byId("protocol"), same.map(([one, at]) => [String(at), one.title]), String(view.group));
-  const ranked = now.metrics.filter((one) => Object.hasOwn(now.rankings, one.name));
-  setOptions(byId("metric"), ranked.map((one) => [one.name, one.unit ? `${one.name} (${one.unit})` : one.name]), view.metric);
-  setOptions(byId("standing"), [["", "any"], ...BOARD.states.map(([name]) => [name, name])], view.standing);
+  drawMetricMenu(now);
+  setOptions(byId("standing"), [["", "any"], ...BOARD.states.map((name) => [name, name])], view.standing);
   setOptions(byId("cost"), now.costs.map((cost) => [cost.name, cost.about]), view.cost);
   byId("said").textContent = now.said;
   byId("fields").querySelector("dl").replaceWith(pairs(now.protocol.fields));
   byId("search").value = view.search;
-  byId("families").replaceChildren(...now.families.map((family) => {
-    const dot = el("span", { class: "dot" });
-    dot.style.background = familyColor(now, family);
-    return el("button", { type: "button", class: "chip", "aria-pressed": String(view.families.has(family)), onclick: (event) => {
+  drawLead(now);
+  drawGlossary(now);
+  byId("families").replaceChildren(...now.families.map((family) =>
+    el("button", { type: "button", class: "chip", "aria-pressed": String(view.families.has(family)), onclick: (event) => {
       if (!view.families.delete(family)) view.families.add(family);
       event.currentTarget.setAttribute("aria-pressed", String(view.families.has(family)));
       view.page = 0;
       draw();
-    } }, dot, bdi(family));
-  }));
+    } }, familyMark(family), bdi(family))));
   byId("columns").querySelector("div").replaceChildren(...allColumns(now, view.metric).filter((column) => !column.fixed).map((column) =>
     el("label", { class: "tick" }, el("input", { type: "checkbox", checked: columnShown(column), onchange: (event) => {
-      view.columns.set(column.heading || column.key, event.target.checked);
+      if (event.target.checked === column.shown) view.columns.delete(column.key);
+      else view.columns.set(column.key, event.target.checked);
       draw();
-    } }), " ", bdi(column.label ?? column.heading))));
+    } }), " ", bdi(column.heading))));
 }
 
 function draw() {
+  hideTip();
   const now = group();
   const columns = allColumns(now, view.metric).filter(columnShown);
   listed = visible(now, view, columns);
   view.page = Math.min(view.page, Math.max(0, Math.ceil(listed.length / PAGE) - 1));
-  drawTable(now, view, columns, listed, { sortBy, open: openEntry });
-  drawPager(view, listed.length, (page) => { view.page = page; draw(); byId("board-table").scrollIntoView(); byId("rows").querySelector("button.open")?.focus(); });
+  for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-pressed", String(button.dataset.view === view.show));
+  for (const [id, name] of [["entries", "table"], ["gallery", "gallery"], ["plot", "plot"]]) byId(id).hidden = view.show !== name;
+  byId("columns").hidden = view.show !== "table";
+  byId("skip").href = { table: "#board-table", gallery: "#gallery", plot: "#drawing" }[view.show];
+  view.tight = false;
+  if (view.show === "table") drawTable(now, view, columns, listed, acts);
+  if (view.show === "gallery") drawGallery(now, view, listed, acts);
+  drawPager(view, listed.length, turnPage);
   const all = now.plugin.length;
-  const counted = (n) => n.toLocaleString("en");
-  byId("count").textContent = listed.length === all ? `${counted(all)} ${all === 1 ? "entry" : "entries"}` : `${counted(listed.length)} of ${counted(all)} entries`;
+  byId("count").textContent = listed.length === all ? plural(all, "entry", "entries") : `${listed.length.toLocaleString("en")} of ${plural(all, "entry", "entries")}`;
   byId("notes").replaceChildren(...now.rankings[view.metric].notes.map((text) => el("li", {}, text)));
+  drawQuality();
+  drawExport(now, () => listed);
+  if (view.show === "table" && isWide() && !isNarrow()) { // fewer samples in a row leave space for the numbers
+    view.tight = true;
+    drawTable(now, view, columns, listed, acts);
+  }
+  fitTable();
+  drawCompareBar();
+}
+
+function isWide() {
+  byId("scroll").removeAttribute("data-wide");
+  return byId("board-table").scrollWidth > byId("scroll").clientWidth + 1;
+}
+
+// A table that fits scrolls with the page, and its heading stays at the window's top; a wider one scrolls in a frame.
+function fitTable() {
   const scroll = byId("scroll");
-  const wide = scroll.scrollWidth > scroll.clientWidth + 1;
+  const wide = isWide();
   scroll.toggleAttribute("data-wide", wide);
   for (const [name, value] of Object.entries({ tabindex: "0", role: "region", "aria-label": "Entries, scrolls sideways" })) {
     if (wide) scroll.setAttribute(name, value);
     else scroll.removeAttribute(name);
   }
-  drawQuality();
-  remember();
+  const model = byId("board-table").querySelector("th.model");
+  if (model) byId("board-table").style.setProperty("--model", `${model.offsetWidth}px`);
+}
+
+function turnPage(page) {
+  view.page = page;
+  draw();
+  byId(view.show === "table" ? "board-table" : "gallery").scrollIntoView();
+  document.querySelector("main button.open")?.focus();
 }
 
 function drawQuality() {
@@ -105,21 +134,21 @@ function drawQuality() {
   const cost = now.costs.find((one) => one.name === view.cost);
   const one = metricOf(now, view.metric);
   const ranking = now.rankings[view.metric];
-  byId("plot").hidden = !cost;
-  if (!cost || !byId("plot").open) return;
+  document.querySelector('[data-view="plot"]').hidden = !cost;
+  if (!cost || view.show !== "plot") return;
   const points = listed.filter((row) => cost.value[row] !== null && one.mean[row] !== null).map((row) => ({
-    row, x: cost.value[row], y: one.mean[row], ends: endsOf(one, row), spread: spreadText(one, row), family: now.family[row], name: nameOf(now, row),
+    row, x: cost.value[row], y: one.mean[row], ends: endsOf(one, row), text: valueText(one, row) + spreadText(one, row), family: now.family[row], name: nameOf(now, row),
     ranked: isPlaced(ranking, row), rankText: ranking.rank[row] !== null ? `rank ${rankText(ranking, row)}` : isPlaced(ranking, row) ? "not tested" : "not ranked",
   }));
-  const ranked = points.filter((p) => p.ranked).map((p) => p.y);
-  const lowest = points.reduce((least, p) => Math.min(least, p.y), Infinity);
-  const span = ranked.reduce((a, b) => Math.max(a, b), 0) / ranked.reduce((a, b) => Math.min(a, b), Infinity);
-  const logY = lowest > 0 && (view.logY ?? span > 20);
-  byId("log-x").checked = view.logX;
-  byId("log-y").checked = logY;
-  byId("log-y").disabled = !(lowest > 0);
-  drawPlot(byId("drawing"), points, { costHeading: cost.about, costUnit: cost.unit, metric: view.metric, direction: one.better,
-    logX: view.logX, logY, color: (family) => familyColor(now, family), open: openEntry });
+  const placed = points.filter((p) => p.ranked);
+  const deciding = placed.length ? placed : points; // what is not ranked has no part in the choice of an axis
+  const kindX = axisKind(points.map((p) => p.x), view.logX ?? true);
+  const kindY = axisKind(deciding.map((p) => p.y), view.logY);
+  byId("log-x").checked = kindX !== "linear";
+  byId("log-y").checked = kindY !== "linear";
+  byId("log-y").nextElementSibling.textContent = kindY === "symlog" ? "symlog quality" : "log quality";
+  drawPlot(byId("drawing"), points, { costHeading: cost.about + ({ clock: " (h:mm:ss)" }[cost.unit] ?? ""), costUnit: cost.unit, metric: view.metric, direction: one.better,
+    kindX, kindY, factor: factorText(one), shownValue: (v) => scaled(one, v), open: openEntry });
   const left = listed.length - points.length;
   byId("undrawn").textContent = left ? `${left.toLocaleString("en")} of the entries shown lack one of the two and are not drawn.` : "";
 }
@@ -138,8 +167,9 @@ function openEntry(row) {
   const dialog = byId("entry");
   if (!dialog.open) opener = row;
   view.entry = row;
+  hideTip();
   const place = listed.indexOf(row);
-  drawEntry(dialog, group(), view, row, { place, total: listed.length, step: (by) => openEntry(listed[place + by]) });
+  drawEntry(dialog, group(), view, row, { place, total: listed.length, step: (by) => openEntry(listed[place + by]), compare: compareActs });
   if (!dialog.open) dialog.showModal();
   byId("entry-name").focus();
   remember();
@@ -147,9 +177,32 @@ function openEntry(row) {
 
 function entryClosed() {
   const row = view.entry;
+  if (byId("entry").open || row === null) return; // opened again by an address
   view.entry = null;
   remember();
-  if (row !== opener || document.activeElement === document.body) byId("rows").querySelector(`button.open[data-row="${row}"]`)?.focus();
+  for (const box of document.querySelectorAll("#rows .pick, #gallery .pick")) box.checked = compareActs.has(Number(box.closest("tr, article").querySelector("button.open").dataset.row));
+  if (row !== opener || document.activeElement === document.body) document.querySelector(`main button.open[data-row="${row}"]`)?.focus();
+}
+
+function drawCompareBar() {
+  const rows = view.compare;
+  const again = () => { draw(); document.querySelector("#compare-start")?.focus(); };
+  drawChosen(group(), rows, {
+    start: startCompare,
+    drop: (row) => { compareActs.set(row, false); again(); },
+    clear: () => { view.compare = []; again(); },
+  });
+  remember();
+}
+
+function startCompare() {
+  const dialog = byId("compare");
+  hideTip();
+  view.comparing = true;
+  drawCompare(dialog, group(), view.compare);
+  if (!dialog.open) dialog.showModal();
+  byId("compare-name").focus();
+  remember();
 }
 
 const THEMES = { auto: "light dark", light: "light", dark: "dark" };
@@ -186,8 +239,8 @@ function drawBad() {
 }
 
 function listenToChoices() {
-  const change = (id, act, kind = "change") => byId(id).addEventListener(kind, (event) => { act(event.target); drawChoices(); draw(); });
-  change("data", (select) => setGroup(BOARD.groups.findIndex((one) => one.data === select.value)));
+  const change = (id, act) => byId(id).addEventListener("change", (event) => { act(event.target); drawChoices(); draw(); });
+  change("data", (select) => setGroup(BOARD.groups.reduce((best, one, at) => (one.data === select.value && (best < 0 || one.plugin.length > BOARD.groups[best].plugin.length) ? at : best), -1)));
   change("task", (select) => setGroup(BOARD.groups.findIndex((one) => one.data === group().data && one.task === select.value)));
   change("protocol", (select) => setGroup(Number(select.value)));
   change("metric", (select) => { view.metric = select.value; view.logY = null; resetSort(); });
@@ -196,19 +249,42 @@ function listenToChoices() {
   change("log-x", (box) => { view.logX = box.checked; });
   change("log-y", (box) => { view.logY = box.checked; });
   byId("search").addEventListener("input", (event) => { view.search = event.target.value.trim(); view.page = 0; draw(); });
-  byId("plot").addEventListener("toggle", drawQuality);
+  for (const button of document.querySelectorAll("[data-view]")) {
+    button.addEventListener("click", () => { view.show = button.dataset.view; draw(); });
+  }
   byId("board-table").addEventListener("keydown", moveRows);
+  byId("gallery").addEventListener("keydown", moveRows);
+  byId("compare").addEventListener("close", () => {
+    if (byId("compare").open) return;
+    view.comparing = false;
+    remember();
+    byId("compare-start")?.focus();
+  });
   const dialog = byId("entry");
   dialog.addEventListener("close", entryClosed);
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  for (const one of [dialog, byId("compare")]) one.addEventListener("click", (event) => { if (event.target === one) one.close(); });
   dialog.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || event.target.closest("select, pre, .scroll")) return;
     const to = listed[listed.indexOf(view.entry) + by];
     if (to !== undefined) openEntry(to);
   });
+  document.addEventListener("click", (event) => { // a menu closes when something else is used
+    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
   let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawQuality(); } });
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
+  addEventListener("hashchange", show);
+}
+
+// Show what the address names.
+function show() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  const entry = recall();
+  drawChoices();
+  draw();
+  if (entry >= 0) openEntry(entry);
+  else if (view.comparing) startCompare();
 }
 
 function start() {
@@ -219,12 +295,9 @@ function start() {
     document.querySelector("main").replaceChildren(el("p", { class: "empty" }, "No results yet. Next: zoo run plugin=NAME"), byId("bad"));
     return;
   }
-  byId("plot").open = innerWidth >= 640;
-  const entry = recall();
+  listenToTerms();
   listenToChoices();
-  drawChoices();
-  draw();
-  if (entry >= 0) openEntry(entry);
+  show();
 }
 
 start();

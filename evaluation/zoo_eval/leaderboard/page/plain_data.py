@@ -1,48 +1,35 @@
-"""What the page shows, as plain data: ranks as the leaderboard computed them, and texts from result files.
-
-Texts of a file are data: control and direction characters become "?", long texts are cut, and numbers that
-the page can't show are left out.
-"""
+"""What the page shows, as plain data: ranks and ties as the leaderboard computed them, and the entries."""
 
 from __future__ import annotations
 
-import base64
-import math
-import shlex
+import os
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from importlib.metadata import metadata
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from zoo_core.config.privacy import public
+from scipy import special
+
 from zoo_core.errors import UsageError
 from zoo_core.registry.metrics import base_name
-from zoo_core.results import Result, read_result
-from zoo_eval.leaderboard.facts import BASELINE, Column, protocol_title
+from zoo_eval.leaderboard.facts import BASELINE, Column, Facts, installed, protocol_title
+from zoo_eval.leaderboard.glossary import TERMS, definition, group_of
+from zoo_eval.leaderboard.notation import notation
+from zoo_eval.leaderboard.page.details import Details, known_models, reference, strip_of
+from zoo_eval.leaderboard.page.sprites import MOST, sprite
+from zoo_eval.leaderboard.page.values import Plain, clean, lines, short
+from zoo_eval.leaderboard.ranks import Tier
 from zoo_eval.leaderboard.rows import Row
 from zoo_eval.leaderboard.table import Group, Table, make_table
-from zoo_eval.leaderboard.text import conflict_lines, names, notes, printable
-from zoo_eval.published import Reference
+from zoo_eval.leaderboard.tasks import task_of
+from zoo_eval.leaderboard.text import conflict_lines, names, notes
 from zoo_eval.statistics.student import mean_interval
-from zoo_eval.store import Bad, Entry
-from zoo_eval.store.media import curves, sample_grid
-from zoo_eval.verdicts import memorization_text
-
-LONGEST = 400
-"""Characters of a text that are shown."""
-MOST = 300
-"""Lines of a config or a provenance that are shown."""
-GRIDS = 24 << 20
-"""Characters of base64 that all sample grids may take together; the best entries come first."""
+from zoo_eval.store import STATES, Bad
 
 UNITS = {"bits_per_dim": "bits/dim", "nats": "nats"}
 """Units of likelihoods, by base name."""
-
-STATES = {
-    "reported": "values as their author reports them",
-    "resampled": "its samples were drawn again from the checkpoint",
-    "reproduced": "its samples were drawn again and scored again, with the same values",
-}
 
 
 class Cost(NamedTuple):
@@ -55,13 +42,13 @@ class Cost(NamedTuple):
 
 
 COSTS: Mapping[str, Cost] = {
-    "train_seconds": Cost("train", "training time", "s", True),
+    "train_seconds": Cost("train", "training time", "clock", True),
     "nfe": Cost("NFE", "network evaluations per sample", "count", True),
     "parameters": Cost("params", "parameters", "count", True),
     "images_seen": Cost("images", "training images seen", "count", False),
     "steps": Cost("steps", "training steps", "count", False),
     "seconds_per_sample": Cost("s/sample", "sampling time per sample", "s", False),
-    "sample_seconds": Cost("sampling", "sampling time of all samples", "s", False),
+    "sample_seconds": Cost("sampling", "sampling time of all samples", "clock", False),
     "train_flops": Cost("train FLOP", "floating-point operations of training", "count", False),
     "sample_flops": Cost("FLOP/sample", "floating-point operations per sample", "count", False),
     "train_peak_bytes": Cost("train memory", "peak memory of training", "B", False),
@@ -69,47 +56,14 @@ COSTS: Mapping[str, Cost] = {
 }
 """By their name in a result, in the page's order."""
 
-Plain = dict[str, Any]
+
+def headings(columns: Sequence[str]) -> list[str]:
+    """Return a heading per column: without the brackets where it stays distinct, else the whole name."""
+    count = Counter(map(base_name, columns))
+    return [name if count[base_name(name)] > 1 else base_name(name) for name in columns]
 
 
-def clean(text: object) -> str:
-    """Return any value as a text to show: one line, no control or direction characters, at most LONGEST."""
-    words = printable(str(text))
-    return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
-
-
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of nested plain data as ("a.b.c", text); a list of leaves is one text."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from flat(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple):
-        if value:
-            yield name, ", ".join(map(str, value))
-    elif value is not None and value != "":
-        yield name, str(value)
-
-
-@lru_cache(1 << 16)
-def without_secrets(text: str, name: str = "") -> str:
-    """Return a text of a config or a provenance, clean and without secrets; entries share most of them."""
-    return clean(public(text, name))
-
-
-def lines(value: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return at most MOST lines (key, text) of plain data, clean and without secrets."""
-    found = [(clean(key), without_secrets(text, key)) for key, text in flat(value)]
-    return found[:MOST] + ([("…", f"{len(found) - MOST} more")] if len(found) > MOST else [])
-
-
-def short(value: float | None) -> float | None:
-    """Return a value with 6 significant digits; None for what is not a finite number."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.6g}")
-
-
-def _metric(column: Column, rows: Sequence[Row]) -> Plain:
+def _metric(column: Column, heading: str, group: Group, rows: Sequence[Row], facts: Facts) -> Plain:
     """Return a column: mean per row, and its 95 % interval over seeds (width) or within a run (ends)."""
     name = column.name
     values = [row.scores.get(name) for row in rows]
@@ -118,9 +72,18 @@ def _metric(column: Column, rows: Sequence[Row]) -> Plain:
         None if width is not None or name not in row.within else [short(end) for end in row.within[name]]
         for row, (_, width) in zip(rows, intervals, strict=True)
     ]
+    how = notation(mean for mean, _ in intervals if mean is not None)
+    what = definition(name, facts)
     return {
         "name": clean(name),
+        "heading": clean(heading),
         "better": column.better,
+        "group": group_of(name),
+        "about": clean(what.about),
+        "see": what.see,
+        "exponent": how.exponent,
+        "decimals": how.decimals,
+        "shown": base_name(name) in task_of(group.data).columns,
         "unit": UNITS.get(base_name(name), ""),
         "mean": [short(mean) for mean, _ in intervals],
         "width": [short(width) for _, width in intervals],
@@ -130,30 +93,34 @@ def _metric(column: Column, rows: Sequence[Row]) -> Plain:
 
 
 def _ranking(table: Table, places: Mapping[str, int]) -> Plain:
-    """Return the rows' order, and rank, mark and p by row number."""
+    """Return the rows' order, and by row number rank, mark, p and what two rows are tested with."""
     order = [places[ranked.row.key] for ranked in table.rows]
     by_row = [ranked for _, ranked in sorted(zip(order, table.rows, strict=True), key=itemgetter(0))]
-    return {
+    tested = [ranked for ranked in by_row if ranked.df is not None]
+    made: Plain = {
         "order": order,
         "rank": [ranked.rank for ranked in by_row],
         "mark": [ranked.mark for ranked in by_row],
-        "p": [short(ranked.p) for ranked in by_row],
         "notes": [clean(line) for line in notes(table)],
         "published": [reference(one, table.group.data.name) for one in table.references],
+        "scale": table.column.scale,
+        "tests": None,
     }
+    if tested:
+        df = sorted({ranked.df for ranked in tested if ranked.df is not None})
+        made["p"] = [short(ranked.p) for ranked in by_row]
+        made["tests"] = {
+            "center": [short(ranked.center) for ranked in by_row],
+            "error": [short(ranked.error) for ranked in by_row],
+            "df": [None if ranked.df is None else df.index(ranked.df) for ranked in by_row],
+            "critical": {tier.state: _critical(tier, df) for tier in table.tiers},
+        }
+    return made
 
 
-def reference(one: Reference, data: str) -> Plain:
-    """Return a published score to show."""
-    return {
-        "name": clean(one.plugin),
-        "data": clean(data),
-        "metric": clean(one.metric),
-        "value": short(one.value),
-        "protocol": clean(one.protocol),
-        "source": clean(one.source),
-        "read": one.read,
-    }
+def _critical(tier: Tier, df: Sequence[float]) -> list[float]:
+    """Return the smallest significant |t| for each number of degrees of freedom, the smallest first."""
+    return [float(-special.stdtrit(one, tier.threshold / 2)) for one in df]
 
 
 def _ranked(group: Group, metric: str | None) -> Table:
@@ -165,46 +132,64 @@ def _ranked(group: Group, metric: str | None) -> Table:
         return make_table(group)  # a metric asked for by name is not in every group
 
 
-def group_data(group: Group, metric: str | None = None) -> tuple[Plain, list[Row]]:
+def group_data(
+    group: Group, metric: str | None = None, facts: Facts | None = None
+) -> tuple[Plain, list[Row]]:
     """Return what the page shows of a group, and its rows, best first.
 
     Args:
         metric: that ranks when the page opens, where it can.
+        facts: what the installed metrics declare; None to look it up.
 
     Raises:
         UsageError: where no column can rank.
     """
+    facts = facts or installed()
     table = _ranked(group, metric)
     rows = [ranked.row for ranked in table.rows]
     places = {row.key: place for place, row in enumerate(rows)}
     known = {name for row in rows for name in row.cost}
-    fields = group.protocol.fields
     others = (make_table(group, c.name) for c in group.columns if c.better and c.name != table.column.name)
+    task = task_of(group.data)
+    heads = headings([column.name for column in group.columns])
     made: Plain = {
-        "data": clean(group.data.name),
+        "data": clean(group.data.title),
         "task": clean(group.task),
+        "about": clean(task.about),
+        "given": clean(task.given),
+        "axis": task.axis,
         "title": clean(protocol_title(group.protocol)),
-        "said": clean(
-            f"{_counted(fields.get('n_generated'))} samples against {_counted(fields.get('n_reference'))}"
-            f" training examples, features of {fields.get('extractor')}"
-        ),
-        "protocol": {"hash": group.protocol.hash, "fields": lines(fields)},
+        "said": _protocol_text(group),
+        "protocol": {"hash": group.protocol.hash, "fields": lines(group.protocol.fields)},
         "metric": clean(table.column.name),
         "plugin": [clean(row.plugin) for row in rows],
         "name": names(table.rows),
         "family": [clean(row.family) for row in rows],
         "families": sorted({clean(row.family) for row in rows}, key=lambda name: (name == BASELINE, name)),
         "config": [row.config_hash for row in rows],
+        "key": [row.key[:6] for row in rows],
         "seeds": [len(row.seeds) for row in rows],
         "state": [row.state for row in rows],
-        "metrics": [_metric(column, rows) for column in group.columns],
+        "metrics": [
+            _metric(column, heading, group, rows, facts)
+            for column, heading in zip(group.columns, heads, strict=True)
+        ],
         "costs": [_cost(name, rows) for name in COSTS if name in known],
         "rankings": {clean(one.column.name): _ranking(one, places) for one in (table, *others)},
+        "sprite": sprite([strip_of(row) for row in rows[:MOST]] + [None] * (len(rows) - MOST)),
     }
     return made, rows
 
 
-def _counted(value: Any) -> str:
+def _protocol_text(group: Group) -> str:
+    fields = group.protocol.fields
+    return clean(
+        f"{_counted(fields.get('n_generated'))} samples against {_counted(fields.get('n_reference'))}"
+        f" training examples, features of {fields.get('extractor')}"
+    )
+
+
+def _counted(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -212,117 +197,47 @@ def _cost(name: str, rows: Sequence[Row]) -> Plain:
     return {"name": name, "value": [short(row.cost.get(name)) for row in rows], **COSTS[name]._asdict()}
 
 
-# -- an entry, opened
+def documentation() -> str:
+    """Return the address of the documentation that the distribution names; "" where it names none."""
+    for line in metadata("genzoo").get_all("Project-URL") or []:
+        label, _, address = line.partition(",")
+        if label.strip().lower() == "documentation" and address.strip().startswith("https://"):
+            return f"{address.strip().rstrip('/')}/"
+    return ""
 
 
-class Details:
-    """Makes the details of entries, one after the other, and counts the characters of their sample grids.
-
-    Args:
-        published: name of a model -> its published scores.
-        left: characters of base64 that the grids may take.
-    """
-
-    def __init__(self, published: Mapping[str, Sequence[Plain]], left: int = GRIDS) -> None:
-        self.published = published
-        self.left = left
-
-    def of(self, row: Row) -> Plain:
-        """Return all that the page shows of an opened entry."""
-        runs = [(entry, result) for entry in row.entries if (result := _whole(entry)) is not None]
-        return {
-            "runs": [self._run(entry, result) for entry, result in runs],
-            "config": lines(runs[0][1].config) if runs else [],
-            "published": list(self.published.get(row.plugin, ())),
-        }
-
-    def _run(self, entry: Entry, result: Result) -> Plain:
-        grid, note = self._grid(entry, result)
-        origin = result.provenance.model_dump(exclude={"command"})
-        hashes = {name: getattr(result, name) for name in ("config_hash", "weights_sha256", "samples_sha256")}
-        hashes["file"] = "/".join(entry.path.parts[-4:])
-        return {
-            "seed": result.seed,
-            "metrics": {clean(name): short(cell.value) for name, cell in result.metrics.items()},
-            "notes": list(_notes(result)),
-            "grid": grid,
-            "grid_note": note,
-            "curves": [(clean(name), _points(p)) for name, p in curves(result, entry.path.parent).items()],
-            "command": command(result.provenance.command),
-            "sampling": lines(result.sampling.model_dump()),
-            "provenance": lines(origin) + [(name, clean(text)) for name, text in hashes.items() if text],
-        }
-
-    def _grid(self, entry: Entry, result: Result) -> tuple[str | None, str]:
-        """Return the sample grid in base64, and why it is left out where it is."""
-        content = sample_grid(result, entry.path.parent)
-        if content is None:
-            return None, ""
-        text = base64.b64encode(content).decode()
-        if len(text) > self.left:
-            return None, "left out: the sample grids of better entries fill this page"
-        self.left -= len(text)
-        return text, ""
-
-
-def _whole(entry: Entry) -> Result | None:
-    """Return the result in an entry's file; None where the file was changed or removed meanwhile."""
-    try:
-        result = read_result(entry.path)
-    except UsageError:
-        return None
-    same = (result.plugin, result.config_hash, result.seed) == (entry.plugin, entry.config_hash, entry.seed)
-    return result if same else None
-
-
-def _points(points: Sequence[Sequence[float]]) -> list[list[float | None]]:
-    return [[short(step), short(value)] for step, value in points]
-
-
-def _notes(result: Result) -> Iterator[str]:
-    yield f"memorization {clean(memorization_text(result))}"
-    for name, cell in result.metrics.items():
-        if cell.unranked:
-            yield clean(f"{name}: not ranked: {cell.unranked}")
-        if cell.note:
-            yield clean(f"{name}: {cell.note}")
-
-
-def command(words: Sequence[str]) -> str:
-    """Return the command that was recorded, quoted for a shell; "" for what is not a command of the zoo."""
-    return shlex.join(without_secrets(word) for word in words) if words[:1] == ["zoo"] else ""
-
-
-def published_scores() -> dict[str, list[Plain]]:
-    """Return every published score of the index by the name of its model."""
-    from zoo_core.registry.index import load_index
-
-    return {
-        entry.name: [
-            reference(Reference(entry.name, p.metric, p.value, p.protocol, p.source, p.read), p.data)
-            for p in entry.published
-        ]
-        for entry in load_index().plugins
-        if entry.published
-    }
+def today() -> str:
+    """Return the date as 2026-11-27; of SOURCE_DATE_EPOCH where it is set, so that a page can be repeated."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return time.strftime("%Y-%m-%d", time.gmtime(int(given) if given.isdigit() else None))
 
 
 def page_data(
     groups: Sequence[Group], bad: Sequence[Bad], metric: str | None, foot: str
 ) -> tuple[Plain, Iterator[Plain]]:
     """Return the board, and the details of its entries in the order that the board numbers them in."""
+    facts = installed()
     shown: list[Plain] = []
     opened: list[Row] = []
     left_out = [(clean("/".join(one.path.parts[-4:])), clean(one.reason)) for one in bad]
     for group in groups:
         left_out += [(clean(group.data.name), clean(line)) for line in conflict_lines(group.conflicts)]
         try:
-            made, rows = group_data(group, metric)
+            made, rows = group_data(group, metric, facts)
         except UsageError as error:
             left_out.append((clean(group.title), clean(error.what)))
             continue
         shown.append(made | {"detail": list(range(len(opened), len(opened) + len(rows)))})
         opened += rows
-    details = Details(published_scores() if opened else {})
-    board = {"groups": shown, "bad": left_out, "states": list(STATES.items()), "foot": clean(foot)}
+    details = Details(len(opened))
+    board = {
+        "groups": shown,
+        "bad": left_out,
+        "states": list(STATES),
+        "models": known_models({row.plugin for row in opened}) if opened else {},
+        "terms": {name: [term.about, term.see] for name, term in TERMS.items()},
+        "docs": documentation(),
+        "date": today(),
+        "foot": clean(foot),
+    }
     return board, (details.of(row) for row in opened)

@@ -1,122 +1,135 @@
-// Quality against cost: one dot an entry, the Pareto front of those that a score places, read by pointer or arrow keys.
+// Quality against cost: a mark for each entry, the Pareto front of those that a score places, read by pointer or keys.
 
-const LABELS = 14; // this many entries or fewer are all named; of more, those of the front
-const NEAR = 24; // pixels from a dot within which the pointer means it
+const LABELS = 40; // this many entries or fewer are all named where there is space; of more, those of the front
+const NEAR = 24; // pixels from a mark within which the pointer means it
+const RADIUS = 5;
 
-// An axis from values to pixels. On a log axis a 0 has a lane of its own at the start.
-function makeAxis(values, log, from, to, format, apart, unit) {
-  const positive = log ? values.filter((v) => v > 0) : values;
-  const zeros = log && positive.length < values.length;
-  const lane = zeros ? Math.sign(to - from) * 34 : 0;
-  let low = positive.reduce((a, b) => Math.min(a, b), Infinity);
-  let high = positive.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (!positive.length) [low, high] = [1, 10];
-  if (log) [low, high] = [low / 1.25, high * 1.25];
-  else {
-    const margin = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
-    low = low >= 0 && low < (high - low) * 0.5 ? Math.min(0, low) : low - margin;
-    high += margin;
-  }
-  const f = log ? Math.log : (v) => v;
-  const [a, b] = [f(low), f(high)];
-  const start = from + lane;
-  const scale = (v) => (log && v <= 0 ? from + lane / 4 : start + ((to - start) * (f(v) - a)) / (b - a));
-  const wanted = Math.max(2, Math.abs(to - from) / apart);
-  const spaced = !log ? linearTicks : unit === "s" ? clockTicks : logTicks;
-  const ticks = spaced(low, high, wanted).map((v) => ({ v, text: format(v) }));
-  return { scale, ticks: zeros ? [{ v: 0, text: "0" }, ...ticks] : ticks };
-}
-
-const tickText = (value) => (Math.abs(value) >= 1e4 ? number(value) : minus(String(value)));
+const tickText = (value) => (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-4) ? number(value) : minus(String(Number(value.toPrecision(6)))));
 
 const overlap = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
 
-// Place names beside their dots where they cover neither each other nor a dot; names that do not fit are left out.
-function placeLabels(points, width, height) {
-  const taken = points.map((p) => ({ x: p.px - 4, y: p.py - 4, w: 8, h: 8 }));
+const measured = document.createElement("canvas").getContext("2d");
+
+function textWidth(text, size = 12.5) {
+  measured.font = `${size}px system-ui, sans-serif`;
+  return measured.measureText(text).width;
+}
+
+// Names beside their marks, where they cover neither each other nor a mark nor an interval; farther off with a line
+// to their mark; where there is no space they are left out.
+function placeLabels(points, all, front, box) {
+  const taken = all.map((p) => ({ x: p.px - 7, y: p.py - 7, w: 14, h: 14 }));
+  front.slice(1).forEach((p, k) => { // the steps of the front
+    const last = front[k];
+    taken.push({ x: last.px, y: last.py - 2, w: p.px - last.px, h: 4 }, { x: p.px - 2, y: Math.min(p.py, last.py), w: 4, h: Math.abs(p.py - last.py) });
+  });
+  const bars = all.filter((p) => p.bar).map((p) => ({ x: p.px - 2, y: p.bar[0], w: 4, h: p.bar[1] - p.bar[0] }));
   const placed = [];
   for (const p of points) {
     const text = p.name.length > 22 ? p.name.slice(0, 21) + "\u2026" : p.name;
-    const w = text.length * 6.6 + 4;
-    const spots = [[8, -7], [-8 - w, -7], [-w / 2, -22], [-w / 2, 8]].map(([dx, dy]) => ({ x: p.px + dx, y: p.py + dy, w, h: 14 }));
-    const free = spots.find((s) => s.x >= 0 && s.x + w <= width && s.y >= 0 && s.y + 14 <= height && !taken.some((t) => overlap(s, t)));
+    const w = textWidth(text) + 6;
+    const near = [[9, -8], [-9 - w, -8], [-w / 2, -25], [-w / 2, 9], [9, -20], [9, 5], [-9 - w, -20], [-9 - w, 5]];
+    const far = [[22, -32], [-22 - w, -32], [22, 16], [-22 - w, 16], [34, -8], [-34 - w, -8]];
+    const spots = [...near, ...far].map(([dx, dy], k) => ({ x: p.px + dx, y: p.py + dy, w, h: 16, far: k >= near.length }));
+    const free = spots.find((s) => s.x >= box.left && s.x + w <= box.right && s.y >= box.top && s.y + 16 <= box.bottom
+      && ![...taken, ...bars].some((t) => overlap(s, t)));
     if (!free) continue;
     taken.push(free);
-    placed.push({ text, x: free.x + 2, y: free.y + 11, point: p });
+    const line = free.far ? `M${p.px.toFixed(1)} ${p.py.toFixed(1)}L${(free.x > p.px ? free.x : free.x + w).toFixed(1)} ${(free.y + 9).toFixed(1)}` : null;
+    placed.push({ text, x: free.x + 3, y: free.y + 12, line });
   }
   return placed;
 }
 
-// Dots of one family as one path: 10,000 of them need no more elements than ten.
-const dotPath = (points) => points.map((p) => `M${p.px.toFixed(1)} ${p.py.toFixed(1)}h0`).join("");
-
 function drawPlot(holder, points, options) {
-  const { costHeading, costUnit, metric, direction, logX, logY, color, open } = options;
+  const { costHeading, costUnit, metric, direction, kindX, kindY, factor, shownValue, open } = options;
   holder.replaceChildren();
   if (!points.length) {
     holder.append(el("p", { class: "empty" }, "Nothing to draw: no entry shown has both values."));
     return;
   }
   const width = Math.max(holder.clientWidth, 280);
-  const height = width < 560 ? 270 : 320;
-  const y = makeAxis(points.map((p) => p.y), logY, height - 40, 12, tickText, 44);
-  const left = 16 + 7 * y.ticks.reduce((most, tick) => Math.max(most, tick.text.length), 2);
-  const x = makeAxis(points.map((p) => p.x), logX, left, width - 14, (v) => inUnit(v, costUnit), 90, costUnit);
-  for (const p of points) [p.px, p.py] = [x.scale(p.x), y.scale(p.y)];
-
+  const height = width < 560 ? 320 : Math.min(620, Math.max(400, Math.round(width * 0.42)));
+  const [top, bottom] = [14, height - 46];
+  const placed = points.filter((p) => p.ranked);
+  const base = placed.length ? placed : points;
+  // What is not ranked does not decide the range: beyond it, it is at its edge, or in the lane of what is not positive.
+  const beneath = points.filter((p) => p.y <= 0).map((p) => p.y);
+  const y = makeAxis({ values: [...base.map((p) => p.y), ...(kindY === "log" ? beneath : [])], ends: base.flatMap((p) => p.ends ?? []), kind: kindY, from: bottom, to: top, format: (v) => tickText(shownValue(v)), apart: 44 });
+  const left = 18 + y.ticks.reduce((most, tick) => Math.max(most, textWidth(tick.text, 12)), 14);
+  const x = makeAxis({ values: points.map((p) => p.x), kind: kindX, from: left, to: width - 18, format: (v) => inUnit(v, costUnit), apart: 90, unit: costUnit, textWidth: (text) => textWidth(text, 12) });
+  for (const p of points) {
+    [p.px, p.py] = [x.scale(p.x), Math.min(bottom - 1, Math.max(top, y.scale(p.y)))];
+    p.beyond = p.py !== y.scale(p.y);
+  }
   const plot = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-  for (const { v, text } of y.ticks) {
-    const at = y.scale(v);
-    plot.append(svg("line", { class: "grid", x1: left, x2: width - 14, y1: at, y2: at }), svg("text", { class: "tick-text end", x: left - 8, y: at + 4 }, text));
-  }
-  for (const { v, text } of x.ticks) {
-    const at = x.scale(v);
-    plot.append(svg("line", { class: "grid", x1: at, x2: at, y1: 12, y2: height - 40 }), svg("text", { class: "tick-text middle", x: at, y: height - 24 }, text));
-  }
-  plot.append(svg("text", { class: "axis-name end", x: width - 14, y: height - 5 }, `${costHeading} \u2192`));
+  drawAxes(plot, x, y, { left, right: width - 18, top, bottom, costHeading, height });
 
   const front = paretoFront(points.filter((p) => p.ranked), direction);
   if (front.length > 1) {
     const steps = front.map((p, k) => (k === 0 ? `M${p.px} ${p.py}` : `H${p.px}V${p.py}`)).join("");
     plot.append(svg("path", { class: "front", d: steps }));
   }
-  const families = new Map();
-  for (const p of points) {
-    if (!families.has(p.family)) families.set(p.family, []);
-    families.get(p.family).push(p);
-  }
   const many = points.length > 600;
-  for (const [family, members] of families) {
-    if (!many) {
-      const bars = members.filter((p) => p.ends).map((p) => {
-        const [low, high] = p.ends.map((v) => Math.min(Math.max(logY && v <= 0 ? height - 40 : y.scale(v), 12), height - 40));
-        return `M${p.px.toFixed(1)} ${low.toFixed(1)}V${high.toFixed(1)}`;
-      });
-      plot.append(svg("path", { class: "bars", d: bars.join(""), stroke: color(family) }));
-    }
-    const ranked = members.filter((p) => p.ranked);
-    const rest = members.filter((p) => !p.ranked);
-    plot.append(svg("path", { class: many ? "dots many" : "dots", d: dotPath(ranked), stroke: color(family) }));
-    if (rest.length) {
-      plot.append(svg("path", { class: "dots hollow", d: dotPath(rest), stroke: color(family) }), svg("path", { class: "holes", d: dotPath(rest) }));
-    }
-  }
-  const named = points.length <= LABELS ? points : front.slice(0, LABELS);
-  for (const label of placeLabels(named, width, height - 40)) {
+  if (!many) drawBars(plot, points, y, { top, bottom });
+  const named = points.length <= LABELS ? [...points].sort((a, b) => b.ranked - a.ranked || front.includes(b) - front.includes(a)) : front.slice(0, LABELS);
+  const labels = placeLabels(named, many ? named : points, front.length > 1 ? front : [], { left: left + 2, right: width - 4, top: 0, bottom });
+  for (const label of labels) { // below the marks: a name hides nothing
+    if (label.line) plot.append(svg("path", { class: "leader", d: label.line }));
     plot.append(svg("text", { class: "name", x: label.x, y: label.y }, label.text));
   }
-  const ring = svg("circle", { class: "ring", r: 8, visibility: "hidden" });
+  for (const [family, members] of byFamily(points)) {
+    const path = (chosen) => chosen.map((p) => markPath(family, p.px, p.py, many ? 3 : RADIUS)).join("");
+    const [ranked, rest] = [members.filter((p) => p.ranked), members.filter((p) => !p.ranked)];
+    if (ranked.length) plot.append(svg("path", { class: many ? "dots many" : "dots", d: path(ranked), fill: familyColor(family) }));
+    if (rest.length) plot.append(svg("path", { class: "dots hollow", d: path(rest), stroke: familyColor(family) }));
+  }
+  const ring = svg("circle", { class: "ring", r: 9, visibility: "hidden" });
   plot.append(ring);
-  const heading = el("p", { class: "plot-heading" }, bdi(metric), ` (${direction} is better)`);
+  const heading = el("p", { class: "plot-heading" }, el("strong", {}, bdi(metric + factor)), ` (${direction} is better) against ${costHeading}`);
   const tip = el("div", { class: "tip", role: "status", hidden: true });
   const stage = el("div", {
     class: "stage", tabindex: 0, role: "application", "aria-roledescription": "plot",
     "aria-label": `${metric} against ${costHeading}, ${points.length} entries. Left and right arrows move between them, Enter opens one.`,
   }, plot, tip);
-  const key = el("p", { class: "key" }, front.length > 1 ? el("span", {}, el("span", { class: "dash" }), "Pareto front") : null,
-    points.every((p) => p.ranked) ? null : el("span", {}, el("span", { class: "hollow-key" }), "not ranked"));
+  const key = el("p", { class: "key" },
+    ...[...byFamily(points).keys()].map((family) => el("span", {}, familyMark(family), bdi(family))),
+    front.length > 1 ? el("span", {}, el("span", { class: "dash" }), term("Pareto front")) : null,
+    placed.length === points.length ? null : el("span", {}, el("span", { class: "hollow-key" }), "outline: not ranked"),
+    points.some((p) => p.beyond) ? el("span", {}, "at the edge: beyond the axis") : null,
+    many ? null : el("span", {}, el("span", { class: "bar-key" }), "95 % interval"),
+    points.length - labels.length && !many ? el("span", { class: "dim" }, `${plural(points.length - labels.length, "name", "names")} left out for space: point at a mark`) : null);
   holder.append(heading, stage, key);
   listen(stage, { ring, tip }, points, { width, metric, costHeading, costUnit, open });
+}
+
+function byFamily(points) {
+  const families = new Map();
+  for (const p of points) families.set(p.family, [...(families.get(p.family) ?? []), p]);
+  return families;
+}
+
+function drawAxes(plot, x, y, { left, right, top, bottom, costHeading, height }) {
+  for (const { at, text, lane } of y.ticks) {
+    plot.append(svg("line", { class: "rule", x1: left, x2: right, y1: at, y2: at }), svg("text", { class: "tick-text end", x: left - 8, y: at + 4 }, text));
+    if (lane !== undefined) plot.append(svg("line", { class: "lane", x1: left, x2: right, y1: lane, y2: lane }));
+  }
+  for (const { at, text, lane } of x.ticks) {
+    plot.append(svg("line", { class: "rule", x1: at, x2: at, y1: top, y2: bottom }), svg("text", { class: "tick-text middle", x: at, y: bottom + 18 }, text));
+    if (lane !== undefined) plot.append(svg("line", { class: "lane", x1: lane, x2: lane, y1: top, y2: bottom }));
+  }
+  plot.append(svg("text", { class: "axis-name end", x: right, y: height - 6 }, `${costHeading} \u2192`));
+}
+
+// Intervals as bars; one that reaches beyond the axis ends in an arrow.
+function drawBars(plot, points, y, { top, bottom }) {
+  for (const p of points.filter((one) => one.ends && !one.beyond)) {
+    const pixels = p.ends.map((v) => y.scale(v)).sort((a, b) => a - b);
+    const [up, down] = [Math.max(pixels[0], top), Math.min(pixels[1], bottom)];
+    p.bar = [up, down];
+    const arrows = (pixels[0] < top ? `M${p.px - 3.5} ${top + 5}L${p.px} ${top}L${p.px + 3.5} ${top + 5}` : "") + (pixels[1] > bottom ? `M${p.px - 3.5} ${bottom - 5}L${p.px} ${bottom}L${p.px + 3.5} ${bottom - 5}` : "");
+    if (down > up) plot.append(svg("path", { class: p.ranked ? "bars" : "bars faint", d: `M${p.px.toFixed(1)} ${up.toFixed(1)}V${down.toFixed(1)}${arrows}`, stroke: familyColor(p.family) }));
+  }
 }
 
 function listen(stage, { ring, tip }, points, { width, metric, costHeading, costUnit, open }) {
@@ -133,7 +146,7 @@ function listen(stage, { ring, tip }, points, { width, metric, costHeading, cost
     ring.setAttribute("cy", p.py);
     tip.replaceChildren(
       el("strong", {}, bdi(p.name)), el("span", { class: "rank-text" }, ` ${p.rankText}`), el("br"),
-      bdi(metric), ` ${number(p.y)}${p.spread}`, el("br"), `${costHeading} ${inUnit(p.x, costUnit)}`);
+      bdi(metric), ` ${p.text}`, el("br"), `${costHeading} ${inUnit(p.x, costUnit)}`, el("br"), sampleStrip(group(), p.row, { side: 28, count: 6, columns: 6 }) ?? "");
     tip.style.left = `${Math.min(Math.max(p.px - tip.offsetWidth / 2, 0), width - tip.offsetWidth)}px`;
     tip.style.top = `${p.py - tip.offsetHeight - 12 < 0 ? p.py + 14 : p.py - tip.offsetHeight - 12}px`;
   };
@@ -159,22 +172,4 @@ function listen(stage, { ring, tip }, points, { width, metric, costHeading, cost
     else return;
     event.preventDefault();
   });
-}
-
-// A training curve: steps to the right, its own range upwards, log where it falls a hundredfold.
-function drawCurve(name, series) {
-  const [width, height] = [260, 92];
-  const values = series.map(([, v]) => v);
-  const [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const log = low > 0 && high / low > 100;
-  const f = log ? Math.log : (v) => v;
-  const [first, last] = [series[0][0], series[series.length - 1][0]];
-  const px = (s) => 2 + ((width - 4) * (s - first)) / (last - first || 1);
-  const py = (v) => (high === low ? height / 2 : 4 + ((height - 8) * (f(high) - f(v))) / (f(high) - f(low)));
-  const d = series.map(([s, v], k) => `${k ? "L" : "M"}${px(s).toFixed(1)} ${py(v).toFixed(1)}`).join("");
-  return el("figure", { class: "curve" },
-    el("figcaption", {}, bdi(name), log ? " (log)" : "", el("span", { class: "last" }, number(values[values.length - 1]))),
-    svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name} from ${number(values[0])} to ${number(values[values.length - 1])}` },
-      svg("path", { d })),
-    el("div", { class: "ends" }, el("span", {}, `${number(low)}\u2026${number(high)}`), el("span", {}, `steps ${first.toLocaleString("en")}\u2013${last.toLocaleString("en")}`)));
 }

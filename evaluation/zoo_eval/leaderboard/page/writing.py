@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from html import escape as html_text
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,10 @@ from zoo_eval.store import Bad
 NAME = "index.html"
 MARKER = b'<meta name="generator" content="zoo leaderboard">'
 """In the first bytes of every page written here; a file without it is not overwritten."""
-SCRIPTS = ("format", "board", "table", "plot", "entry", "main")
+SCRIPTS = (
+    "format", "board", "address", "families", "samples", "terms", "axis", "table", "gallery", "plot",
+    "curves", "entry", "compare", "export", "main",
+)  # fmt: skip
 """In the order in which they need each other."""
 
 
@@ -53,7 +57,9 @@ def html(groups: Sequence[Group], bad: Sequence[Bad] = (), metric: str | None = 
     script = '"use strict";\n' + "\n".join(asset(f"{name}.js") for name in SCRIPTS)
     foot = f"zoo {version('genzoo')}. Ranks, intervals and ties as computed by zoo leaderboard."
     board, details = page_data(groups, bad, metric, foot)
+    names = list(dict.fromkeys(group["data"] for group in board["groups"]))
     parts = {
+        "title": html_text(f"zoo leaderboard: {', '.join(names)}" if names else "zoo leaderboard"),
         "policy": policy(style, script),
         "style": style,
         "script": script,

@@ -1,0 +1,126 @@
+"""Plots: labels that are there, numbers beside them, curves that say how they were smoothed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zoo_core.viz.curves import axis_scale, draw_curves, moving_average, panels
+from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved
+from zoo_core.viz.plane import outside, scatter
+from zoo_core.viz.plot import write_numbers
+
+
+def texts(figure: object) -> list[str]:
+    return [text.get_text() for text in figure.texts]  # type: ignore[attr-defined]
+
+
+def test_every_column_row_and_cell_has_its_label() -> None:
+    """Catches labels that are left out, and a label over another column."""
+    images = list(torch.zeros(6, 1, 8, 8))
+    grid = ImageGrid(images, 3, "t", ["a", "b", "c"], ["first", "second"], [f"{k}" for k in range(6)])
+    figure = draw_grids([grid], "Title", "subtitle", "note")
+    found = texts(figure)
+    assert set(found) == {"Title", "subtitle", "note", "t", "a", "b", "c", "first", "second", *"012345"}
+    places = {text.get_text(): text.get_position() for text in figure.texts}
+    box = figure.axes[0].get_position()
+    for column, label in enumerate("abc"):
+        share = (places[label][0] - box.x0) / box.width
+        assert column / 3 < share < (column + 1) / 3
+        assert places[label][1] > box.y1
+    assert places["first"][1] > places["second"][1]
+    assert places["first"][0] < box.x0
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 64])
+def test_pixels_are_squares_of_one_size(side: int) -> None:
+    """Catches images that are resampled: each pixel is a block of the same whole number of pixels."""
+    image = torch.rand(1, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    figure = draw_grids([ImageGrid([image] * 4, 2)], "Title")
+    figure.canvas.draw()
+    shown = np.asarray(figure.canvas.buffer_rgba())[..., 0]
+    sheet = figure.axes[0].images[0].get_array()[..., 0]
+    box = figure.axes[0].get_window_extent()
+    top = round(shown.shape[0] - box.y1)
+    left = round(box.x0)
+    part = shown[top : top + sheet.shape[0], left : left + sheet.shape[1]]
+    inner = slice(2, sheet.shape[1] // 2 - 4)  # without the frame
+    assert np.array_equal(part[inner, inner], sheet[inner, inner])
+
+
+def test_counterparts_stand_below_one_another() -> None:
+    first, second = torch.arange(5.0).view(5, 1, 1, 1), 10 + torch.arange(5.0).view(5, 1, 1, 1)
+    rows = interleaved(first, second, columns=3)
+    assert [None if x is None else float(x) for x in rows] == [0, 1, 2, 10, 11, 12, 3, 4, None, 13, 14, None]
+
+
+def test_the_moving_average_is_the_weighted_mean_of_its_definition() -> None:
+    """Catches an average that starts at 0: sum_k d^(t-k) v_k over sum_k d^(t-k)."""
+    values, decay = np.array([4.0, 1.0, 7.0, 3.0]), 0.8
+    found = moving_average(values, decay)
+    for t in range(4):
+        weights = decay ** np.arange(t, -1, -1)
+        assert found[t] == pytest.approx((weights * values[: t + 1]).sum() / weights.sum())
+
+
+def test_losses_share_a_panel() -> None:
+    found = panels(["critic/score_gap", "critic/loss", "generator/loss", "lr/net"])
+    assert found == {
+        "loss": ["critic/loss", "generator/loss"],
+        "score gap": ["critic/score_gap"],
+        "learning rate": ["lr/net"],
+    }
+
+
+def test_the_scale_of_an_axis() -> None:
+    wide, signed = np.array([1.0, 1000.0]), np.array([-1.0, 1000.0])
+    assert [axis_scale(s, [wide]) for s in ("auto", "linear", "log")] == ["log", "linear", "log"]
+    assert [axis_scale(s, [signed]) for s in ("auto", "linear", "log")] == ["linear", "linear", "symlog"]
+
+
+def test_curves_start_at_the_first_record_and_say_how_they_are_smoothed(tmp_path: Path) -> None:
+    records = [{"step": k, "a/loss": 1 / k, "b/loss": float("nan") if k == 3 else k} for k in range(1, 31)]
+    plot = draw_curves(records, "run", smoothing=0.5)
+    assert plot is not None
+    assert any("EMA, decay 0.5" in text for text in texts(plot.figure))
+    assert len(plot.figure.axes) == 1
+    faint, line, *_ = plot.figure.axes[0].lines
+    assert faint.get_xdata()[0] == line.get_xdata()[0] == 1
+    assert np.allclose(line.get_ydata(), moving_average(np.array([1 / k for k in range(1, 31)]), 0.5))
+    files = plot.save(tmp_path / "curves.svg")
+    with files[1].open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[3]["a/loss"]) == 0.25
+    assert rows[2]["b/loss"] == "nan"
+    assert draw_curves([{"step": 1, "images": 3}], "run") is None
+    raw = draw_curves(records[:5], "run")
+    assert raw is not None
+    assert any("not smoothed" in text for text in texts(raw.figure))
+
+
+def test_points_outside_the_frame_are_counted() -> None:
+    assert outside(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -3.0]]), 1.5) == 2
+    plot = scatter(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [9.0, 0.0]]), "t")
+    assert "1 outside" in plot.figure.axes[1].get_title(loc="left")
+
+
+def test_numbers_of_one_length_are_csv_and_others_npz(tmp_path: Path) -> None:
+    columns = write_numbers({"a": [1, 2], "b": torch.tensor([0.5, 1.5])}, tmp_path / "x")
+    assert columns is not None
+    assert columns.read_text() == "a,b\n1,0.5\n2,1.5\n"
+    arrays = write_numbers({"a": [1, 2], "b": torch.zeros(2, 2)}, tmp_path / "y")
+    assert arrays is not None
+    assert np.load(arrays)["b"].shape == (2, 2)
+    assert write_numbers({}, tmp_path / "z") is None
+
+
+def test_equal_plots_have_equal_bytes(tmp_path: Path) -> None:
+    for suffix in ("png", "svg", "pdf"):
+        paths = [tmp_path / f"{k}.{suffix}" for k in range(2)]
+        for path in paths:
+            scatter(torch.eye(2), torch.eye(2), "t").save(path)
+        assert paths[0].read_bytes() == paths[1].read_bytes()
