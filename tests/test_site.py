@@ -13,11 +13,10 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from pydantic import Field
 
 from tests.conftest import CHECKOUT
 from tests.eval import made_results
@@ -375,16 +374,3 @@ def test_the_leaderboard_is_in_the_site_where_there_are_results(
         text = repository.on_page_markdown(readme, page=page, config=None, files=files)
         assert ('<iframe class="board" src="board/index.html"' in text) is shown
         assert "<!-- board -->" not in text
-
-
-def test_types_of_options_are_shown_as_a_reader_writes_them() -> None:
-    """Catches the repr of a constraint, and an empty choice that leaves a bar at the start."""
-    bounded = Annotated[float, Field(ge=0, lt=1)]
-    shown = {
-        "tuple[float, float]": tuple[bounded, bounded],
-        "tuple[int, ...]": tuple[int, ...],
-        "list[str] or none": list[str] | None,
-        '"" | class | text': Literal["", "class", "text"],
-        "dict[str, float]": dict[str, float],
-    }
-    assert {name: type_name(kind) for name, kind in shown.items()} == {name: name for name in shown}
