@@ -263,7 +263,8 @@ def test_yaml_texts_survive_a_round_trip() -> None:
 
 def test_an_option_of_a_sampler_that_is_not_named():
     """Catches advice that leads nowhere: the samplers that have the option are told."""
-    with pytest.raises(Mistakes, match=r"next: sampler=ddim sampler.eta=1"):
+    told = r"sampler\.eta needs a sampler that has it: sampler=ddim sampler\.eta=1"
+    with pytest.raises(Mistakes, match=told):
         resolve(["plugin=ddpm", "sampler.eta=1"])
     assert resolve(["plugin=ddpm", "sampler=ddim", "sampler.eta=1"]).sampler.eta == 1
 

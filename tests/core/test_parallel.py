@@ -260,7 +260,8 @@ def test_a_process_that_dies_ends_the_run_with_a_message_and_a_checkpoint(home: 
     told = on_ranks(2, dies, str(tmp_path), folder=tmp_path, seconds=40)
     kind, message = told[0] or ("died", "")
     assert kind == "raised"
-    assert message.startswith("MachineError: rank 0 of 2: all-reduce failed; another rank exited")
+    assert message.startswith("MachineError: rank 0 of 2: ")
+    assert "failed; another rank exited or timed out" in message
     assert json.loads((tmp_path / "gan" / "run.json").read_text())["state"] == "failed"
     found = latest(tmp_path / "gan" / "checkpoints", print)
     assert found is not None

@@ -124,7 +124,7 @@ def test_a_pulled_run_is_scored_like_any_other_and_its_claims_are_no_result(shar
     assert not (there / "result.json").exists()
     assert json.loads((there / "reported.json").read_text())["metrics"]
     assert invoke(["eval", str(there), "eval.extractor=digits", "eval.baselines=false"]) == 0
-    assert list(there.glob("result-*.json"))
+    assert json.loads((there / "result.json").read_text())["weights_sha256"]
 
 
 def test_a_pulled_run_draws_samples_of_a_class_without_its_data(home: Path, tmp_path: Path) -> None:

@@ -87,6 +87,6 @@ def test_a_process_that_dies_ends_the_run_with_a_message(folder):
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert processes[1].returncode == 9
     assert processes[0].returncode == 5
-    assert re.search("rank 0 of 2: all-(gather|reduce) failed; another rank exited", errors[0])
+    assert re.search(r"rank 0 of 2: [\w-]+ failed; another rank exited", errors[0])
     assert "Traceback" not in errors[0]
     assert not out.exists()

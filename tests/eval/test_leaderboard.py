@@ -529,9 +529,9 @@ def test_a_single_runs_own_interval_is_shown_as_such(table):
         result("b", 7.5, 1),
     )
     text = "\n".join(plain(made, 100))
-    assert "5 [4.75, 5.25]" in text
+    assert "5.00 [4.75, 5.25]" in text
     assert "other training seeds differ by more" in text
-    assert "6.25 ±" in text
+    assert "6 ±16" in text  # 6.25, which its interval does not show
 
 
 def test_two_configs_of_a_plugin_are_told_apart_by_their_options(table):

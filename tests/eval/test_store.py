@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -100,6 +101,26 @@ def test_a_bad_file_is_listed_with_its_reason(tmp_path, name):
     (one,) = bad
     assert reason in one.reason
     assert "\n" not in one.reason
+
+
+def test_a_hash_of_a_files_own_bytes_excuses_nothing(tmp_path):
+    # catches a key that is there twice, and a hash that covers only what stands before it
+    one = Result.model_validate(result())
+    text = one.text().removesuffix(b'"content_sha256":null}')
+    twice = text.replace(b'"seed":0', b'"seed":0,"seed":1')
+    path = put(tmp_path / "twice.json", twice + b'"content_sha256":"%s"}' % sealed(twice))
+    with pytest.raises(UsageError, match="duplicate key 'seed'"):
+        read_result(path)
+    first = b'{"content_sha256":"%s",' % sealed(b"{") + text.removeprefix(b"{").removesuffix(b",") + b"}"
+    with pytest.raises(UsageError, match="was changed after it was written"):
+        read_result(put(tmp_path / "first.json", first))
+    whole = text + b'"content_sha256":"%s"}' % sealed(text)
+    assert read_result(put(tmp_path / "whole.json", whole)).seed == 0
+
+
+def sealed(head):
+    """Return the hash of a file that begins with these bytes and ends with its content_sha256."""
+    return hashlib.sha256(head + b'"content_sha256":null').hexdigest().encode()
 
 
 def test_a_large_old_file_is_recognized(tmp_path):

@@ -154,3 +154,17 @@ def test_a_missing_vgg_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: p
     assert "eval.extractor" not in str(caught.value)
     with pytest.raises(UsageError, match="no maps"):
         built("model.encoder=raw")
+
+
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins/zoo_gan"))
+def test_color_images_have_the_shipped_network_as_their_encoder() -> None:
+    """Catches a default encoder that gives no maps, so that color data can't be trained on."""
+    run = built("data=emoji", "train.steps=3", "train.batch_size=4", "model.gallery=4")
+    recipe = recipe_of(run)
+    start = [p.detach().clone() for p in recipe.decoder.parameters()]
+    run.harness.run()
+    assert run.step == 3
+    assert any(not torch.equal(a, b) for a, b in zip(start, recipe.decoder.parameters(), strict=True))
+    samples = run.sample(2)
+    assert samples.shape == (2, 3, 32, 32)
+    assert bool(torch.isfinite(samples).all())

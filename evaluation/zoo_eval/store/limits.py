@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from zoo_core.registry.metrics import base_name
 from zoo_core.results import Result
@@ -33,6 +34,7 @@ LIMITS = {
 """Smallest and largest value by base name; KD, KID, MMD, FD-inf and nats may be negative."""
 
 
+@lru_cache(maxsize=4096)
 def limits(column: str) -> tuple[float, float]:
     """Return the smallest and the largest value that a column can have."""
     return LIMITS.get(base_name(column), (-math.inf, math.inf))
