@@ -12,8 +12,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("", "plugins", "evaluation")
 """Where the packages of the repository lie."""
-PACKAGES = r"(?:zoo_core|zoo_eval|zoo_baselines|zoo_gan|zoo_vae|zoo_ddpm|zoo_ncsn|zoo_sde)"
-REFERENCE = re.compile(rf"{PACKAGES}(?:\.\w+)*:[A-Za-z_][\w.]*")
+PACKAGES = sorted(
+    {found.parent.name for folder in FOLDERS for found in (ROOT / folder).glob("zoo_*/__init__.py")}
+)
+REFERENCE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)*:[A-Za-z_][\w.]*")
 FILE = re.compile(r"(?:ci|zoo_core|evaluation|plugins|examples|tests)/[\w./-]+\.\w+")
 _ON_PAGE = re.compile(rf"(?<!`)`(?:({REFERENCE.pattern})|({FILE.pattern}))`(?!`)(?:,\s+at\s+`([^`]+)`)?")
 

@@ -23,6 +23,8 @@ BORROWED = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "chan
 """Pages that are written elsewhere in the repository: page of the site -> file."""
 BOARD = "board/index.html"
 SOCIAL = "assets/social.png"
+KINDS = {"families": "equations and code", "course": "course"}
+"""Folder of pages -> what follows their title in a tab, because titles of several folders are the same."""
 _FENCE = r"^ *(?P<fence>`{3,}|~{3,}).*?^ *(?P=fence) *$"
 _LINK = re.compile(_FENCE + r"|`+[^`\n]+`+|\]\((?P<target>[^)\s]+)\)", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(
@@ -62,6 +64,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any, **_: Any
     title = re.sub(r"[`*]", "", markdown.partition("# ")[2].partition("\n")[0])
     if page.file.src_uri.startswith("models/") and not page.file.src_uri.endswith("index.md"):
         title = f"{title}: {summary.rstrip('.')}"
+    elif kind := KINDS.get(posixpath.dirname(page.file.src_uri)):
+        title = f"{title}: {kind}"
     page.meta.setdefault("title", title)
 
     def moved(match: re.Match[str]) -> str:

@@ -198,7 +198,7 @@ LONG = ("comparing.md", "families/diffusion.md", "families/flow.md", "families/g
 
 def _marked(page: str) -> Any:
     depends = ("zoo_core", "evaluation", "plugins", file_of(page).relative_to(CHECKOUT).as_posix())
-    slow = page in LONG or page.startswith("course/")  # a figure takes seconds; tests/course has the fast tests
+    slow = page in LONG or page.startswith("course/")  # a figure takes seconds; tests/course has fast tests
     return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if slow else page
 
 

@@ -29,12 +29,13 @@ zoo sample RUN sampler=ddim sample.steps=10       # of a trained run
 zoo samplers
 ```
 
-**Steps** is the default of N. **NFE** is the number of model evaluations for one sample, for N steps. **Order** is that of the error of a
-deterministic sampler: with order 2, twice the steps leave a quarter of the error. Both are measured by the
-script that writes this page, with the exact denoiser of Gaussian data; a sampler that draws noise has no
-order here. **Denoisers** says whether the sampler needs trained noise levels or continuous ones.
-`diffusers:NAME` is any scheduler of that library. [Diffusion](families/diffusion.md#samplers) has the
-equations, and compares the samplers on a trained model.
+**Steps** is the default of N. **NFE** is the number of model evaluations for one sample, for N steps.
+**Order** is that of the error of a deterministic sampler: with order 2, twice the steps leave a quarter
+of the error. NFE and order are measured by the script that writes this page, with the exact denoiser of
+Gaussian data; a sampler that draws noise has no order here. **Denoisers** says whether the sampler needs
+trained noise levels or continuous ones. `diffusers:NAME` is any scheduler of that library.
+[Diffusion](families/diffusion.md#samplers) has the equations, and compares the samplers on a trained
+model.
 """
 
 DATASETS = """\

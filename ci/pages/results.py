@@ -11,7 +11,7 @@ from zoo_core.errors import UsageError
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import installed
 from zoo_eval.leaderboard.table import make_groups, make_table
-from zoo_eval.leaderboard.text import rank_text, score_text
+from zoo_eval.leaderboard.text import column_notation, rank_text, score_text
 from zoo_eval.numbers import short_seconds
 from zoo_eval.store import collect
 from zoo_eval.store.media import sample_grid
@@ -56,6 +56,7 @@ def scored_rows(root: Path) -> Iterator[Scored]:
         except UsageError:  # no column of this group ranks
             continue
         name = ranked.column.name
+        how = column_notation(ranked.rows, name)
         for one in ranked.rows:
             row, cost = one.row, one.row.cost
             yield Scored(
@@ -63,8 +64,8 @@ def scored_rows(root: Path) -> Iterator[Scored]:
                 data=group.data.name,
                 task=group.task,
                 protocol=group.protocol.name,
-                column=name,
-                score=score_text(one, name),
+                column=name + how.factor,
+                score=score_text(one, name, how),
                 rank=f"{rank_text(one)} of {len(ranked.rows)}",
                 config_hash=row.config_hash,
                 seeds=len(row.seeds),
