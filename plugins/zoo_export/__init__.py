@@ -1,4 +1,4 @@
-"""Export of a trained network as a plain module: PyTorch, ONNX, diffusers."""
+"""Export of a trained network as a plain module: its weights, a program of torch.export, ONNX."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ hookimpl = pluggy.HookimplMarker("zoo")
 def zoo_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
-            "export", "zoo_export.verbs:export", "Export a network: state_dict, pt2, onnx or diffusers"
+            "export", "zoo_export.verbs:export", "Export a network: its weights, torch.export or ONNX"
         )
     ]

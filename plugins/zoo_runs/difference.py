@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo_core.registry.resolution import deciding
-from zoo_core.results import Interval, Result
+from zoo_core.results import Result
 from zoo_eval.leaderboard.facts import BASELINE, installed
 from zoo_eval.statistics.ranking import LEVEL, rank
 from zoo_runs.records import RunRecord, same_configuration
@@ -125,9 +125,8 @@ def _verdict(column: str, one: Result, two: Result, seeds: Sequence[Sequence[Res
 
 
 def _samples(column: str, one: Result, two: Result) -> str:
-    ends: list[Interval] = [
-        r.metrics[column].interval for r in (one, two) if r.metrics[column].interval is not None
-    ]
+    found = [result.metrics[column].interval for result in (one, two)]
+    ends = [interval for interval in found if interval is not None]
     if len(ends) < 2:
         return "no intervals"
     apart = ends[0].high < ends[1].low or ends[1].high < ends[0].low

@@ -54,7 +54,7 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["new", "thing", "--dir", "/proc/nowhere"], 5, "/proc/nowhere"),
         (["run", "plugin=wgan", "seed=1", "seed=2"], 2, "twice"),
         (["run", "resume=nowhere"], 2, "no run in"),
-        (["run", "resume=x", "seed=1"], 2, "stands alone"),
+        (["run", "resume=x", "seed=1"], 2, "resume= continues a run with its own options"),
         (["run", "config=nowhere.yaml"], 2, "nowhere.yaml"),
         (["run", "plugin=wgan", "device=cuda:99"], 5, "device=cpu"),
         (["run", "plugin=wgan", "device=potato"], 2, "potato"),

@@ -92,6 +92,7 @@ class SigmaDenoiser:
         noise = like(alpha * sigma, x)
         alpha = like(alpha, x)
         scaled = alpha * x
-        out = self.net(scaled, self.schedule.t_of(sigma).expand(len(x)), cond)
+        # shape[0], not len(x): torch.export then keeps the batch size free.
+        out = self.net(scaled, self.schedule.t_of(sigma).expand(x.shape[0]), cond)
         x0 = to_x0(out, scaled, alpha, noise, self.prediction)
         return x0.clamp(-1, 1) if self.clip_x0 else x0

@@ -51,12 +51,12 @@ class ConditionEmbedding(nn.Module):
         if self.classes:
             label = None if cond is None else cond.label
             if label is None:
-                label = torch.full((len(time),), self.classes, device=time.device)
+                label = torch.full((time.shape[0],), self.classes, device=time.device)
             vector = vector + self.label(label)
         if self.vocabulary:
             tokens = None if cond is None else cond.tokens
             if tokens is None:
-                tokens = torch.zeros(len(time), 0, dtype=torch.int64, device=time.device)
+                tokens = torch.zeros(time.shape[0], 0, dtype=torch.int64, device=time.device)
             context, pooled = self._caption(tokens)
             vector = vector + pooled
         return vector, context
@@ -96,7 +96,7 @@ def with_image(x: Tensor, cond: Cond | None, channels: int) -> Tensor:
         return x
     image = None if cond is None else cond.image
     if image is None:
-        image = x.new_zeros(len(x), channels, *x.shape[2:])
+        image = x.new_zeros(x.shape[0], channels, *x.shape[2:])
     return torch.cat((x, image.to(x)), dim=1)
 
 

@@ -112,10 +112,10 @@ class DiT(nn.Module):
         seen = None
         if context is not None:
             words = context.abs().sum(-1) > 0  # padding is all zeros
-            seen = torch.cat((words, words.new_ones(len(h), h.shape[1])), dim=1)[:, None, None]
+            seen = torch.cat((words, words.new_ones(h.shape[0], h.shape[1])), dim=1)[:, None, None]
             h = torch.cat((context, h), dim=1)
         for block in self.blocks:
             h = block(h, vector, seen)
         a, b = self.modulation(F.silu(vector))[:, None].chunk(2, dim=-1)
         h = self.last((1 + a) * self.norm(h[:, -rows * columns :]) + b)
-        return F.pixel_shuffle(h.transpose(1, 2).reshape(len(x), -1, rows, columns), self.patch)
+        return F.pixel_shuffle(h.transpose(1, 2).reshape(x.shape[0], -1, rows, columns), self.patch)

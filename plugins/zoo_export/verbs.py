@@ -1,0 +1,62 @@
+"""The command export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo_core.errors import MachineError, UsageError
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--to",
+    "to",
+    type=click.Choice(["state_dict", "pt2", "onnx"]),
+    required=True,
+    help="Format: safetensors, a program of torch.export, or ONNX.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option(
+    "--part",
+    type=click.Choice(["denoiser", "generator", "decoder"]),
+    help="Network; default: the first of these that the model has.",
+)
+def export(run: str, to: str, out: Path, part: str | None) -> None:
+    """Export the generator, decoder or denoiser of a run, with the weights that are scored.
+
+    zoo export RUN --to onnx --out model.onnx
+
+    A file of pt2 or ONNX holds one call of the network: generator(z[, cond]), decoder(z) or
+    denoiser(x, sigma[, cond]), for any number of rows. It is read back and compared with the network at 1, 2
+    and 7 rows, a denoiser at three noise levels. The sampler is not part of it.
+    """
+    from zoo_core import load
+    from zoo_core.machine.files import cannot_write
+    from zoo_export.formats import SUFFIXES
+    from zoo_export.formats import export as write
+    from zoo_export.networks import network
+
+    if out.suffix != SUFFIXES[to]:
+        raise UsageError(f"can't write {to} to {str(out)!r}", f"expected: --out FILE{SUFFIXES[to]}")
+    if out.exists():
+        raise UsageError(f"{out} exists", "next: choose another --out, or remove it")
+    if not out.parent.is_dir():
+        raise MachineError(f"no folder {str(out.parent)!r}", "expected: --out in a folder that exists")
+    made = load(run, say=lambda line: click.echo(line, err=True))
+    with network(made, part or "") as found:
+        try:
+            worst = write(found, to, out)
+        except OSError as error:
+            raise cannot_write(out, 0, error) from error
+        except BaseException:
+            out.unlink(missing_ok=True)
+            raise
+    shapes = {name: ", ".join(map(str, ("n", *example.shape[1:]))) for name, example in found.inputs.items()}
+    inputs = ", ".join(f"{name} ({shape})" for name, shape in shapes.items())
+    click.echo(f"{found.part}: {inputs}", err=True)
+    if to != "state_dict":
+        click.echo(f"largest relative difference from the network: {worst:.1e}", err=True)
+    click.echo(str(out))
