@@ -189,7 +189,7 @@ LONG = ("families/diffusion.md", "families/gan.md")
 
 def _marked(page: str) -> Any:
     depends = ("zoo_core", "evaluation", "plugins", f"docs/{page}")
-    slow = page in LONG or page.startswith("course/")  # a figure takes seconds; tests/course has the fast tests
+    slow = page in LONG or page.startswith("course/")  # tests/course has the fast tests of those
     return pytest.param(page, marks=pytest.mark.slow(depends=depends)) if slow else page
 
 
