@@ -119,7 +119,7 @@ def _dirac_plot(out: Folder) -> list[str]:
             axes.set_ylabel("discriminator psi")
         return figure
 
-    out.animation((frame(shown) for shown in range(0, STEPS + 1, 4)), "dirac")
+    out.animation((frame(shown) for shown in range(0, STEPS + 1, 6)), "dirac")
     out.arrays("dirac", **dict(zip(("at_once", "in_turn", "penalized"), games.values(), strict=True)))
     return [
         f"{name}: distance from the equilibrium {float(path[0].norm()):.2f} at the start, "

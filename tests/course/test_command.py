@@ -144,7 +144,7 @@ def test_every_figure_is_made(one: Entry, tmp_path: Path) -> None:
 
 def test_the_overview_lists_every_topic_in_order() -> None:
     rows = re.findall(
-        r"^\| (\d+) \| \[([^\]]+)\]\(([\w-]+)\.md\)", (PAGES / "index.md").read_text(), re.MULTILINE
+        r"^\| (\d+) \| \[([^\]]+)\]\(([\w-]+)\.md\)", (PAGES / "overview.md").read_text(), re.MULTILINE
     )
     assert rows == [(str(number), one.title, one.name) for number, one in enumerate(TOPICS, 1)]
 
