@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.kl import discrete_kl, normal
 from zoo_course.topic import Exercise, Slip, Topic
 from zoo_gan.losses import minimax_generator, nonsaturating_generator
