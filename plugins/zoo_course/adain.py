@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.nn.adain import adain, statistics
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.topic import Exercise, Slip, Topic
 
 

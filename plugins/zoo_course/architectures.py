@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -11,9 +11,8 @@ from zoo_core.data.toy import Mixture
 from zoo_core.diffusion.grids import trailing
 from zoo_core.diffusion.samplers import ddim
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure
 from zoo_course.diffusion import chain
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, record, toy
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals
 from zoo_course.topic import Exercise, Slip, Topic
 

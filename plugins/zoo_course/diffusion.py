@@ -14,8 +14,7 @@ from zoo_core.diffusion.grids import trailing
 from zoo_core.diffusion.samplers import ddpm
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, record, sample, toy
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from zoo_core.viz.drawing import make_figure
+
+__all__ = ["Folder", "make_figure"]
+
 FRAME_MS = 90
 """Duration of a frame of an animation, in milliseconds."""
 LAST_MS = 1500

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.kl import discrete_kl, normal
 from zoo_course.topic import Exercise, Slip, Topic
 from zoo_gan.losses import minimax_generator, nonsaturating_generator
@@ -119,7 +118,7 @@ def _dirac_plot(out: Folder) -> list[str]:
             axes.set_ylabel("discriminator psi")
         return figure
 
-    out.animation((frame(shown) for shown in range(0, STEPS + 1, 4)), "dirac")
+    out.animation((frame(shown) for shown in range(0, STEPS + 1, 6)), "dirac")
     out.arrays("dirac", **dict(zip(("at_once", "in_turn", "penalized"), games.values(), strict=True)))
     return [
         f"{name}: distance from the equilibrium {float(path[0].norm()):.2f} at the start, "

@@ -15,8 +15,7 @@ from zoo_core.diffusion.samplers import heun
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
 from zoo_core.types import Cond
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser
 from zoo_course.topic import Exercise, Slip, Topic
 

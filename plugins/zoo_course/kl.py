@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.toy import Mixture
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.topic import Exercise, Slip, Topic
 
 GRID = torch.linspace(-8, 8, 3201, dtype=torch.float64)

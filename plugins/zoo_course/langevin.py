@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.toy import Mixture
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -11,8 +11,8 @@ from zoo_core.data.toy import Mixture
 from zoo_core.diffusion.grids import karras
 from zoo_core.diffusion.samplers import euler
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure, tile
-from zoo_course.folder import Folder
+from zoo_core.viz.drawing import tile
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, digits
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from zoo_core.diffusion.langevin import annealed_langevin
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.langevin import FAR, langevin, right_fraction
 from zoo_course.oracle import OracleDenoiser, record, toy
 from zoo_course.topic import Exercise, Slip, Topic

@@ -14,9 +14,8 @@ from zoo_core.diffusion.grids import geometric
 from zoo_core.diffusion.langevin import predictor_corrector
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure
 from zoo_course.ddim import spread_around_modes
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, toy
 from zoo_course.topic import Exercise, Slip, Topic
 

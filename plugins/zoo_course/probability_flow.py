@@ -13,8 +13,7 @@ from zoo_core.diffusion.ode import flow_log_prob
 from zoo_core.diffusion.samplers import euler, euler_maruyama
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, line_mixture, record
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.langevin import CLOSE
 from zoo_course.oracle import sample
 from zoo_course.topic import Exercise, Slip, Topic

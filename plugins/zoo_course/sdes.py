@@ -11,8 +11,7 @@ from torch import Tensor
 
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.diffusion.sdes import SDE, VE, VP, SubVP
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import line_mixture, normals, sample
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.viz.drawing import make_figure, tile
-from zoo_course.folder import Folder
+from zoo_core.viz.drawing import tile
+from zoo_course.folder import Folder, make_figure
 from zoo_course.kl import gaussian_kl
 from zoo_course.oracle import digits, normals
 from zoo_course.topic import Exercise, Slip, Topic

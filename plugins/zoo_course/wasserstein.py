@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_core.viz.drawing import make_figure
-from zoo_course.folder import Folder
+from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals, sample, toy
 from zoo_course.topic import Exercise, Slip, Topic
 

@@ -140,3 +140,15 @@ def test_every_figure_is_made(one: Entry, tmp_path: Path) -> None:
     images = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".webp")}
     shown = set(re.findall(rf"assets/course/{one.name}/([\w.-]+)", (PAGES / f"{one.name}.md").read_text()))
     assert shown <= images
+
+
+def test_the_overview_lists_every_topic_in_order() -> None:
+    rows = re.findall(
+        r"^\| (\d+) \| \[([^\]]+)\]\(([\w-]+)\.md\)", (PAGES / "overview.md").read_text(), re.MULTILINE
+    )
+    assert rows == [(str(number), one.title, one.name) for number, one in enumerate(TOPICS, 1)]
+
+
+def test_every_error_of_the_slides_is_on_a_page() -> None:
+    text = "".join((PAGES / f"{one.name}.md").read_text() for one in TOPICS)
+    assert {int(n) for n in re.findall(r"\(E(\d+)\)", text)} == set(range(1, 39))
