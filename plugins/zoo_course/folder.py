@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo_core.viz.drawing import make_figure
+from zoo_core.viz.style import make_figure
 
 __all__ = ["Folder", "make_figure"]
 
