@@ -12,7 +12,7 @@ from zoo_core.runs.lock import held, locked
 
 WRITTEN = re.compile(
     r"config\.yaml|data\.json|metrics\.jsonl|(reported|result(-[0-9a-f]{12})?|run|provenance|origin)\.json"
-    r"|parts\.json|\.lock|checkpoints|plots|wandb|[\w.-]+\.(png|svg|html)|(samples|curves)-[0-9a-f]{12}\.\w+"
+    r"|wandb\.json|\.lock|checkpoints|plots|wandb|[\w.-]+\.(png|svg|html)|(samples|curves)-[0-9a-f]{12}\.\w+"
 )
 """Names in the folder of a run that zoo or a plot wrote."""
 

@@ -43,6 +43,8 @@ def make(
         "".join(json.dumps({"step": k, "net/loss": loss}) + "\n" for k, loss in enumerate(losses))
     )
     Image.new("L", (8, 8), 99).save(folder / "plots" / "samples.png")
+    for name in ("data.json", "provenance.json", "wandb.json", ".lock"):  # as a run leaves them
+        (folder / name).write_text("{}")
     if scores is not None:
         fields = {"data": "digits", "data_sha256": SHA, "name": "quick", "version": 1}
         result = Result.model_validate(
