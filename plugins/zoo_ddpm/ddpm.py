@@ -142,10 +142,14 @@ class Chain(DiffusionRecipe):
         net = build_backbone(model, data, time_range=model.T)
         super().__init__(config, data, chain, net, sampler, model.prediction)
 
+    def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
+        """Return times drawn uniformly from 1..T, (n,) int64."""
+        return uniform_times(self.schedule, n, rng)
+
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return L_simple: Algorithm 1."""
         x0, rng = batch.x, context.rng
-        t = uniform_times(self.schedule, len(x0), rng)
+        t = self.levels(len(x0), rng, x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         cond = self.condition(batch, rng)
         loss = l_simple(self.net, x0, t, eps, self.schedule, self.config.model.prediction, cond)

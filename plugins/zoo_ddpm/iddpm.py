@@ -150,10 +150,14 @@ class IDDPM(DiffusionRecipe):
         """Return the network as a Denoiser with T discrete levels and a learned variance."""
         return LearnedVariance(self.net, self.schedule, self.prediction, clip_x0=self._clips)
 
+    def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
+        """Return times drawn uniformly from 1..T, (n,) int64."""
+        return uniform_times(self.schedule, n, rng)
+
     def loss(self, batch: Batch, context: Context) -> Loss:
         """Return L_hybrid (Eq. 16)."""
         x0, rng, model = batch.x, context.rng, self.config.model
-        t = uniform_times(self.schedule, len(x0), rng)
+        t = self.levels(len(x0), rng, x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
         alpha, sigma = like(self.schedule.alpha(t), x0), like(self.schedule.sigma(t), x0)
         x_t = alpha * x0 + sigma * eps

@@ -192,7 +192,7 @@ def test_every_preset_of_every_plugin_resolves_and_is_sourced(name: str) -> None
             + ([f"preset={bare}"] if bare != "default" else [])
         )
         flat = flatten(plain(resolve(words)))
-        for option, value in preset.overrides.items():
+        for option, value in flatten(dict(preset.overrides)).items():
             found = flat[option] if option in flat else flat[f"{option}.name"]
             assert str(found) == str(list(value) if isinstance(value, tuple) else value)
 

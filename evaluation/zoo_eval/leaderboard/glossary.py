@@ -29,13 +29,15 @@ _COST = "evaluation/#cost"
 
 DISTANCE, DIVERSITY, TRANSLATION = "Distance to the data", "Fidelity and diversity", "Translation"
 LIKELIHOOD, DENSITY, OTHER = "Likelihood", "Against the known density", "Other"
+CAPTIONS = "Agreement with the caption"
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     DISTANCE: (
         "FD", "FID", "FD-inf", "FID-inf", "FD-full", "FID-full", "sFD", "sFID", "KD", "KID", "SW", "MMD",
     ),
     DIVERSITY: ("precision", "recall", "density", "coverage", "modes", "balance", "on-modes", "accuracy"),
-    TRANSLATION: ("L1", "LPIPS", "PSNR", "SSIM", "FD to source", "FID to source", "cycle"),
+    TRANSLATION: ("L1", "LPIPS", "effnet distance", "PSNR", "SSIM", "FD to source", "FID to source", "cycle"),
+    CAPTIONS: ("retrieval", "caption rank", "new caption rank"),
     LIKELIHOOD: ("bits_per_dim", "nats"),
     DENSITY: ("log-likelihood error", "score error", "true density"),
 }  # fmt: skip
@@ -120,6 +122,24 @@ METRICS: Mapping[str, Term] = {
     "PSNR": Term("Peak signal-to-noise ratio of a translated image against its target, in dB.", _METRICS),
     "SSIM": Term("Structural similarity of a translated image and its target; 1 is equal.", _METRICS),
     "LPIPS": Term("Perceptual distance of a translated image to its target (Zhang et al. 2018).", _METRICS),
+    "effnet distance": Term(
+        "Distance of a translated image to its target in the features of EfficientNet-Lite0, layer by layer; "
+        "0 is equal.",
+        _METRICS,
+    ),
+    "retrieval": Term(
+        "Fraction of samples that are nearer to another artist's drawing of their caption than to the "
+        "drawings of 99 other captions; chance is 1 %.",
+        _METRICS,
+    ),
+    "caption rank": Term(
+        "Mean rank of a sample's own caption among 100 captions, by the distance to another artist's "
+        "drawings; 1 is best, chance is 50.5.",
+        _METRICS,
+    ),
+    "new caption rank": Term(
+        "As caption rank, for captions whose combination of words is not in the training split.", _METRICS
+    ),
     "cycle": Term("Mean absolute difference after translation to the other domain and back.", _METRICS),
     "reconstruction FD": Term(
         "Fréchet distance of the test split to its reconstructions. Shown, never ranked.", _METRICS

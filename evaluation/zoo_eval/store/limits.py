@@ -16,7 +16,7 @@ _FRACTION = (0.0, 1.0)
 _DISTANCES = (
     "FD", "FID", "FD-full", "FID-full", "sFD", "sFID", "FD to test", "FID to test", "FD by class",
     "FID by class", "FD to source", "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1",
-    "LPIPS", "noise floor",
+    "LPIPS", "effnet distance", "noise floor",
 )  # fmt: skip
 LIMITS = {
     **dict.fromkeys(_DISTANCES, _POSITIVE),
@@ -24,11 +24,13 @@ LIMITS = {
         ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
     ),
     **dict.fromkeys(
-        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle"), _FRACTION
+        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle", "retrieval"),
+        _FRACTION,
     ),
     "on-modes": _FRACTION,
     "SSIM": (-1.0, 1.0),
     "IS": (1.0, math.inf),
+    **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
     "memorization": (-1.0, 1.0),
 }
 """Smallest and largest value by base name; KD, KID, MMD, FD-inf and nats may be negative."""
