@@ -323,6 +323,8 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "seed=13", "run_dir=no", *quiet]) == 2
         assert "seed 13 on stripes" in capsys.readouterr().err
         assert Path("no/received.txt").read_text().startswith("failed: seed 13")
+        assert invoke(["run", "plugin=page-mean", "data=page-stripes", "seed=1,2", *quiet]) == 0
+        assert "next: zoo leaderboard" in capsys.readouterr().out
         assert invoke(["page-hello"]) == 0
         assert "hello from a plugin" in capsys.readouterr().out
     assert set(called) == set(hookspecs.HOOKS)

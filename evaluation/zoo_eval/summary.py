@@ -106,7 +106,7 @@ def _table(result: Result, beside: Sequence[Result], width: int | None) -> list[
         )
     lines = []
     for name, *cells in rows:
-        parts = textwrap.wrap(name, widest, break_long_words=False, break_on_hyphens=False) or [""]
+        parts = textwrap.wrap(name, max(1, widest), break_long_words=False, break_on_hyphens=False) or [""]
         parts = [part.replace(NO_BREAK, " ") for part in parts]
         lines.append(parts[0].ljust(widest) + "".join(f"{c:>{w}}" for c, w in zip(cells, wide, strict=True)))
         lines += [f"  {part}" for part in parts[1:]]
