@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers with more threads than cores wait for each other
 os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("WANDB_API_KEY", None)
+os.environ.pop("COLUMNS", None)  # tables as they are written to a file, not cut to a terminal
 
 import pytest
 
