@@ -427,7 +427,16 @@ def test_damaged_files_are_made_again_and_damaged_records_are_left_out(
     assert again.weights_sha256 == scored.weights_sha256
     assert again.metrics == scored.metrics
     assert again.cost.steps == 60
-    assert [r["step"] for r in trackers.read_metrics(Path("here/metrics.jsonl"))] == [1, 2, 4, 8, 16, 20, 40, 60]
+    assert [r["step"] for r in trackers.read_metrics(Path("here/metrics.jsonl"))] == [
+        1,
+        2,
+        4,
+        8,
+        16,
+        20,
+        40,
+        60,
+    ]
 
 
 @pytest.mark.parametrize("cost", ["[1]", "7", '{"steps": "many"}', '{"nonsense": 1}'])
