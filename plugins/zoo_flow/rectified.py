@@ -21,12 +21,11 @@ from zoo_core.config import Preset
 from zoo_core.data.loading import TrainData
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.recipe import DiffusionModel
-from zoo_core.diffusion.samplers import heun
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
 from zoo_flow.matching import PRESETS, FlowMatching, FlowMatchingConfig, velocity_loss
-from zoo_flow.path import even_in_t
+from zoo_flow.path import even_in_t, heun_in_t
 
 
 class RectifiedFlowModel(DiffusionModel):
@@ -104,7 +103,7 @@ class RectifiedFlow(FlowMatching):
             return denoise(x, sigma, cond)
 
         unused = Seeds(0, range(len(eps)), eps.device)
-        made: Tensor = heun(told, eps * denoise.prior_std, sigmas, noise=unused)  # type: ignore[arg-type]
+        made: Tensor = heun_in_t(told, eps * denoise.prior_std, sigmas, noise=unused)  # type: ignore[arg-type]
         return made
 
     def reflow_loss(self, batch: Batch, context: Context) -> Loss:

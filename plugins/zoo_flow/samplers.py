@@ -15,7 +15,7 @@ FLOW_EULER = SamplerSpec(
 
 FLOW_HEUN = SamplerSpec(
     name="flow-heun",
-    target="zoo_core.diffusion.samplers:heun",
+    target="zoo_flow.path:heun_in_t",
     grid="zoo_flow.path:even_in_t",
     steps=25,
     summary="probability flow by Heun's method, evenly in t = sigma / (1 + sigma), 2 steps - 1 NFE",

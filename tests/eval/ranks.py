@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from fakes import FakeRun, context, protocol, score
@@ -54,6 +55,7 @@ def given_features():
     settings = protocol(neighbors_n=N, kid_subset_size=200)
     ctx = context(Features(real.double()), Features(parts[0], parts[1]), settings)
     ctx.missing, ctx.device = lambda needs: "", "cpu"
+    ctx.source = SimpleNamespace(progress=lambda what, done, total, unit: None)
     names = ["frechet", "spatial", "kernel", "inception-score", "prdc", "modes", "points"]
     return plain(run_metrics(ctx, chosen_metrics(names)).values)
 
