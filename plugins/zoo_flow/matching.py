@@ -18,6 +18,7 @@ from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
@@ -27,24 +28,11 @@ from zoo_flow.samplers import FLOW_HEUN
 TIME_SCALE = 100.0
 """Of times in [0, 1], for embeddings that tell steps of 1 apart."""
 
-TINY = Preset(
-    {"train.steps": 60, "train.batch_size": 32, "sample.steps": 10}
-    | {"model.channels": 16, "model.width": 32, "eval.ode_tolerance": 1e-2},
-    "for tests: seconds on one core",
-)
-POINTS = Preset(
-    {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
-    "for points: larger batches",
-)
-LARGER_IMAGES = Preset(
-    {"model.mult": (1, 2, 2), "model.attention": (7, 8), "optim.net.lr": 1e-3}
-    | {"train.steps": 4000, "train.batch_size": 64},
-    "the default network with one resolution more, for 28x28 and 32x32",
-)
 PRESETS: Mapping[str, Preset] = {
     "tiny": TINY,
     "default@image<=16": DEFAULTS,
     "default@image<=48": LARGER_IMAGES,
+    "gpu@image<=48": ON_A_GPU,
     "default@points": POINTS,
 }
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
@@ -36,16 +36,6 @@ from zoo_core.types import Batch, Cond, Context, Loss
 
 TIME_SCALE = 100.0
 """Of times in [0, 1], for embeddings that tell steps of 1 apart."""
-
-TINY = Preset(
-    {"train.steps": 60, "train.batch_size": 32, "sample.steps": 10}
-    | {"model.channels": 16, "model.width": 32, "eval.ode_tolerance": 1e-2},
-    "for tests: seconds on one core",
-)
-POINTS = Preset(
-    {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
-    "for points: larger batches",
-)
 
 PAPER_TRAINING: Mapping[str, Any] = {
     **adam("optim.net", lr=2e-4, betas=(0.9, 0.999), warmup=5000),

@@ -25,14 +25,13 @@ from zoo_core.data.augment import LABELS, edm_augment
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
-from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.diffusion.specs import HEUN
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
-from zoo_sde.continuous import POINTS, TINY
 
 TIME_SCALE = 16.0
 """Of c_noise, which runs from -1.6 to 1.1."""

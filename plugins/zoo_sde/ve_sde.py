@@ -13,22 +13,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from zoo_core.config import DEFAULTS, Preset
-from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.scaling import Scaled
 from zoo_core.diffusion.sdes import VE
 from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.nn.backbone import NCSN_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
-from zoo_sde.continuous import (
-    PAPER_TRAINING,
-    POINTS,
-    TIME_SCALE,
-    TINY,
-    ScoreSDE,
-    SDEConfig,
-    SDEModel,
-)
+from zoo_sde.continuous import PAPER_TRAINING, TIME_SCALE, ScoreSDE, SDEConfig, SDEModel
 
 
 class VESDEModel(SDEModel):

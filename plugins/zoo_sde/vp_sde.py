@@ -13,21 +13,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from zoo_core.config import Preset
-from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
+from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.sdes import VP
 from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
-from zoo_sde.continuous import (
-    PAPER_TRAINING,
-    POINTS,
-    TIME_SCALE,
-    TINY,
-    ScoreSDE,
-    SDEConfig,
-    SDEModel,
-)
+from zoo_sde.continuous import PAPER_TRAINING, TIME_SCALE, ScoreSDE, SDEConfig, SDEModel
 
 
 class VPSDEModel(SDEModel):

@@ -1,9 +1,18 @@
-"""Presets for images of 28 or 32 pixels a side that several diffusion models share."""
+"""Presets that several diffusion models share."""
 
 from __future__ import annotations
 
 from zoo_core.config import Preset
 
+TINY = Preset(
+    {"train.steps": 60, "train.batch_size": 32, "sample.steps": 10}
+    | {"model.channels": 16, "model.width": 32, "eval.ode_tolerance": 1e-2},
+    "for tests: seconds on one core",
+)
+POINTS = Preset(
+    {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
+    "for points: larger batches",
+)
 LARGER_IMAGES = Preset(
     {
         "model.channels": 16,
