@@ -155,15 +155,10 @@ def _print_tables(tables: Sequence[Table]) -> None:
 
 
 def _tell_refused(bad: Sequence[Bad]) -> None:
-    """Say which files were refused: each reason once, with the first of its files."""
-    from zoo_eval.leaderboard.text import printable
+    from zoo_eval.leaderboard.text import refused_lines
 
-    by_reason: dict[str, list[Bad]] = {}
-    for one in bad:
-        by_reason.setdefault(one.reason, []).append(one)
-    for reason, files in by_reason.items():
-        more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
-        _tell(printable(f"left out: {files[0].path}{more}: {reason}"))
+    for line in refused_lines(bad):
+        _tell(line)
 
 
 @click.command()

@@ -38,6 +38,7 @@ def report(
     from zoo_core.machine.files import write_atomic
     from zoo_eval.leaderboard.facts import installed
     from zoo_eval.leaderboard.table import Choice, make_groups, make_table
+    from zoo_eval.leaderboard.text import refused_lines
     from zoo_eval.store import collect
     from zoo_report.comparison import compare
     from zoo_report.text import report as written
@@ -49,8 +50,8 @@ def report(
             )
     here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
     found, bad = collect(here)
-    for one in bad:
-        click.echo(f"left out: {one.path}: {one.reason}", err=True)
+    for line in refused_lines(bad):
+        click.echo(line, err=True)
     if not found:
         raise UsageError(
             "no results in " + ", ".join(map(str, here or [runs_root()])),

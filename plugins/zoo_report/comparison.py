@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+
+from scipy import special
 
 from zoo_core.errors import UsageError
 from zoo_core.results import Result, read_result
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
 from zoo_eval.leaderboard.table import Table
 from zoo_eval.statistics import ranking
+
+LEFT_OUT = ("below", "memorizes", "unranked")
+"""Marks of rows whose scores may not be ranked: see `ranks.MARKS`."""
 
 
 @dataclass(frozen=True)
@@ -20,23 +26,32 @@ class Compared:
 
     Attributes:
         name: the plugin, with the beginning of the configuration's hash where the plugin has several rows.
-        ranked: its place on the board.
+        ranked: its place on the board, where better verified rows stand first whatever their scores.
+        rank: among all rows of the comparison, by their scores alone; 1 is best. None where the row is not
+            tested.
+        tied: whether another row has the same rank.
         center: mean over training seeds; on the log scale the geometric mean.
         interval: 95 % interval over training seeds, with the variance shrunk to the table's; of a row with
             one seed, over the samples of its run; None where there is neither.
+        error: standard error of the center, on the column's scale; None where the row is not tested.
+        df: degrees of freedom of its variance; None where the row is not tested.
         results: its files, ascending by seed.
     """
 
     name: str
     ranked: Ranked
+    rank: int | None
+    tied: bool
     center: float
     interval: tuple[float, float] | None
+    error: float | None
+    df: float | None
     results: tuple[Result, ...]
 
     @property
     def tested(self) -> bool:
         """Whether the row takes part in the tests over training seeds."""
-        return self.ranked.rank is not None
+        return self.rank is not None
 
 
 @dataclass(frozen=True)
@@ -45,8 +60,10 @@ class Comparison:
 
     Attributes:
         table: rows of one dataset, task and protocol, ranked by one column.
-        rows: in the table's order, without those that have no value in the column.
+        rows: by their scores, best first, without those that have no value in the column; rows that may not
+            be ranked stand last.
         pairs: number of pairs that were tested.
+        threshold: largest p-value that is significant after the correction for all pairs.
         separable: smallest significant ratio or difference; None for fewer than two tested rows.
         floor: expected score of as many new real examples; None where it is unknown.
     """
@@ -54,6 +71,7 @@ class Comparison:
     table: Table
     rows: tuple[Compared, ...]
     pairs: int
+    threshold: float
     separable: float | None
     floor: float | None
 
@@ -77,30 +95,43 @@ def compare(table: Table) -> Comparison:
     found = ranking.rank(
         [one.row.scores[column.name] for one in ranked],
         better="lower" if column.better == "lower" else "higher",
-        testable=[one.rank is not None for one in ranked],
+        testable=[not (one.row.deterministic or one.mark in LEFT_OUT) for one in ranked],
         scale=scale,
     )
     plugins = Counter(one.row.plugin for one in ranked)
     rows = []
-    for one, place in zip(ranked, found.places, strict=True):
+    for index in sorted(found.order, key=lambda k: ranked[k].mark in LEFT_OUT):
+        one, place = ranked[index], found.places[index]
         row = one.row
         several = plugins[row.plugin] > 1
         rows.append(
             Compared(
                 f"{row.plugin}/{row.config_hash[:6]}" if several else row.plugin,
                 one,
+                place.rank,
+                place.tied,
                 place.center,
                 place.interval or row.within.get(column.name),
+                place.error,
+                place.df,
                 tuple(read_result(entry.path) for entry in row.entries),
             )
         )
     floor = noise_floor([one.row for one in ranked], column.name) if column.better == "lower" else None
-    return Comparison(table, tuple(rows), found.pairs, found.separable, floor)
+    return Comparison(table, tuple(rows), found.pairs, found.threshold, found.separable, floor)
 
 
-def different(one: Compared, other: Compared) -> bool:
-    """Return whether two tested rows differ significantly: whether they have different ranks."""
-    return one.ranked.rank != other.ranked.rank
+def different(compared: Comparison, one: Compared, other: Compared) -> bool:
+    """Return whether two rows differ significantly; False where one of them is not tested.
+
+    Rows of different ranks may not: a row starts a new rank where it differs from any row of the rank above.
+    """
+    if one.error is None or other.error is None or one.df is None or other.df is None:
+        return False
+    log = compared.table.column.scale == "log"
+    a, b = (math.log(row.center) if log else row.center for row in (one, other))
+    t = abs(a - b) / math.hypot(one.error, other.error)
+    return bool(2 * special.stdtr(min(one.df, other.df), -t) <= compared.threshold)
 
 
 def mean_cost(row: Compared, name: str) -> float | None:

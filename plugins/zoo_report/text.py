@@ -8,9 +8,8 @@ from statistics import fmean
 
 from zoo_core.registry.metrics import base_name
 from zoo_eval.leaderboard.facts import BASELINE, protocol_name
-from zoo_eval.leaderboard.text import rank_text
 from zoo_eval.numbers import number
-from zoo_report.comparison import Compared, Comparison, common, different, mean_cost
+from zoo_report.comparison import LEFT_OUT, Compared, Comparison, common, different, mean_cost
 
 SMALL = 1e-12
 
@@ -210,8 +209,8 @@ def findings(compared: Comparison) -> list[str]:
     if len(tested) < 2:
         return []
     best = tested[0]
-    equal = [row.name for row in tested[1:] if not different(best, row)]
-    worse = [row for row in tested[1:] if different(best, row)]
+    equal = [row.name for row in tested[1:] if not different(compared, best, row)]
+    worse = [row for row in tested[1:] if different(compared, best, row)]
     column = compared.table.column
     word = "lowest" if column.better == "lower" else "highest"
     lines = [f"{best.name} has the {word} {column.name}, {value_text(best, MARKDOWN)}."]
@@ -225,7 +224,7 @@ def findings(compared: Comparison) -> list[str]:
             how = f"by a factor of {size}"
         else:
             how = f"by {number(abs(runner.center - best.center))}"
-        rest = f" and from all {len(worse) - 1} models below" if len(worse) > 1 else ""
+        rest = f" and from {common([row.name for row in worse[1:]])}" if len(worse) > 1 else ""
         lines.append(f"It differs significantly from {runner.name} ({how}){rest}.")
     return lines
 
@@ -315,6 +314,12 @@ def _cell(value: float | None, show: Callable[[float], str]) -> str:
     return "n/a" if value is None else show(value)
 
 
+def _rank_text(row: Compared) -> str:
+    if row.rank is None:
+        return "-" if row.ranked.mark in LEFT_OUT else "?"
+    return f"={row.rank}" if row.tied else str(row.rank)
+
+
 def table(compared: Comparison, style: Style) -> str:
     """Return the table: rank, model, seeds, value, NFE, parameters, training time, state."""
     column = compared.table.column
@@ -322,7 +327,7 @@ def table(compared: Comparison, style: Style) -> str:
     heading += ["NFE", "parameters", "training", "state"]
     rows = [
         [
-            rank_text(row.ranked),
+            _rank_text(row),
             row.name,
             str(len(row.ranked.row.seeds)),
             value_text(row, style),

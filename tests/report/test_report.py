@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from zoo_eval.leaderboard.facts import installed
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import collect
 from zoo_report.cli import report as command
-from zoo_report.comparison import Comparison, common, compare
+from zoo_report.comparison import Comparison, common, compare, different
 from zoo_report.text import LATEX, MARKDOWN, latex_escape, report
 
 GOOD, BAD, NEAR = (1.0, 1.1, 0.9), (9.0, 9.9, 8.1), (1.05, 1.15, 0.95)
@@ -26,9 +27,10 @@ def own_home(home: Path) -> Path:
     return home
 
 
-def compared(folder: Path, metric: str | None = None) -> Comparison:
+def compared(folder: Path, metric: str | None = None, *, reproduced: str = "") -> Comparison:
     entries, bad = collect([folder])
     assert bad == []
+    entries = [replace(e, state="reproduced") if e.plugin == reproduced else e for e in entries]
     (group,) = make_groups(entries, installed())
     return compare(make_table(group, metric))
 
@@ -56,6 +58,37 @@ def test_the_text_names_what_differs_and_what_does_not(tmp_path: Path) -> None:
     assert "The noise floor, the expected score of 2,000 new real examples, is 0.05." in text
     assert "All results are reported" in text
     assert "Memorization was not checked for wgan, lsgan and vae." in text
+
+
+def test_a_better_verified_row_is_not_called_better(tmp_path: Path) -> None:
+    # catches the board's order, in which states come first, taken for an order by score
+    write(tmp_path, *seeds("wgan", GOOD), *seeds("vae", BAD), *seeds("lsgan", NEAR))
+    found = compared(tmp_path, reproduced="vae")
+    assert [(row.name, row.rank, row.tied) for row in found.rows] == [
+        ("wgan", 1, True),
+        ("lsgan", 1, True),
+        ("vae", 3, False),
+    ]
+    text = report(found, MARKDOWN)
+    assert "wgan has the lowest" in text
+    assert "The results of vae are reproduced" in text
+    assert "The results of wgan and lsgan are reported" in text
+
+
+def test_two_rows_differ_by_the_test_and_not_by_their_ranks(tmp_path: Path) -> None:
+    write(tmp_path, *seeds("wgan", GOOD), *seeds("lsgan", NEAR), *seeds("vae", BAD))
+    found = compared(tmp_path)
+    wgan, lsgan, vae = found.rows
+    assert different(found, wgan, vae)
+    assert different(found, vae, lsgan)
+    assert not different(found, wgan, lsgan)
+    assert not different(found, wgan, replace(vae, error=None))
+    # With errors as large as the difference there is none to be found, whatever the ranks are.
+    assert not different(found, replace(wgan, error=2.0), replace(vae, error=2.0))
+    # Two spreads of equal rows: p of Student's t at t = 2.5 and 4 degrees of freedom is 0.067.
+    unit = replace(wgan, error=2**-0.5, df=4.0, center=1.0)
+    assert not different(replace(found, threshold=0.066), unit, replace(unit, center=math.exp(2.5)))
+    assert different(replace(found, threshold=0.067), unit, replace(unit, center=math.exp(2.5)))
 
 
 def test_a_row_with_one_seed_is_shown_and_not_compared(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from zoo_eval.leaderboard.table import Group, Table
 from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.numbers import number
 from zoo_eval.statistics.student import mean_interval
-from zoo_eval.store import STATES, Conflict
+from zoo_eval.store import STATES, Bad, Conflict
 
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
 _FIRST = ("given", "state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
@@ -50,6 +50,18 @@ class TextColumn(NamedTuple):
 def printable(text: str) -> str:
     """Return a third party's text without control characters, so that a file can't control a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def refused_lines(bad: Sequence[Bad]) -> list[str]:
+    """Return which files were refused: a line for each reason, with the first of its files."""
+    by_reason: dict[str, list[Bad]] = {}
+    for one in bad:
+        by_reason.setdefault(one.reason, []).append(one)
+    lines = []
+    for reason, files in by_reason.items():
+        more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+        lines.append(printable(f"left out: {files[0].path}{more}: {reason}"))
+    return lines
 
 
 def rank_text(ranked: Ranked) -> str:
