@@ -91,7 +91,10 @@ def _figure(out: Folder) -> Sequence[str]:
     integrand = q(GRID).exp() * (q(GRID) - prior(GRID))
     right.plot(GRID, q(GRID).exp(), label="q = N(1, 0.5²)")
     right.plot(GRID, prior(GRID).exp(), label="p = N(0, 1)")
-    right.fill_between(GRID, integrand, color="tab:green", alpha=0.4, label="q log(q / p), integral 0.818")
+    value = gaussian_kl(1.0, 0.5, 0.0, 1.0)
+    right.fill_between(
+        GRID, integrand, color="tab:green", alpha=0.4, label=f"q log(q / p), integral {value:.3f}"
+    )
     right.set(xlim=(-3, 3.5), xlabel="x", title="the integrand may be negative, the integral may not")
     right.legend(fontsize=8, loc="upper left")
     out.plot(figure, "directions")
