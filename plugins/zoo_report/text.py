@@ -8,6 +8,7 @@ from statistics import fmean
 
 from zoo_core.registry.metrics import base_name
 from zoo_eval.leaderboard.facts import BASELINE, protocol_name
+from zoo_eval.leaderboard.formats import latex
 from zoo_eval.numbers import number
 from zoo_report.comparison import LEFT_OUT, Compared, Comparison, common, different, mean_cost
 
@@ -33,31 +34,16 @@ class Style:
     code: Callable[[str], str]
 
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-}
-
-
-def latex_escape(text: str) -> str:
-    """Return a text with LaTeX's special characters escaped."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
 def _latex_table(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{latex_escape(caption)}}}",
+        rf"  \caption{{{latex(caption)}}}",
         rf"  \begin{{tabular}}{{rl{'r' * (len(heading) - 2)}}}",
         r"    \toprule",
-        f"    {' & '.join(map(latex_escape, heading))} \\\\",
+        f"    {' & '.join(map(latex, heading))} \\\\",
         r"    \midrule",
-        *(f"    {' & '.join(map(latex_escape, row))} \\\\" for row in rows),
+        *(f"    {' & '.join(map(latex, row))} \\\\" for row in rows),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -79,11 +65,11 @@ MARKDOWN = Style(
     code=lambda text: f"`{text}`",
 )
 LATEX = Style(
-    escape=latex_escape,
+    escape=latex,
     interval=lambda low, high: f"[{low}, {high}]",
     table=_latex_table,
-    heading=lambda text: rf"\subsection*{{{latex_escape(text)}}}",
-    code=lambda text: rf"\texttt{{{latex_escape(text)}}}",
+    heading=lambda text: rf"\subsection*{{{latex(text)}}}",
+    code=lambda text: rf"\texttt{{{latex(text)}}}",
 )
 STYLES = {"markdown": MARKDOWN, "latex": LATEX}
 

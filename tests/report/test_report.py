@@ -13,11 +13,12 @@ from click.testing import CliRunner
 from tests.eval.made_results import result, seeds, write
 from zoo_core.errors import UsageError
 from zoo_eval.leaderboard.facts import installed
+from zoo_eval.leaderboard.formats import latex
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import collect
 from zoo_report.cli import report as command
 from zoo_report.comparison import Comparison, common, compare, different
-from zoo_report.text import LATEX, MARKDOWN, latex_escape, report
+from zoo_report.text import LATEX, MARKDOWN, report
 
 GOOD, BAD, NEAR = (1.0, 1.1, 0.9), (9.0, 9.9, 8.1), (1.05, 1.15, 0.95)
 
@@ -144,8 +145,8 @@ def test_latex_has_a_table_and_escapes_every_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("letter", list("&%$#_{}~^\\<>"))
 def test_each_special_character_is_escaped(letter: str) -> None:
-    assert latex_escape(letter).startswith("\\")
-    assert latex_escape(f"a{letter}b") != f"a{letter}b"
+    assert latex(letter).startswith("\\")
+    assert latex(f"a{letter}b") != f"a{letter}b"
 
 
 def test_names_are_joined_in_order_without_repetition() -> None:
