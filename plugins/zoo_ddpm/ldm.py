@@ -59,7 +59,7 @@ class LDMConfig(RunConfig):
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
             {"train.steps": 4000, "train.batch_size": 64, "sampler.name": "dpmpp-2m", "sample.steps": 15},
-            "for 28x28 and 32x32: about eight minutes of one core",
+            "for 28x28 and 32x32: sized for eight minutes of one core",
         ),
     }
 

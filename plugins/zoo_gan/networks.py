@@ -92,7 +92,7 @@ def on_images(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[st
     narrow = {"model.latent_dim": 64, "model.generator_width": 32, "model.critic_width": 32}
     larger = Preset(
         {**narrow, "train.steps": steps, "train.batch_size": 32, **(overrides or {})},
-        "for 28x28 and 32x32: about eight minutes of one core",
+        "for 28x28 and 32x32: sized for eight minutes of one core",
     )
     return {"default@image<=16": DEFAULTS, "default@image<=48": larger}
 

@@ -114,7 +114,7 @@ class StyleTransferConfig(RunConfig):
         ),
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {"train.steps": 2300}, "for 28x28 and 32x32: about eight minutes of one core"
+            {"train.steps": 2300}, "for 28x28 and 32x32: sized for eight minutes of one core"
         ),
     }
 

@@ -145,7 +145,7 @@ class StyleGANConfig(RunConfig):
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
             {"train.steps": 1400, "train.batch_size": 16},
-            "for 28x28 and 32x32: about eight minutes of one core",
+            "for 28x28 and 32x32: sized for eight minutes of one core",
         ),
     }
 

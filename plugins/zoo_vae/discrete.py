@@ -112,7 +112,7 @@ ON_A_GPU: Mapping[str, Any] = {
 
 ON_IMAGES: Mapping[str, Preset] = {
     "default@image<=16": DEFAULTS,
-    "default@image<=48": Preset(IMAGES, "for 28x28 and 32x32: about eight minutes of one core"),
+    "default@image<=48": Preset(IMAGES, "for 28x28 and 32x32: sized for eight minutes of one core"),
     "gpu@image<=48": Preset(ON_A_GPU, "for 28x28 and 32x32: a convolutional network for a GPU; not tuned"),
 }
 """By size of the images."""

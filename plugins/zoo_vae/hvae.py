@@ -84,7 +84,7 @@ class HVAEConfig(RunConfig):
         "default@image<=48": Preset(
             {"model.latent_dims": (32, 24, 16), "model.hidden": 512, "model.dropout": 0.0}
             | {"train.steps": 2000, "train.batch_size": 64},
-            "for 28x28 and 32x32: wider and without dropout, about eight minutes of one core",
+            "for 28x28 and 32x32: wider and without dropout, sized for eight minutes of one core",
         ),
         "default@points": Preset(
             {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}
