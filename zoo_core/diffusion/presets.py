@@ -25,7 +25,7 @@ LARGER_IMAGES = Preset(
         "sampler.name": "dpmpp-2m",
         "sample.steps": 15,
     },
-    "for 28x28 and 32x32: a U-Net of 48 MFLOP a pass in color, sized for eight minutes of training on one core",
+    "for 28x28 and 32x32: a U-Net of 48 MFLOP a pass in color, sized for eight minutes of one core",
 )
 ON_A_GPU = Preset(
     {
