@@ -227,7 +227,7 @@ def main() -> int:
     parser.add_argument("--offset", type=int, default=0)
     given = parser.parse_args()
     import zoo_core.data.digits
-    import zoo_core.runs.job  # noqa: F401
+    import zoo_core.runs.job  # noqa: F401 - imported once, for all the forked cases
 
     preload()
     with tempfile.TemporaryDirectory() as workspace:

@@ -28,7 +28,7 @@ from zoo_core.machine.files import write_atomic
 from zoo_core.registry.resolution import config_hash
 from zoo_core.results import Value
 from zoo_core.runs import Run
-from zoo_core.viz.drawing import make_figure
+from zoo_core.viz.style import make_figure
 from zoo_eval.context import Context, sample, source_of
 from zoo_eval.metrics.frechet import cell, check_pair
 from zoo_eval.metrics.modes import class_accuracy
