@@ -346,7 +346,10 @@ def formulae(page: Path) -> list[tuple[str, str]]:
 FAMILIES = [page for page in PAGES if page.startswith("families/")]
 
 
-@pytest.mark.parametrize("page", FAMILIES)
+COURSE = [page for page in PAGES if page.startswith("course/") and page != "course/overview.md"]
+
+
+@pytest.mark.parametrize("page", [*FAMILIES, *COURSE])
 def test_every_formula_has_its_code_and_the_code_says_so(page: str) -> None:
     """The object exists, and its source, or its module's docstring, holds the words that are quoted."""
     text = (DOCS / page).read_text()
