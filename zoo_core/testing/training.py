@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core.errors import ZooError
 from zoo_core.seeds import Seeds, generator
@@ -202,11 +202,15 @@ def _equal(a: object, b: object) -> bool:
 
 
 def each_phase_can_lower_its_loss(model: Model) -> None:
-    """On one batch with fixed randomness, a phase's own optimizer lowers its own loss."""
+    """On one batch with fixed randomness, a phase's own optimizer lowers its own loss.
+
+    Phases of a stage start from the same weights; a later stage starts from what earlier stages learned.
+    """
     _phases(model)
     run = model.build(model.short)
     batch = _example(run)
     names = {id(p): name for name, p in run.recipe.named_parameters()}
+    learned: dict[nn.Parameter, Tensor] = {}
     for stage, phase in each_phase(run):
         mine = {id(p): p for module in phase.updates for p in module.parameters() if p.requires_grad}
         start = [p.detach().clone() for p in mine.values()]
@@ -219,8 +223,10 @@ def each_phase_can_lower_its_loss(model: Model) -> None:
             losses.append(float(probe(run.recipe, phase, batch, backward=True).loss.detach()))
             optimizer.step()
         optimizer.zero_grad()
+        learned |= {p: p.detach().clone() for p in mine.values()}
+        end_of_stage = learned if phase is stage.phases[-1] else {}
         with torch.no_grad():
-            for p, kept in zip(mine.values(), start, strict=True):
+            for p, kept in {**dict(zip(mine.values(), start, strict=True)), **end_of_stage}.items():
                 p.copy_(kept)
         if not min(losses[1:]) < losses[0]:
             raise Failed(
