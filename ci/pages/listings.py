@@ -21,11 +21,10 @@ SAMPLERS = """\
 # Samplers
 
 Choose a sampler here. A sampler turns noise into samples with any denoiser: `sampler=NAME` works with every
-diffusion model, and `sample.steps=N` sets the number of steps. The model need not be trained again:
+diffusion and flow model, and `sample.steps=N` sets the number of steps. They are options of a run:
 
 ```sh
 zoo run plugin=ddpm sampler=heun sample.steps=18  # minutes
-zoo sample RUN sampler=ddim sample.steps=10       # of a trained run
 zoo samplers
 ```
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -55,11 +55,18 @@ def scored_context() -> Any:
 
 
 class Changed:
-    """A context with other features."""
+    """A context with other features, and so with none of the other's intermediate results."""
 
     def __init__(self, ctx: Any, **features: Any) -> None:
         self._ctx = ctx
+        self._computed: dict[str, Any] = {}
         vars(self).update(features)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return what was computed under this name in this context, or compute it."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ctx, name)
