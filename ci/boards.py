@@ -38,9 +38,10 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "plugin=gan,dcgan,lsgan,sngan,wgan,wgan-gp,stylegan,cgan,text-gan,multiview-gan data=digits",
         "plugin=pix2pix,cyclegan,style-transfer,palette data=digits",
         "plugin=ddpm,iddpm,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",
+        "plugin=flow-matching,ot-cfm,rectified-flow data=digits",
         "plugin=ddpm data=digits data.task=class sample.guidance_scale=1.5",
     ),
-    "ring": ("plugin=ddpm,iddpm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=ring",),
+    "ring": ("plugin=ddpm,iddpm,ncsn,vp-sde,subvp-sde,ve-sde,edm,flow-matching,ot-cfm,rectified-flow data=ring",),
     "mnist": (
         "plugin=gaussian,dcgan,wgan-gp,sngan,cgan data=mnist eval.protocol=quick",
         "plugin=vae data=mnist-binarized",
