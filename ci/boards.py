@@ -41,7 +41,9 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "plugin=flow-matching,ot-cfm,rectified-flow data=digits",
         "plugin=ddpm data=digits data.task=class sample.guidance_scale=1.5",
     ),
-    "ring": ("plugin=ddpm,iddpm,ncsn,vp-sde,subvp-sde,ve-sde,edm,flow-matching,ot-cfm,rectified-flow data=ring",),
+    "ring": (
+        "plugin=ddpm,iddpm,ncsn,vp-sde,subvp-sde,ve-sde,edm,flow-matching,ot-cfm,rectified-flow data=ring",
+    ),
     "mnist": (
         "plugin=gaussian,dcgan,wgan-gp,sngan,cgan data=mnist eval.protocol=quick",
         "plugin=vae data=mnist-binarized",

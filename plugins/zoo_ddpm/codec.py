@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from zoo_core.config import RunConfig
 from zoo_core.data.loading import TrainData
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, ZooError
+from zoo_core.home import OURS
 from zoo_core.interfaces import HasCodebook, HasDenoiser, HasEncoder
-from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import resolve
 from zoo_core.training.recipe import Recipe, Stage
@@ -49,7 +50,7 @@ def build_autoencoder(
         NotFoundError: for a name that nothing is registered under.
         UsageError: for a model that has no encoder and decoder, or an option that is the run's own.
     """
-    entry = manager().find("plugin", name)
+    entry = _entry(name)
     make = load_entry("plugin", entry)
     if not _encodes(make):
         raise UsageError(
@@ -68,10 +69,30 @@ def build_autoencoder(
     sized = {"data.size": side} if "size" in fields and side else {}
     presets = load_entry("plugin", entry, "config").PRESETS
     preset = {"preset": PRESET} if preset_key(presets, PRESET, dataset, side) else {}
-    chosen = {"plugin": name, "data": dataset, "providers.data": provider}
+    full = f"{entry.distribution}:{entry.spec.name}"
+    chosen = {"plugin": full, "data": dataset, "providers.data": provider}
     config = resolve({**chosen, **sized, **preset, **options})
     recipe: Recipe = make(config, replace(data, task="unconditional"))
     return recipe
+
+
+def recorded_name(name: str) -> str:
+    """Return the name of a registered model as a config keeps it: "distribution:name" where it isn't ours.
+
+    A model of the same name that is installed later then doesn't take its place. A name that nothing is
+    registered under is returned as it is: `build_autoencoder` reports it.
+    """
+    try:
+        entry = _entry(name)
+    except ZooError:
+        return name
+    return entry.spec.name if entry.distribution == OURS else f"{entry.distribution}:{entry.spec.name}"
+
+
+def _entry(name: str) -> Entry:
+    """Return the model that a config's name means; one without a distribution is ours where we have it."""
+    ours = [e for e in manager().entries("plugin") if (e.distribution, e.spec.name) == (OURS, name)]
+    return ours[0] if ours else manager().find("plugin", name)
 
 
 def _encodes(target: Any) -> bool:

@@ -27,7 +27,7 @@ from zoo_core.diffusion.recipe import DiffusionOptim
 from zoo_core.diffusion.specs import ANCESTRAL
 from zoo_core.training.recipe import LossFunction, Stage
 from zoo_core.types import DataInfo, SampleRequest, Samples
-from zoo_ddpm.codec import Codec, build_autoencoder
+from zoo_ddpm.codec import Codec, build_autoencoder, recorded_name
 from zoo_ddpm.ddpm import Chain, ChainModel
 
 
@@ -35,7 +35,8 @@ class LDMModel(ChainModel):
     """The autoencoder, the chain, and the network of its codes."""
 
     autoencoder: str = "beta-vae"
-    """Registered name of the autoencoder, a model that encodes and decodes."""
+    """Registered name of the autoencoder, a model that encodes and decodes; distribution:NAME for a third
+    party's, which is how it is recorded."""
     autoencoder_share: float = Field(0.3, gt=0, lt=1)
     """Fraction of the run's steps for the autoencoder's stages; the rest are the diffusion's."""
     prediction: Literal["eps", "x0", "v"] = "v"
@@ -44,6 +45,11 @@ class LDMModel(ChainModel):
     """Must be false: latent codes have no fixed range."""
     width: int = Field(256, ge=2, multiple_of=2)
     """MLP and transformer: width."""
+
+    @field_validator("autoencoder")
+    @classmethod
+    def _with_distribution(cls, given: str) -> str:
+        return recorded_name(given)
 
 
 class LDMConfig(RunConfig):

@@ -214,6 +214,29 @@ def test_a_run_remembers_its_distribution(
     assert "Traceback" not in told
 
 
+def test_a_run_remembers_the_distribution_of_the_model_it_contains(
+    installed: Callable[..., Manager], home: Path
+) -> None:
+    """A third party's autoencoder is recorded with its distribution; a plain name is ours."""
+    vq = manager().find("plugin", "vq-vae").spec
+    own = f"PluginSpec('own', 'test', {vq.target!r}, {vq.config!r}, 'a model')"
+    claims = plugin("vq-vae", target=vq.target, config=vq.config).replace("return [", f"return [{own}, ")
+    installed(inner=(claims, ""))
+    for given, kept in (
+        ("vq-vae", "vq-vae"),
+        ("genzoo:vq-vae", "vq-vae"),
+        ("own", "zoo-plugin-inner:own"),
+        ("zoo-plugin-inner:vq-vae", "zoo-plugin-inner:vq-vae"),
+    ):
+        config = resolve(["plugin=ldm", f"model.autoencoder={given}", "autoencoder.preset=tiny"])
+        assert config.model.autoencoder == kept
+        assert resolve(plain(config)).model.autoencoder == kept
+    words = ["data=digits", "preset=tiny", "train.steps=4", "eval.protocol=none", "track.wandb=off"]
+    last = ["track.plots=false", "run_dir=x"]
+    assert invoke(["run", "plugin=ldm", "model.autoencoder=own", *words, *last]) == 0
+    assert "zoo-plugin-inner:own" in Path("x/config.yaml").read_text()
+
+
 def test_a_listener_that_raises_is_left_out_and_the_run_goes_on(
     installed: Callable[..., Manager], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
