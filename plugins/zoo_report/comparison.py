@@ -16,7 +16,7 @@ from zoo_eval.leaderboard.ranks import Ranked, noise_floor
 from zoo_eval.leaderboard.table import Table
 from zoo_eval.statistics import ranking
 
-LEFT_OUT = ("below", "memorizes", "unranked")
+LEFT_OUT = ("below", "memorizes", "unchecked", "unranked")
 """Marks of rows whose scores may not be ranked: see `ranks.MARKS`."""
 
 

@@ -228,7 +228,7 @@ def checks(compared: Comparison) -> list[str]:
     if copies:
         lines.append(f"Not ranked because of memorization of the training set: {common(copies)}.")
     if unknown:
-        lines.append(f"Memorization was not checked for {common(unknown)}.")
+        lines.append(f"Not ranked because memorization was not checked at every seed: {common(unknown)}.")
     states = {state: [row.name for row in rows if row.ranked.row.state == state] for state in _STATES}
     for state, meaning in _STATES.items():
         if states[state]:

@@ -59,6 +59,7 @@ def result(
         "IS[digits]": {"value": 3.0},
         "recall[digits]": {"value": 1 / (1 + abs(fd))},
         "noise floor[FD[digits]]": {"value": 0.05},
+        "memorization[pixels]": {"value": 0.0},
         **(metrics or {}),
     }
     made = {

@@ -290,6 +290,21 @@ def test_what_memorizes_is_shown_and_not_ranked(table, excess):
     assert "memorization detected" in "\n".join(plain(made))
 
 
+def test_what_was_not_checked_for_memorization_at_each_seed_is_not_ranked(table):
+    """Catches a ranked row whose copies nobody looked for, at one of its seeds or at all."""
+    unchecked = {"memorization[pixels]": None}
+    never = seeds("copycat", [0.1, 0.11, 0.12], metrics=unchecked)
+    once = [*seeds("vae", [0.2, 0.21]), result("vae", 0.22, 2, metrics=unchecked)]
+    made = table(*never, *once, *seeds("wgan", [5.0, 5.1, 5.2]), *seeds("gan", [9.0, 9.1, 9.2]))
+    assert ranks(made) == [
+        ("wgan", 1, ""),
+        ("gan", 2, ""),
+        ("copycat", None, "unchecked"),
+        ("vae", None, "unchecked"),
+    ]
+    assert "memorization not checked at every seed" in "\n".join(plain(made))
+
+
 def test_below_twice_the_noise_floor_all_are_tied(table):
     # catches a ranking by what real images would differ by
     made = table(

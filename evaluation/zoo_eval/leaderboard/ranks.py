@@ -11,7 +11,7 @@ from zoo_eval.leaderboard.rows import Row
 from zoo_eval.statistics import ranking
 from zoo_eval.store import STATES
 
-MARKS = ("", "=", "?", "floor", "below", "memorizes", "unranked", "n/a")
+MARKS = ("", "=", "?", "floor", "below", "memorizes", "unchecked", "unranked", "n/a")
 """See `Ranked.mark`."""
 
 
@@ -24,7 +24,7 @@ class Ranked:
         mark: "" for a rank of its own, "=" for one that is shared, "floor" within twice the noise floor. Not
             ranked: "?" where the row can't be tested (one seed, a baseline, no other row to test against) and
             stands where its score puts it; "below" half the noise floor, which new real data do not reach;
-            "memorizes"; "unranked" where the value is shown only; "n/a" where it has none.
+            "memorizes"; "unchecked" where that is not known of every seed; "unranked" where the value is shown only; "n/a" where it has none.
         p: uncorrected p-value against the next tested row of its state above.
         center, error, df: mean on the column's scale, its standard error and that one's degrees of freedom,
             from which two rows of a state are tested; error and df are None where the row is not tested.
@@ -118,6 +118,8 @@ def _not_ranked(row: Row, column: str, floor: float | None) -> str:
         return "n/a"
     if row.memorizes:
         return "memorizes"
+    if row.memorizes is None:
+        return "unchecked"
     if column in row.unranked:
         return "unranked"
     return "below" if floor is not None and min(row.scores[column]) < floor / 2 else ""

@@ -26,7 +26,8 @@ class Row:
         bounds: column -> "exact", "upper" or "lower".
         unranked: column -> why it is shown and not ranked.
         cost: means over seeds.
-        memorizes: whether memorization was detected at any seed; None where it was not checked.
+        memorizes: whether memorization was detected at any seed; None where it was not, and some seed was not
+            checked.
     """
 
     plugin: str
@@ -94,9 +95,9 @@ def _mean_cost(entries: Sequence[Entry]) -> dict[str, float]:
 
 def _memorizes(entries: Sequence[Entry]) -> bool | None:
     found = [
-        score.value
+        [score.value for column, score in entry.scores.items() if base_name(column) == "memorization"]
         for entry in entries
-        for column, score in entry.scores.items()
-        if base_name(column) == "memorization"
     ]
-    return max(found) > EXCESS if found else None
+    if any(value > EXCESS for values in found for value in values):
+        return True
+    return False if all(found) else None

@@ -125,7 +125,7 @@ def choose_column(group: Group, wanted: str | None = None) -> Column:
 
 
 def _rankable(rows: Sequence[Row], column: str) -> int:
-    return sum(column in row.scores and column not in row.unranked and not row.memorizes for row in rows)
+    return sum(column in row.scores and column not in row.unranked and row.memorizes is False for row in rows)
 
 
 def _is_called(column: str, wanted: str) -> bool:

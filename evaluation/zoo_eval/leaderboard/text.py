@@ -252,6 +252,7 @@ def notes(table: Table) -> list[str]:
         "floor": f"~ within twice the noise floor of {number(floor or 0)}: tied with real data",
         "below": f"- below half the noise floor of {number(floor or 0)}: not ranked",
         "memorizes": "- memorization detected: not ranked",
+        "unchecked": "- memorization not checked at every seed: not ranked",
         "unranked": f"- this value is shown and not ranked{_reason(table)}",
         "n/a": "- lacks this value: not ranked",
     }

@@ -77,7 +77,7 @@ function verdict(group, view, row) {
   const rank = ranking.rank[row];
   const mark = ranking.mark[row];
   const total = ranking.rank.filter((one) => one !== null).length;
-  const why = { "?": "not ranked: not tested (one training seed, a baseline, equal scores of all seeds, a score of 0, or no other row to test against)", memorizes: "not ranked: memorization detected", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
+  const why = { "?": "not ranked: not tested (one training seed, a baseline, equal scores of all seeds, a score of 0, or no other row to test against)", memorizes: "not ranked: memorization detected", unchecked: "not ranked: memorization was not checked at every seed", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
   const tie = { "=": ", not significantly different from the others of this rank", floor: ", within twice the noise floor: tied with real data" }[mark] ?? "";
   const value = ranking.p?.[row] ?? null;
   const p = value === null ? "" : ` (p ${value < 0.001 ? "< 0.001" : "= " + value.toPrecision(2)} against the tested row above, uncorrected)`;
