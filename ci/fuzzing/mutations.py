@@ -191,7 +191,8 @@ def of_json(rng: random.Random, valid: bytes) -> bytes:
         elif isinstance(holder, dict):
             holder[text(rng)[:200] if kind == 4 else rng.choice(list(holder))] = value(rng)
         else:
-            holder += [holder[key]] * rng.choice((1, 1000))
+            # A value that is repeated is one object: a second 1000 would make a million places of it.
+            holder += [holder[key]] * (rng.choice((1, 1000)) if len(places) < 1000 else 1)
     made = json.dumps(document, ensure_ascii=rng.random() < 0.5)
     if rng.random() < 0.1:  # a key twice, which dumps cannot write
         made = made.replace("{", '{"a": 1, "a": 2, ', 1)

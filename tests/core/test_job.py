@@ -465,6 +465,15 @@ def test_records_wait_for_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(told) == 1
 
 
+def test_a_log_of_any_size_is_not_read_into_memory(tmp_path: Path) -> None:
+    """Catches a MemoryError from a file with a hole of a terabyte."""
+    log = tmp_path / "metrics.jsonl"
+    with open(log, "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match="too large"):
+        trackers.read_metrics(log)
+
+
 def test_a_failure_in_scoring_says_how_to_continue(home: Path) -> None:
     def fail(run: Any) -> None:
         raise UsageError("no extractor")

@@ -14,7 +14,8 @@ from zoo_core.errors import UsageError
 from zoo_core.launch.jobs import training_job
 from zoo_core.registry.resolution import plain, resolve
 from zoo_core.runs import saved_config
-from zoo_core.runs.job import resume, write_config
+from zoo_core.runs.folder import write_config
+from zoo_core.runs.job import resume
 
 GITHUB = "ghp_" + "a1B2" * 9
 SECRETS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -170,13 +171,17 @@ def test_a_streamed_file_that_changes_is_refused(tmp_path: Path, cached: bool) -
         data.train.examples(torch.tensor([0]))
 
 
-@pytest.mark.parametrize("damage", ["index", "values", "short", "other", "header"])
+@pytest.mark.parametrize("damage", ["index", "values", "short", "other", "header", "shape"])
 def test_a_damaged_entry_is_made_again(tmp_path: Path, decoded: list[str], damage: str) -> None:
     root = images(tmp_path / "a")
     before = read(root)
     (entry,) = (cache.home() / "cache" / "images").glob("*/*")
     if damage == "index":
         (entry / cache.INDEX).write_text("{")
+    elif damage == "shape":
+        index = json.loads((entry / cache.INDEX).read_text())
+        del index["shape"]
+        (entry / cache.INDEX).write_text(json.dumps(index))
     elif damage == "other":
         (entry / cache.INDEX).write_text('{"state": "other"}')
     else:

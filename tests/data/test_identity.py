@@ -116,6 +116,18 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
         identity.read(tmp_path)
 
 
+@pytest.mark.parametrize("density", [None, 0])
+def test_a_record_that_does_not_say_whether_the_density_is_known_is_damaged(
+    root: Path, tmp_path: Path, density: object
+) -> None:
+    document = identity.record(read(root))
+    del document["density"]
+    document |= {} if density is None else {"density": density}
+    write(tmp_path / identity.RECORD, json.dumps(document).encode())
+    with pytest.raises(MachineError, match=r"data\.json is damaged"):
+        identity.stored(tmp_path, lambda: read(root))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"splits": "x"}, {"splits": {"train": 1}}, {"splits": {"train": {"count": 1}}}, {"class_names": 3}],

@@ -6,6 +6,8 @@ import hashlib
 import pickle
 import shutil
 import socket
+import tarfile
+import tempfile
 import time
 
 import pytest
@@ -239,6 +241,17 @@ def test_code_in_a_weights_file_is_never_run(tmp_path, monkeypatch, name):
 
 def refuse(*args, **kwargs):
     raise OSError("no network here")
+
+
+def test_a_tar_archive_is_refused_and_nothing_is_made_for_it(tmp_path, monkeypatch):
+    """Catches the folder that torch.load makes for an archive before it refuses it."""
+    weights = tmp_path / "old.pth"
+    with tarfile.open(weights, "w") as archive:
+        archive.addfile(tarfile.TarInfo("pickle"))
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *a, **k: pytest.fail("a folder was made"))
+    with pytest.raises(UsageError, match="can't be read as weights") as refused:
+        fetching.read_weights(weights)
+    assert "tar archive" in str(refused.value.notes)
 
 
 def test_fetching_without_a_network_fails_at_once(home, monkeypatch):

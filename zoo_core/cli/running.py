@@ -142,7 +142,7 @@ def _launch(
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
     from zoo_core.runs import saved_config
-    from zoo_core.runs.job import finished
+    from zoo_core.runs.folder import finished
 
     outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
     done = [outcome.job.folder for outcome in outcomes if outcome.status == 0]

@@ -67,6 +67,7 @@ def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] |
         index = json.loads(read_bounded(folder / state / INDEX, MAX_BYTES))
         if not isinstance(index, dict) or index.get("state") != state:
             return None
+        shape = tuple(index["shape"])
         if not index["values"]:
             return index, None
         with open_regular(folder / state / VALUES):  # np.load maps whatever it is given
@@ -74,7 +75,7 @@ def read(folder: Path, state: str) -> tuple[dict[str, Any], np.ndarray | None] |
         values = np.load(folder / state / VALUES, mmap_mode="r", allow_pickle=False)
     except (OSError, UsageError, MemoryError, *MALFORMED):
         return None
-    return (index, values) if list(values.shape) == index["shape"] and values.dtype == np.uint8 else None
+    return (index, values) if values.shape == shape and values.dtype == np.uint8 else None
 
 
 def _delete_abandoned(root: Path) -> None:

@@ -138,6 +138,8 @@ def read(folder: Path) -> Record | None:
             raise ValueError("not a record of data")
         if found["info"]["task"] not in get_args(Task):
             raise ValueError("its task is unknown")
+        if not isinstance(found["density"], bool):
+            raise ValueError("`density` is neither true nor false")
     except NotFoundError:
         return None
     except (UsageError, ValueError, KeyError, TypeError, RecursionError) as error:

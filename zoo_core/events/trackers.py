@@ -15,9 +15,12 @@ from zoo_core.errors import Interrupted, MachineError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
-from zoo_core.machine.files import open_regular, write_atomic
+from zoo_core.machine.files import read_bounded, write_atomic
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Result, RunResult, Value
+
+LARGEST_LOG = 1 << 28
+"""Bytes of a metrics.jsonl that are read: those of about a million records."""
 
 
 class Jsonl:
@@ -92,12 +95,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
     Raises:
         NotFoundError: where there is no such file.
-        UsageError: where it is not a regular file.
+        UsageError: where it is not a regular file, or larger than `LARGEST_LOG`.
     """
     records = []
-    with open_regular(path) as file:
-        lines = file.read().splitlines()
-    for line in lines:
+    for line in read_bounded(path, LARGEST_LOG).splitlines():
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

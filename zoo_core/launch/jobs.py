@@ -12,7 +12,7 @@ from typing import Protocol
 
 from zoo_core.config import RunConfig
 from zoo_core.runs import default_dir
-from zoo_core.runs.job import finished, write_config
+from zoo_core.runs.folder import finished, write_config
 
 LOG = "job.log"
 """In a job's folder: all that its attempts printed."""

@@ -24,7 +24,7 @@ from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import config_hash, plain, resolve, resolve_matrix
 from zoo_core.results import read_result
 from zoo_core.results.attachments import read_attachment, write_attachment
-from zoo_core.runs.job import write_config
+from zoo_core.runs.folder import write_config
 
 SCHEMA = 1
 """Of bench-<suite>.json; raised when a field changes its meaning."""

@@ -10,40 +10,33 @@ Under torchrun all processes train and score; the first alone holds the folder, 
 from __future__ import annotations
 
 import contextlib
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from zoo_core.config import RunConfig, flatten, privacy, strict_json, strict_yaml
+from zoo_core.config import RunConfig, flatten, privacy
 from zoo_core.data import identity
 from zoo_core.data.adapters import dataset_of
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.preparation import configured
-from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
+from zoo_core.errors import Interrupted, PluginError, ZooError
 from zoo_core.events import Events, trackers
 from zoo_core.events.console import Console
 from zoo_core.events.listeners import Announced, listeners
-from zoo_core.home import home
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal, threads
 from zoo_core.machine.distributed import World, from_first, gather, joined, local_processes
 from zoo_core.machine.faults import machine_error
-from zoo_core.machine.files import cannot_write, write_atomic
+from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import (
     Attachment,
     Cost,
-    Provenance,
     Result,
     RunResult,
     merged,
-    read_result,
     recorded_result,
     write_result,
 )
@@ -54,13 +47,20 @@ from zoo_core.results.attachments import (
     small_png,
     write_attachment,
 )
-from zoo_core.results.records import provenance_record
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.folder import (
+    finished,
+    recorded_init,
+    run_result,
+    write_config,
+    write_provenance,
+    write_state,
+)
 from zoo_core.runs.initial import initialize
 from zoo_core.runs.known import remember
 from zoo_core.runs.lock import locked
 from zoo_core.runs.rehearsal import rehearse
-from zoo_core.runs.repeat import changed_options, changed_since
+from zoo_core.runs.repeat import changed_since
 from zoo_core.runs.signals import Signals
 from zoo_core.runs.view import trained_view_of, view_of
 from zoo_core.training import checkpoint
@@ -183,7 +183,7 @@ def _execute(
     made = build(config, dataset, folder, here, say=say, warn=warn)
     if config.init:
         begun = checkpoint.listed(folder / "checkpoints")
-        made.initial = _recorded_init(folder) if begun else initialize(made, config.init)
+        made.initial = recorded_init(folder) if begun else initialize(made, config.init)
     if place.first:
         made.progress = console.advance
     view = view_of(made, events)
@@ -194,7 +194,7 @@ def _execute(
                 write_config(config, folder)
                 _remember(folder, warn)
                 identity.write(folder, dataset, write_atomic)
-                _write_provenance(made)
+                write_provenance(folder, made.provenance)
             _train(made, view, events, signals, place, start, console.step if place.first else _unseen)
             result = _finish(made, events, place)
             if place.first:
@@ -202,11 +202,11 @@ def _execute(
                     "cost": result.cost.model_dump(mode="json"),
                     "images": dict(result.images),
                 }
-                state(folder, "finished", **facts, weights_sha256=result.weights_sha256)
+                write_state(folder, "finished", **facts, weights_sha256=result.weights_sha256)
         except BaseException as error:
             fault = machine_error(error) or error
             if place.first:
-                state(folder, _state_of(fault), reason=privacy.redacted_text(str(fault)))
+                write_state(folder, _state_of(fault), reason=privacy.redacted_text(str(fault)))
             events.tell("zoo_run_failed", run=view, error=fault)
             if isinstance(fault, Interrupted) and not fault.notes:
                 raise Interrupted(
@@ -239,105 +239,10 @@ def _state_of(error: BaseException) -> str:
     return "diverged" if isinstance(error, ZooError) and error.status == 3 else "failed"
 
 
-def state(folder: Path, name: str, *, set_aside: Sequence[str] = (), **facts: Any) -> None:
-    """Record what has become of a run, in run.json.
-
-    Args:
-        folder: the run's folder.
-        name: running, finished, interrupted, diverged or failed.
-        set_aside: corrupt checkpoints that were renamed, added to those recorded before.
-        facts: what else to record.
-    """
-    path = folder / "run.json"
-    known = _recorded_state(folder).get("set_aside")
-    aside = [*(known if isinstance(known, list) else ()), *set_aside]
-    record = {"state": name, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
-    with contextlib.suppress(MachineError):  # the record of a full disk may not fit on it
-        text = json.dumps({**record, "set_aside": aside} if aside else record, indent=1)
-        write_atomic(path, text.encode())
-
-
-def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = print) -> RunResult | None:
-    """Return the recorded result of a finished run of this very config, or None.
-
-    A result that can't be read is reported; the run is then scored again.
-
-    Raises:
-        UsageError: where the folder holds another config's run.
-    """
-    if not (folder / "config.yaml").exists():
-        return None
-    saved = saved_config(folder)
-    if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
-        changed = changed_options(saved, config)
-        raise UsageError(
-            f"{folder} holds a run of another config", *changed, "next: choose another run_dir=..."
-        )
-    how = {"batch_size", "baselines"}  # no metric depends on these
-    if saved.eval.model_dump(exclude=how) != config.eval.model_dump(exclude=how):
-        return None
-    record = _recorded_state(folder)
-    if record.get("state") != "finished":
-        return None
-    facts = {"images": record.get("images") or {}, "weights_sha256": record.get("weights_sha256")}
-    if config.eval.protocol == "none":
-        try:
-            cost = Cost.model_validate(record.get("cost", {}))
-        except ValidationError:
-            return None
-        return _run_result(folder, config, None, cost=cost, **facts)
-    path = folder / "result.json"
-    try:
-        result = read_result(path)
-    except ZooError as error:
-        warn(f"{error.what}; the run is scored again")
-        return None
-    return _run_result(folder, config, result, cost=result.cost, **facts)
-
-
-def _recorded_state(folder: Path) -> dict[str, Any]:
-    return strict_json.mapping_or_empty(folder / "run.json")
-
-
-def _run_result(folder: Path, config: RunConfig, result: Result | None, **facts: Any) -> RunResult:
-    recorded = strict_json.mapping_or_empty(folder / "provenance.json")
-    return RunResult(
-        run_dir=str(folder),
-        plugin=config.plugin,
-        data=config.data.name,
-        seed=config.seed,
-        config_hash=config_hash(config),
-        result=result,
-        provenance=_provenance_of(recorded) if result is None else result.provenance,
-        **facts,
-    )
-
-
-def _provenance_of(recorded: Mapping[str, Any]) -> Provenance:
-    """Return the provenance in a run's provenance.json; an empty one where the file is damaged."""
-    try:
-        return provenance_record(recorded)
-    except (AttributeError, TypeError, ValueError):
-        return Provenance()
-
-
 def _with_baselines(made: RunResult, config: RunConfig, events: Events) -> RunResult:
     """Return a run's result with those of the baselines that the evaluation compares it with."""
     found = None if made.result is None else events.first("zoo_baselines", config=config)
     return replace(made, baselines=tuple(found or ()))
-
-
-def write_config(config: RunConfig, folder: Path) -> None:
-    """Write config.yaml into a run's folder; the folder is then one that `zoo run resume=` continues."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        privacy.keep(folder, flatten(plain(config)))
-    except OSError as error:
-        raise cannot_write(home(), 0, error) from error
-    text = f"# repeat: zoo run config={folder / 'config.yaml'}\n" + strict_yaml.dump(
-        privacy.redacted(plain(config))
-    )
-    write_atomic(folder / "config.yaml", text.encode())
 
 
 def _remember(folder: Path, warn: Callable[[str], None]) -> None:
@@ -345,16 +250,6 @@ def _remember(folder: Path, warn: Callable[[str], None]) -> None:
         remember(folder)
     except OSError as error:
         warn(f"warning: {folder} is not in the list of runs ({error.strerror}); `zoo runs` may not show it")
-
-
-def _recorded_init(folder: Path) -> dict[str, Any]:
-    record = strict_json.mapping_or_empty(folder / "provenance.json").get("init")
-    return dict(record) if isinstance(record, Mapping) else {}
-
-
-def _write_provenance(made: Run) -> None:
-    record = json.dumps(made.provenance, indent=1).encode()
-    write_atomic(made.dir / "provenance.json", record)
 
 
 def _train(
@@ -386,7 +281,7 @@ def _train(
         made.say(f"run: {made.dir}")
         rehearse(made)
     if place.first:
-        state(made.dir, "running", set_aside=set_aside)
+        write_state(made.dir, "running", set_aside=set_aside)
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
@@ -453,9 +348,7 @@ def _record(made: Run, events: Events, result: Result | None) -> RunResult:
         result = result if recorded is None else merged(recorded, result)
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
-    return _run_result(
-        made.dir, made.config, result, cost=cost, images=announced.images, weights_sha256=hash_
-    )
+    return run_result(made.dir, made.config, result, cost=cost, images=announced.images, weights_sha256=hash_)
 
 
 def _attach(made: Run) -> dict[str, Attachment]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        if _is_tar(path):  # torch.load makes a folder for one before it refuses it
+            raise ValueError("a tar archive, as PyTorch wrote before 0.2")
         found = torch.load(path, map_location="cpu", weights_only=True)
     except ZooError:  # such as a signal that ends the run
         raise
@@ -70,6 +73,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UsageError(f"{path} holds no weights", "expected: a state dict of tensors alone")
     return found
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        tarfile.open(path, "r:").close()
+    except (tarfile.TarError, OSError, ValueError):
+        return False
+    return True
 
 
 def require(remote: Remote, verb: str) -> Path:

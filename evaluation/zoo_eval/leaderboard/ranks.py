@@ -24,7 +24,8 @@ class Ranked:
         mark: "" for a rank of its own, "=" for one that is shared, "floor" within twice the noise floor. Not
             ranked: "?" where the row can't be tested (one seed, a baseline, no other row to test against) and
             stands where its score puts it; "below" half the noise floor, which new real data do not reach;
-            "memorizes"; "unchecked" where that is not known of every seed; "unranked" where the value is shown only; "n/a" where it has none.
+            "memorizes"; "unchecked" where that is not known of every seed; "unranked" where the value is
+            shown only; "n/a" where it has none.
         p: uncorrected p-value against the next tested row of its state above.
         center, error, df: mean on the column's scale, its standard error and that one's degrees of freedom,
             from which two rows of a state are tested; error and df are None where the row is not tested.
