@@ -184,12 +184,14 @@ class EvalConfig(Config):
 
 
 class TrackConfig(Config):
-    """Tracking: W&B, plots and progress."""
+    """Tracking: W&B, TensorBoard, plots and progress."""
 
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Weights & Biases mode: auto is online with an API key and offline without; it never prompts."""
     project: str = "zoo"
     """W&B project."""
+    tensorboard: bool = later(False, since="0.2.0")
+    """Write RUN/tensorboard (extra `tensorboard`): losses, images, scores and options."""
     plots: bool = True
     """Write sample grids and plots into the folder of the run."""
     progress: bool = True

@@ -1,4 +1,4 @@
-"""The listeners that every run has: the console, the log of metrics, W&B."""
+"""The listeners that every run has: the console, the log of metrics, W&B, TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def listeners(config: RunConfig, console: Console) -> list[Any]:
     found: list[Any] = [console, Jsonl()]
     if config.track.wandb != "off":
         found.append(WandB())
+    if config.track.tensorboard:
+        from zoo_core.events.tensorboard import TensorBoard
+
+        found.append(TensorBoard())
     return found
 
 
