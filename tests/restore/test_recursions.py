@@ -118,7 +118,7 @@ def assert_equal(found: linear.Normal, expected: linear.Normal, most: float = 1e
     assert np.abs(found.cov - expected.cov).max() < most * scale
 
 
-SIGMAS = karras(Exact(lambda x, sigma: x), 7)
+SIGMAS = karras(Exact(lambda x, sigma: x), 4)
 NUMBERS = SIGMAS.numpy()
 START = 80.0
 
@@ -134,7 +134,7 @@ def test_pigdm_equals_its_recursion(kind: str, name: str, noise: float) -> None:
     if kind == "published":
         options["step"] = "published"
     if kind == "jacobian":
-        options |= {"covariance": "jacobian", "iterations": 200}
+        options |= {"covariance": "jacobian", "iterations": 60}
     found = law(prior, name, y, noise, SIGMAS, "pigdm", **options)
     assert_equal(found, linear.guided(prior, a, y, noise, NUMBERS, START, kind, c=0.7, eta=0.6), 1e-6)
 
@@ -201,9 +201,14 @@ def test_sdedit_equals_its_recursion(name: str) -> None:
 # -- the posterior
 
 
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("name", LINEAR)
-@pytest.mark.parametrize("covariance", ["scalar", "jacobian"])
+CASES = [
+    *(("scalar", name, noise) for name in LINEAR for noise in NOISES),
+    *(("jacobian", name, 0.1) for name in LINEAR),
+    ("jacobian", "inpaint", 0.0),
+]
+
+
+@pytest.mark.parametrize(("covariance", "name", "noise"), CASES)
 def test_pigdm_samples_from_the_posterior_where_theory_says_so(
     covariance: str, name: str, noise: float
 ) -> None:
@@ -214,16 +219,16 @@ def test_pigdm_samples_from_the_posterior_where_theory_says_so(
         prior = linear.Normal(prior.mean, 0.3 * np.eye(linear.D))
         options["prior_var"] = 0.3
     else:
-        options |= {"covariance": "jacobian", "iterations": 60}
+        options |= {"covariance": "jacobian", "iterations": 30}
     a, y = measurement(prior, name, noise)
     a = truncated(a) if name == "blur" else a
     target = linear.posterior(prior, a, y, noise)
     errors = []
-    for steps in (25, 100):
+    for steps in (12, 48):
         sigmas = karras(exact(prior), steps)
         found = law(prior, name, y, noise, sigmas, "pigdm", **options)
         errors.append(
             max(np.abs(found.mean - target.mean).max(), np.abs(found.cov - target.cov).max())
         )
-    assert errors[1] < 0.02
+    assert errors[1] < 0.05
     assert errors[1] < errors[0] / 2
