@@ -1,4 +1,4 @@
-"""Trivial restorations that a method must beat: pseudo-inverse, nearest training image, Gaussian posterior."""
+"""Trivial restorations to compare with: nearest training image and the posterior mean of a Gaussian."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def facts_of(run: Run) -> DenoiserFacts:
             f"expected: a run of {', '.join(denoising())}",
         )
     if not info.is_image:
-        raise UsageError(f"{info.name!r} has points, and operators degrade images", "expected: data of images")
+        raise UsageError(
+            f"{info.name!r} has points, and operators degrade images", "expected: data of images"
+        )
     denoise = run.recipe.denoiser()
     return DenoiserFacts(denoise.space, coupling_of(denoise), source=info.task in ("paired", "unpaired"))
 

@@ -64,7 +64,7 @@ def pigdm(
             at = with_gradient(x)
             x0 = estimated(denoise, problem, at, t, callback, i)
             if covariance == "jacobian":
-                score = _jacobian_score(problem, x0, at, var, iterations)
+                score = _jacobian_score(problem, x0, at, var, r2, iterations)
             else:
                 score = pull_back(x0, at, _scalar_weight(problem, x0.detach(), r2))
         x0 = x0.detach()
@@ -89,23 +89,29 @@ def _scalar_weight(problem: Problem, x0: Tensor, r2: float) -> Tensor:
     return spectrum.to_image(weight * residual)
 
 
-def _jacobian_score(problem: Problem, x0: Tensor, at: Tensor, var: float, iterations: int) -> Tensor:
+def _jacobian_score(
+    problem: Problem, x0: Tensor, at: Tensor, var: float, r2: float, iterations: int
+) -> Tensor:
     """Return J^T A^T u where (var A J A^T + noise^2 I) u = y - A D, like x0.
 
-    The Jacobian of an exact denoiser is symmetric, so J^T stands for J in the equation.
+    The Jacobian of an exact denoiser is symmetric, so J^T stands for J in the equation. It is solved for
+    u / p with p = (r^2 s^2 + noise^2)^(-1/2) by component, which makes it well conditioned.
     """
     spectrum = problem.spectrum
     assert spectrum is not None
     singular = spectrum.singular.to(x0)
     residual = spectrum.measured(problem.y) - singular * spectrum.to_coefficients(x0.detach())
+    deviation = (r2 * singular**2 + problem.noise**2).clamp_min(1e-30).sqrt()
+    scaling = torch.where(singular > 0, 1 / deviation, torch.zeros_like(singular))
 
     def pulled(u: Tensor) -> Tensor:
         return pull_back(x0, at, spectrum.to_image(singular * u), keep=True)
 
-    def apply(u: Tensor) -> Tensor:
-        return var * singular * spectrum.to_coefficients(pulled(u)) + problem.noise**2 * u
+    def apply(w: Tensor) -> Tensor:
+        u = scaling * w
+        return scaling * (var * singular * spectrum.to_coefficients(pulled(u)) + problem.noise**2 * u)
 
-    return pulled(conjugate_gradient(apply, residual * (singular > 0), iterations))
+    return pulled(scaling * conjugate_gradient(apply, scaling * residual, iterations))
 
 
 def conjugate_gradient(apply: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:

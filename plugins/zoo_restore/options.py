@@ -30,7 +30,7 @@ class BlurConfig(Config):
     """Options of `blur`."""
 
     std: float | None = Field(None, gt=0)
-    """Standard deviation of the Gaussian kernel, pixels; none for 1 below 16 pixels a side and 2 from there."""
+    """Standard deviation of the Gaussian kernel, pixels; none for 1 below 16 pixels a side, 2 from there."""
     threshold: float = Field(0.01, ge=0, lt=1)
     """Singular values below this fraction of the largest are set to 0: the blur keeps no trace of those
     components."""

@@ -72,7 +72,9 @@ def rows_of(
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of the table as texts."""
-    shown = [column for column in (*COLUMNS, "NFE", "seconds") if any(row[column] is not None for row in rows)]
+    shown = [
+        column for column in (*COLUMNS, "NFE", "seconds") if any(row[column] is not None for row in rows)
+    ]
     return ["method", *shown], [[row["method"], *(_text(row[column]) for column in shown)] for row in rows]
 
 

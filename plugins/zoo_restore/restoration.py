@@ -116,7 +116,7 @@ def condition(run: Run, text: str, n: int, say: Callable[[str], None]) -> Cond |
         if task in GIVEN:
             raise UsageError(
                 f"the run is conditional (data.task={task}), and no condition was given",
-                "expected: cond=CLASS or cond=CAPTION, several separated by commas in the order of the images",
+                "expected: cond=CLASS or cond=CAPTION, several separated by commas, one for each image",
             )
         return None
     return read_conditions(text, run.data, n, run.config.data, say).to(run.device)

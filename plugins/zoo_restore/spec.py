@@ -98,8 +98,8 @@ def denoiser_problem(denoiser: DenoiserFacts) -> str:
     """Return why no method can use a denoiser, or ""."""
     if denoiser.coupling == "dependent":
         return (
-            "the model was trained on pairs of noise and data that depend on each other: it has a probability "
-            "flow and no score, so its denoiser does not estimate E[x0 | x0 + sigma eps]"
+            "the model was trained on pairs of noise and data that depend on each other: it has a "
+            "probability flow and no score, so its denoiser does not estimate E[x0 | x0 + sigma eps]"
         )
     if denoiser.source:
         return "the model translates a source image, and has no denoiser without one"

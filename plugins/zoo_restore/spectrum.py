@@ -83,7 +83,9 @@ class KroneckerSpectrum:
         self.right = [vh.T for _, _, vh in parts]
         self.shape = tuple(matrix.shape[1] for matrix in matrices)
         self.small = tuple(matrix.shape[0] for matrix in matrices)
-        padded = [torch.cat((s, s.new_zeros(n - len(s)))) for (_, s, _), n in zip(parts, self.shape, strict=True)]
+        padded = [
+            torch.cat((s, s.new_zeros(n - len(s)))) for (_, s, _), n in zip(parts, self.shape, strict=True)
+        ]
         singular = torch.einsum("c,h,w->chw", *padded).flatten()
         self.singular = torch.where(singular < threshold * singular.max(), 0.0, singular)
 

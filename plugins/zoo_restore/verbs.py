@@ -53,7 +53,9 @@ def _print_table(context: click.Context, parameter: click.Parameter, value: bool
 @click.argument("folder", metavar="RUN")
 @click.argument("images", metavar="FOLDER")
 @click.argument("words", nargs=-1, metavar="operator=NAME method=NAME [KEY=VALUE]...")
-@click.option("-n", "count", type=click.IntRange(1, 100_000), help="Number of images; default: all, 16 of test.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, 100_000), help="Number of images; default: all, 16 of test."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all noise.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("restored"), help="Folder to write: new or empty."
@@ -78,9 +80,9 @@ def restore(
 
     zoo restore RUN FOLDER operator=inpaint operator.mask=mask.png method=repaint given=degraded
 
-    Operators: inpaint, uncrop, lowres, blur, gray, jpeg. Methods: repaint, ddrm, pigdm, dps, sdedit. Options of
-    the operator are operator.KEY=VALUE, those of a method method.KEY=VALUE. The other options are steps, noise,
-    draws, given and cond.
+    Operators: inpaint, uncrop, lowres, blur, gray, jpeg. Methods: repaint, ddrm, pigdm, dps, sdedit. Options
+    of the operator are operator.KEY=VALUE, those of a method method.KEY=VALUE. The other options are steps,
+    noise, draws, given and cond.
 
     Written: grid.png (original, degraded, restored), scores.json, and the restored images.
     """
