@@ -137,8 +137,10 @@ class Lowres(Separable):
                 "next: operator.factor=2, or another divisor of both",
             )
         self.factor = factor
-        means = [_identity(side // factor).repeat_interleave(factor, 1) / factor for side in (height, width)]
-        super().__init__(config, data, (_identity(channels), *means))
+        rows, columns = (
+            _identity(side // factor).repeat_interleave(factor, 1) / factor for side in (height, width)
+        )
+        super().__init__(config, data, (_identity(channels), rows, columns))
 
     def view(self, y: Tensor) -> Tensor:
         """Return each value as a block of pixels, at full size."""

@@ -14,7 +14,6 @@ from zoo_core.errors import ZooError
 from zoo_core.machine.files import write_atomic
 from zoo_core.runs import Run
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved
-from zoo_core.viz.plot import run_line
 from zoo_core.viz.plots import save_folder
 from zoo_eval.extractors.effnet import EffNetLite0
 from zoo_restore.baselines import fitted_gaussian, gaussian_posterior_mean, nearest_training_image
@@ -94,7 +93,8 @@ def grid(
     images = interleaved(*(_of_size(x[:shown], measured.image) for x in kinds.values()), columns=shown)
     sheet = ImageGrid(images, shown, row_labels=list(kinds))
     noise = f" with noise of standard deviation {measured.noise:g}" if measured.noise else ""
-    return draw_grids([sheet], f"Restored images: operator={spec.name}{noise}", run_line(run))
+    line = f"{run.config.plugin} on {run.config.data.name} · {run.step:,} steps · seed {run.config.seed}"
+    return draw_grids([sheet], f"Restored images: operator={spec.name}{noise}", line)
 
 
 def _of_size(x: Tensor, image: Tensor) -> Tensor:

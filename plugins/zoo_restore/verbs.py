@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from zoo_core.errors import MachineError, Mistakes, UsageError
 from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
+    from zoo_core.events.console import Console
     from zoo_restore.spec import MethodSpec, OperatorSpec
 
 
@@ -128,7 +130,7 @@ def restore(
             draws=settings.draws,
             seed=seed,
             cond=cond,
-            progress=lambda done, name=spec.name: console.advance(name, done, total, "images"),
+            progress=partial(_advance, console, spec.name, total),
         )
     trivial = report.trivial_restorations(run, operator, operator_spec, measured, say)
     rows = report.rows_of(run, operator, measured, trivial, restored)
@@ -152,6 +154,10 @@ def restore(
     head, body = report.cells(rows)
     click.echo(table(body, head))
     click.echo(f"images: {out / 'grid.png'}")
+
+
+def _advance(console: Console, what: str, total: int, done: int) -> None:
+    console.advance(what, done, total, "images")
 
 
 def _split(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
