@@ -1,4 +1,4 @@
-"""Conformance of every installed operator: it is what its spec says; and the built-in ones by their formulas."""
+"""Conformance of every installed operator: it is what its spec says, and ours are those of their formulas."""
 
 from __future__ import annotations
 
