@@ -1,14 +1,14 @@
-"""Restoration methods against the exact posterior, on Gaussian data and on a mixture, with the exact denoiser.
+"""Restoration methods against the exact posterior, on a Gaussian and on a mixture, with the exact denoiser.
 
 Run from the checkout:
 
     python ci/studies/restoration.py --steps 100 --n 400
 
-Data are images of 4x4 pixels: a Gaussian with correlated pixels, and three modes of equal weight. Measurements
-of --images images are restored --n times each. Printed, as means over the images:
+Data are images of 4x4 pixels: a Gaussian with correlated pixels, and three modes of equal weight.
+Measurements of --images images are restored --n times each. Printed, as means over the images:
 
-- mean error: root mean square of the difference between the means of the restorations and of the posterior, in
-  units of the posterior's standard deviation. The sampling error alone is about 1 / sqrt(n).
+- mean error: root mean square of the difference between the means of the restorations and of the posterior,
+  in units of the posterior's standard deviation. The sampling error alone is about 1 / sqrt(n).
 - spread: root mean square deviation of the restorations over that of the posterior; 1 is right.
 - modes: total variation distance between the modes of the restorations and their posterior probabilities.
 """
