@@ -7,6 +7,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from pydantic import create_model
+
 from zoo_core.config import Config, validate
 from zoo_core.errors import Mistakes, PluginError, not_found
 from zoo_core.registry.spec import load_target, problem_of
@@ -74,11 +76,16 @@ def options_of(spec: OperatorSpec | MethodSpec, given: Mapping[str, str]) -> Con
     Raises:
         Mistakes: for options that it does not have, or values that it does not take.
     """
+    kind = "operator" if isinstance(spec, OperatorSpec) else "method"
     config: type[Config] = load_target(spec.config)
-    made, mistakes = validate(config, given, spec.name)
+    section: Any = {kind: (config, config())}
+    whole: Any = create_model("Options", __base__=Config, **section)  # so that messages name method.scale
+    prefixed = {f"{kind}.{name}": text for name, text in given.items()}
+    made, mistakes = validate(whole, prefixed, f"{kind}={spec.name}")
     if made is None:
         raise Mistakes(mistakes)
-    return made
+    options: Config = getattr(made, kind)
+    return options
 
 
 def working(operator: OperatorSpec, denoiser: DenoiserFacts) -> list[str]:

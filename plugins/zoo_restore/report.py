@@ -60,8 +60,7 @@ def rows_of(
     network = EffNetLite0(run.device) if measured.original else None
     rows: list[Row] = []
     for name, made in restored.items():
-        draws = [levels_of(draw, run) for draw in made.draws]
-        one = scores(draws, measured.y, operator, target, network)
+        one = scores(made.draws, measured.y, operator, target, network)
         rows.append({"method": name, **one, "NFE": made.calls, "seconds": made.seconds})
     for name, x in trivial.items():
         one = scores([levels_of(x, run)], measured.y, operator, target, network)

@@ -35,7 +35,7 @@ class Restored:
     """Images that a method restored.
 
     Attributes:
-        draws: one after another, each (n, *shape) float on the CPU.
+        draws: one after another, each (n, *shape) float32 on the CPU, at the gray levels of the data.
         calls: network evaluations per image and draw.
         seconds: per image and draw.
     """
@@ -175,11 +175,11 @@ def restore(
                 calls = denoise.calls - before if isinstance(denoise, CountsCalls) else watch.calls
                 if denoise.space == "latent":
                     x = recipe.decode(x)
-                whole.append(x.detach().float().cpu())
+                _check_finite(x, method)
+                whole.append(levels_of(x.detach().cpu(), run))
                 done += len(rows)
                 progress(done)
             parts.append(torch.cat(whole))
-    _check_finite(parts, method)
     return Restored(tuple(parts), calls, (time.perf_counter() - begin) / (n * draws))
 
 
@@ -207,8 +207,8 @@ def _at_most(steps: int, denoise: Denoiser) -> int:
     return steps if denoise.levels is None else min(steps, len(denoise.levels))
 
 
-def _check_finite(parts: Sequence[Tensor], method: MethodSpec) -> None:
-    if not all(bool(torch.isfinite(part).all()) for part in parts):
+def _check_finite(x: Tensor, method: MethodSpec) -> None:
+    if not bool(torch.isfinite(x).all()):
         raise UsageError(
             f"method={method.name} diverged: restored images hold a NaN or an infinity",
             "next: more steps, a smaller step length, or another method",
