@@ -86,7 +86,11 @@ def table(denoisers: Mapping[str, DenoiserFacts]) -> tuple[list[str], list[list[
         groups.setdefault(facts, []).append(name)
     rows = []
     for facts, names in groups.items():
+        models = ", ".join(names)
+        if denoiser_problem(facts):
+            rows.append([models, "any", *("refused" for _ in operators())])
+            continue
         for spec in METHODS:
             kinds = [verdict(spec, operator, facts).kind for operator in operators()]
-            rows.append([", ".join(names), spec.name, *kinds])
+            rows.append([models, spec.name, *kinds])
     return ["model", "method", *(operator.name for operator in operators())], rows

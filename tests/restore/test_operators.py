@@ -125,7 +125,7 @@ def test_masks_are_those_that_are_asked_for(tmp_path: Any) -> None:
         made(operator("lowres"), factor="5")
     with pytest.raises(UsageError, match="needs color images"):
         made(operator("gray"), DataInfo("gray", (1, 16, 16), 256))
-    with pytest.raises(ZooError, match="did you mean: operator.factor=4"):
+    with pytest.raises(ZooError, match=r"did you mean: operator\.factor=4"):
         made(operator("lowres"), factr="4")
 
 
