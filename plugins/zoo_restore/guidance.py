@@ -40,9 +40,9 @@ def pigdm(
 
     With covariance="scalar", C = r^2 I and r^2 = c t^2 / (c + t^2): Song et al. 2023, "Pseudoinverse-guided
     diffusion models", Eq. 7. With "jacobian", C = t^2 J: Boys et al. 2023, arXiv:2310.06721, Eq. 8. The step
-    "score" replaces D by the estimate given y, D + t^2 score; "published" is Algorithm 1 of Song et al. in
-    sigma-space, the DDIM step plus sqrt(1 + s^2) r^2 score. Without a decomposition of A the residual is that
-    of the pseudo-inverse, A^+ y - A^+ A D (their Eq. 10).
+    "score" replaces D by the estimate given y, D + t^2 score; "published" adds r^2 score to the DDIM step, which
+    is the update of Song et al. with the weight sqrt(alpha_s alpha_t) in their coordinates. Without a
+    decomposition of A the residual is that of the pseudo-inverse, A^+ y - A^+ A D (their section 3.2).
 
     Raises:
         UsageError: for a combination of options that has no definition.
@@ -70,7 +70,7 @@ def pigdm(
         x0 = x0.detach()
         z = draw(noise, x, i, i == len(levels) - 2)
         if step == "published":
-            x = reverse_step(x, x0, t, s, z, eta) + float((1 + s**2).sqrt()) * r2 * score
+            x = reverse_step(x, x0, t, s, z, eta) + r2 * score
         else:
             x = reverse_step(x, problem.clamped(x0 + var * score), t, s, z, eta)
     return x

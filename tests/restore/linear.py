@@ -106,7 +106,10 @@ def guided(
         if kind == "dps":
             factor = options["scale"] * np.sqrt((1 + s**2) * (1 + t**2)) * 2 * gain.T @ a.T
         elif kind == "published":
-            factor = np.sqrt(1 + s**2) * r2 * pull
+            # sqrt(a_s a_t) r^2 in the coordinates sqrt(a) x with a = 1 / (1 + sigma^2): by the chain rule the
+            # gradient there is 1 / sqrt(a_t) of the one here, and a shift there is sqrt(a_s) of the one here
+            a_s, a_t = 1 / (1 + s**2), 1 / (1 + t**2)
+            factor = np.sqrt(a_s * a_t) * r2 / np.sqrt(a_t) / np.sqrt(a_s) * pull
         else:
             factor = (1 - keep) * t**2 * pull
         f = (1 - keep) * gain + keep * np.eye(D) - factor @ a @ gain
