@@ -62,7 +62,7 @@ def ddrm(
 ) -> Tensor:
     """Sample each component of the singular value decomposition by how accurately it is measured.
 
-    Source: Kawar et al. 2022, arXiv:2201.11793, Eq. 7 and 8. Without a decomposition: Kawar et al. 2022,
+    Source: Kawar et al. 2022, arXiv:2201.11793, section 3.2. Without a decomposition: Kawar et al. 2022,
     arXiv:2209.11888, whose estimate of x0 is corrected by the pseudo-inverse.
     """
     if problem.spectrum is None:

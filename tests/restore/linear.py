@@ -147,7 +147,7 @@ def ddrm(
     eta_b: float,
     threshold: float,
 ) -> Normal:
-    """Return the output of DDRM: Eq. 7 and 8 of Kawar et al. 2022, component by component."""
+    """Return the output of DDRM of Kawar et al. 2022, component by component."""
     left, values, right = np.linalg.svd(a, full_matrices=True)
     singular = np.zeros(D)
     singular[: len(values)] = np.where(values < threshold * values.max(), 0, values)
