@@ -39,9 +39,9 @@ def pigdm(
     """Guide by the score of the measurement under a Gaussian of x0 given x.
 
     With covariance="scalar", C = r^2 I and r^2 = c t^2 / (c + t^2): Song et al. 2023, "Pseudoinverse-guided
-    diffusion models for inverse problems". With "jacobian", C = t^2 J: Boys et al. 2023, arXiv:2310.06721. The
-    step "score" replaces D by the estimate given y, D + t^2 score. The step "published" adds r^2 score to the
-    DDIM step: the update of Song et al., with the weight sqrt(alpha_s alpha_t) in their coordinates that
+    diffusion models for inverse problems". With "jacobian", C = t^2 J: Boys et al. 2023, arXiv:2310.06721.
+    The step "score" replaces D by the estimate given y, D + t^2 score. The step "published" adds r^2 score to
+    the DDIM step: the update of Song et al., with the weight sqrt(alpha_s alpha_t) in their coordinates that
     public implementations have. Without a decomposition of A the residual is that of the pseudo-inverse,
     A^+ y - A^+ A D, as in their extension to JPEG.
 

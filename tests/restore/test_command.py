@@ -93,6 +93,33 @@ def test_degraded_images_of_a_folder_are_restored(
     assert abs(kept - given[:, :4]).max() <= 8  # half of a 17-level step
 
 
+def test_a_denoiser_of_codes_restores_by_sdedit(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"plugin": "ldm", "preset": "tiny", "train.steps": 4, "train.batch_size": 8}
+    folder = run(options | QUIET).run_dir
+    words = ["restore", folder, "test", "operator=lowres", "steps=3", "-n", "2"]
+    assert invoke([*words, "method=sdedit"]) == 0
+    assert Image.open("restored/sdedit/test-1.png").size == (8, 8)
+    capsys.readouterr()
+    assert invoke([*words, "method=pigdm", "--out", "other"]) == 2
+    error = capsys.readouterr().err
+    assert "one of codes" in error
+    assert "next: method=sdedit" in error
+
+
+def test_a_conditional_model_needs_a_condition_for_each_image(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"plugin": "ddpm", "preset": "tiny", "train.steps": 2, "data.task": "class"}
+    folder = run(options | QUIET).run_dir
+    words = ["restore", folder, "test", "operator=uncrop", "method=ddrm", "steps=3", "-n", "2"]
+    assert invoke(words) == 2
+    assert "expected: cond=CLASS" in capsys.readouterr().err
+    assert invoke([*words, "cond=0,1"]) == 0
+    assert invoke([*words, "cond=1,0", "--out", "other"]) == 0
+    images = [Path(out, "ddrm/test-0.png").read_bytes() for out in ("restored", "other")]
+    assert images[0] != images[1]
+
+
 def test_what_can_not_be_restored_is_said(
     trained: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
