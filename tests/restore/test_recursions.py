@@ -244,7 +244,7 @@ def test_the_recursion_of_pigdm_converges_to_the_posterior(kind: str, name: str,
             sigmas = karras(exact(prior), steps).numpy()
             found = linear.guided(prior, a, y, noise, sigmas, START, kind, c=0.3, eta=eta)
             errors.append(distance(found, target))
-        assert errors[1] < 0.06
+        assert errors[1] < 0.2 * prior.cov.max()  # the step length; a wrong method does not get nearer
         assert errors[1] < errors[0] / 2.5
 
 
