@@ -192,7 +192,15 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status in allowed, f"status {status}: zoo {shlex.join(words)}"
 
 
-LONG = ("comparing.md", "families/diffusion.md", "families/flow.md", "families/gan.md", "index.md")
+LONG = (
+    "comparing.md",
+    "families/autoregressive.md",
+    "families/diffusion.md",
+    "families/flow.md",
+    "families/gan.md",
+    "families/normalizing-flow.md",
+    "index.md",
+)
 """Pages whose commands take minutes."""
 
 
@@ -372,6 +380,7 @@ def test_every_formula_has_its_code_and_the_code_says_so(page: str) -> None:
 
 def test_every_model_of_a_family_is_on_its_page() -> None:
     pages = {"vae": "vae", "gan": "gan", "diffusion": "diffusion", "baseline": "baselines"}
+    pages |= {family: family for family in ("flow", "autoregressive", "normalizing-flow")}
     for entry in manager.manager().entries("plugin"):
         if entry.distribution == "genzoo" and entry.spec.family in pages:
             text = (DOCS / "families" / f"{pages[entry.spec.family]}.md").read_text()

@@ -20,6 +20,8 @@ FAMILIES = {
     "vae": ("Variational autoencoders", "vae.md"),
     "diffusion": ("Diffusion models", "diffusion.md"),
     "flow": ("Flow matching", "flow.md"),
+    "autoregressive": ("Autoregressive models", "autoregressive.md"),
+    "normalizing-flow": ("Normalizing flows", "normalizing-flow.md"),
     "baseline": ("Baselines", "baselines.md"),
 }
 """Family -> its title and the page of its mathematics, in the order of the index."""

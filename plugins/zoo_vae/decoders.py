@@ -20,20 +20,19 @@ from zoo_core.config import Config
 from zoo_core.data.loading import quantize, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.nn.bounding import bounded
+from zoo_core.nn.logistic import (
+    LOCATION_MAX,
+    LOG_SCALE_MAX,
+    LOG_SCALE_MIN,
+    LOGIT_MAX,
+    logistic_log_prob,
+    parameters_of,
+)
 from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo
 
-LOG_SCALE_MIN = -7.0
-"""Least log-scale of a logistic and log-standard deviation of a Gaussian: a density has no upper bound."""
-LOG_SCALE_MAX = 7.0
-"""Greatest log-scale: in the limit the inner levels of a logistic have no mass and an unbounded log-mass."""
-LOCATION_MAX = 3.0
-"""Greatest distance of a logistic's location from 0, for data in [-1, 1]: from there the outermost level has
-all mass but e^-20 at scales up to 0.1."""
 MEAN_MAX = 1e6
 """Greatest distance of a Gaussian's mean from 0: its square in units of the least variance is finite."""
-LOGIT_MAX = 1e3
-"""Greatest size of a logit, so that a sum over the values of an example is finite."""
 
 
 class OutputDistribution(Protocol):
@@ -95,33 +94,6 @@ def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """Return log N(x; mean, exp(log_var)) elementwise, in nats."""
     return -0.5 * ((x - mean) ** 2 * torch.exp(-log_var) + log_var + math.log(2 * math.pi))
-
-
-def logistic_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """Return the log-mass of a logistic distribution in the bin of each level, elementwise, in nats.
-
-    The bin of x is [x - h, x + h] with h = 1 / (L - 1); the outer two take the tails, so the L masses add
-    up to 1. Salimans et al. 2017, arXiv:1701.05517, Eq. 2.
-
-    Args:
-        x: level centers.
-        mean, log_scale: of the logistic, in the units of x.
-        levels: L, at least 2.
-    """
-    half = 1 / (levels - 1)
-    rate = torch.exp(-log_scale)
-    upper, lower = (x + half - mean) * rate, (x - half - mean) * rate
-    first, last = x < half - 1, x > 1 - half
-    # s(b) - s(a) = s(b) s(-a) (1 - e^(a - b)) for the sigmoid s: no difference of two close numbers.
-    below_upper = F.logsigmoid(upper).masked_fill(last, 0)
-    above_lower = F.logsigmoid(-lower).masked_fill(first, 0)
-    both = torch.log(-torch.expm1(-2 * half * rate))
-    return below_upper + above_lower + torch.where(first | last, torch.zeros_like(both), both)
-
-
-def parameters_of(out: Tensor) -> Tensor:
-    """Return a network's output in float32 at least: bfloat16 keeps three digits of a log-scale."""
-    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
 
 
 def logits_of(out: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 from zoo_core.data.loading import quantize, to_unit
 from zoo_core.errors import UsageError
+from zoo_core.nn.logistic import logistic_log_prob
 from zoo_core.seeds import Seeds, generator
 from zoo_vae.decoders import (
     Bernoulli,
@@ -26,7 +27,6 @@ from zoo_vae.decoders import (
     continuous_bernoulli_log_prob,
     continuous_bernoulli_mean,
     gaussian_log_prob,
-    logistic_log_prob,
 )
 
 
