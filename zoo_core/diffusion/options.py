@@ -19,8 +19,18 @@ class GuidedSampleConfig(SampleConfig):
     guidance_scale: float = Field(1.0, ge=0, le=101)
     """Scale of the guidance, as in diffusers: 1 is the conditional model without guidance, 0 the
     unconditional model; papers that write (1 + w) eps(cond) - w eps() have w = guidance_scale - 1."""
-    guide: Literal["free", "classifier"] = "free"
-    """Guidance: classifier-free, or by a classifier of noisy data (model.classifier=true)."""
+    guide: Literal["free", "classifier", "auto"] = "free"
+    """Guidance: classifier-free, by a classifier of noisy data (model.classifier=true), or by a weaker model
+    of the same kind (sample.guidance_run)."""
+    guidance_run: str = later("", since="0.2.0")
+    """With sample.guide=auto: folder of a run of the same plugin, data and task that was trained less, or has
+    a smaller network."""
+    guidance_step: int | None = later(None, since="0.2.0", ge=0)
+    """Training step of the checkpoint of that run; none for its last one."""
+    guidance_low: float = later(0.0, since="0.2.0", ge=0)
+    """Lowest noise level sigma that is guided."""
+    guidance_high: float | None = later(None, since="0.2.0", gt=0)
+    """Highest noise level sigma that is guided; none for no limit."""
 
 
 def _check_interval(low: str, least: float, high: str, most: float) -> None:

@@ -26,6 +26,7 @@ from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
 from zoo_core.runs import initial
+from zoo_core.runs.guiding import Guide, guide_of, load_guide
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -67,6 +68,7 @@ class Run:
         warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
         initial: the run that the initial weights come from, as provenance.json records it.
+        guide: the weaker model that guides the samples; None where none does.
         progress: receives (what, done, total, unit) during sampling and scoring.
     """
 
@@ -82,6 +84,7 @@ class Run:
     warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
     initial: dict[str, Any] = field(default_factory=dict)
+    guide: Guide | None = None
     progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
 
     @property
@@ -96,6 +99,7 @@ class Run:
             "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
             "plugin_code": code_of(self.entry),
             **({"init": self.initial} if self.initial else {}),
+            **({"guide": self.guide.record} if self.guide else {}),
         }
 
     @property
@@ -128,7 +132,8 @@ class Run:
             cond = None if drawn is None else drawn[list(indices)]
         cond = None if cond is None else cond.to(self.device)
         noise = Seeds(self.config.sample.seed if seed is None else seed, indices, self.device)
-        return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
+        guide = self.guide and self.guide.recipe
+        return SampleRequest(noise, cond, self.sampler, self.config.sample.steps, guide=guide)
 
     def samples(self, request: SampleRequest) -> Samples:
         """Draw one batch with the weights that are scored.
@@ -290,8 +295,8 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
     content = ""
     if config.data.BY_CONTENT:
         content = f"-{digits(load_data(config) if dataset is None else dataset)}"
-    if config.init:
-        content += f"-{initial.content(config.init)}"
+    for address in filter(None, (config.init, guide_of(config))):
+        content += f"-{initial.content(address)}"
     name = f"{config_hash(config)}{content}-s{config.seed}"
     return runs_root() / config.data.name / config.plugin / name
 
@@ -325,6 +330,7 @@ def build(
     if config.sampler.name:
         sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
         sampler = bind(sampler_entry.spec, config.sampler)
+    guide = load_guide(config, dataset.info, device, warn)
     reset_peak(device)
     seed_all(derive(config.seed, "init"))
     try:
@@ -345,7 +351,7 @@ def build(
         recipe = recipe.to(memory_format=torch.channels_last)
     data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
-    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
+    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide)
 
 
 def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
