@@ -2,114 +2,118 @@
 
 from __future__ import annotations
 
-import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-import zoo_core
 from zoo_core.config import validate
 from zoo_core.diffusion.guidance import AutoGuided, IntervalGuided
 from zoo_core.diffusion.sampling import bind, draw
 from zoo_core.errors import UsageError
+from zoo_core.registry.manager import manager
+from zoo_core.registry.resolution import resolve
+from zoo_core.runs import build, load_data
+from zoo_core.runs.job import write_config
+from zoo_core.training import checkpoint
 from zoo_core.types import Cond, DataInfo
 from zoo_ddpm.ddpm import DDPM, DDPMConfig
 
-TINY = {"preset": "tiny", "data": "ring", "eval.baselines": False, "eval.ode": "never"}
+TINY = {"plugin": "edm", "preset": "tiny", "data": "ring", "sample.steps": 4}
+RNG = torch.Generator().manual_seed(0)
 AUTO = {"sample.guide": "auto", "sample.guidance_scale": 2.0}
 
 
+def made(folder, steps=(), **options):
+    """A run with its initial weights, saved as the checkpoints of some steps with other weights at each."""
+    config = resolve(TINY | options)
+    run = build(config, load_data(config), folder, manager(), say=print, warn=print)
+    for step in steps:
+        with torch.no_grad():
+            for parameter in run.recipe.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=RNG))
+        run.harness.counts.total = step
+        ema = {"net": {name: 1.1 * weight.detach() for name, weight in run.recipe.net.named_parameters()}}
+        checkpoint.save(folder / "checkpoints", step, replace(run.harness.checkpoint(), ema=ema), {})
+    write_config(config, folder)
+    return run
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A run of 60 steps that keeps two checkpoints, and one of 90 that it guides."""
+def folder(tmp_path_factory):
+    """A run with two checkpoints, that guides others."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("guiding")
         patch.setenv("ZOO_HOME", str(folder / "home"))
         patch.chdir(folder)
-        weak, strong = folder / "weak", folder / "strong"
-        common = {"plugin": "edm", **TINY}
-        zoo_core.run(**common, run_dir=str(weak), **{"train.checkpoint_every": 40})
-        options = {"train.steps": 90, "sample.guidance_run": str(weak), **AUTO}
-        zoo_core.run(**common, run_dir=str(strong), **options)
-        yield weak, strong
+        made(folder / "weak", (40, 60))
+        yield folder / "weak"
 
 
-def changed(folder, **options):
-    """The run with other options of its samples."""
-    config = zoo_core.load(folder).config
-    return zoo_core.load(
-        folder, config=config.model_copy(update={"sample": config.sample.model_copy(update=options)})
+def guided(weak, tmp_path, **options):
+    return made(tmp_path, **{"seed": 1, "sample.guidance_run": str(weak)}, **AUTO, **options)
+
+
+def drawn(run, **changes):
+    return run.samples(replace(run.request(range(6)), **changes))
+
+
+def test_samples_follow_the_formula(folder, tmp_path):
+    """Catches raw weights for the scored ones, and a guide that is loaded and not used."""
+    strong, weak = guided(folder, tmp_path), made(tmp_path / "weak")
+    found = drawn(strong)
+    saved = checkpoint.load(folder / "checkpoints" / "step-00000060")
+    weak.recipe.load_state_dict(saved.weights | {f"net.{k}": v for k, v in saved.ema["net"].items()})
+    with weak.inference(), strong.inference():
+        both = AutoGuided(strong.recipe.denoiser(), weak.recipe.denoiser(), None, 2.0)
+        expected = draw(both, (2,), strong.request(range(6)), bind(strong.recipe.default_sampler))
+    torch.testing.assert_close(found.x, expected.x)
+    assert found.calls == expected.calls == 14
+    plain = made(tmp_path / "plain", seed=1)
+    assert plain.guide is None
+    assert not torch.allclose(drawn(plain).x, found.x)
+    assert all(not p.requires_grad for p in strong.guide.recipe.parameters())
+    assert (
+        made(
+            tmp_path / "one", **AUTO | {"sample.guidance_scale": 1.0, "sample.guidance_run": str(folder)}
+        ).guide
+        is None
     )
 
 
-def test_samples_follow_the_formula(runs):
-    """Catches raw weights for the scored ones, and a guide that is loaded and not used."""
-    weak, strong = map(zoo_core.load, runs)
-    request = strong.request(range(6))
-    found = strong.samples(request)
-    with weak.inference(), strong.inference():
-        guided = AutoGuided(strong.recipe.denoiser(), weak.recipe.denoiser(), None, 2.0)
-        expected = draw(guided, (2,), strong.request(range(6)), bind(strong.recipe.default_sampler))
-    torch.testing.assert_close(found.x, expected.x)
-    assert found.calls == expected.calls
-    plain = changed(runs[1], guidance_scale=1.0)
-    assert plain.guide is None
-    assert not torch.allclose(plain.samples(plain.request(range(6))).x, found.x)
-    assert all(not p.requires_grad for p in strong.guide.recipe.parameters())
-
-
-def test_the_run_records_its_guide(runs):
-    """Catches a result that cannot be made again, as nothing tells which weights guided it."""
-    weak, strong = runs
-    record = json.loads((strong / "provenance.json").read_text())["guide"]
-    assert record["address"] == str(weak)
+def test_the_run_records_its_guide(folder, tmp_path):
+    """Catches a result that can't be repeated, as nothing tells which weights guided it."""
+    record = guided(folder, tmp_path).provenance["guide"]
+    assert record["address"] == str(folder)
     assert record["step"] == 60
     assert len(record["sha256"]) == 64
 
 
-def test_an_earlier_checkpoint_guides(runs):
+def test_an_earlier_checkpoint_guides(folder, tmp_path):
     """Catches guidance_step that is not heeded, and one that names no checkpoint."""
-    _, strong = runs
-    early = changed(strong, guidance_step=40)
+    early, late = guided(folder, tmp_path, **{"sample.guidance_step": 40}), guided(folder, tmp_path)
     assert early.guide.record["step"] == 40
-    late = zoo_core.load(strong)
-    assert not torch.allclose(
-        early.samples(early.request(range(6))).x, late.samples(late.request(range(6))).x
-    )
+    assert not torch.allclose(drawn(early).x, drawn(late).x)
     with pytest.raises(UsageError, match="one of 40, 60"):
-        changed(strong, guidance_step=7)
+        guided(folder, tmp_path, **{"sample.guidance_step": 7})
 
 
-def test_levels_outside_the_interval_cost_one_call(runs):
+def test_levels_outside_the_interval_cost_one_call(folder, tmp_path):
     """Catches an interval that is configured and not used."""
-    limited = changed(runs[1], guidance_low=0.1, guidance_high=1.0)
-    drawn = limited.samples(replace_trace(limited.request(range(3))))
-    inside = sum(0.1 <= sigma <= 1.0 for sigma in drawn.sigmas)
-    assert 0 < inside < len(drawn.sigmas)
-    assert drawn.calls == len(drawn.sigmas) + inside
+    limits = {"sample.guidance_low": 0.1, "sample.guidance_high": 10.0}
+    found = drawn(guided(folder, tmp_path, **limits), trace=True)
+    inside = sum(0.1 <= sigma <= 10.0 for sigma in found.sigmas)
+    assert 0 < inside < len(found.sigmas)
+    assert found.calls == len(found.sigmas) + inside
 
 
-def replace_trace(request):
-    return type(request)(request.noise, request.cond, request.sampler, request.steps, True, request.guide)
-
-
-def test_another_kind_of_run_is_refused(runs, tmp_path):
-    """Catches two models that are not of the same thing."""
+def test_another_kind_of_run_is_refused(folder, tmp_path):
+    """Catches two models that are not of the same kind."""
     with pytest.raises(UsageError, match="its plugin is edm, and here it is vp-sde"):
-        zoo_core.run(
-            plugin="vp-sde",
-            **TINY,
-            run_dir=str(tmp_path / "x"),
-            **AUTO,
-            **{"sample.guidance_run": str(runs[0])},
-        )
+        guided(folder, tmp_path, plugin="vp-sde")
     with pytest.raises(UsageError, match="its data is ring, and here it is moons"):
-        zoo_core.run(
-            plugin="edm",
-            run_dir=str(tmp_path / "y"),
-            **(TINY | {"data": "moons"} | AUTO | {"sample.guidance_run": str(runs[0])}),
-        )
+        guided(folder, tmp_path, data="moons")
 
 
 @pytest.mark.parametrize(
