@@ -54,7 +54,7 @@ def calls(sampler: BoundSampler, steps: int) -> int:
 
 
 def affordable(sampler: BoundSampler, budgets: Sequence[int]) -> list[int]:
-    """Return the most steps that each budget of network calls pays for; none where it pays for less than 2."""
+    """Return the most steps that each budget of network calls pays for; those that pay for 2 or more."""
     each = (calls(sampler, 8) - calls(sampler, 4)) // 4
     constant = calls(sampler, 4) - 4 * each
     counts = ((budget - constant) // each for budget in budgets)
@@ -160,7 +160,7 @@ def table_by_calls(record: dict[str, Any]) -> str:
     lines = []
     for name in dict.fromkeys(row["sampler"] for row in rows):
         own = sorted((row["calls"], row["value"]) for row in rows if row["sampler"] == name)
-        lines.append(f"{name:<24}" + "  ".join(f"{calls}: {value:.3f}" for calls, value in own))
+        lines.append(f"{name:<24}" + "  ".join(f"{cost}: {value:.3f}" for cost, value in own))
     return "\n".join(lines)
 
 
