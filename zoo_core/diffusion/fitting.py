@@ -1,7 +1,8 @@
 """Noise levels of a sampler fitted to one model: a short search from the sampler's own grid.
 
-A deterministic sampler in few steps errs, and by how much depends on where its levels are. The search moves
-one level at a time and keeps what brings the samples nearer to those of many steps from the same noise.
+A deterministic sampler in few steps errs, and by how much depends on where its levels are. The search bends
+and shortens the whole grid first, then moves one level at a time, and keeps what brings the samples nearer to
+those of many steps from the same noise.
 Searching levels per model is an old idea (Watson et al. 2021, arXiv:2106.03802); the target, the flow's own
 end, is that of Tong et al. 2024, "Learning to Discretize Denoising Diffusion ODEs", arXiv:2405.15506.
 """
@@ -16,6 +17,11 @@ from torch import Tensor
 
 SHARES = (0.4, 0.2, 0.1)
 """Length of the moves of each round, as shares of the way to the neighboring level, in log sigma."""
+
+POWERS = (0.6, 0.8, 1.0, 1.25, 1.6)
+"""Of the relative place in log sigma: below 1, levels are moved to the low end."""
+LIFTS = (0.0, 0.25, 0.5)
+"""Of the lowest level, as shares of the way to the highest in log sigma."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,9 @@ def fit_levels(
 ) -> Fit:
     """Return levels with which samples are nearer to a target, or as near as with the given ones.
 
-    The first level stays. Each round tries both moves of every other level above 0, and repeats the better
-    one while it helps: about 2 len(shares) steps draws.
+    The first level stays. The best of len(POWERS) len(LIFTS) bent grids is where the rounds start. Each round
+    tries both moves of every other level above 0, and repeats the better one while it helps: about
+    2 len(shares) steps draws.
 
     Args:
         draw: sigmas -> samples, deterministic: always from the same noise.
@@ -53,6 +60,9 @@ def fit_levels(
 
     logs = sigmas[:-1].double().log()
     before = best = distance(logs)
+    for tried in [_bent(logs, power, lift) for power in POWERS for lift in LIFTS if len(logs) > 1]:
+        if (found := distance(tried)) < best:
+            logs, best = tried, found
     for share in shares:
         for i in range(1, len(logs)):
             for direction in (-1, 1):
@@ -63,6 +73,12 @@ def fit_levels(
                 if moved:
                     break
     return Fit(torch.cat((sigmas[:1].double(), logs[1:].exp(), sigmas[-1:].double())), before, best)
+
+
+def _bent(logs: Tensor, power: float, lift: float) -> Tensor:
+    """Return the levels with their relative place raised to a power, the last one lifted."""
+    span = logs[0] - logs[-1]
+    return logs[0] - (1 - lift) * span * ((logs[0] - logs) / span) ** power
 
 
 def _moved(logs: Tensor, i: int, direction: int, share: float) -> Tensor:
