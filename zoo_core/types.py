@@ -221,6 +221,8 @@ class SampleRequest:
         sampler: the chosen sampler bound to its options; None for a recipe that has no choice of one.
         steps: of the sampler; None for the sampler's own default.
         trace: keep the sampler's states for an image.
+        guide: a weaker model of the same data that guides this one (autoguidance), with a `denoiser`; None
+            where none is asked for.
     """
 
     noise: Seeds
@@ -228,6 +230,7 @@ class SampleRequest:
     sampler: Any = None
     steps: int | None = None
     trace: bool = False
+    guide: Any = None
 
     def __len__(self) -> int:
         return len(self.noise)

@@ -12,7 +12,7 @@ import torch
 from pages import NOTE
 from pages.specs import ours, paper_link
 from pages.tables import code, option_table, prose, table
-from zoo_core.config import options
+from zoo_core.config import SamplerConfig, options
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.seeds import Seeds
 from zoo_core.testing.samplers import CASES, MEAN, STD, SamplerSubject, subjects
@@ -93,7 +93,9 @@ def samplers_page() -> str:
 
 def _own_options(spec: Any) -> list[Any]:
     config = load_entry("sampler", manager().find("sampler", spec.name), "config")
-    return [(f"sampler.{key}", info) for key, info in options(config) if key != "name"]
+    return [
+        (f"sampler.{key}", info) for key, info in options(config) if key not in SamplerConfig.model_fields
+    ]
 
 
 def behavior(spec: Any) -> Behavior:

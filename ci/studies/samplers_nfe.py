@@ -5,8 +5,13 @@ Run from the checkout, on the folder of a finished run of a diffusion model:
     python ci/studies/samplers_nfe.py runs/digits/ddpm/0123456789ab-s0
 
 Every registered sampler draws from the run's weights in each of --steps, from one noise, and is scored by the
-run's protocol, on --n samples; a sampler that chooses its steps itself is given --tolerances instead. Figures
-are in RUN/samplers/samplers.json, the image beside it; a study that was stopped goes on where it was.
+run's protocol, on --n samples; a sampler that chooses its steps itself is given --tolerances instead. With
+--nfe, each sampler takes as many steps as so many network calls pay for, and a table by calls is printed:
+
+    python ci/studies/samplers_nfe.py RUN --nfe 3 5 8 12 20 35 50 --fitted
+
+--fitted adds the deterministic samplers on levels that are fitted to the run (sampler.grid=optimized). Scores
+are in RUN/samplers/samplers.json, the plot beside it; a study that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash
 from zoo_core.runs import Run
+from zoo_core.seeds import Seeds
+from zoo_core.testing.samplers import ExactDenoiser
 from zoo_core.viz.style import make_figure
 from zoo_eval.context import Context, Sampled, sample, source_of
 from zoo_eval.metrics.frechet import cell, check_pair, expected_floor
@@ -38,8 +45,33 @@ STEPS = (4, 8, 16, 32, 64)
 TOLERANCES = (1e-1, 1e-2, 1e-3)
 
 
-def settings(steps: Sequence[int], tolerances: Sequence[float]) -> Iterator[tuple[str, int, BoundSampler]]:
-    """Yield (name of the setting, steps, sampler) for all that is to be drawn with."""
+def calls(sampler: BoundSampler, steps: int) -> int:
+    """Return the network calls of a sampler in a number of steps."""
+    denoise, noise = ExactDenoiser(None), Seeds(0, range(1))
+    start = noise.randn((1,)) * denoise.prior_std
+    sampler.function(denoise, start, sampler.grid(denoise, steps), noise=noise, **sampler.options)
+    return denoise.calls
+
+
+def affordable(sampler: BoundSampler, budgets: Sequence[int]) -> list[int]:
+    """Return the most steps that each budget of network calls pays for; those that pay for 2 or more."""
+    each = (calls(sampler, 8) - calls(sampler, 4)) // 4
+    constant = calls(sampler, 4) - 4 * each
+    counts = ((budget - constant) // each for budget in budgets)
+    return list(dict.fromkeys(count for count in counts if count > 1))
+
+
+def settings(
+    steps: Sequence[int], tolerances: Sequence[float], budgets: Sequence[int] = (), fit: bool = False
+) -> Iterator[tuple[str, int, BoundSampler]]:
+    """Yield (name of the setting, steps, sampler) for all that is to be drawn with.
+
+    Args:
+        steps: of each sampler, where there are no budgets.
+        tolerances: of the samplers that choose their steps.
+        budgets: network calls.
+        fit: yield deterministic samplers again, on fitted levels.
+    """
     for entry in manager().entries("sampler"):
         if entry.spec.parts:  # it stands for another library's samplers
             continue
@@ -48,8 +80,12 @@ def settings(steps: Sequence[int], tolerances: Sequence[float]) -> Iterator[tupl
             for tolerance in tolerances:
                 options = {**sampler.options, "rtol": tolerance, "atol": tolerance}
                 yield f"tolerance {tolerance:g}", sampler.steps, replace(sampler, options=options)
-        else:
-            yield from ((f"{count} steps", count, sampler) for count in steps)
+            continue
+        counts = affordable(sampler, budgets) if budgets else steps
+        yield from ((f"{count} steps", count, sampler) for count in counts)
+        if fit and not sampler.uses_score:
+            on_fitted = replace(sampler, optimized=True)
+            yield from ((f"{count} steps, fitted", count, on_fitted) for count in counts if count > 1)
 
 
 def measure(run: Run, setup: Setup, steps: int, sampler: BoundSampler, n: int) -> dict[str, Any]:
@@ -70,7 +106,13 @@ def measure(run: Run, setup: Setup, steps: int, sampler: BoundSampler, n: int) -
 
 
 def study(
-    run: Run, folder: Path, n: int, steps: Sequence[int], tolerances: Sequence[float]
+    run: Run,
+    folder: Path,
+    n: int,
+    steps: Sequence[int],
+    tolerances: Sequence[float],
+    budgets: Sequence[int] = (),
+    fit: bool = False,
 ) -> dict[str, Any]:
     """Measure what is not measured yet, write all of it down after each figure, and return it."""
     path = folder / "samplers.json"
@@ -90,14 +132,15 @@ def study(
     floor = expected_floor(ctx.train.values, ctx.test.values, n)
     record = {**about, "floor": floor.value, "rows": record.get("rows", [])}
     done = {(row["sampler"], row["setting"]) for row in record["rows"]}
-    for setting, count, sampler in settings(steps, tolerances):
-        if (sampler.name, setting) in done:
+    for setting, count, sampler in settings(steps, tolerances, budgets, fit):
+        name = f"{sampler.name} fitted" if sampler.optimized else sampler.name
+        if (name, setting) in done:
             continue
         try:
             found = measure(run, setup, count, sampler, n)
         except (UsageError, MachineError) as error:
             found = {"absent": error.what}
-        record["rows"].append({"sampler": sampler.name, "setting": setting, **found})
+        record["rows"].append({"sampler": name, "setting": setting, **found})
         write_atomic(path, json.dumps(record, indent=1).encode())
         print(line_of(record["rows"][-1]), flush=True)
     return record
@@ -109,6 +152,16 @@ def line_of(row: dict[str, Any]) -> str:
     if "absent" in row:
         return f"{head} n/a: {row['absent']}"
     return f"{head} {row['calls']:>5} calls {row['column']} {row['value']:8.3f} {row['seconds']:7.1f} s"
+
+
+def table_by_calls(record: dict[str, Any]) -> str:
+    """Return a line for each sampler: the distance at each number of network calls."""
+    rows = [row for row in record["rows"] if "absent" not in row]
+    lines = []
+    for name in dict.fromkeys(row["sampler"] for row in rows):
+        own = sorted((row["calls"], row["value"]) for row in rows if row["sampler"] == name)
+        lines.append(f"{name:<24}" + "  ".join(f"{cost}: {value:.3f}" for cost, value in own))
+    return "\n".join(lines)
 
 
 def draw_study(record: dict[str, Any], path: Path) -> None:
@@ -149,6 +202,8 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000, help="samples of each figure")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of the samplers that take steps")
     parser.add_argument("--tolerances", type=float, nargs="+", default=TOLERANCES, help="of those that don't")
+    parser.add_argument("--nfe", type=int, nargs="+", default=(), help="network calls, in place of --steps")
+    parser.add_argument("--fitted", action="store_true", help="also draw on levels fitted to the run")
     parser.add_argument("--out", type=Path, help="folder; by default samplers/ in the run's")
     given = parser.parse_args()
     start = time.monotonic()
@@ -160,7 +215,9 @@ def main() -> None:
     folder = given.out or given.run / "samplers"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_grad_enabled(False)
-    record = study(run, folder, given.n, given.steps, given.tolerances)
+    record = study(run, folder, given.n, given.steps, given.tolerances, given.nfe, given.fitted)
+    if given.nfe:
+        print(table_by_calls(record))
     draw_study(record, folder / "samplers.png")
     print(f"floor {record['floor']:.3f}; {time.monotonic() - start:.0f} s; {folder / 'samplers.png'}")
 

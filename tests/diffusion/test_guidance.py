@@ -7,7 +7,13 @@ import torch
 
 from tests.diffusion.analytic import Exact, Noise, mixture, vp
 from zoo_core.diffusion import grids
-from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
+from zoo_core.diffusion.guidance import (
+    AutoGuided,
+    ClassifierFree,
+    ClassifierGuided,
+    Conditioned,
+    IntervalGuided,
+)
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.samplers import ancestral, heun
 from zoo_core.errors import UsageError
@@ -135,3 +141,55 @@ def test_no_guidance_by_a_classifier_without_labels():
     """Catches a crash deep in a sampler."""
     with pytest.raises(UsageError, match="without labels"):
         ClassifierGuided(TwoClasses(), logits, Cond(), 1.0)
+
+
+# -- autoguidance
+
+
+def test_autoguidance_is_its_formula(x):
+    """Catches the two models exchanged, and w for s: s D + (1 - s) W, in score s log p + (1 - s) log q."""
+    strong, weak = TwoClasses(), Exact(mixture(WEIGHTS, CENTERS, 0.5), vp())
+    d, w = strong(x, SIGMA, COND), weak(x, SIGMA)
+    for scale in (1.0, 0.0, 2.5):
+        guided = AutoGuided(strong, weak, COND, scale)
+        torch.testing.assert_close(guided(x, SIGMA), w + scale * (d - w))
+        assert guided.calls == 2
+    unconditional = AutoGuided(strong, weak, None, 2.0)
+    torch.testing.assert_close(unconditional(x, SIGMA), 2 * strong(x, SIGMA) - w)
+    assert float(AutoGuided(strong, weak, COND, 50.0, clip_x0=True)(x, SIGMA).abs().max()) <= 1
+
+
+def test_autoguidance_by_itself_changes_nothing(x):
+    """Catches weights that do not add up to 1."""
+    denoise = TwoClasses()
+    guided = AutoGuided(denoise, denoise, COND, 3.0)(x, SIGMA)
+    torch.testing.assert_close(guided, denoise(x, SIGMA, COND), rtol=0, atol=1e-12)
+
+
+# -- an interval of levels
+
+
+def test_guidance_in_an_interval(x):
+    """Catches an interval inside out, an end that is left out, and calls that are made and not needed."""
+    denoise = TwoClasses()
+    guided, plain = ClassifierFree(denoise, COND, NULL, 3.0), Conditioned(denoise, COND)
+    limited = IntervalGuided(guided, plain, 0.5, 2.0)
+    for level, inside in ((0.49, False), (0.5, True), (1.0, True), (2.0, True), (2.01, False)):
+        sigma, before = torch.tensor(level, dtype=torch.float64), limited.calls
+        expected = (guided if inside else plain)(x, sigma)
+        torch.testing.assert_close(limited(x, sigma), expected, rtol=0, atol=0)
+        assert limited.calls - before == (2 if inside else 1)
+    each = torch.tensor([0.1, 0.6, 1.0, 5.0, 2.0], dtype=torch.float64)
+    rows = torch.where((each >= 0.5)[:, None] & (each <= 2)[:, None], guided(x, each), plain(x, each))
+    torch.testing.assert_close(limited(x, each), rows, rtol=0, atol=0)
+
+
+def test_an_interval_of_all_levels_is_plain_guidance():
+    """Catches a level of a sampler's walk that is missed."""
+    denoise = TwoClasses()
+    guided = ClassifierFree(denoise, COND, NULL, 2.0)
+    start = denoise.prior_std * Noise(5, seed=3).randn((2,))
+    sigmas = grids.karras(denoise, 9)
+    whole = IntervalGuided(guided, Conditioned(denoise, COND), 0.0, float("inf"))
+    drawn, expected = (heun(d, start, sigmas, noise=Noise(5)) for d in (whole, guided))
+    assert torch.equal(drawn, expected)

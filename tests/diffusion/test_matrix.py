@@ -36,6 +36,10 @@ SCHEDULES = {
 STEPS = {
     "heun": 100,
     "dpmpp-2m": 100,
+    "dpmpp-3m": 100,
+    "unipc": 100,
+    "edm-stochastic": 100,
+    "restart": 100,
     "dpmpp-sde": 200,
     "diffusers": 100,
     "pf-ode": 2,
@@ -43,8 +47,14 @@ STEPS = {
     "predictor-corrector": 250,
 }
 """Where a sampler needs more or fewer than 400 for its own error to be small beside chance."""
-OPTIONS = {"annealed-langevin": {"step": 0.5, "repeats": 6}, "predictor-corrector": {"snr": 0.1}}
-"""Langevin dynamics: long enough at a level to follow it down, or steps too short to widen the marginal."""
+OPTIONS = {
+    "annealed-langevin": {"step": 0.5, "repeats": 6},
+    "predictor-corrector": {"snr": 0.1},
+    "edm-stochastic": {"S_churn": 30, "S_noise": 1},
+    "restart": {"repeats": 6, "inner_steps": 8},
+}
+"""Langevin dynamics: long enough at a level to follow it down, or steps too short to widen the marginal.
+Added noise: much of it, without the factor that compensates for errors of a network."""
 NAMES = [spec.name for spec in SAMPLERS if spec.name != "langevin"]
 
 MEAN = torch.tensor([0.5, -0.3], dtype=torch.float64)

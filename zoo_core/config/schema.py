@@ -146,6 +146,9 @@ class SamplerConfig(Config):
 
     name: str = ""
     """Registered name of the sampler; empty for the default of the model."""
+    grid: Literal["default", "optimized"] = later("default", since="0.2.0")
+    """Noise levels of a deterministic sampler: its own, or levels fitted to the trained model by a short
+    search and kept in the run's folder; images drawn during training have the sampler's own."""
 
 
 class EvalConfig(Config):

@@ -94,9 +94,11 @@ def karras(denoise: Denoiser, steps: int) -> Tensor:
     """
     if steps < 1:
         raise UsageError(f"{steps} sampling steps", "expected: at least 1")
-    roots = torch.linspace(
-        denoise.sigma_max ** (1 / RHO), denoise.sigma_min ** (1 / RHO), steps, dtype=torch.float64
-    )
-    sigmas = roots**RHO
-    sigmas[0] = denoise.sigma_max  # exactly: the power of a root is off by rounding
-    return _ending_in_zero(sigmas)
+    return _ending_in_zero(between(denoise.sigma_max, denoise.sigma_min, steps))
+
+
+def between(first: float, last: float, count: int) -> Tensor:
+    """Return `count` levels evenly spaced in sigma^(1/7) from the first to the last, (count,) float64."""
+    sigmas = torch.linspace(first ** (1 / RHO), last ** (1 / RHO), count, dtype=torch.float64) ** RHO
+    sigmas[0] = first  # exactly: the power of a root is off by rounding
+    return sigmas

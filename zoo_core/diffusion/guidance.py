@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.denoiser import CountsCalls
 from zoo_core.diffusion.prediction import like
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasPosterior, coupling_of
@@ -133,6 +134,72 @@ class ClassifierGuided(_Wrapped):
             (grad,) = torch.autograd.grad(chosen.sum(), at)
         x0 = x0 + (self.scale - 1) * like(sigma**2, x) * grad
         return x0.clamp(-1, 1) if self.clip_x0 else x0
+
+
+class AutoGuided(_Wrapped):
+    """Autoguidance: s D(x) + (1 - s) W(x), with W a weaker model of the same data.
+
+    Where the two differ, W is the one that errs more, so that s > 1 leads away from its errors; variety is
+    not lost to a condition. Each evaluation costs one of either network. Karras et al. 2024, "Guiding a
+    Diffusion Model with a Bad Version of Itself", arXiv:2406.02507, Eq. 3.
+
+    Args:
+        inner: D.
+        weak: W, of the same conditions.
+        cond: a row a sample; None for an unconditional model.
+        scale: s.
+        clip_x0: clamp the result to [-1, 1].
+    """
+
+    def __init__(
+        self, inner: Denoiser, weak: Denoiser, cond: Cond | None, scale: float, *, clip_x0: bool = False
+    ) -> None:
+        super().__init__(inner)
+        self.weak = weak
+        self.cond = cond
+        self.scale = scale
+        self.clip_x0 = clip_x0
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
+        self.calls += 2
+        weak = self.weak(x, sigma, self.cond)
+        x0 = self.scale * self.inner(x, sigma, self.cond) - (self.scale - 1) * weak
+        return x0.clamp(-1, 1) if self.clip_x0 else x0
+
+
+class IntervalGuided(_Wrapped):
+    """Guidance at noise levels from low to high, both included, and none at others.
+
+    At high levels guidance takes away variety, at low ones it has little effect: Kynkaanniemi et al. 2024,
+    "Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion Models",
+    arXiv:2404.07724, Eq. 5. A level without guidance costs the calls of the plain model alone.
+
+    Args:
+        guided: the denoiser with guidance.
+        plain: the same denoiser without.
+        low, high: levels, low < high; high may be infinite.
+    """
+
+    def __init__(self, guided: Denoiser, plain: Denoiser, low: float, high: float) -> None:
+        super().__init__(plain)
+        self.guided = guided
+        self.low = low
+        self.high = high
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
+        within = (sigma >= self.low) & (sigma <= self.high)
+        if bool(within.all()):
+            return self._counted(self.guided, x, sigma)
+        plain = self._counted(self.inner, x, sigma)
+        if not bool(within.any()):
+            return plain
+        return torch.where(like(within, plain) > 0, self._counted(self.guided, x, sigma), plain)
+
+    def _counted(self, denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+        before = denoise.calls if isinstance(denoise, CountsCalls) else 0
+        x0 = denoise(x, sigma)
+        self.calls += denoise.calls - before if isinstance(denoise, CountsCalls) else 1
+        return x0
 
 
 def _rows(cond: Cond) -> int:

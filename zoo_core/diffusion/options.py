@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from zoo_core.config import SampleConfig, SamplerConfig, later
-from zoo_core.errors import MachineError
+from zoo_core.errors import MachineError, UsageError
 
 Convention = Literal["lecture", "paper"]
 """Of a Langevin step of length a: x + a score + sqrt(2 a) z, or x + (a / 2) score + sqrt(a) z."""
@@ -19,8 +19,26 @@ class GuidedSampleConfig(SampleConfig):
     guidance_scale: float = Field(1.0, ge=0, le=101)
     """Scale of the guidance, as in diffusers: 1 is the conditional model without guidance, 0 the
     unconditional model; papers that write (1 + w) eps(cond) - w eps() have w = guidance_scale - 1."""
-    guide: Literal["free", "classifier"] = "free"
-    """Guidance: classifier-free, or by a classifier of noisy data (model.classifier=true)."""
+    guide: Literal["free", "classifier", "auto"] = "free"
+    """Guidance: classifier-free, by a classifier of noisy data (model.classifier=true), or by a weaker model
+    of the same kind (sample.guidance_run)."""
+    guidance_run: str = later("", since="0.2.0")
+    """With sample.guide=auto: folder of a run of the same plugin, data and task that was trained less, or has
+    a smaller network."""
+    guidance_step: int | None = later(None, since="0.2.0", ge=0)
+    """Training step of the checkpoint of that run; none for its last one."""
+    guidance_low: float = later(0.0, since="0.2.0", ge=0)
+    """Lowest noise level sigma that is guided."""
+    guidance_high: float | None = later(None, since="0.2.0", gt=0)
+    """Highest noise level sigma that is guided; none for no limit."""
+
+
+def _check_interval(low: str, least: float, high: str, most: float) -> None:
+    if not least < most:
+        raise UsageError(
+            f"sampler.{low}={least:g} and sampler.{high}={most:g}: an interval of no length",
+            f"expected: {low} < {high}",
+        )
 
 
 class DDIMConfig(SamplerConfig):
@@ -75,6 +93,52 @@ class FlowConfig(SamplerConfig):
     """Error allowed in a step, relative to the sample."""
     atol: float = Field(1e-4, gt=0)
     """Error allowed in a step, absolute."""
+
+
+class UniPCConfig(SamplerConfig):
+    """Options of `unipc`."""
+
+    order: int = Field(2, ge=1, le=4)
+    """Order p of the predictor: the number of evaluations that a step uses."""
+    corrector: bool = True
+    """Repeat each step with the evaluation at its end: order p + 1 at the same NFE."""
+
+
+class ChurnConfig(SamplerConfig):
+    """Options of `edm-stochastic`."""
+
+    S_churn: float = Field(10.0, ge=0)
+    """Amount of noise added over all steps: a step raises the level by a factor of 1 + S_churn / steps, at
+    most sqrt(2); 0 is `heun`."""
+    S_tmin: float = Field(0.05, ge=0)
+    """Lowest level at which noise is added."""
+    S_tmax: float = Field(50.0, ge=0)
+    """Highest level at which noise is added."""
+    S_noise: float = Field(1.003, gt=0)
+    """Factor on the standard deviation of the added noise; above 1 for a network that removes too much."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        _check_interval("S_tmin", self.S_tmin, "S_tmax", self.S_tmax)
+        return self
+
+
+class RestartConfig(SamplerConfig):
+    """Options of `restart`."""
+
+    repeats: int = Field(2, ge=0)
+    """Repetitions of the interval: K in the paper; 0 is `heun`."""
+    inner_steps: int = Field(3, ge=1)
+    """Steps of Heun's method through the interval, 2 NFE each."""
+    t_min: float = Field(0.06, gt=0)
+    """Lower end of the interval, a noise level: it is rounded to the nearest level of the grid."""
+    t_max: float = Field(0.3, gt=0)
+    """Upper end of the interval, to which noise is added."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        _check_interval("t_min", self.t_min, "t_max", self.t_max)
+        return self
 
 
 class SchedulerConfig(SamplerConfig):

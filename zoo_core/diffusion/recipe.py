@@ -5,6 +5,7 @@ A family says how noise enters (a schedule) and what the network learns (a loss)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,12 +17,18 @@ from torch import Tensor, nn
 from zoo_core.config import Config, OptimizerConfig
 from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.denoiser import SigmaDenoiser
-from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
+from zoo_core.diffusion.guidance import (
+    AutoGuided,
+    ClassifierFree,
+    ClassifierGuided,
+    Conditioned,
+    IntervalGuided,
+)
 from zoo_core.diffusion.prediction import Prediction, like
 from zoo_core.diffusion.sampling import bind, draw
 from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.errors import UsageError
-from zoo_core.interfaces import Coupling, Denoiser
+from zoo_core.interfaces import Coupling, Denoiser, HasDenoiser
 from zoo_core.nn.backbone import Backbone
 from zoo_core.nn.noisy_classifier import ImageClassifier, PointClassifier
 from zoo_core.registry.spec import SamplerSpec
@@ -112,7 +119,22 @@ class DiffusionRecipe(Recipe):
 
     def _check_guidance(self) -> None:
         sample, task = self.config.sample, self.data.task
-        if sample.guidance_scale == 1:
+        if sample.guidance_high is not None and not sample.guidance_low < sample.guidance_high:
+            raise UsageError(
+                f"guidance from sample.guidance_low={sample.guidance_low:g} to "
+                f"sample.guidance_high={sample.guidance_high:g}",
+                "expected: guidance_low < guidance_high",
+            )
+        if sample.guide != "auto" and (sample.guidance_run or sample.guidance_step is not None):
+            raise UsageError(
+                "sample.guidance_run and sample.guidance_step name the model of sample.guide=auto",
+                f"given: sample.guide={sample.guide}",
+            )
+        if sample.guide == "auto" and not sample.guidance_run:
+            raise UsageError(
+                "sample.guide=auto needs a weaker model", "next: sample.guidance_run=FOLDER of a run"
+            )
+        if sample.guidance_scale == 1 or sample.guide == "auto":
             return
         given = f"sample.guidance_scale={sample.guidance_scale:g}"
         if task not in ("class", "text"):
@@ -234,20 +256,41 @@ class DiffusionRecipe(Recipe):
 
         return logits
 
-    def conditioned(self, cond: Cond | None) -> Denoiser:
-        """Return the denoiser with its conditions bound, guided as `sample` says."""
+    def conditioned(self, cond: Cond | None, guide: HasDenoiser | None = None) -> Denoiser:
+        """Return the denoiser with its conditions bound, guided as `sample` says.
+
+        Args:
+            cond: a row a sample.
+            guide: the weaker model of sample.guide=auto.
+
+        Raises:
+            UsageError: where sample.guide=auto and there is no such model.
+        """
         denoise, sample = self.denoiser(), self.config.sample
         told = None if cond is None else self._told(cond)
-        if told is None:
-            return denoise
-        if sample.guidance_scale == 1:
-            return Conditioned(denoise, told)
-        if sample.guide == "classifier":
-            return ClassifierGuided(
-                denoise, self.noisy_logits(), told, sample.guidance_scale, clip_x0=self._clips
-            )
-        return ClassifierFree(denoise, told, self.data.classes, sample.guidance_scale, clip_x0=self._clips)
+        plain = denoise if told is None else Conditioned(denoise, told)
+        if sample.guidance_scale == 1 or (told is None and sample.guide != "auto"):
+            return plain
+        guided = self._guided(denoise, told, guide)
+        if sample.guidance_low == 0 and sample.guidance_high is None:
+            return guided
+        high = math.inf if sample.guidance_high is None else sample.guidance_high
+        return IntervalGuided(guided, plain, sample.guidance_low, high)
+
+    def _guided(self, denoise: Denoiser, told: Cond | None, guide: HasDenoiser | None) -> Denoiser:
+        scale = self.config.sample.guidance_scale
+        if self.config.sample.guide == "auto":
+            if guide is None:
+                raise UsageError(
+                    "sample.guide=auto without a weaker model", "next: draw from a run, which loads it"
+                )
+            return AutoGuided(denoise, guide.denoiser(), told, scale, clip_x0=self._clips)
+        assert told is not None
+        if self.config.sample.guide == "classifier":
+            return ClassifierGuided(denoise, self.noisy_logits(), told, scale, clip_x0=self._clips)
+        return ClassifierFree(denoise, told, self.data.classes, scale, clip_x0=self._clips)
 
     def sample(self, request: SampleRequest) -> Samples:
         """Draw with the request's sampler, or with the model's own."""
-        return draw(self.conditioned(request.cond), self.data.shape, request, bind(self.default_sampler))
+        denoise = self.conditioned(request.cond, request.guide)
+        return draw(denoise, self.data.shape, request, bind(self.default_sampler))

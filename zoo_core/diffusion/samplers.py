@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from zoo_core.interfaces import Denoiser, HasPosterior, Trace
@@ -125,6 +126,37 @@ def euler(
     return _walk(denoise, x, sigmas, sigmas[1:] / sigmas[:-1], None, noise, callback)
 
 
+Level = tuple[float, Tensor]
+"""Sigma as a number, for the arithmetic of a step, and as a scalar tensor, for the denoiser."""
+
+
+def levels_of(sigmas: Tensor, device: torch.device) -> list[Level]:
+    """Return the levels of a grid, read once, so that no step waits for the device."""
+    return list(zip(sigmas.tolist(), sigmas.to(device).unbind(), strict=True))
+
+
+def heun_step(
+    denoise: Denoiser, x: Tensor, start: Level, end: Level, step: int, callback: Trace | None
+) -> Tensor:
+    """Return x at a lower level by Heun's method, two calls; by Euler's, one call, where that level is 0.
+
+    Args:
+        step: what the callback is told.
+    """
+    (t, level), (s, following) = start, end
+    x0 = denoise(x, level)
+    if callback is not None:
+        callback(step, level, x, x0)
+    slope = (x - x0) / t
+    ahead = x + (s - t) * slope
+    if s == 0:
+        return ahead
+    x0 = denoise(ahead, following)
+    if callback is not None:
+        callback(step, following, ahead, x0)
+    return x + (s - t) * (slope + (ahead - x0) / s) / 2
+
+
 def heun(
     denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Seeds, callback: Trace | None = None
 ) -> Tensor:
@@ -132,21 +164,8 @@ def heun(
 
     The step to 0, where the slope is not defined, is Euler's. Karras et al. 2022, Algorithm 1.
     """
-    numbers = sigmas.tolist()
-    levels = sigmas.to(x.device).unbind()
-    last = len(numbers) - 2
-    for i, (t, s) in enumerate(pairwise(numbers)):
-        x0 = denoise(x, levels[i])
-        if callback is not None:
-            callback(i, levels[i], x, x0)
-        slope = (x - x0) / t
-        ahead = x + (s - t) * slope
-        if i < last:
-            x0 = denoise(ahead, levels[i + 1])
-            if callback is not None:
-                callback(i, levels[i + 1], ahead, x0)
-            ahead = x + (s - t) * (slope + (ahead - x0) / s) / 2
-        x = ahead
+    for i, (start, end) in enumerate(pairwise(levels_of(sigmas, x.device))):
+        x = heun_step(denoise, x, start, end, i, callback)
     return x
 
 

@@ -30,6 +30,7 @@ class BoundSampler:
         steps: of the grid where a request names none.
         options: keywords of the function.
         score: as in `SamplerSpec`.
+        optimized: whether its levels are to be fitted to the model.
     """
 
     name: str
@@ -38,6 +39,7 @@ class BoundSampler:
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     score: str = ""
+    optimized: bool = False
 
     @property
     def uses_score(self) -> bool:
@@ -52,7 +54,7 @@ def bind(spec: SamplerSpec, config: SamplerConfig | None = None) -> BoundSampler
         ImportError, AttributeError: where the spec names code that is not there.
     """
     config = load_target(spec.config)() if config is None else config
-    options = config.model_dump(exclude={"name"})
+    options = config.model_dump(exclude={"name", "grid"})
     if spec.parts:
         name, _, part = config.name.partition(":")
         options["part"] = part if name == spec.name else ""
@@ -63,6 +65,7 @@ def bind(spec: SamplerSpec, config: SamplerConfig | None = None) -> BoundSampler
         steps=spec.steps,
         options=options,
         score=spec.score,
+        optimized=config.grid == "optimized",
     )
 
 
@@ -97,7 +100,7 @@ def check_score(denoise: Denoiser, sampler: BoundSampler) -> None:
         )
 
 
-def _at_most(steps: int, denoise: Denoiser) -> int:
+def at_most(steps: int, denoise: Denoiser) -> int:
     """Return the default, or the number of trained levels where that is less."""
     return steps if denoise.levels is None else min(steps, len(denoise.levels))
 
@@ -118,7 +121,7 @@ def draw(denoise: Denoiser, shape: Sequence[int], request: SampleRequest, defaul
     """
     sampler: BoundSampler = request.sampler or default
     check_score(denoise, sampler)
-    sigmas = sampler.grid(denoise, request.steps or _at_most(sampler.steps, denoise))
+    sigmas = sampler.grid(denoise, request.steps or at_most(sampler.steps, denoise))
     x = request.noise.randn(tuple(shape), name="start") * denoise.prior_std
     watch = _Watch(request.trace)
     before = denoise.calls if isinstance(denoise, CountsCalls) else 0

@@ -26,6 +26,8 @@ from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
 from zoo_core.runs import initial
+from zoo_core.runs.fitted import fitted
+from zoo_core.runs.guiding import Guide, guide_of, load_guide
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -67,6 +69,7 @@ class Run:
         warn: tells the user what went wrong.
         cost: what training consumed, filled in when it ends.
         initial: the run that the initial weights come from, as provenance.json records it.
+        guide: the weaker model that guides the samples; None where none does.
         progress: receives (what, done, total, unit) during sampling and scoring.
     """
 
@@ -82,6 +85,7 @@ class Run:
     warn: Callable[[str], None]
     cost: dict[str, Any] = field(default_factory=dict)
     initial: dict[str, Any] = field(default_factory=dict)
+    guide: Guide | None = None
     progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
 
     @property
@@ -96,6 +100,7 @@ class Run:
             "seeds": {"train": self.config.seed, "sample": self.config.sample.seed},
             "plugin_code": code_of(self.entry),
             **({"init": self.initial} if self.initial else {}),
+            **({"guide": self.guide.record} if self.guide else {}),
         }
 
     @property
@@ -117,18 +122,34 @@ class Run:
         return self.harness.data.to_model(rows)
 
     def request(
-        self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None
+        self,
+        indices: Sequence[int],
+        seed: int | None = None,
+        cond: Cond | None = None,
+        *,
+        fit: bool = True,
     ) -> SampleRequest:
         """Return the request for the samples with these indices; sample k depends on (seed, k) alone.
 
         A conditional run given no conditions takes those of `conditions`, as frequent as in training.
+
+        Args:
+            indices: of the samples.
+            seed: of their noise; None for the config's.
+            cond: a row a sample.
+            fit: with sampler.grid=optimized, take levels that are fitted to the weights; before training has
+                ended the sampler's own are taken.
         """
         if cond is None and len(indices):
             drawn = conditions(self.data, max(indices) + 1)
             cond = None if drawn is None else drawn[list(indices)]
         cond = None if cond is None else cond.to(self.device)
         noise = Seeds(self.config.sample.seed if seed is None else seed, indices, self.device)
-        return SampleRequest(noise, cond, self.sampler, self.config.sample.steps)
+        guide = self.guide and self.guide.recipe
+        sampler = self.sampler
+        if fit and sampler is not None and sampler.optimized and self.cost:
+            sampler = fitted(self, sampler)
+        return SampleRequest(noise, cond, sampler, self.config.sample.steps, guide=guide)
 
     def samples(self, request: SampleRequest) -> Samples:
         """Draw one batch with the weights that are scored.
@@ -290,8 +311,8 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
     content = ""
     if config.data.BY_CONTENT:
         content = f"-{digits(load_data(config) if dataset is None else dataset)}"
-    if config.init:
-        content += f"-{initial.content(config.init)}"
+    for address in filter(None, (config.init, guide_of(config))):
+        content += f"-{initial.content(address)}"
     name = f"{config_hash(config)}{content}-s{config.seed}"
     return runs_root() / config.data.name / config.plugin / name
 
@@ -325,6 +346,8 @@ def build(
     if config.sampler.name:
         sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
         sampler = bind(sampler_entry.spec, config.sampler)
+    _check_grid(config, sampler)
+    guide = load_guide(config, dataset.info, device, warn)
     reset_peak(device)
     seed_all(derive(config.seed, "init"))
     try:
@@ -345,7 +368,21 @@ def build(
         recipe = recipe.to(memory_format=torch.channels_last)
     data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
-    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn)
+    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide)
+
+
+def _check_grid(config: RunConfig, sampler: BoundSampler | None) -> None:
+    """Refuse to fit the levels of a sampler that is not named, draws noise, or chooses its steps itself."""
+    if config.sampler.grid == "default":
+        return
+    if sampler is None:
+        raise UsageError("sampler.grid=optimized needs a sampler", "next: sampler=heun, dpmpp-2m or unipc")
+    if sampler.uses_score or "rtol" in sampler.options:
+        raise UsageError(
+            f"sampler.grid=optimized: the levels of {sampler.name} are not fitted, as it draws noise or "
+            "chooses its steps itself",
+            "expected: a deterministic sampler: euler, heun, dpmpp-2m, dpmpp-3m or unipc",
+        )
 
 
 def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
