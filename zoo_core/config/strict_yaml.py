@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
         self._depth += 1
         if self._depth > MAX_DEPTH or self._aliases > MAX_ALIASES or self._count > self._nodes:
             raise _TooMuch(
-                f"expected: depth at most {MAX_DEPTH}, at most {MAX_ALIASES} aliases and {self._nodes:,} nodes"
+                f"expected: depth at most {MAX_DEPTH}, at most {MAX_ALIASES} aliases, {self._nodes:,} nodes"
             )
         node = super().compose_node(parent, index)
         self._depth -= 1

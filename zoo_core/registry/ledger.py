@@ -1,4 +1,4 @@
-"""The ledger of published scores: what was run, how it was measured, who says so, and where two sources disagree."""
+"""The ledger of published scores: what was run, how it was measured, who says so, and what contradicts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN = ("condition", "guidance", "weights", "nfe")
 MEASURED = ("samples", "reference", "checkpoint")
 """Fields that say how it was measured."""
 FIELDS = ("setting", *RUN, *MEASURED)
-"""Protocol fields: each entry has all of them; null where the source does not say, or where it does not apply."""
+"""Protocol fields: each entry has all of them; null where the source is silent or it does not apply."""
 UNVERIFIED = "unverified: known from a citation"
 """What is shown beside a score whose own source was not read."""
 
@@ -31,7 +31,7 @@ class Published(Config):
     value: float
     """The score."""
     setting: str
-    """Network, objective and sampler, as far as the source names them; "" where the model's name says it all."""
+    """Network, objective and sampler, as far as the source names them; "" where the model says it all."""
     condition: Literal["unconditional", "class", "text", "image"] | None
     """What a sample is conditioned on."""
     samples: int | None = Field(ge=1)
@@ -60,7 +60,9 @@ class Published(Config):
         """What was run and how it was measured, in words."""
         words = [
             self.setting,
-            f"{self.condition}-conditional" if self.condition in ("class", "text", "image") else self.condition,
+            f"{self.condition}-conditional"
+            if self.condition in ("class", "text", "image")
+            else self.condition,
             "" if self.guidance in (None, "unguided") else f"{self.guidance} guidance",
             f"{self.samples:,} samples" if self.samples else "",
             f"{self.reference} reference" if self.reference else "",
@@ -76,13 +78,17 @@ class Published(Config):
         """The source, and whether it was read."""
         return self.source if self.read else f"{self.source}; {UNVERIFIED}"
 
+    def __str__(self) -> str:
+        where = "; ".join(filter(None, (self.conditions, self.origin)))
+        return f"{self.metric} {self.value:.10g} on {self.data} ({where})"
+
 
 class Contradiction(NamedTuple):
     """Two entries of one model, dataset and metric that do not fit together.
 
     Attributes:
         model: registered name.
-        kind: "value", where the same run has two values; "conditions", where a value is attributed to two runs.
+        kind: "value", where one run has two values; "conditions", where two runs have one value.
         first, second: the entries, in the ledger's order.
         differs: fields in which both say something and say different things.
         explained: the reason that the ledger gives, "" where it gives none.
@@ -97,7 +103,7 @@ class Contradiction(NamedTuple):
 
     @property
     def open(self) -> bool:
-        """Whether nothing explains it: no reason is given, and both say that they measured in the same way."""
+        """Whether nothing explains it: no reason is given, and nothing was measured differently."""
         return not self.explained and not self.differs
 
     @property
@@ -105,7 +111,9 @@ class Contradiction(NamedTuple):
         """The given reason, else the fields that differ."""
         if self.explained:
             return self.explained
-        said = [f"{name} {getattr(self.first, name)} and {getattr(self.second, name)}" for name in self.differs]
+        said = [
+            f"{name} {getattr(self.first, name)} and {getattr(self.second, name)}" for name in self.differs
+        ]
         return f"measured or run differently: {', '.join(said)}" if said else "not explained"
 
 
@@ -113,10 +121,10 @@ def contradictions(scores: Iterable[tuple[str, Published]]) -> list[Contradictio
     """Return the pairs of entries that disagree, in the order of the scores.
 
     Two entries of the same model, dataset, metric and setting are the same run where no field of `RUN` has
-    different values; null agrees with everything. The same run with another value is a contradiction, whatever
-    `MEASURED` says: what differs there is its explanation. So is the same value from two sources under
-    different settings or fields: one of them may have copied the other's number to the wrong row. Values are
-    compared at the lesser of their numbers of decimals.
+    different values; null agrees with everything. The same run with another value is a contradiction,
+    whatever `MEASURED` says: what differs there is its explanation. So is the same value from two sources
+    under different settings or fields: one of them may have copied the other's number to the wrong row. Values
+    are compared at the lesser of their numbers of decimals.
 
     Args:
         scores: name of the model and entry.
@@ -136,11 +144,22 @@ def contradictions(scores: Iterable[tuple[str, Published]]) -> list[Contradictio
     return found
 
 
+def headlines(scores: Iterable[Published]) -> list[Published]:
+    """Return the first score of each dataset and metric; entries begin with what the paper is known for."""
+    first: dict[tuple[str, str], Published] = {}
+    for one in scores:
+        first.setdefault((one.data, one.metric), one)
+    return list(first.values())
+
+
 def tally(scores: Sequence[tuple[str, Published]]) -> str:
     """Return in words how many scores there are, how many were read, and from how many sources."""
     read = sum(one.read for _, one in scores)
     sources = len(Counter(_who(one) for _, one in scores))
-    return f"{len(scores)} published scores of {sources} sources, {read} read and {len(scores) - read} unverified"
+    return (
+        f"{len(scores)} published score{'s' * (len(scores) != 1)} of {sources} source{'s' * (sources != 1)}, "
+        f"{read} read and {len(scores) - read} unverified"
+    )
 
 
 def _differ(first: Published, second: Published, field: str) -> bool:

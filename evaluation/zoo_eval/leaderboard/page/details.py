@@ -54,10 +54,7 @@ def known_models(names: Collection[str]) -> dict[str, Plain]:
             "summary": clean(entry.summary),
             "package": clean(entry.package),
             "paper": None if entry.paper is None else _paper(entry.paper),
-            "published": [
-                reference(Reference(entry.name, p.metric, p.value, p.protocol, p.source, p.read), p.data)
-                for p in entry.published
-            ],
+            "published": [reference(Reference.of(entry.name, one), one.data) for one in entry.published],
         }
         for entry in load_index().plugins
         if entry.name in names
