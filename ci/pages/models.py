@@ -196,7 +196,7 @@ def _published(known: IndexEntry | None) -> list[str]:
             (
                 code(score.data),
                 prose(score.metric),
-                f"{score.value:g}",
+                f"{score.value:.10g}",
                 prose(score.conditions),
                 prose(score.origin),
             )

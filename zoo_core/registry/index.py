@@ -122,7 +122,7 @@ class Index(Config):
     @property
     def scores(self) -> tuple[tuple[str, Published], ...]:
         """Every published score with the name of its model, models of plugins first."""
-        known = [*self.plugins, *self.literature]
+        known: list[IndexEntry | Cited] = [*self.plugins, *self.literature]
         return tuple((entry.name, score) for entry in known for score in entry.published)
 
     def entry(self, name: str, kind: str = "plugin") -> IndexEntry | None:

@@ -123,8 +123,8 @@ def contradictions(scores: Iterable[tuple[str, Published]]) -> list[Contradictio
     Two entries of the same model, dataset, metric and setting are the same run where no field of `RUN` has
     different values; null agrees with everything. The same run with another value is a contradiction,
     whatever `MEASURED` says: what differs there is its explanation. So is the same value from two sources
-    under different settings or fields: one of them may have copied the other's number to the wrong row. Values
-    are compared at the lesser of their numbers of decimals.
+    under different settings or fields: one may have copied the other's number to the wrong row. Values are
+    compared at the lesser of their numbers of decimals.
 
     Args:
         scores: name of the model and entry.
