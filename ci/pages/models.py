@@ -198,15 +198,16 @@ def _published(known: IndexEntry | None) -> list[str]:
             (
                 code(score.data),
                 prose(score.metric),
-                f"{score.value:g}",
-                prose(score.protocol),
-                prose(score.source) + ("" if score.read else " (cited second-hand)"),
+                f"{score.value:.10g}",
+                prose(score.conditions),
+                prose(score.origin),
             )
             for score in known.published
         ),
     )
     return [
         "\n## Published scores\n",
-        "Scores that others published. They are shown and never ranked.",
+        "Scores that others published. They are shown and never ranked. A score is unverified where it is "
+        "known from a citation only.",
         *rows,
     ]

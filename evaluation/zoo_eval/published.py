@@ -6,10 +6,12 @@ A published score corresponds to a column only where it is of the same data and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
 from zoo_core.registry.index import Index, load_index
+from zoo_core.registry.ledger import Published
 from zoo_core.registry.metrics import base_name
 
 COLUMNS = {"fid": "FID", "kid": "KID", "is": "IS"}
@@ -23,7 +25,7 @@ class Reference(NamedTuple):
         plugin: registered name of the model.
         metric: as registry.yaml calls it: "fid", "is", "bits_per_dim", "nats".
         value: the score.
-        protocol: how it was computed, in words.
+        protocol: what was run and how it was measured, in words.
         source: where it is published.
         read: whether the source itself was read; otherwise the value is unverified.
     """
@@ -34,6 +36,11 @@ class Reference(NamedTuple):
     protocol: str
     source: str
     read: bool
+
+    @classmethod
+    def of(cls, plugin: str, one: Published) -> Reference:
+        """Return an entry of the ledger as a reference row."""
+        return cls(plugin, one.metric, one.value, one.conditions, one.source, one.read)
 
 
 @cache
@@ -51,8 +58,15 @@ def references(data: str, column: str, index: Index | None = None) -> list[Refer
     """
     base = base_name(column)
     return [
-        Reference(entry.name, one.metric, one.value, one.protocol, one.source, one.read)
-        for entry in (index or _index()).plugins
-        for one in entry.published
+        Reference.of(name, one)
+        for name, one in (index or _index()).scores
         if one.data == data and (COLUMNS.get(one.metric) == column or one.metric == base)
     ]
+
+
+def headlines(found: Iterable[Reference]) -> list[Reference]:
+    """Return the first reference of each model; the index begins with what its paper is known for."""
+    first: dict[str, Reference] = {}
+    for one in found:
+        first.setdefault(one.plugin, one)
+    return list(first.values())

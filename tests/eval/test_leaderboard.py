@@ -460,11 +460,18 @@ INDEX = Index.model_validate(
                         "data": "cifar10",
                         "metric": m,
                         "value": v,
-                        "protocol": f"p-{m}",
+                        "setting": f"p-{m}",
+                        "condition": "unconditional",
+                        "samples": None,
+                        "reference": None,
+                        "guidance": None,
+                        "weights": "ema",
+                        "checkpoint": None,
+                        "nfe": None,
                         "source": "s",
                         "read": m == "is",
                     }
-                    for m, v in (("fid", 3.17), ("is", 9.46), ("bits_per_dim", 3.75))
+                    for m, v in (("fid", 3.17), ("is", 9.46), ("bits_per_dim", 3.75), ("fid", 13.51))
                 ],
             }
         ],
@@ -475,7 +482,7 @@ INDEX = Index.model_validate(
 @pytest.mark.parametrize(
     ("data", "column", "values"),
     [
-        ("cifar10", "FID", [3.17]),
+        ("cifar10", "FID", [3.17, 13.51]),
         ("cifar10", "IS", [9.46]),
         ("cifar10", "bits_per_dim[elbo]", [3.75]),
         ("cifar10", "FD[timm]", []),
@@ -497,10 +504,13 @@ def test_published_scores_are_shown_and_never_ranked(table, monkeypatch):
     assert [r.row.plugin for r in made.rows] == ["wgan"]
     lines = plain(made, 80)
     (place,) = [k for k, line in enumerate(lines) if "not ranked" in line and "published" in line]
-    assert lines[place + 1].strip() == "ddpm 3.17: p-fid (s; unverified)"
+    assert lines[place + 1].strip() == "ddpm 3.17: p-fid, unconditional, ema weights (s; unverified)"
+    # One of each model: hundreds of published scores would hide the table.
+    assert lines[place + 2].strip() == "all of them: zoo registry scores --data cifar10 --metric fid"
     shown = as_json([made])["tables"][0]
     assert [row["plugin"] for row in shown["rows"]] == ["wgan"]
-    assert shown["references"][0]["source"] == "s"
+    (shown_reference,) = shown["references"]
+    assert shown_reference["source"] == "s"
 
 
 # -- as text

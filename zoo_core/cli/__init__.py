@@ -38,7 +38,7 @@ VERBS = {
     ),
     "check": ("zoo_core.cli.authoring:check", "Run the conformance checks on a plugin"),
     "new": ("zoo_core.cli.authoring:new", "Create a plugin that installs, trains and passes its tests"),
-    "registry": ("zoo_core.cli.listings:registry", "Check registry.yaml"),
+    "registry": ("zoo_core.cli.registry:registry", "Check registry.yaml, list published scores"),
 }
 """The core's own verbs; plugins add theirs through the hook zoo_commands."""
 GROUPS = {"run": "Run and score", "look": "Look", "share": "Share", "extend": "Extend"}

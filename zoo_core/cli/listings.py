@@ -174,30 +174,3 @@ def doctor(json_: bool) -> None:
                 lead = f"{mark}  {finding.what.ljust(width)}" if place == 0 else f"    {' ' * width}"
                 click.echo(paragraph(f"{lead}  {line}", indent=width + 6))
     raise click.exceptions.Exit(5 if any(finding.problem for finding in findings) else 0)
-
-
-@click.group()
-def registry() -> None:
-    """Index of papers, published scores and plugins."""
-
-
-@registry.command()
-@click.argument("path", required=False)
-def check(path: str | None) -> None:
-    """Check a registry.yaml against its schema and the installed plugins; default PATH: the installed file.
-
-    It does not use the network: addresses and hashes are checked for their form only.
-    """
-    from pathlib import Path
-
-    from zoo_core.errors import Mistakes
-    from zoo_core.home import OURS
-    from zoo_core.registry.index import load_index
-    from zoo_core.registry.index_check import disagreements
-
-    index = load_index(Path(path) if path else None)
-    wrong = disagreements(index, manager())
-    if wrong:
-        raise Mistakes(wrong)
-    third_party = len({entry.package for entry in index.plugins} - {OURS})
-    click.echo(f"{len(index.plugins)} entries are well-formed, of {third_party} third-party distributions")

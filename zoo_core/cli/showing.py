@@ -11,6 +11,7 @@ import click
 from zoo_core.cli.tables import painted, paragraph
 from zoo_core.errors import NotFoundError
 from zoo_core.registry.index import IndexEntry, load_index
+from zoo_core.registry.ledger import Published, headlines
 from zoo_core.registry.manager import Entry, load_entry, manager
 
 KINDS = ("plugin", "sampler", "dataset", "extractor", "metric")
@@ -57,6 +58,8 @@ def _find(name: str, kind: str | None) -> tuple[str, Entry] | IndexEntry:
 def _known(entry: IndexEntry) -> dict[str, Any]:
     """Return what the index knows beside the code."""
     known = entry.model_dump(exclude={"kind", "package"}, exclude_defaults=True)
+    if entry.published:
+        known["published"] = [one.model_dump() for one in entry.published]  # with the fields that are null
     return {"distribution": entry.package, "install": entry.how_to_install, **known}
 
 
@@ -100,12 +103,11 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"license {facts['license']}"
     if facts["kind"] == "plugin":
         yield f"tasks: {', '.join(facts.get('tasks', ('unconditional',)))}"
-    for score in facts.get("published", ()):
-        unread = "" if score["read"] else "; passed on, the source was not read"
-        yield (
-            f"published: {score['metric']} {score['value']:g} on {score['data']} "
-            f"({score['protocol']}; {score['source']}{unread})"
-        )
+    scores = [Published.model_validate(score) for score in facts.get("published", ())]
+    shown = headlines(scores)
+    yield from (f"published: {score}" for score in shown)
+    if more := len(scores) - len(shown):
+        yield f"published: {more} more; zoo registry scores --model {facts['name']}"
     for weights in facts.get("weights", ()):
         yield f"checkpoint: {weights['uri']} on {weights['data']}, sha256 {weights['sha256']}"
     for key, source in facts.get("presets", {}).items():

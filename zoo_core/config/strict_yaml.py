@@ -43,8 +43,9 @@ class _TooMuch(yaml.YAMLError):
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the resolvers of YAML 1.2's core schema, which counts what it composes."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, nodes: int) -> None:
         super().__init__(text)
+        self._nodes = nodes
         self._depth = self._aliases = self._count = 0
         self._sizes: dict[int, int] = {}
         self._heights: dict[int, int] = {}
@@ -54,9 +55,9 @@ class _Loader(yaml.SafeLoader):
         self._aliases += self.check_event(yaml.AliasEvent)
         self._count += 1
         self._depth += 1
-        if self._depth > MAX_DEPTH or self._aliases > MAX_ALIASES or self._count > MAX_NODES:
+        if self._depth > MAX_DEPTH or self._aliases > MAX_ALIASES or self._count > self._nodes:
             raise _TooMuch(
-                f"expected: depth at most {MAX_DEPTH}, at most {MAX_ALIASES} aliases and {MAX_NODES:,} nodes"
+                f"expected: depth at most {MAX_DEPTH}, at most {MAX_ALIASES} aliases, {self._nodes:,} nodes"
             )
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -81,8 +82,8 @@ class _Loader(yaml.SafeLoader):
         size, height = self._sizes[id(node)], self._heights.get(id(node), 0)
         if size == 0:
             raise _TooMuch("a value contains itself")
-        if size > MAX_NODES or depth + height > MAX_DEPTH + 1:
-            raise _TooMuch(f"its aliases repeat too much; expected: at most {MAX_NODES:,} nodes in all")
+        if size > self._nodes or depth + height > MAX_DEPTH + 1:
+            raise _TooMuch(f"its aliases repeat too much; expected: at most {self._nodes:,} nodes in all")
         return size, height
 
 
@@ -150,12 +151,13 @@ _Loader.yaml_constructors = {
 _Loader.yaml_multi_constructors = {}
 
 
-def parse(text: str, name: str) -> Any:
+def parse(text: str, name: str, nodes: int = MAX_NODES) -> Any:
     """Return the document in `text`.
 
     Args:
         text: one YAML document.
         name: of the file or option, for messages.
+        nodes: most values, keys and collections.
 
     Returns:
         Mappings, lists, strings, numbers, booleans and None; a tree: no part contains itself.
@@ -166,7 +168,7 @@ def parse(text: str, name: str) -> Any:
     try:
         if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
             raise UsageError(f"{name} is too large", f"expected: at most {MAX_BYTES:,} bytes")
-        loader = _Loader(text)
+        loader = _Loader(text, nodes)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -182,8 +184,8 @@ def parse(text: str, name: str) -> Any:
         raise UsageError(f"{name} is not readable YAML: {reason}"[:400]) from error
 
 
-def read(path: Path) -> Any:
-    """Return the document in a regular file.
+def read(path: Path, nodes: int = MAX_NODES) -> Any:
+    """Return the document in a regular file of at most `nodes` values, keys and collections.
 
     Raises:
         UsageError: as `parse`, and where the file can't be read, is too large, or is not a regular file.
@@ -192,7 +194,7 @@ def read(path: Path) -> Any:
         text = read_bounded(path, MAX_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"can't read {path}: {error}") from error
-    return parse(text, str(path))
+    return parse(text, str(path), nodes)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -13,6 +13,10 @@ from pydantic import Field, ValidationError, model_validator
 from zoo_core.config import Config, strict_yaml
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.home import OURS
+from zoo_core.registry.ledger import Published
+
+NODES = 100_000
+"""Most values, keys and collections in the file: about thirty for each published score."""
 
 
 class Paper(Config):
@@ -26,23 +30,6 @@ class Paper(Config):
     """DOI, where there is no arXiv identifier."""
     year: int = Field(ge=1900, le=2100)
     """Of publication."""
-
-
-class Published(Config):
-    """A score published by others: shown as a reference row, never ranked."""
-
-    data: str
-    """Dataset."""
-    metric: str
-    """fid, is, bits_per_dim, nats."""
-    value: float
-    """The score."""
-    protocol: str
-    """How many samples, which reference, best or last checkpoint."""
-    source: str
-    """Where it stands."""
-    read: bool
-    """Whether the source itself was read; False for a score cited second-hand."""
 
 
 class Weights(Config):
@@ -111,6 +98,17 @@ class IndexEntry(Config):
         return f"pip install {self.package}=={self.version}"
 
 
+class Cited(Config):
+    """A model that no known distribution provides: its published scores are reference rows all the same."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    """Short name; no plugin of the index has it."""
+    paper: Paper
+    """Where it was first described."""
+    published: list[Published]
+    """Reference rows."""
+
+
 class Index(Config):
     """The whole of registry.yaml."""
 
@@ -118,6 +116,14 @@ class Index(Config):
     """Version of this schema."""
     plugins: list[IndexEntry]
     """Entries; names are unique within a kind."""
+    literature: list[Cited] = []
+    """Models that are not provided, for their published scores."""
+
+    @property
+    def scores(self) -> tuple[tuple[str, Published], ...]:
+        """Every published score with the name of its model, models of plugins first."""
+        known: list[IndexEntry | Cited] = [*self.plugins, *self.literature]
+        return tuple((entry.name, score) for entry in known for score in entry.published)
 
     def entry(self, name: str, kind: str = "plugin") -> IndexEntry | None:
         """Return the entry under a name, or None."""
@@ -137,12 +143,13 @@ def load_index(path: Path | None = None) -> Index:
         Mistakes: everything that is wrong with the file.
     """
     path = path or index_path()
-    document = strict_yaml.read(path)
+    document = strict_yaml.read(path, NODES)
     try:
         index = Index.model_validate(document)
     except ValidationError as error:
         raise Mistakes([_mistake(path, problem) for problem in error.errors()]) from error
     names = [(entry.kind, entry.name) for entry in index.plugins]
+    names += [("plugin", cited.name) for cited in index.literature]
     twice = sorted({pair for pair in names if names.count(pair) > 1})
     if twice:
         raise Mistakes(

@@ -13,7 +13,7 @@ from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, kind_of, pr
 from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
 from zoo_eval.leaderboard.tasks import task_name, task_of
-from zoo_eval.published import Reference, references
+from zoo_eval.published import Reference, headlines, references
 from zoo_eval.store import STATES, Conflict, Entry, separate
 
 ANY_TASK = "all"
@@ -56,7 +56,7 @@ class Table:
         column: that ranks.
         rows: in order.
         tiers: what the tests can separate, by state.
-        references: published values of the same quantity on the same data, never ranked.
+        references: a published value of each model, of the same quantity on the same data, never ranked.
     """
 
     group: Group
@@ -141,7 +141,9 @@ def make_table(group: Group, metric: str | None = None) -> Table:
     """
     column = choose_column(group, metric)
     ranking = rank(group.rows, column)
-    return Table(group, column, ranking.rows, ranking.tiers, references(group.data.name, column.name))
+    return Table(
+        group, column, ranking.rows, ranking.tiers, headlines(references(group.data.name, column.name))
+    )
 
 
 @dataclass(frozen=True)

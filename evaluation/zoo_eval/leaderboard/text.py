@@ -290,7 +290,7 @@ def conflict_lines(conflicts: Sequence[Conflict]) -> list[str]:
 
 
 def reference_lines(table: Table) -> list[str]:
-    """Return the published scores of the same quantity, under a heading of their own."""
+    """Return a published score of each model, of the same quantity, under a heading of their own."""
     if not table.references:
         return []
     metric, data = table.references[0].metric, table.group.data.name
@@ -298,6 +298,7 @@ def reference_lines(table: Table) -> list[str]:
     for one in table.references:
         unread = "" if one.read else "; unverified"
         lines.append(f"  {one.plugin} {number(one.value)}: {one.protocol} ({one.source}{unread})")
+    lines.append(f"  all of them: zoo registry scores --data {data} --metric {metric}")
     return [printable(line) for line in lines]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo_core.errors import UsageError
 from zoo_core.registry.index import load_index
+from zoo_core.registry.ledger import headlines
 from zoo_core.results import Result, read_result
 from zoo_core.results.attachments import thinned
 from zoo_eval.leaderboard.facts import OUTSIDE
@@ -48,15 +49,14 @@ def reference(one: Reference, data: str) -> Plain:
 
 
 def known_models(names: Collection[str]) -> dict[str, Plain]:
-    """Return what the index says of models: summary, paper, package and published scores."""
+    """Return what the index says of models: summary, paper, package, a score of each data and metric."""
     return {
         entry.name: {
             "summary": clean(entry.summary),
             "package": clean(entry.package),
             "paper": None if entry.paper is None else _paper(entry.paper),
             "published": [
-                reference(Reference(entry.name, p.metric, p.value, p.protocol, p.source, p.read), p.data)
-                for p in entry.published
+                reference(Reference.of(entry.name, one), one.data) for one in headlines(entry.published)
             ],
         }
         for entry in load_index().plugins
