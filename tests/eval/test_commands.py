@@ -143,6 +143,7 @@ def test_merging_needs_the_same_samples_and_protocol():
     # catches columns of other samples in one result, an old value kept, and a reason kept beside a value
     def of(fd, names, **changes):
         none = dict.fromkeys(("FD[digits]", "IS[digits]", "recall[digits]", "noise floor[FD[digits]]"))
+        none["memorization[pixels]"] = None
         metrics = none | {name: {"value": fd} for name in names}
         plain = made_result("wgan", 1.0, metrics=metrics, config={"eval.ode": "never"}, **changes)
         return Result.model_validate(plain)

@@ -324,7 +324,7 @@ def test_metrics_that_are_not_installed_do_not_excuse_a_value(file, run):
 def test_memorization_is_computed_even_where_it_was_left_out():
     # catches a copy of the training split that is scored by other metrics alone
     def one(excess, *names):
-        cells = {} if excess is None else {"memorization[pixels]": {"value": excess}}
+        cells = {"memorization[pixels]": None if excess is None else {"value": excess}}
         return Result.model_validate(result(metrics=cells, config={"eval.metrics": list(names)}))
 
     claimed = one(None, "frechet")
@@ -343,8 +343,8 @@ def test_what_held_values_without_an_interval_is_said():
     )
     claimed = again.model_copy(update={"samples_sha256": "0" * 64})
     assert compare(claimed, again).findings[-1] == (
-        "values: 7 computed again: 1 within the intervals computed here, "
-        "2 without an interval within 1%, 4 equal"
+        "values: 8 computed again: 1 within the intervals computed here, "
+        "3 without an interval within 1%, 4 equal"
     )
 
 

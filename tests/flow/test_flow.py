@@ -120,6 +120,7 @@ def test_a_stochastic_sampler_would_have_the_wrong_variance_for_a_dependent_coup
 
 
 STOCHASTIC = {spec.name for spec in SAMPLERS if spec.score == "always"}
+STOCHASTIC |= {"edm-stochastic", "restart"}  # unless S_churn or repeats is 0
 
 
 @pytest.mark.parametrize("spec", [*SAMPLERS, FLOW_EULER, FLOW_HEUN], ids=lambda spec: spec.name)

@@ -144,7 +144,8 @@ def test_stages_declare_one_network():
 
 # -- sampling
 
-CALLS = {"heun": 5, "predictor-corrector": 5, "annealed-langevin": 25}
+CALLS = {"heun": 5, "edm-stochastic": 5, "restart": 5 + 2 * 3 * 2, "predictor-corrector": 5}
+CALLS |= {"annealed-langevin": 25}
 """In 3 steps, where it is not 3."""
 
 
@@ -194,7 +195,10 @@ def test_another_sampler_may_be_asked_for():
     own = resolve(["plugin=ncsn"]).sampler
     assert own.name == "annealed-langevin"
     assert resolve(["plugin=ncsn", "sampler.convention=paper"]).sampler.step == own.step
-    assert resolve(["plugin=ncsn", "sampler=heun"]).sampler.model_dump() == {"name": "heun"}
+    assert resolve(["plugin=ncsn", "sampler=heun"]).sampler.model_dump() == {
+        "name": "heun",
+        "grid": "default",
+    }
     assert resolve(["plugin=ncsn", "sampler=langevin"]).sampler.level == 0.2
 
 
