@@ -36,7 +36,6 @@ MARKS = ("minutes", "hours", "network")
 PLACEHOLDER = re.compile(r"\.\.\.|(^|[=@/])[A-Z][A-Z_]+$")
 """In a word that stands for something of the reader's own: runs/..., RUN, data=FOLDER."""
 ELSEWHERE = ("pip", "torchrun", "sbatch", "pytest", "git", "make", "python", "cd", "export", "hf", "ci/")
-ELSEWHERE += ("tensorboard",)
 """Commands that are not ours: the wheel's test and the suite itself run those that matter."""
 
 QUICK = re.compile(r"preset=tiny|config=|resume=|--dry-run|--help|plugin=(gaussian|histogram|noise|copycat)$")

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from zoo_autoregressive.mixture import ColorMixture
 from zoo_autoregressive.recipe import (
     TINY,
-    UNTUNED,
     Autoregressive,
     AutoregressiveConfig,
     MixtureModel,
     Pick,
+    PixelOptim,
     check_images,
 )
-from zoo_core.config import EmaConfig, Preset, TrainConfig
+from zoo_core.config import DEFAULTS, EmaConfig, OptimizerConfig, Preset, TrainConfig
 from zoo_core.errors import UsageError
 from zoo_core.nn.mlp import fourier, fourier_width
 from zoo_core.types import DataInfo
@@ -50,17 +50,19 @@ class PixelTransformerConfig(AutoregressiveConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
-        "default@image<=16": UNTUNED,
+        "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
             {"model.layers": 4, "model.components": 10, "model.dropout": 0.1}
-            | {"train.steps": 1500, "train.batch_size": 8},
+            | {"train.steps": 1500, "train.batch_size": 8, "optim.net.lr": 2e-3},
             "for 28x28 and 32x32: streams of 1,024 pixels; not tuned",
         ),
     }
 
     model: PixelTransformerModel = PixelTransformerModel()
     """The network and the distribution of a pixel."""
-    train: TrainConfig = TrainConfig(steps=700, batch_size=64, ema=EmaConfig(decay=0.99))
+    optim: PixelOptim = PixelOptim(net=OptimizerConfig(lr=5e-3, schedule="cosine", warmup=50))
+    """Optimization."""
+    train: TrainConfig = TrainConfig(steps=1000, batch_size=64, ema=EmaConfig(decay=0.99))
     """Training."""
 
 

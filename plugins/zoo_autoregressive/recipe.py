@@ -153,7 +153,3 @@ class Autoregressive(Recipe):
         x = x.to(weight.dtype)
         out = self.net(x).double()
         return [Likelihood(self.mixture.conditionals(x.double(), out).flatten(1).sum(1), "exact")]
-
-
-UNTUNED = Preset({}, "the defaults, sized for digits; not tuned")
-"""Overrides nothing, and keeps the preset for larger images from small ones."""

@@ -81,5 +81,5 @@ class DPSConfig(Config):
 class SDEditConfig(Config):
     """Options of `sdedit`."""
 
-    strength: float = Field(1.0, gt=0)
+    strength: float = Field(0.5, gt=0)
     """Noise level sigma that the degraded image is noised to."""

@@ -109,7 +109,7 @@ def test_contradictions_are_found_by_rule(second: Published, found: list[str]) -
         ("nfe", (10, 1000)),
     ],
 )
-def test_another_run_is_no_contradiction(field: str, values: tuple[Any, Any]) -> None:
+def test_another_run_is_not_a_contradiction(field: str, values: tuple[Any, Any]) -> None:
     first, second = (score(value, **{field: said}) for value, said in zip((3.17, 3.21), values, strict=True))
     assert kinds(first, second) == []
 

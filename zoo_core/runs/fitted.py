@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.config import strict_json
+from zoo_core.config import RunConfig, strict_json
 from zoo_core.diffusion.fitting import fit_levels
 from zoo_core.diffusion.sampling import BoundSampler, at_most
+from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser
 from zoo_core.machine.files import write_atomic
 from zoo_core.registry.resolution import config_hash
@@ -23,6 +24,24 @@ SAMPLES = 64
 """Drawn in each trial of the search."""
 MANY = 100
 """Steps of the samples that few steps should lead to."""
+
+
+def check_grid(config: RunConfig, sampler: BoundSampler | None) -> None:
+    """Refuse to fit the levels of a sampler that is not named, draws noise, or chooses its steps itself.
+
+    Raises:
+        UsageError: as said.
+    """
+    if config.sampler.grid == "default":
+        return
+    if sampler is None:
+        raise UsageError("sampler.grid=optimized needs a sampler", "next: sampler=heun, dpmpp-2m or unipc")
+    if sampler.uses_score or "rtol" in sampler.options:
+        raise UsageError(
+            f"sampler.grid=optimized: the levels of {sampler.name} are not fitted, as it draws noise or "
+            "chooses its steps itself",
+            "expected: a deterministic sampler: euler, heun, dpmpp-2m, dpmpp-3m or unipc",
+        )
 
 
 def fitted(run: Any, sampler: BoundSampler) -> BoundSampler:

@@ -26,7 +26,7 @@ from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
 from zoo_core.runs import initial
-from zoo_core.runs.fitted import fitted
+from zoo_core.runs.fitted import check_grid, fitted
 from zoo_core.runs.guiding import Guide, guide_of, load_guide
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds, derive
@@ -346,7 +346,7 @@ def build(
     if config.sampler.name:
         sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
         sampler = bind(sampler_entry.spec, config.sampler)
-    _check_grid(config, sampler)
+    check_grid(config, sampler)
     guide = load_guide(config, dataset.info, device, warn)
     reset_peak(device)
     seed_all(derive(config.seed, "init"))
@@ -369,20 +369,6 @@ def build(
     data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide)
-
-
-def _check_grid(config: RunConfig, sampler: BoundSampler | None) -> None:
-    """Refuse to fit the levels of a sampler that is not named, draws noise, or chooses its steps itself."""
-    if config.sampler.grid == "default":
-        return
-    if sampler is None:
-        raise UsageError("sampler.grid=optimized needs a sampler", "next: sampler=heun, dpmpp-2m or unipc")
-    if sampler.uses_score or "rtol" in sampler.options:
-        raise UsageError(
-            f"sampler.grid=optimized: the levels of {sampler.name} are not fitted, as it draws noise or "
-            "chooses its steps itself",
-            "expected: a deterministic sampler: euler, heun, dpmpp-2m, dpmpp-3m or unipc",
-        )
 
 
 def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
