@@ -30,6 +30,7 @@ SMALLER = {
     "model.max_width": 16,
     "model.blocks": 1,
     "model.layers": 2,
+    "model.heads": 1,
 }
 """Network sizes, below the defaults, at which all models take ten minutes of two cores; the optimizers,
 losses and noise schedules are the defaults."""

@@ -15,7 +15,7 @@ from zoo_core.errors import Mistakes, UsageError
 from zoo_core.home import OURS
 from zoo_core.registry.ledger import Published
 
-NODES = 100_000
+NODES = 40_000
 """Most values, keys and collections in the file: about thirty for each published score."""
 
 
