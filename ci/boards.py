@@ -25,6 +25,7 @@ import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,11 @@ def make(board: str, seeds: str, slots: int) -> int:
     for options in BOARDS[board]:
         print("$", *command(options, seeds, slots), flush=True)
         zoo(command(options, seeds, slots)[1:])
-        for run in runs_of(options, seeds):
-            state = keep(run)
-            missing += state == "no result"
-            print(f"{Path(*run.parts[-3:])}: {state}", flush=True)
+        runs = list(runs_of(options, seeds))
+        with ThreadPoolExecutor(slots) as pool:
+            for run, state in zip(runs, pool.map(keep, runs), strict=True):
+                missing += state == "no result"
+                print(f"{Path(*run.parts[-3:])}: {state}", flush=True)
     return missing
 
 

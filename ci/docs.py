@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code, or check that they are not stale.
+"""Write the pages that are generated from the code and from results/, or check that they are not stale.
 
 python ci/docs.py            writes the pages; a page of a model that is gone is removed
 python ci/docs.py --check    exits with 1 where a page differs from what it would write
@@ -11,29 +11,35 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from code_references import place_of, references
+from pages import figure
 from pages.command_line import cli_page
 from pages.listings import datasets_page, samplers_page
 from pages.models import index_page, model_pages, options_page
-from pages.results import scored_rows
+from pages.readme import readme, shown_rows
+from pages.results import Scored, scored_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+IMAGE = DOCS / "samples.png"
+"""Image of README.md."""
 
 
-def pages() -> dict[str, str]:
-    """Return the text of each generated page by its path under docs/."""
+def pages(scored: Sequence[Scored]) -> dict[str, str]:
+    """Return the text of each page that is generated, or has a generated section, by its path from docs/."""
     return {
         "cli.md": cli_page(),
         "options.md": options_page(),
         "samplers.md": samplers_page(),
         "datasets.md": datasets_page(),
         "models/index.md": index_page(),
-        **model_pages(DOCS, scored_rows(ROOT)),
+        **model_pages(DOCS, scored),
+        "../README.md": readme((ROOT / "README.md").read_text(), scored),
     }
 
 
@@ -55,8 +61,11 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    made = pages()
+    scored = list(scored_rows(ROOT))
+    made = pages(scored)
     stale = [name for name, text in made.items() if _text(DOCS / name) != text]
+    shown = shown_rows(scored)
+    redraw = bool(shown) and figure.drawn_from(IMAGE) != figure.digest(shown, ROOT)
     gone = [
         f"models/{path.name}" for path in (DOCS / "models").glob("*.md") if f"models/{path.name}" not in made
     ]
@@ -66,6 +75,10 @@ def main() -> int:
             (DOCS / name).write_text(made[name])
         for name in gone:
             (DOCS / name).unlink()
+        if redraw:
+            IMAGE.write_bytes(figure.draw(shown, ROOT))
+    if redraw:
+        stale.append(IMAGE.name)
     if stale or gone:
         print(
             ("stale: " if check else "written: ")

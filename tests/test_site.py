@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import re
+import shutil
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import CHECKOUT
 from tests.eval import made_results
@@ -331,6 +335,49 @@ def test_a_models_results_are_on_its_page(scripts: None, tmp_path: Path) -> None
         results_section("wgan", [with_grid])
     )
     assert results_section("vae", []) == []
+
+
+def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
+    scripts: None, tmp_path: Path
+) -> None:
+    """The table and the image are of one leaderboard in its order; another score is another digest."""
+    from pages import figure
+    from pages.readme import readme, shown_rows
+    from pages.results import scored_rows
+
+    (tmp_path / "grid.png").write_bytes(_grid())
+
+    def rows(best: tuple[float, ...]) -> list[Any]:
+        folder = tmp_path / "results"
+        shutil.rmtree(folder, ignore_errors=True)
+        made_results.write(folder, *made_results.seeds("wgan", (1.0, 1.2, 1.4)))
+        made_results.write(folder, *made_results.seeds("vae", best))
+        return [row._replace(samples="grid.png") for row in scored_rows(tmp_path)]
+
+    scored = rows((0.1, 0.12, 0.14))
+    text = readme("# zoo\n\n<!-- results -->\nold\n<!-- end of results -->\n\nEnd.\n", scored)
+    assert "old" not in text
+    assert text.endswith("<!-- end of results -->\n\nEnd.\n")
+    assert text.index("| [`vae`](docs/models/vae.md) | 1 | 0.120 ±0.050 |") < text.index("[`wgan`]")
+    assert "42.6 (Miyato et al. 2018)" in text  # wgan's lowest of 42.6 and 159.09, without labels
+    with pytest.raises(ValueError, match="end of results"):
+        readme("# zoo\n", scored)
+
+    shown = shown_rows(scored)
+    (tmp_path / "image.png").write_bytes(figure.draw(shown, tmp_path))
+    assert figure.drawn_from(tmp_path / "image.png") == figure.digest(shown, tmp_path)
+    assert figure.drawn_from(tmp_path / "none.png") == ""
+    assert figure.digest(shown_rows(rows((0.1, 0.12, 0.15))), tmp_path) != figure.digest(shown, tmp_path)
+
+
+def _grid() -> bytes:
+    """Return a sample grid of eight cells of 8x8 levels with the gray lines between them."""
+    levels = np.full((10, 8 * 9 + 1), 110, dtype=np.uint8)
+    for k in range(8):
+        levels[1:9, 9 * k + 1 : 9 * k + 9] = 20 * k
+    written = io.BytesIO()
+    Image.fromarray(levels).save(written, "PNG")
+    return written.getvalue()
 
 
 def test_samplers_are_described_as_they_behave(scripts: None) -> None:

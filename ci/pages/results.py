@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,12 @@ from pages.tables import code, prose, table
 from zoo_core.errors import UsageError
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import installed
+from zoo_eval.leaderboard.ranks import noise_floor
+from zoo_eval.leaderboard.rows import Row
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.leaderboard.text import column_notation, rank_text, score_text
 from zoo_eval.numbers import short_seconds
+from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import collect
 from zoo_eval.store.media import sample_grid
 
@@ -21,11 +25,13 @@ class Scored(NamedTuple):
     """One configuration of a model in one leaderboard.
 
     Attributes:
-        plugin: the model.
+        plugin, family: the model.
         data, task, protocol: which leaderboard.
         column: the metric that ranks it.
         score: with its interval, as the leaderboard prints it.
+        mean, low, high: the same as numbers; NaN where the row has no score.
         rank: as the leaderboard prints it, and of how many rows.
+        floor: noise floor of the column; None where it has none.
         config_hash: which options.
         seeds: how many training seeds.
         state: "reported", "resampled" or "reproduced".
@@ -34,12 +40,17 @@ class Scored(NamedTuple):
     """
 
     plugin: str
+    family: str
     data: str
     task: str
     protocol: str
     column: str
     score: str
+    mean: float
+    low: float
+    high: float
     rank: str
+    floor: float | None
     config_hash: str
     seeds: int
     state: str
@@ -57,16 +68,23 @@ def scored_rows(root: Path) -> Iterator[Scored]:
             continue
         name = ranked.column.name
         how = column_notation(ranked.rows, name)
+        floor = noise_floor(group.rows, name)
         for one in ranked.rows:
             row, cost = one.row, one.row.cost
+            mean, low, high = _interval(row, name)
             yield Scored(
                 plugin=row.plugin,
+                family=row.family,
                 data=group.data.name,
                 task=group.task,
                 protocol=group.protocol.name,
                 column=name + how.factor,
                 score=score_text(one, name, how),
+                mean=mean,
+                low=low,
+                high=high,
                 rank=f"{rank_text(one)} of {len(ranked.rows)}",
+                floor=floor,
                 config_hash=row.config_hash,
                 seeds=len(row.seeds),
                 state=row.state,
@@ -77,6 +95,14 @@ def scored_rows(root: Path) -> Iterator[Scored]:
                 ),
                 samples=_samples(row.entries[0].path, root),
             )
+
+
+def _interval(row: Row, column: str) -> tuple[float, float, float]:
+    """Return a score and its interval, over seeds or the samples of a single run; NaN where it has none."""
+    if column not in row.scores:
+        return math.nan, math.nan, math.nan
+    mean, width = mean_interval(row.scores[column])
+    return (mean, *(row.within.get(column, (mean, mean)) if width is None else (mean - width, mean + width)))
 
 
 def _samples(path: Path, root: Path) -> str:

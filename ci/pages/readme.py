@@ -1,0 +1,87 @@
+"""README.md: its table of results and its image are made from results/."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pages.results import Scored
+from pages.tables import code, prose, table
+from zoo_core.registry.index import Index, load_index
+from zoo_core.registry.ledger import Published
+
+SHOWN = ("digits", "unconditional")
+"""Dataset and task of the table and the image."""
+ROWS = 12
+"""Rows of the table; the pages of the models have all of them."""
+PAPERS = ("cifar10", "fid")
+"""Dataset and metric of the published scores that stand beside ours."""
+
+
+def shown_rows(scored: Iterable[Scored]) -> list[Scored]:
+    """Return the rows that have a rank on the shown leaderboard, in its order."""
+    return [row for row in scored if (row.data, row.task) == SHOWN and row.rank[0] not in "-?"]
+
+
+def readme(text: str, scored: Sequence[Scored]) -> str:
+    """Return README.md with its generated section: what stands between its markers is replaced.
+
+    Raises:
+        ValueError: for a README without the markers.
+    """
+    section = "\n".join(results_lines(shown_rows(scored), load_index()))
+    pattern = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError("README.md: expected <!-- results --> and <!-- end of results -->")
+    return pattern.sub(lambda _: section, text)
+
+
+def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
+    """Return the table "model, score, published score, cost" as Markdown, with what it says above it."""
+    if not rows:
+        return ["The committed results are being made again with the current version of the metrics.", ""]
+    best = rows[:ROWS]
+    seeds = sorted({row.seeds for row in best})
+    return [
+        f"The {len(best)} best of the {len(rows)} ranked models on `{SHOWN[0]}` ({SHOWN[1]}), trained with "
+        f"default options on one CPU core each, with {' or '.join(map(str, seeds))} seeds. A score is the "
+        "mean with its 95 % interval over seeds. Models whose difference is not significant share a rank "
+        "(`=`). A published score is the lowest unconditional FID on CIFAR-10 that the index has from a "
+        "table that was read: a reference only, of other data and a larger network.",
+        *table(
+            ("model", "rank", best[0].column, "published", "training", "parameters", "NFE"),
+            (
+                (
+                    f"[{code(row.plugin)}](docs/models/{row.plugin}.md)",
+                    prose(row.rank.partition(" ")[0]),
+                    prose(row.score),
+                    published(row.plugin, index),
+                    row.cost[1],
+                    row.cost[2],
+                    row.cost[0],
+                )
+                for row in best
+            ),
+        ),
+        "",
+        "Every model has a [page](docs/models/index.md) with its results, and `zoo leaderboard results` "
+        "ranks all of them.",
+        "",
+    ]
+
+
+def published(name: str, index: Index) -> str:
+    """Return the lowest published score of a model that was read, with its source; "" where there is none.
+
+    A model that is trained without labels here is compared with unconditional ones.
+    """
+    entry = index.entry(name)
+    found = [one for one in (entry.published if entry else []) if _comparable(one)]
+    if not found:
+        return ""
+    best = min(found, key=lambda one: one.value)
+    return f"{best.value:.10g} ({prose(best.source.partition(', ')[0])})"
+
+
+def _comparable(one: Published) -> bool:
+    return (one.data, one.metric, one.condition) == (*PAPERS, "unconditional") and one.read
