@@ -36,7 +36,7 @@ BOARDS: dict[str, tuple[str, ...]] = {
     "digits": (
         "plugin=noise,histogram,gaussian,copycat data=digits",
         "plugin=vae,beta-vae,iwae,hvae,vq-vae,dvae data=digits",
-        "plugin=gan,dcgan,lsgan,sngan,wgan,wgan-gp,stylegan,cgan,text-gan,multiview-gan data=digits",
+        "plugin=gan,dcgan,lsgan,sngan,wgan,wgan-gp,r3gan,stylegan,cgan,text-gan,multiview-gan data=digits",
         "plugin=pix2pix,cyclegan,style-transfer,palette data=digits",
         "plugin=ddpm,iddpm,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",
         "plugin=flow-matching,ot-cfm,rectified-flow data=digits",

@@ -61,6 +61,14 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:1802.05957",
         ),
         PluginSpec(
+            name="r3gan",
+            family="gan",
+            target="zoo_gan.r3gan:R3GAN",
+            config="zoo_gan.r3gan:R3GANConfig",
+            summary="relativistic GAN with penalties at real and generated examples",
+            paper="arXiv:2501.05441",
+        ),
+        PluginSpec(
             name="stylegan",
             family="gan",
             target="zoo_gan.stylegan:StyleGAN",

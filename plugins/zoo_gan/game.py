@@ -126,6 +126,10 @@ class Game(Recipe):
         """Return a scalar that is added to the critic's loss; None for no penalty."""
         return None
 
+    def generator_loss(self, fake: Tensor, batch: Batch, cond: Cond | None, context: Context) -> Tensor:
+        """Return the generator's loss, a scalar, of the critic's scores of generated examples."""
+        return self.adversarial.generator(fake)
+
     def latents(self, n: int, context: Context) -> Tensor:
         """Return n standard normal latents, (n, latent_dim)."""
         rng = context.rng
@@ -166,7 +170,8 @@ class Game(Recipe):
         """Return the generator's loss on as many latents as there are examples in a batch."""
         cond = self.condition(batch)
         fake = self.generated(len(batch), cond, context)
-        return Loss(self.adversarial.generator(self.critic(self.shown(fake, context), cond)))
+        scores = self.critic(self.shown(fake, context), cond)
+        return Loss(self.generator_loss(scores, batch, cond, context))
 
     def r1_phase(self, batch: Batch, context: Context) -> Loss:
         """Return R1 with the weight of all the steps that it stands for."""

@@ -59,6 +59,15 @@ def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
+def relativistic(real: Tensor, fake: Tensor) -> Tensor:
+    """Return -E[log sigmoid(f(x) - f(g(z)))] over pairs of a real and a generated example.
+
+    Jolicoeur-Martineau 2019 (arXiv:1807.00734, RpGAN), with the logistic loss. The generator's loss is the
+    same with the sides exchanged. Adding a constant to every score changes neither.
+    """
+    return F.softplus(fake - real).mean()
+
+
 def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
     """Return the game of Mao et al. 2017 (arXiv:1611.04076, Eq. 2), with their halves.
 

@@ -1,0 +1,104 @@
+"""R3GAN (Huang et al. 2024, arXiv:2501.05441): a relativistic game with penalties at both distributions.
+
+    min_g max_f  E_{x ~ p, z}[h(f(g(z)) - f(x))] - gamma/2 E_p[|grad f(x)|^2] - gamma/2 E_{p_g}[|grad f(x)|^2]
+
+h(t) = -log(1 + exp(t)) compares a generated example with a real one, so that a generator gains nothing
+by moving all its samples to one real mode (RpGAN; Sun et al. 2020, arXiv:2011.04926). The game alone does not
+always converge; with the squared slope at real examples (R1) and at generated ones (R2) gradient descent
+converges locally (section 2 of the paper). The critic's optimum is log p/p_g up to a constant. Its
+schedules of gamma, of Adam's second decay rate and of augmentation are not here: all are constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from zoo_core.config import DEFAULTS, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
+from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_gan.game import Game, GameOptim
+from zoo_gan.losses import AdversarialLoss, nonsaturating_generator, relativistic
+from zoo_gan.penalties import r1
+from zoo_gan.r3gan_networks import ResidualCritic, ResidualGenerator, ResidualModel
+
+LOSS = AdversarialLoss(relativistic, nonsaturating_generator, boundary=None)
+"""Of the critic. The generator's is `R3GAN.generator_loss`, because it needs the real scores too."""
+
+
+class R3GANModel(ResidualModel):
+    """Both networks and their game."""
+
+    gamma: float = Field(0.2, ge=0)
+    """Weight gamma of both penalties, gamma/2 E[|grad f|^2] each, at every step."""
+
+
+class R3GANOptim(GameOptim):
+    """One optimizer a network, without momentum of the first moment."""
+
+    critic: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.99))
+    """Of the critic."""
+    generator: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.99))
+    """Of the generator."""
+
+
+class R3GANConfig(RunConfig):
+    """Relativistic GAN with R1 and R2."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset(
+            {"model.generator_width": 8, "model.critic_width": 8, "model.max_width": 16}
+            | {"train.steps": 20, "train.batch_size": 16, "train.log_every": 5},
+            "a few seconds, for tests",
+        ),
+        "default@image<=16": DEFAULTS,
+        "default@image<=48": Preset(
+            {"model.latent_dim": 64, "model.generator_width": 24, "model.critic_width": 24}
+            | {"model.max_width": 96, "train.steps": 1500, "train.batch_size": 32}
+            | {"optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4},
+            "for 28x28 and 32x32: sized for eight minutes of one core",
+        ),
+        "default@points": Preset(
+            {"model.generator_width": 128, "model.critic_width": 128, "model.gamma": 0.02}
+            | {"train.batch_size": 256, "train.steps": 3000, "train.ema.decay": 0.99}
+            | {"optim.critic.lr": 1e-3, "optim.critic.schedule": "linear"}
+            | {"optim.generator.lr": 1e-3, "optim.generator.schedule": "linear"},
+            "for points of the plane",
+        ),
+    }
+
+    model: R3GANModel = R3GANModel()
+    """Networks and penalties."""
+    optim: R3GANOptim = R3GANOptim()
+    """Optimizers."""
+    train: TrainConfig = TrainConfig(steps=2000, batch_size=64, ema=EmaConfig(decay=0.98))
+    """Training."""
+
+
+class R3GAN(Game):
+    """A generator and a critic that compares pairs; residual networks for images, perceptrons for points.
+
+    Raises:
+        UsageError: for images of an odd side.
+    """
+
+    def __init__(self, config: R3GANConfig, data: DataInfo) -> None:
+        model = config.model
+        if data.is_image:
+            generator: ResidualGenerator | PerceptronGenerator = ResidualGenerator(model, data.shape)
+            critic: ResidualCritic | PerceptronCritic = ResidualCritic(model, data.shape)
+        else:
+            generator = PerceptronGenerator(model.latent_dim, data.shape, model.generator_width)
+            critic = PerceptronCritic(data.shape, model.critic_width)
+        super().__init__(config, data, generator, critic, LOSS)
+
+    def penalty(self, real: Tensor, fake: Tensor, cond: Cond | None, context: Context) -> Tensor:
+        slopes = r1(lambda x: self.critic(x, cond), real) + r1(lambda x: self.critic(x, cond), fake)
+        return self.config.model.gamma / 2 * slopes
+
+    def generator_loss(self, fake: Tensor, batch: Batch, cond: Cond | None, context: Context) -> Tensor:
+        real = self.critic(self.shown(self.real(batch), context), cond)
+        return relativistic(fake, real)
