@@ -27,12 +27,12 @@ SLOPE = 0.2
 class ResidualModel(GameModel):
     """Both networks and their game."""
 
-    generator_width: int = Field(32, ge=1)
+    generator_width: int = Field(24, ge=1)
     """Channels of the generator at the image, doubled each time that the side is halved; of points: width of
     every layer."""
-    critic_width: int = Field(32, ge=1)
+    critic_width: int = Field(24, ge=1)
     """The same, of the critic."""
-    max_width: int = Field(128, ge=1)
+    max_width: int = Field(96, ge=1)
     """Largest number of channels of both networks."""
     blocks: int = Field(1, ge=1)
     """Residual blocks at each side."""
