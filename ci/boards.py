@@ -18,8 +18,8 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -27,7 +27,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -115,15 +115,28 @@ def make(board: str, seeds: str, slots: int) -> int:
     return missing
 
 
-def scores(files: Iterator[tuple[str, bytes]]) -> dict[tuple[str, str, str], list[float]]:
-    """Return (data, plugin, column) -> values of the ranked columns over the results of all seeds."""
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+class Score(NamedTuple):
+    """A ranked score of one run, with its interval over samples."""
+
+    value: float
+    low: float
+    high: float
+
+
+def scores(files: Iterator[tuple[str, bytes]]) -> dict[tuple[str, str, str], list[Score]]:
+    """Return (data, plugin and task if it was asked for, column) -> the ranked distance of every seed."""
+    found: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
     for name, content in files:
         data, plugin = Path(name).parts[-4:-2]
-        for column, value in json.loads(content).get("metrics", {}).items():
-            number = value.get("value") if isinstance(value, dict) else value
-            if column.startswith(("FD[", "FID")) and isinstance(number, int | float):
-                found[data.replace("binarised", "binarized"), plugin, column].append(float(number))
+        data = data.replace("binarised", "binarized")
+        result = json.loads(content)
+        config = result["config"]
+        task = config["data.task"] if "data.task" in config else config["data"]["task"]
+        for column, value in result.get("metrics", {}).items():
+            if re.fullmatch(r"FI?D\[[^]]+\]", column):
+                ends = value.get("interval", value)
+                score = Score(value["value"], ends["low"], ends["high"])
+                found[data, f"{plugin} {task}".strip(), column].append(score)
     return found
 
 
@@ -137,16 +150,26 @@ def committed(commit: str) -> Iterator[tuple[str, bytes]]:
                 yield member.name, content.read()
 
 
+def interval(values: Sequence[Score]) -> Score:
+    """Return the mean with its 95 % interval: over seeds, or over samples where seeds change nothing."""
+    from zoo_eval.statistics.student import mean_interval
+
+    mean, half = mean_interval([score.value for score in values])
+    return Score(mean, mean - half, mean + half) if half and half > 1e-9 * mean else values[0]
+
+
 def compare(commit: str) -> None:
-    """Print the scores at a commit beside those of the working tree: mean and spread over seeds."""
+    """Print the scores at a commit beside today's; "*" marks a mean that is outside the old interval."""
     before = scores(committed(commit))
     now = scores((str(path), path.read_bytes()) for path in sorted(RESULTS.rglob("result.json")))
     for key in sorted(before.keys() | now.keys()):
-        sides = []
-        for values in (before.get(key, []), now.get(key, [])):
-            spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
-            sides.append(f"{statistics.fmean(values):.3g}{spread}" if values else "-")
-        print(" ".join(key).ljust(44), sides[0].ljust(28), sides[1])
+        sides = [interval(found[key]) if key in found else None for found in (before, now)]
+        texts = [
+            "-" if one is None else f"{one.value:.3g} ({one.low:.3g} to {one.high:.3g})" for one in sides
+        ]
+        old, new = sides
+        outside = old is not None and new is not None and not old.low <= new.value <= old.high
+        print(" ".join(key).ljust(38), texts[0].ljust(30), texts[1].ljust(30), "*" if outside else "")
 
 
 def main() -> int:
