@@ -107,6 +107,8 @@ def test_slow_tests_run_when_what_they_depend_on_changes(monkeypatch):
         ("picture_every = 4", "image"),
         ("class PictureSheet:", "image"),
         ("the optimiser's rate", "optimizer"),
+        ("class DiscretisedLogistic:", "discretized"),
+        ("misorganised", "misorganized"),
         ("a grayscale neighbourhood", "neighborhood"),
         ("sample.guidance=2", "guidance_scale"),
     ],

@@ -16,7 +16,7 @@ from zoo_course.oracle import digits, normals
 from zoo_course.topic import Exercise, Slip, Topic
 from zoo_vae.bounds import gaussian_kl as latent_kl
 from zoo_vae.bounds import mean_and_log_var, reparameterize
-from zoo_vae.decoders import DiscretisedLogistic
+from zoo_vae.decoders import DiscretizedLogistic
 
 CURVE_NOISE = 0.12
 """Standard deviation of p(x | z) around the curve."""
@@ -136,7 +136,7 @@ def _gradient_plot(out: Folder) -> list[str]:
 def train_plane(steps: int) -> tuple[nn.Module, nn.Module, Tensor, Tensor, float]:
     """Train a VAE of the digits with two latents; return encoder, decoder, images, labels, ELBO in nats."""
     x, label = digits()
-    output = DiscretisedLogistic(17, components=1)
+    output = DiscretizedLogistic(17, components=1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = nn.Sequential(
@@ -163,7 +163,7 @@ def train_plane(steps: int) -> tuple[nn.Module, nn.Module, Tensor, Tensor, float
 
 def _plane_plot(out: Folder) -> list[str]:
     encoder, decoder, x, label, bound = train_plane(STEPS)
-    output: Any = DiscretisedLogistic(17, components=1)
+    output: Any = DiscretizedLogistic(17, components=1)
     quantiles = torch.special.ndtri((torch.arange(SIDE) + 0.5) / SIDE)
     grid = torch.stack((quantiles.repeat(SIDE), quantiles.flip(0).repeat_interleave(SIDE)), 1)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net, SigmaDenoiser
-from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
+from zoo_core.diffusion.likelihood import bound, discretized_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import Prediction, like, target
 from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
@@ -182,7 +182,7 @@ def chain_bound(
         x,
         noise=noise,
         variance=model.variance,
-        decoder=gaussian_log_prob if data.levels is None else discretised_gaussian(data.levels),
+        decoder=gaussian_log_prob if data.levels is None else discretized_gaussian(data.levels),
         terms=model.vlb_terms,
     )
     terms = pieces.shape[1] - 2

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from zoo_core.config import DEFAULTS, Preset
 from zoo_core.diffusion.denoiser import SigmaDenoiser
-from zoo_core.diffusion.likelihood import Variance, discretised_gaussian, gaussian_log_prob, step_kl
+from zoo_core.diffusion.likelihood import Variance, discretized_gaussian, gaussian_log_prob, step_kl
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import Prediction, like, target, to_x0
 from zoo_core.diffusion.recipe import DiffusionRecipe
@@ -184,7 +184,7 @@ class IDDPM(DiffusionRecipe):
         inner = like(ratio_next.clamp(min=float(levels[1]) / 2), x0)  # any s > 0 where t = 1: not used
         kl = step_kl(x0, guess, like(ratio, x0), inner, std)
         count = self.data.levels
-        decoder = gaussian_log_prob if count is None else discretised_gaussian(count)
+        decoder = gaussian_log_prob if count is None else discretized_gaussian(count)
         # Far from t = 1 the guess is any number at all: the decoder's gradient there must not become one.
         log_prob = decoder(x0, torch.where(first, guess, x0), std)
         return torch.where(first, -log_prob, kl)

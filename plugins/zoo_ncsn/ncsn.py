@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig, later
-from zoo_core.diffusion.likelihood import bound, discretised_gaussian, gaussian_log_prob
+from zoo_core.diffusion.likelihood import bound, discretized_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import AnnealedLangevinConfig, GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
@@ -210,7 +210,7 @@ class NCSN(DiffusionRecipe):
         if not isinstance(self.schedule, NoiseLevels):
             return []
         denoise, levels = self.denoiser(), self.data.levels
-        decoder = gaussian_log_prob if levels is None else discretised_gaussian(levels)
+        decoder = gaussian_log_prob if levels is None else discretized_gaussian(levels)
         pieces = bound(denoise, x, noise=noise, variance="beta-tilde", decoder=decoder, terms=VLB_TERMS)
         terms, count = pieces.shape[1] - 2, len(self.schedule.levels)
         note = f"of sampler=ancestral, variance beta-tilde; {terms} of {count - 1} step terms an example"

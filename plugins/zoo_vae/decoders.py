@@ -2,7 +2,7 @@
 
 A network gives `outputs` numbers for each value of an example, as one tensor (n, outputs, *shape); given z
 the values are independent. Level k of L is x = 2k / (L - 1) - 1. The Bernoulli, the continuous Bernoulli (by
-its mass in a level's bin) and the discretised logistic are probabilities of levels; the Gaussian is a
+its mass in a level's bin) and the discretized logistic are probabilities of levels; the Gaussian is a
 density.
 """
 
@@ -183,7 +183,7 @@ class Gaussian:
         return self.mean(out) + torch.exp(self.log_var(out) / 2) * noise.randn(out.shape[2:])
 
 
-class DiscretisedLogistic:
+class DiscretizedLogistic:
     """Images of L levels: a mixture of logistics for each value, with its mass in the level's bin.
 
     Salimans et al. 2017, arXiv:1701.05517, section 2.1, with one mixture per value: colors of
@@ -267,7 +267,7 @@ def build_output(model: DecoderModel, data: DataInfo) -> OutputDistribution:
         return Bernoulli()
     if kind == "continuous-bernoulli":
         return ContinuousBernoulli(data.levels)
-    return DiscretisedLogistic(data.levels, model.components)
+    return DiscretizedLogistic(data.levels, model.components)
 
 
 def check_levels(x: Tensor, levels: int) -> None:

@@ -78,7 +78,7 @@ def test_a_part_is_held_out_of_any_number_of_rows(
 
 
 def test_digits_are_all_of_scikit_learns() -> None:
-    """Catches scaled, lost, repeated or mislabelled digits."""
+    """Catches scaled, lost, repeated or mislabeled digits."""
     from sklearn.datasets import load_digits
 
     data = digits.load(DataConfig())

@@ -13,7 +13,7 @@ from scipy import stats
 from tests.diffusion.analytic import Exact, Noise, vp
 from zoo_core.diffusion.likelihood import (
     bound,
-    discretised_gaussian,
+    discretized_gaussian,
     gaussian_log_prob,
     prior_kl,
     step_kl,
@@ -92,7 +92,7 @@ def test_step_term_is_torchs_kl():
 def test_masses_of_the_levels_add_up(levels, std):
     """Catches bins of a wrong width and outer bins without their tails; means lie in and out of the range."""
     x = 2 * torch.arange(levels).double() / (levels - 1) - 1
-    log_prob = discretised_gaussian(levels)
+    log_prob = discretized_gaussian(levels)
     for mean in (-3.0, -1.0, 0.123, 0.5, 1.0, 2.0):
         found = log_prob(x, torch.full_like(x, mean), torch.full_like(x, std))
         assert bool(torch.isfinite(found).all())
@@ -104,7 +104,7 @@ def test_masses_of_the_levels_add_up(levels, std):
 
 def test_far_bins_keep_their_digits():
     """Catches log 0 where a guess is far off: the upper tail is as exact as the lower."""
-    log_prob = discretised_gaussian(256)
+    log_prob = discretized_gaussian(256)
     x = torch.tensor([-0.2, 0.2]).double()
     low, high = log_prob(x, -x * 3, torch.full_like(x, 0.01))
     assert float(low) == pytest.approx(float(high), rel=1e-9)
@@ -155,7 +155,7 @@ def test_bound_lies_above_the_entropy_of_levels(variance, most):
 
     x0 = values.repeat(200)[:, None]
     denoise = Exact(posterior_mean, vp())
-    pieces = bound(denoise, x0, noise=Noise(800), variance=variance, decoder=discretised_gaussian(4))
+    pieces = bound(denoise, x0, noise=Noise(800), variance=variance, decoder=discretized_gaussian(4))
     gap = float(pieces.sum(1).mean()) - math.log(4)
     error = float(pieces.sum(1).std()) / 800**0.5
     assert -4.5 * error < gap < most + 4.5 * error
@@ -206,7 +206,7 @@ def test_the_discretized_gaussian_is_finite_at_any_mean_and_scale(levels: int, d
     ):
         free = torch.full_like(x, mean).requires_grad_()
         std = torch.full_like(x, math.exp(log_std)).requires_grad_()
-        found = discretised_gaussian(levels)(x, free, std)
+        found = discretized_gaussian(levels)(x, free, std)
         assert bool(torch.isfinite(found).all())
         assert all(bool(torch.isfinite(g).all()) for g in torch.autograd.grad(found.sum(), (free, std)))
         if abs(mean) < 10:
@@ -220,7 +220,7 @@ def test_the_discretized_gaussian_in_float32_is_that_in_float64() -> None:
         found = []
         for dtype in (torch.float64, torch.float32):
             free, std = (torch.full_like(x, v).to(dtype).requires_grad_() for v in (mean, math.exp(log_std)))
-            log_prob = discretised_gaussian(256)(x.to(dtype), free, std)
+            log_prob = discretized_gaussian(256)(x.to(dtype), free, std)
             slopes = torch.autograd.grad(log_prob.sum(), (free, std), retain_graph=True)
             each = torch.autograd.grad(log_prob, std, torch.ones_like(log_prob))
             found.append([log_prob.detach().double(), *(s.double() for s in (*slopes, *each))])

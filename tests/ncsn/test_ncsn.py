@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from zoo_core.config import validate
-from zoo_core.diffusion.likelihood import bound, discretised_gaussian
+from zoo_core.diffusion.likelihood import bound, discretized_gaussian
 from zoo_core.diffusion.ode import flow_log_prob
 from zoo_core.diffusion.sampling import bind
 from zoo_core.diffusion.specs import ANNEALED_LANGEVIN, SAMPLERS
@@ -271,7 +271,7 @@ def test_bound_names_its_chain():
         x,
         noise=Seeds(0, range(5)),
         variance="beta-tilde",
-        decoder=discretised_gaussian(17),
+        decoder=discretized_gaussian(17),
     )
     torch.testing.assert_close(found.log_prob, -expected.sum(1))
     (long,) = recipe(MOONS, **{"model.L": 300}).likelihoods(torch.zeros(5, 2), noise=Seeds(0, range(5)), k=1)

@@ -13,7 +13,7 @@ from zoo_vae.bounds import LOG_VAR_MAX, LOG_VAR_MIN, gaussian_kl, mean_and_log_v
 from zoo_vae.decoders import (
     Bernoulli,
     ContinuousBernoulli,
-    DiscretisedLogistic,
+    DiscretizedLogistic,
     Gaussian,
     OutputDistribution,
 )
@@ -52,7 +52,7 @@ def assert_finite(output: OutputDistribution, x: Tensor, dtype: torch.dtype) -> 
 @pytest.mark.parametrize("components", [1, 2])
 def test_the_logistic_is_finite_and_sums_to_one(components: int, levels: int, dtype: torch.dtype) -> None:
     """Catches log(0) where the scale is huge: its inverse vanishes in float32 from a log-scale of 104 on."""
-    log_prob = assert_finite(DiscretisedLogistic(levels, components), centers(levels), dtype)
+    log_prob = assert_finite(DiscretizedLogistic(levels, components), centers(levels), dtype)
     torch.testing.assert_close(
         log_prob.exp().sum(1), torch.ones(len(log_prob), dtype=torch.float64), rtol=0, atol=3e-4
     )
@@ -84,7 +84,7 @@ def test_a_decoder_in_bfloat16_is_evaluated_in_float32() -> None:
     """Catches log-masses of three digits under autocast."""
     out = torch.randn(64, 5, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
     x = centers(256)[torch.tensor([[0, 100, 255]])].expand(64, -1)
-    output = DiscretisedLogistic(256, 2)
+    output = DiscretizedLogistic(256, 2)
     assert output.log_prob(x, out).dtype == torch.float32
     torch.testing.assert_close(output.log_prob(x, out), output.log_prob(x, out.float()))
 

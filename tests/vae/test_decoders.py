@@ -19,7 +19,7 @@ from zoo_core.seeds import Seeds, generator
 from zoo_vae.decoders import (
     Bernoulli,
     ContinuousBernoulli,
-    DiscretisedLogistic,
+    DiscretizedLogistic,
     Gaussian,
     OutputDistribution,
     bernoulli_log_prob,
@@ -104,7 +104,7 @@ def test_a_fixed_and_a_learned_std_mean_the_same() -> None:
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
-def test_the_discretised_logistic_is_a_difference_of_cdfs(levels: int) -> None:
+def test_the_discretized_logistic_is_a_difference_of_cdfs(levels: int) -> None:
     """Catches a wrong half-width, outer bins without their tails, and lost digits, by scipy's CDF."""
     x = centers(levels)[:, None]
     mean, log_scale = randn(1, 40) * 0.8, randn(1, 40, seed=1) - 2
@@ -120,7 +120,7 @@ def test_the_discretised_logistic_is_a_difference_of_cdfs(levels: int) -> None:
 @pytest.mark.parametrize("components", [1, 3])
 def test_the_masses_add_up_to_one(levels: int, components: int) -> None:
     """Catches tails left out and weights that are no probabilities, also for means outside [-1, 1]."""
-    output = DiscretisedLogistic(levels, components)
+    output = DiscretizedLogistic(levels, components)
     out = randn(1, output.outputs, 50) * 2
     log_prob = output.log_prob(centers(levels)[:, None].expand(levels, 50), out.expand(levels, -1, -1))
     torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(50, dtype=torch.float64), rtol=1e-12, atol=0)
@@ -132,7 +132,7 @@ def test_far_tails_stay_finite_in_float32() -> None:
     for mean in (-50.0, 0.0, 50.0):
         for log_scale in (-200.0, -7.0, 30.0):
             out = torch.tensor([mean, log_scale]).view(1, 2, 1).expand(17, 2, 1).clone().requires_grad_()
-            log_prob = DiscretisedLogistic(17).log_prob(x[:, None], out)
+            log_prob = DiscretizedLogistic(17).log_prob(x[:, None], out)
             (grad,) = torch.autograd.grad(log_prob.sum(), out)
             assert torch.isfinite(log_prob).all()
             assert torch.isfinite(grad).all()
@@ -148,7 +148,7 @@ def test_the_mixture_is_the_sum_over_its_components() -> None:
     total = sum(
         weights[:, j] * logistic_log_prob(x, out[:, j], out[:, k + j], levels).exp() for j in range(k)
     )
-    torch.testing.assert_close(DiscretisedLogistic(levels, k).log_prob(x, out).exp(), total)
+    torch.testing.assert_close(DiscretizedLogistic(levels, k).log_prob(x, out).exp(), total)
 
 
 OUTPUTS: dict[str, OutputDistribution] = {
@@ -156,7 +156,7 @@ OUTPUTS: dict[str, OutputDistribution] = {
     "continuous-bernoulli": ContinuousBernoulli(17),
     "gaussian": Gaussian(),
     "gaussian-fixed": Gaussian(0.5),
-    "logistic": DiscretisedLogistic(17, 2),
+    "logistic": DiscretizedLogistic(17, 2),
 }
 
 
@@ -178,7 +178,7 @@ def test_each_value_has_its_own_outputs(output: OutputDistribution) -> None:
         (Bernoulli(), 2),
         (ContinuousBernoulli(2), 2),
         (ContinuousBernoulli(17), 17),
-        (DiscretisedLogistic(17, 3), 17),
+        (DiscretizedLogistic(17, 3), 17),
     ],
     ids=["bernoulli", "continuous-2", "continuous-17", "logistic"],
 )

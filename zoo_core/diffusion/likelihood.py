@@ -39,7 +39,7 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return -0.5 * ((x - mean) / std) ** 2 - std.log() - 0.5 * _LOG_2PI
 
 
-def discretised_gaussian(levels: int) -> Decoder:
+def discretized_gaussian(levels: int) -> Decoder:
     """Return the decoder of images with L levels, 2k / (L - 1) - 1: the normal's mass in each level's bin.
 
     A bin has half-width 1 / (L - 1); the outer two take the tails, so the L masses add up to 1. Ho et al.
@@ -173,7 +173,7 @@ def bound(
         x0: (n, *shape), level centers or points.
         noise: one stream an example.
         variance: of the reverse steps; learned asks the denoiser.
-        decoder: `discretised_gaussian(L)`, or `gaussian_log_prob` for points.
+        decoder: `discretized_gaussian(L)`, or `gaussian_log_prob` for points.
         terms: step terms an example evaluates; None for all T - 1.
 
     Raises:
