@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -53,7 +54,8 @@ class D3PMConfig(LevelConfig):
         "tiny": Preset({**TINY, "model.T": 8}, "for tests: seconds on one core"),
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {**LARGER, "model.T": 32, "model.vlb_terms": 8}, "for 28x28 and 32x32; not tuned"
+            {**LARGER, "model.transition": "uniform", "model.T": 32, "model.vlb_terms": 8},
+            "for 28x28 and 32x32: uniform steps need no products of matrices; not tuned",
         ),
         "default@points": Preset(
             {"train.steps": 3000, "train.batch_size": 256, "model.features": 32}, "for points; not tuned"
@@ -90,6 +92,7 @@ class D3PM(LevelDiffusion):
     single: Tensor
     cumulative: Tensor
     prior: Tensor
+    survival: Tensor | None
 
     def __init__(self, config: D3PMConfig, data: DataInfo) -> None:
         model = config.model
@@ -103,7 +106,12 @@ class D3PM(LevelDiffusion):
         chain: Chain = CHAINS[model.transition](values.count, model.T)
         net = LevelNetwork(model, data, values.count, chain.states, time_scale=1000 / model.T)
         super().__init__(config, data, values, net)
-        for name in ("single", "cumulative", "prior"):  # made again from the options, so not stored
+        for name in (
+            "single",
+            "cumulative",
+            "prior",
+            "survival",
+        ):  # made again from the options, so not stored
             self.register_buffer(name, getattr(chain, name), persistent=False)
 
     # -- the chain, at one time per row
@@ -120,6 +128,19 @@ class D3PM(LevelDiffusion):
         """Return q(x_t | x_0 = .), (n, D, K), of states (n, D) at times (n,) in 1..T."""
         return self.cumulative.transpose(1, 2)[t[:, None], x_t][..., : self.values.count]
 
+    def spread(self, law: Tensor, s: Tensor | int) -> Tensor:
+        """Return sum_{x_0} q(x_s = . | x_0) law(x_0), (n, D, S).
+
+        Args:
+            law: (n, D, K).
+            s: one time, or one for each row (n,); in 0..T.
+        """
+        levels, states = self.values.count, len(self.prior)
+        if self.survival is None:
+            return law @ self.cumulative[s, :levels].to(law)
+        survival = self.survival[s][..., None, None].to(law)
+        return survival * F.pad(law, (0, states - levels)) + (1 - survival) * self.prior.to(law)
+
     def term(self, x0: Tensor, x_t: Tensor, t: Tensor, logits: Tensor) -> Tensor:
         """Return KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), (n,) nats; at t = 1 it is -log p(x_0 | x_1).
 
@@ -129,9 +150,8 @@ class D3PM(LevelDiffusion):
             logits: of p~, (n, D, K); the result has their dtype.
         """
         towards = self.towards(x_t, t).to(logits)
-        law = logits.softmax(-1) @ self.cumulative[t - 1, : self.values.count].to(logits)
         q = posterior(towards, self.marginal(x0, t - 1).to(logits))
-        return divergence(q, posterior(towards, law))
+        return divergence(q, posterior(towards, self.spread(logits.softmax(-1), t - 1)))
 
     def prior_term(self, x0: Tensor) -> Tensor:
         """Return KL(q(x_T | x_0) || prior), (n,) nats, of levels (n, D)."""
@@ -176,14 +196,13 @@ class D3PM(LevelDiffusion):
         return Samples(torch.cat(drawn), calls=len(steps))
 
     def _draw(self, noise: Seeds, times: Sequence[int], steps: Sequence[Tensor]) -> Tensor:
-        dims, levels = self.data.dims, self.values.count
+        dims = self.data.dims
         x = categorical(self.prior.expand(len(noise), dims, -1), noise.rand((dims,), name="prior"))
         for i, towards in enumerate(steps):
             t = torch.full((len(noise),), times[i], device=x.device)
-            law = self.logits(x, t).double().softmax(-1) @ self.cumulative[times[i + 1], :levels]
+            law = self.spread(self.logits(x, t).double().softmax(-1), times[i + 1])
             x = categorical(towards[x] * law, noise.rand((dims,), name="step", step=i))
-        u = noise.rand((dims,), name="place")
-        return self.values.decode(x.unflatten(1, self.data.shape), u.unflatten(1, self.data.shape))
+        return self.values.decode(x.unflatten(1, self.data.shape), noise)
 
     # -- likelihood
 

@@ -136,8 +136,7 @@ class MDLM(LevelDiffusion):
             probability = self.log_probs(x[rows]).exp()
             x[rows] = torch.where(now[rows], categorical(probability, u[rows]), x[rows])
             calls[rows] += 1
-        image = x.unflatten(1, self.data.shape)
-        return self.values.decode(image, image), int(calls.max())
+        return self.values.decode(x.unflatten(1, self.data.shape), noise), int(calls.max())
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:

@@ -30,13 +30,13 @@ class Chain:
         single: Q_1, ..., Q_T, (T, S, S).
         cumulative: I, Q_1, Q_1 Q_2, ..., (T + 1, S, S).
         prior: law of x_T that sampling starts from, (S,).
-        levels: K; states from K on (the mask) are no levels.
+        survival: a_t, (T + 1,), where Q_1 ... Q_t = a_t I + (1 - a_t) 1 prior^T; None for other chains.
     """
 
     single: Tensor
     cumulative: Tensor
     prior: Tensor
-    levels: int
+    survival: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -79,28 +79,29 @@ def linear_survival(steps: int) -> Tensor:
     return 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
 
 
-def _towards(survival: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (single, cumulative) of a chain that replaces a value by a draw of `target`, in closed form.
+def _replacing(survival: Tensor, prior: Tensor) -> Chain:
+    """Return the chain that replaces a value by a draw of `prior`, in closed form.
 
-    Q_1 ... Q_t = a_t I + (1 - a_t) 1 target^T, where a_t is the probability of no replacement.
+    Args:
+        survival: probability of no replacement up to step t, (T + 1,).
+        prior: (S,).
     """
-    identity = torch.eye(len(target), dtype=torch.float64)
+    identity = torch.eye(len(prior), dtype=torch.float64)
     keep = survival[1:] / survival[:-1]
-    mixed = [a[:, None, None] * identity + (1 - a)[:, None, None] * target for a in (keep, survival)]
-    return mixed[0], mixed[1]
+    mixed = [a[:, None, None] * identity + (1 - a)[:, None, None] * prior for a in (keep, survival)]
+    return Chain(mixed[0], mixed[1], prior, survival)
 
 
 def uniform_chain(levels: int, steps: int) -> Chain:
     """Return the chain that replaces a value by a uniform draw, with a cosine schedule."""
-    prior = torch.full((levels,), 1 / levels, dtype=torch.float64)
-    return Chain(*_towards(cosine_survival(steps), prior), prior, levels)
+    return _replacing(cosine_survival(steps), torch.full((levels,), 1 / levels, dtype=torch.float64))
 
 
 def absorbing_chain(levels: int, steps: int) -> Chain:
     """Return the chain that replaces a value by a mask, state K, which it never leaves; all is mask at T."""
     prior = torch.zeros(levels + 1, dtype=torch.float64)
     prior[levels] = 1
-    return Chain(*_towards(linear_survival(steps), prior), prior, levels)
+    return _replacing(linear_survival(steps), prior)
 
 
 def gaussian_step(levels: int, beta: float) -> Tensor:
@@ -145,7 +146,7 @@ def gaussian_chain(levels: int, steps: int) -> Chain:
     for step in single:
         products.append(products[-1] @ step)
     prior = torch.full((levels,), 1 / levels, dtype=torch.float64)
-    return Chain(single, torch.stack(products), prior, levels)
+    return Chain(single, torch.stack(products), prior)
 
 
 CHAINS: Mapping[Transition, Callable[[int, int], Chain]] = {

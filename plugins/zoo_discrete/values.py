@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from zoo_core.data.loading import TrainData, quantize, to_unit
 from zoo_core.errors import UsageError
+from zoo_core.seeds import Seeds
 from zoo_core.types import DataInfo
 
 CHUNK = 1 << 22
@@ -33,8 +34,8 @@ class Pixels(nn.Module):
         """Return the levels of images (n, C, H, W), int64 in [0, K)."""
         return quantize(x, self.count).long()
 
-    def decode(self, k: Tensor, u: Tensor) -> Tensor:
-        """Return images in [-1, 1] of levels; u is not used."""
+    def decode(self, k: Tensor, noise: Seeds) -> Tensor:
+        """Return images in [-1, 1] of levels (n, C, H, W); nothing is random."""
         return to_unit(k, self.count)
 
     def log_density(self, x: Tensor) -> Tensor:
@@ -79,13 +80,12 @@ class Cells(nn.Module):
         """Return the cells of points (n, D), int64 in [0, K)."""
         return self._places(x).floor().clamp(0, self.count - 1).long()
 
-    def decode(self, k: Tensor, u: Tensor) -> Tensor:
-        """Return points of cells (n, D), float32.
+    def decode(self, k: Tensor, noise: Seeds) -> Tensor:
+        """Return points (n, D) float32 of cells (n, D), each at a random place in its cell."""
+        return self.points(k, noise.rand(k.shape[1:], name="place"))
 
-        Args:
-            k: cells.
-            u: place in the cell, uniform in [0, 1), like k.
-        """
+    def points(self, k: Tensor, u: Tensor) -> Tensor:
+        """Return points (n, D) float32 of cells, at places u in [0, 1) of their cells, like k."""
         u = u.double()
         tail = -torch.log1p(-u)
         place = torch.where(k == 0, 1 - tail, torch.where(k == self.count - 1, k + tail, k + u))

@@ -112,11 +112,11 @@ def test_the_bound_is_that_of_all_paths_and_below_the_likelihood(kind: str) -> N
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("terms", [T, 2])
 def test_the_estimate_of_the_bound_is_unbiased(kind: str, terms: int) -> None:
-    """The mean over 4,000 streams of noise; catches a stratum's wrong weight and a wrong law of x_t."""
+    """The mean over 2,000 streams of noise; catches a stratum's wrong weight and a wrong law of x_t."""
     recipe = small(kind, **{"model.vlb_terms": terms})
     x0 = torch.tensor([[0, 2]])
     expected = float(by_terms(recipe, x0))
-    x = images(x0, SHAPE, LEVELS).expand(4000, *SHAPE)
+    x = images(x0, SHAPE, LEVELS).expand(2000, *SHAPE)
     (found,) = recipe.likelihoods(x, noise=Seeds(0, range(len(x))), k=1)
     assert found.is_bound
     assert (found.kind, found.k, found.calls) == ("vlb", T, terms)
@@ -195,14 +195,14 @@ def test_two_correlated_bits_cost_one_bit_and_1_over_T(steps: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("steps", "times"), [(None, [3, 2, 1, 0]), (2, [3, 2, 0]), (1, [3, 0])])
 def test_samples_have_the_law_of_the_reverse_chain(kind: str, steps: int | None, times: list[int]) -> None:
-    """9 images among 20,000 samples, within 4 standard errors, for the whole chain and for fewer steps."""
+    """9 images among 5,000 samples, within 4 standard errors, for the whole chain and for fewer steps."""
     recipe = small(kind)
     assert recipe.times(steps) == times
     law = pair(recipe.prior[None])[0]
     for t, s in itertools.pairwise(times):
         law = law @ reverse(recipe, t, s)
     with torch.no_grad():
-        drawn = recipe.sample(SampleRequest(Seeds(0, range(20_000)), steps=steps))
+        drawn = recipe.sample(SampleRequest(Seeds(0, range(5_000)), steps=steps))
     assert drawn.calls == len(times) - 1
     every = everything(recipe.prior.shape[0], 2)
     assert frequencies_agree(recipe.encode_flat(drawn.x), every, law)
@@ -237,7 +237,7 @@ def test_points_of_a_cell_have_its_density() -> None:
     u = (torch.arange(4000) + 0.5) / 4000
     for k, mean in ((0, -1.0), (1, -0.25), (4, 1.25), (5, 2.0)):
         level = torch.full((4000, 2), k)
-        x = cells.decode(level, u[:, None].expand(-1, 2))
+        x = cells.points(level, u[:, None].expand(-1, 2))
         assert bool((cells.encode(x) == level).all())
         assert float(x[:, 0].mean()) == pytest.approx(mean, abs=0.01)
 

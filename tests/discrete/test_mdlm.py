@@ -94,12 +94,12 @@ def test_the_bound_is_below_the_likelihood_which_sums_to_one() -> None:
 
 @pytest.mark.parametrize("terms", [D, 2])
 def test_the_estimate_of_the_bound_is_unbiased(terms: int) -> None:
-    """The mean over 4,000 streams of noise; catches a wrong weight of a term and a biased order."""
+    """The mean over 2,000 streams of noise; catches a wrong weight of a term and a biased order."""
     recipe = world(**{"model.bound_terms": terms})
     x = torch.tensor([[0, 2, 1]])
     expected = float(by_orders(recipe, x).mean())
-    many = images(x, SHAPE, LEVELS).expand(4000, *SHAPE)
-    (found,) = recipe.likelihoods(many, noise=Seeds(0, range(4000)), k=1)
+    many = images(x, SHAPE, LEVELS).expand(2000, *SHAPE)
+    (found,) = recipe.likelihoods(many, noise=Seeds(0, range(2000)), k=1)
     assert found.is_bound
     assert (found.kind, found.calls) == ("elbo", terms)
     assert agrees(found.log_prob, expected)
@@ -123,12 +123,12 @@ def test_the_training_loss_is_the_bound_in_bits() -> None:
 
 
 def test_samples_have_the_law_of_all_orders() -> None:
-    """27 images among 20,000 samples, one value at a time, within 4 standard errors."""
+    """27 images among 5,000 samples, one value at a time, within 4 standard errors."""
     recipe = world()
     every = everything(LEVELS, D)
     p = by_orders(recipe, every).exp().mean(0)
     with torch.no_grad():
-        drawn = recipe.sample(SampleRequest(Seeds(0, range(20_000))))
+        drawn = recipe.sample(SampleRequest(Seeds(0, range(5_000))))
     assert drawn.calls == D
     assert frequencies_agree(recipe.encode_flat(drawn.x), every, p)
 
@@ -147,7 +147,7 @@ def test_samples_in_few_steps_have_the_law_of_ancestral_steps(steps: int) -> Non
         groups = [tuple(i for i in range(D) if when[i] == step) for step in range(steps)]
         found.append(log_prob(recipe, every, [group for group in groups if group]).exp())
     with torch.no_grad():
-        drawn = recipe.sample(SampleRequest(Seeds(0, range(20_000)), steps=steps))
+        drawn = recipe.sample(SampleRequest(Seeds(0, range(5_000)), steps=steps))
     assert frequencies_agree(recipe.encode_flat(drawn.x), every, torch.stack(found).mean(0))
 
 
