@@ -41,11 +41,13 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "plugin=ddpm,iddpm,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",
         "plugin=flow-matching,ot-cfm,rectified-flow data=digits",
         "plugin=pixelcnn,pixel-transformer,realnvp,nsf data=digits",
+        "plugin=d3pm,mdlm data=digits",
         "plugin=ddpm data=digits data.task=class sample.guidance_scale=1.5",
     ),
     "ring": (
         "plugin=ddpm,iddpm,ncsn,vp-sde,subvp-sde,ve-sde,edm,flow-matching,ot-cfm,rectified-flow data=ring",
         "plugin=realnvp,nsf data=ring",
+        "plugin=d3pm data=ring",
     ),
     "mnist": (
         "plugin=gaussian,dcgan,wgan-gp,sngan,cgan data=mnist eval.protocol=quick",

@@ -196,6 +196,7 @@ LONG = (
     "comparing.md",
     "families/autoregressive.md",
     "families/diffusion.md",
+    "families/discrete-diffusion.md",
     "families/flow.md",
     "families/gan.md",
     "families/normalizing-flow.md",
@@ -380,7 +381,8 @@ def test_every_formula_has_its_code_and_the_code_says_so(page: str) -> None:
 
 def test_every_model_of_a_family_is_on_its_page() -> None:
     pages = {"vae": "vae", "gan": "gan", "diffusion": "diffusion", "baseline": "baselines"}
-    pages |= {family: family for family in ("flow", "autoregressive", "normalizing-flow")}
+    same = ("flow", "autoregressive", "discrete-diffusion", "normalizing-flow")
+    pages |= {family: family for family in same}
     for entry in manager.manager().entries("plugin"):
         if entry.distribution == "genzoo" and entry.spec.family in pages:
             text = (DOCS / "families" / f"{pages[entry.spec.family]}.md").read_text()

@@ -21,6 +21,7 @@ FAMILIES = {
     "diffusion": ("Diffusion models", "diffusion.md"),
     "flow": ("Flow matching", "flow.md"),
     "autoregressive": ("Autoregressive models", "autoregressive.md"),
+    "discrete-diffusion": ("Discrete diffusion", "discrete-diffusion.md"),
     "normalizing-flow": ("Normalizing flows", "normalizing-flow.md"),
     "baseline": ("Baselines", "baselines.md"),
 }
