@@ -21,7 +21,7 @@ function withinClassStd(images, labels) {
 function makeDigits(models, said) {
   const form = byId("digits-form");
   const net = readDenoiser(models.digits.denoiser);
-  const options = [["each", "each digit, a column"], ...range(10).map((k) => [String(k), String(k)]), ["none", "none"]];
+  const options = [["each", "each digit"], ...range(10).map((k) => [String(k), String(k)]), ["none", "none"]];
   form.elements.label.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
   let values = valuesOf(form);
 
