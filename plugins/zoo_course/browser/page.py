@@ -47,7 +47,7 @@ def page(models: Models, pages: str | None = None) -> str:
     rules, code = style(), script(*SCRIPTS)
     parts = {
         "marker": MARKER,
-        "policy": html.escape(policy(rules, code)),
+        "policy": policy(rules, code),
         "style": rules,
         "script": code,
         "models": embedded(encode(models)),
