@@ -3,13 +3,14 @@
 README.md is the first page, and CONTRIBUTING.md and CHANGELOG.md are pages. `module:name` and names of files
 in code become links to the line of the source, which is a page of its own. Links to files of the repository
 are changed to where the site has them. The leaderboard of results/ is built, and the image for link previews
-is drawn.
+is drawn. The interactive page of the course is the file that ZOO_COURSE_PAGE names; `ci/site` writes it.
 """
 
 from __future__ import annotations
 
 import html
 import io
+import os
 import posixpath
 import re
 import tempfile
@@ -22,6 +23,7 @@ from code_references import FILE, REFERENCE, ROOT, Place, place_of
 BORROWED = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 """Pages that are written elsewhere in the repository: page of the site -> file."""
 BOARD = "board/index.html"
+INTERACTIVE = "course/browser.html"
 SOCIAL = "assets/social.png"
 KINDS = {"families": "equations and code", "course": "course"}
 """Folder of pages -> what follows their title in a tab, because titles of several folders are the same."""
@@ -45,7 +47,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that lie elsewhere, the leaderboard of results/, and the image for link previews."""
+    """Add the pages that lie elsewhere, the leaderboard, the interactive page, and the image for previews."""
     from mkdocs.structure.files import File
 
     for page, source in BORROWED.items():
@@ -53,6 +55,8 @@ def on_files(files: Any, config: Any) -> Any:
     board = leaderboard()
     if board is not None:
         files.append(_static(config, BOARD, content=board))
+    if os.environ.get("ZOO_COURSE_PAGE"):
+        files.append(_static(config, INTERACTIVE, abs_src_path=os.environ["ZOO_COURSE_PAGE"]))
     files.append(_static(config, SOCIAL, content=social_image()))
     return files
 
@@ -75,6 +79,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any, **_: Any
         return f"]({_moved(target, page.file.src_uri, config, files)})"
 
     text = _LINK.sub(moved, markdown)
+    text = text.replace("<!-- interactive -->", interactive_link(page.file.src_uri, files))
     return text.replace("<!-- board -->", board_frame(files)) if page.file.src_uri == "index.md" else text
 
 
@@ -198,6 +203,13 @@ def board_frame(files: Any) -> str:
         '<iframe class="board" src="board/index.html" title="Leaderboard of the committed results" '
         'loading="lazy"></iframe>\n\n[Open the leaderboard by itself](board/index.html)'
     )
+
+
+def interactive_link(page: str, files: Any) -> str:
+    """Return a link to the interactive page from a page, or a line that says why there is none."""
+    if files.get_file_from_path(INTERACTIVE) is None:
+        return "This build of the site does not include it: `zoo course browser` writes it."
+    return f"[Open it]({posixpath.relpath(INTERACTIVE, posixpath.dirname(page))})."
 
 
 def leaderboard() -> str | None:

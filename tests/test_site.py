@@ -421,3 +421,28 @@ def test_the_leaderboard_is_in_the_site_where_there_are_results(
         text = repository.on_page_markdown(readme, page=page, config=None, files=files)
         assert ('<iframe class="board" src="board/index.html"' in text) is shown
         assert "<!-- board -->" not in text
+
+
+def test_the_interactive_page_is_in_the_site_where_it_was_made(
+    scripts: None, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each page that links to it says in one line why it does not."""
+    import repository
+
+    class Files(list[Any]):
+        def get_file_from_path(self, path: str) -> Any:
+            return next((one for one in self if one.src_uri == path), None)
+
+    pages = ("index.md", "course/overview.md", "course/interactive.md")
+    for page in pages:
+        assert "does not include it: <code>zoo course browser</code>" in built(site, page).read_text()
+    (tmp_path / "page.html").write_text("<!doctype html>")
+    monkeypatch.setenv("ZOO_COURSE_PAGE", str(tmp_path / "page.html"))
+    monkeypatch.setattr(repository, "leaderboard", lambda: None)
+    monkeypatch.setattr(repository, "social_image", lambda: b"")
+    config = SimpleNamespace(site_dir=str(tmp_path / "site"), use_directory_urls=True)
+    config.plugins = SimpleNamespace(_current_plugin=None)
+    files = repository.on_files(Files(), config)
+    assert files.get_file_from_path(repository.INTERACTIVE) is not None
+    links = [repository.interactive_link(page, files) for page in pages]
+    assert links == ["[Open it](course/browser.html).", *["[Open it](browser.html)."] * 2]

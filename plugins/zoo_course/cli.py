@@ -1,4 +1,4 @@
-"""The command `zoo course`: list topics, make a figure, check an answer."""
+"""The command `zoo course`: list topics, make a figure, check an answer, write the interactive page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Topics(click.Group):
     """A group with a command for each topic, which is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["check", *(one.name for one in TOPICS)]
+        return [*OTHERS, *(one.name for one in TOPICS)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        return check if name == "check" else _figure_command(entry(name))
+        return OTHERS[name] if name in OTHERS else _figure_command(entry(name))
 
 
-@click.group(cls=Topics, invoke_without_command=True, subcommand_metavar="[TOPIC | check EXERCISE]")
+@click.group(cls=Topics, invoke_without_command=True, subcommand_metavar="[TOPIC | check EXERCISE | browser]")
 @click.pass_context
 def course(ctx: click.Context) -> None:
     """List the topics of the course, make the figure of one, or check the answer to an exercise."""
@@ -29,7 +29,7 @@ def course(ctx: click.Context) -> None:
     width = max(len(one.name) for one in TOPICS)
     for number, one in enumerate(TOPICS, 1):
         click.echo(f"{number:2}  {one.name:{width}}  {one.title}")
-    click.echo("\nnext: zoo course TOPIC")
+    click.echo("\nnext: zoo course TOPIC, or zoo course browser for a page with models to play with")
 
 
 def _figure_command(one: Entry) -> click.Command:
@@ -79,6 +79,39 @@ def check(ctx: click.Context, name: str, answer: str) -> None:
     click.echo(f"question: {task.question}")
     click.echo(f"hint: {hint}")
     ctx.exit(1)
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("course") / "browser.html",
+    show_default=True,
+    help="File to write.",
+)
+@click.option(
+    "--pages",
+    metavar="ADDRESS",
+    help="Folder or address of the pages of the topics, for links; commands are named without it.",
+)
+def browser(out: Path, pages: str | None) -> None:
+    """Write a page with small networks that run in a browser.
+
+    The networks are trained first, on one core. The page is one file that opens from disk and fetches
+    nothing.
+    """
+    from zoo_course.browser.page import check_path, write_page
+    from zoo_course.browser.training import train
+
+    check_path(out)
+    click.echo("training five networks on one core ...")
+    path = write_page(out, train(), pages)
+    click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    click.echo("next: open it in a browser")
+
+
+OTHERS: dict[str, click.Command] = {"check": check, "browser": browser}
+"""Commands that are not topics."""
 
 
 def _number(text: str) -> float:
