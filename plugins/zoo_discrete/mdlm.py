@@ -20,11 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import DEFAULTS, Preset
+from zoo_core.config import Preset
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
 from zoo_discrete.network import LevelModel, LevelNetwork
-from zoo_discrete.recipe import LARGER, TINY, LevelConfig, LevelDiffusion, mean_bits, strata
+from zoo_discrete.recipe import LARGER, TINY, UNTUNED, LevelConfig, LevelDiffusion, mean_bits, strata
 from zoo_discrete.transitions import categorical
 from zoo_discrete.values import values_of
 
@@ -42,7 +42,7 @@ class MDLMConfig(LevelConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset({**TINY, "model.bound_terms": 16}, "for tests: seconds on one core"),
-        "default@image<=16": DEFAULTS,
+        "default@image<=16": UNTUNED,
         "default@image<=48": Preset(
             {**LARGER, "model.bound_terms": 16, "sample.steps": 64}, "for 28x28 and 32x32; not tuned"
         ),

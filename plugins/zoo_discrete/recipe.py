@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, TrainConfig
+from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
@@ -37,6 +37,8 @@ class LevelConfig(RunConfig):
     """Training."""
 
 
+UNTUNED = Preset({}, "the defaults, sized for digits; not tuned")
+"""Overrides nothing, and keeps presets for larger images from small ones."""
 TINY: Mapping[str, Any] = {
     "train.steps": 60,
     "train.batch_size": 32,

@@ -147,7 +147,7 @@ def test_samples_in_few_steps_have_the_law_of_ancestral_steps(steps: int) -> Non
         groups = [tuple(i for i in range(D) if when[i] == step) for step in range(steps)]
         found.append(log_prob(recipe, every, [group for group in groups if group]).exp())
     with torch.no_grad():
-        drawn = recipe.sample(SampleRequest(Seeds(0, range(5_000)), steps=steps))
+        drawn = recipe.sample(SampleRequest(Seeds(0, range(20_000)), steps=steps))
     assert frequencies_agree(recipe.encode_flat(drawn.x), every, torch.stack(found).mean(0))
 
 
