@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -14,15 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo_core.data.toy import Mixture
+from zoo_core.data.toy import TOYS, Mixture
 from zoo_core.errors import NotFoundError
-from zoo_core.seeds import Seeds, purpose_key
+from zoo_core.seeds import Seeds, generator, purpose_key
 from zoo_core.types import Cond
 from zoo_course.browser.chains import SAMPLERS, sample
 from zoo_course.browser.encoding import decode, encode
-from zoo_course.browser.networks import SmallDenoiser, denoising_loss
+from zoo_course.browser.networks import SmallDenoiser, denoising_loss, even_levels, normal_levels
 from zoo_course.browser.page import read_models, script, write_page
-from zoo_course.browser.training import Models, train, within_class_std
+from zoo_course.browser.training import PLANES, Models, fit_plane, train, within_class_std
 from zoo_course.oracle import OracleDenoiser
 from zoo_vae.decoders import DiscretizedLogistic
 
@@ -197,7 +198,8 @@ def test_the_loss_of_the_exact_denoiser_is_least() -> None:
     points = Mixture(torch.tensor([[-1.0], [1.0]]).double(), torch.tensor([0.5, 0.5]).double(), 0.0)
     x0 = torch.tensor([[-1.0], [1.0]]).repeat(512, 1)
     model = SmallDenoiser(x0, 0, 8, 0.05, 5.0)
-    plain = denoising_loss(model, x0, None, torch.Generator().manual_seed(0))
+    sigma = even_levels(model, len(x0), torch.Generator().manual_seed(1))
+    plain = denoising_loss(model, x0, sigma, None, torch.Generator().manual_seed(0))
 
     class Exact(SmallDenoiser):
         def residual(self, y: Tensor, sigma: Tensor, label: Tensor | None) -> Tensor:
@@ -206,11 +208,35 @@ def test_the_loss_of_the_exact_denoiser_is_least() -> None:
             skip, out = self.scales(sigma)
             return (self.coordinates(x0) - skip * y) / out
 
-    exact = denoising_loss(Exact(x0, 0, 8, 0.05, 5.0), x0, None, torch.Generator().manual_seed(0))
+    known = Exact(x0, 0, 8, 0.05, 5.0)
+    exact = denoising_loss(known, x0, sigma, None, torch.Generator().manual_seed(0))
     oracle = OracleDenoiser(points, sigma_min=0.05)
     at = torch.tensor([[0.3]])
     assert float(oracle(at, torch.tensor(0.8))) == pytest.approx(float(torch.tanh(at / 0.64)), abs=1e-5)
     assert 0 < float(exact.detach()) < 0.7 * float(plain.detach())
+
+
+def test_noise_levels_are_drawn_as_they_say() -> None:
+    """log sigma evenly between the ends, or normal about -1.2 with standard deviation 1.2 (EDM's table 1)."""
+    model = SmallDenoiser(torch.randn(50, 2), 0, 8, 0.01, 10.0)
+    rng = torch.Generator().manual_seed(0)
+    even, normal = (draw(model, 4000, rng).log() for draw in (even_levels, normal_levels))
+    low, high = math.log(0.01), math.log(10)
+    assert float(even.mean()) == pytest.approx((low + high) / 2, abs=0.01)
+    assert float(even.std()) == pytest.approx((high - low) / 12**0.5, abs=0.01)
+    assert float(normal.mean()) == pytest.approx(-1.2, abs=0.02)
+    assert float(normal.std()) == pytest.approx(1.2, abs=0.02)
+    assert low - 1e-5 <= float(normal.min()) <= float(normal.max()) <= high + 1e-5
+
+
+@pytest.mark.slow(depends=("plugins/zoo_course", "zoo_core/diffusion", "zoo_core/nn"))
+@pytest.mark.parametrize("name", PLANES)
+def test_samples_of_the_pages_points_lie_on_the_data(name: str) -> None:
+    """Median distance from a sample of the ODE to the nearest of 20,000 new points; without training 0.1."""
+    drawn, _ = TOYS[name].draw(20_000, generator(1, "browser-test"))
+    model = fit_plane(name).denoise
+    near = torch.cdist(sample(model, range(400), sampler="euler", steps=40), drawn.float()).min(1).values
+    assert float(near.median()) < 0.006
 
 
 def test_the_spread_within_classes_is_that_of_its_definition() -> None:

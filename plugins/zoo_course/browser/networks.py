@@ -13,6 +13,8 @@ from zoo_core.types import Cond
 
 RATES = (0.5, 1.0, 2.0)
 """Rates of the sines and cosines of log sigma that tell the network the noise level."""
+P_MEAN, P_STD = -1.2, 1.2
+"""Of the normal distribution of log sigma in training."""
 
 
 def noise_features(sigma: Tensor) -> Tensor:
@@ -89,19 +91,39 @@ class SmallDenoiser(nn.Module):
         return self.std**2 / total, level * self.std / total.sqrt()
 
 
-def denoising_loss(model: SmallDenoiser, x0: Tensor, label: Tensor | None, rng: torch.Generator) -> Tensor:
+def even_levels(model: SmallDenoiser, n: int, rng: torch.Generator) -> Tensor:
+    """Return noise levels (n,): log sigma evenly spread over the model's range, one in each of n parts."""
+    low, high = math.log(model.sigma_min), math.log(model.sigma_max)
+    return (low + (high - low) * _parts(n, rng)).exp()
+
+
+def normal_levels(model: SmallDenoiser, n: int, rng: torch.Generator) -> Tensor:
+    """Return noise levels (n,): log sigma normal, one in each of n parts, clamped to the model's range.
+
+    Mean and standard deviation are those of Karras et al. 2022, arXiv:2206.00364, table 1.
+    """
+    log_sigma = P_MEAN + P_STD * torch.special.ndtri(_parts(n, rng).clamp(1e-6, 1 - 1e-6))
+    return log_sigma.exp().clamp(model.sigma_min, model.sigma_max)
+
+
+def _parts(n: int, rng: torch.Generator) -> Tensor:
+    """Return one uniform number in each of n equal parts of [0, 1)."""
+    return (torch.arange(n) + torch.rand(n, generator=rng)) / n
+
+
+def denoising_loss(
+    model: SmallDenoiser, x0: Tensor, sigma: Tensor, label: Tensor | None, rng: torch.Generator
+) -> Tensor:
     """Return the mean squared error of F against (y0 - c_skip y) / c_out, which has unit variance.
 
-    log sigma is drawn evenly, once in each of n equal parts of its range. Source: Karras et al. 2022, Eq. 8.
+    Source: Karras et al. 2022, Eq. 8.
 
     Args:
         x0: data, (n, D).
+        sigma: noise levels, (n,).
         label: (n,); None without classes.
         rng: of the noise.
     """
-    low, high = math.log(model.sigma_min), math.log(model.sigma_max)
-    part = (torch.arange(len(x0)) + torch.rand(len(x0), generator=rng)) / len(x0)
-    sigma = (low + (high - low) * part).exp()
     y0 = model.coordinates(x0)
     y = y0 + sigma[:, None] * torch.randn(y0.shape, generator=rng)
     skip, out = model.scales(sigma)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo_core.data.toy import TOYS
 from zoo_core.seeds import generator
-from zoo_course.browser.networks import SmallDenoiser, denoising_loss
+from zoo_course.browser.networks import SmallDenoiser, denoising_loss, even_levels, normal_levels
 from zoo_course.oracle import digits
 from zoo_course.vae import train_plane
 
@@ -19,9 +20,9 @@ POINTS = 10_000
 """Training points of the plane."""
 SHOWN = 600
 """Of them, those that the page draws behind the samples."""
-PLANE_STEPS, DIGITS_STEPS, VAE_STEPS = 1200, 2000, 1500
-RATE = 3e-3
-"""Learning rate at the start; it falls to 0 as a cosine."""
+PLANE_STEPS, DIGITS_STEPS, VAE_STEPS = 2400, 2000, 1500
+PLANE_RATE, DIGITS_RATE = 5e-3, 3e-3
+"""Learning rates at the start; they fall to 0 as a cosine."""
 DROPPED = 0.15
 """Probability of the null label in training, for classifier-free guidance."""
 
@@ -87,17 +88,29 @@ def within_class_std(x: Tensor, label: Tensor) -> float:
     return float(torch.stack(variances).mean().sqrt())
 
 
-def fit(model: SmallDenoiser, x0: Tensor, label: Tensor | None, *, steps: int, batch: int, name: str) -> None:
+def fit(
+    model: SmallDenoiser,
+    x0: Tensor,
+    label: Tensor | None,
+    levels: Callable[[SmallDenoiser, int, torch.Generator], Tensor],
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    name: str,
+) -> None:
     """Train a denoiser in place with Adam on `denoising_loss`.
 
     Args:
         x0: training data, (n, D).
         label: (n,); None without classes.
+        levels: draws the noise levels of a batch.
         steps, batch: number of steps, and examples in each.
+        rate: learning rate at the start.
         name: of the random numbers.
     """
     rng = generator(0, "browser", name)
-    optimizer = torch.optim.Adam(model.net.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(model.net.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2
     )
@@ -107,7 +120,7 @@ def fit(model: SmallDenoiser, x0: Tensor, label: Tensor | None, *, steps: int, b
         if label is not None:
             dropped = torch.rand(batch, generator=rng) < DROPPED
             given = label[chosen].masked_fill(dropped, model.classes)
-        loss = denoising_loss(model, x0[chosen], given, rng)
+        loss = denoising_loss(model, x0[chosen], levels(model, batch, rng), given, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -121,7 +134,7 @@ def fit_plane(name: str, steps: int = PLANE_STEPS) -> Plane:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = SmallDenoiser(x0, 0, 64, sigma_min=0.01, sigma_max=10.0)
-    fit(model, x0, None, steps=steps, batch=512, name=name)
+    fit(model, x0, None, normal_levels, steps=steps, batch=512, rate=PLANE_RATE, name=name)
     return Plane(model, x0[:SHOWN])
 
 
@@ -132,7 +145,7 @@ def fit_digits(steps: int = DIGITS_STEPS) -> Digits:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = SmallDenoiser(x0, 10, 192, sigma_min=0.02, sigma_max=20.0)
-    fit(model, x0, label, steps=steps, batch=128, name="digits")
+    fit(model, x0, label, even_levels, steps=steps, batch=128, rate=DIGITS_RATE, name="digits")
     return Digits(model, within_class_std(x0, label))
 
 
