@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -122,4 +122,4 @@ def strata(u: Tensor, index: Tensor, parts: int, count: int) -> Tensor:
 
 def mean_bits(nats: Tensor, dims: int) -> Tensor:
     """Return the mean over examples of nats per example, as bits per value, a scalar."""
-    return nats.mean() / (dims * torch.log(torch.tensor(2.0)).item())
+    return nats.mean() / (dims * math.log(2))

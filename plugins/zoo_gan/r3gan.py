@@ -17,7 +17,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import DEFAULTS, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.nn.perceptron import PerceptronCritic, PerceptronGenerator
 from zoo_core.types import Batch, Cond, Context, DataInfo
 from zoo_gan.game import Game, GameOptim
@@ -54,7 +54,7 @@ class R3GANConfig(RunConfig):
             | {"train.steps": 20, "train.batch_size": 16, "train.log_every": 5},
             "a few seconds, for tests",
         ),
-        "default@image<=16": DEFAULTS,
+        "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
         "default@image<=48": Preset(
             {"model.latent_dim": 64, "model.generator_width": 16, "model.critic_width": 16}
             | {"train.steps": 1500, "train.batch_size": 32}
@@ -66,7 +66,7 @@ class R3GANConfig(RunConfig):
             | {"train.batch_size": 256, "train.steps": 3000, "train.ema.decay": 0.99}
             | {"optim.critic.lr": 1e-3, "optim.critic.schedule": "linear"}
             | {"optim.generator.lr": 1e-3, "optim.generator.schedule": "linear"},
-            "for points of the plane",
+            "for points of the plane; not tuned",
         ),
     }
 

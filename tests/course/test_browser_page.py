@@ -43,18 +43,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write_page(tmp_path_factory.mktemp("browser") / "page.html", train(fraction=0.03))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs a Chromium on PATH, such as Debian's package `chromium`")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield one
-        one.close()
-
-
 @pytest.fixture
 def show(browser: Any, path: Path) -> Iterator[Any]:
     """Open the page offline; at the end nothing may have been logged, or requested beside the file."""

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import shutil
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,18 +34,6 @@ class Opened:
 
     def choose(self, where, value):
         self.page.select_option(where, value)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs a Chromium on PATH, such as Debian's package `chromium`")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield one
-        one.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,18 +63,6 @@ def many(folder):
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("screens")
     return write_page(groups_of(folder / "results", *many(folder / "results")), folder / "page").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs a Chromium on PATH, such as Debian's package `chromium`")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield one
-        one.close()
 
 
 def fragment(view):
