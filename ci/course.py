@@ -29,7 +29,7 @@ def write(one: Entry) -> None:
     target = DOCS / "assets" / "course" / one.name
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        load(one).figure(Folder(Path(folder)))
+        load(one).draw(Folder(Path(folder)))
         for name in shown(one):
             shutil.copyfile(Path(folder) / name, target / name)
             print(target / name)

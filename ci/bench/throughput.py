@@ -22,6 +22,7 @@ import torch
 
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.diffusion.sampling import bind
+from zoo_core.machine.precision import image_layout
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.resolution import resolve
 from zoo_core.runs import choose_device
@@ -89,7 +90,7 @@ def measure(words: list[str], batch: int | None, steps: int, rounds: int) -> dic
     info = DataInfo(spec.name, spec.shape, spec.levels, spec.classes)
     device = choose_device(config.device)
     recipe = load_entry("plugin", manager().find("plugin", config.plugin))(config, info)
-    recipe = recipe.to(device).to(memory_format=torch.channels_last)
+    recipe = recipe.to(device).to(memory_format=image_layout(device))
     train, harness = training(recipe, config, info, device, steps)
     n = config.train.batch_size
     a_step = timed(train, rounds, device) / steps

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.nn.adain import adain, statistics
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.topic import Exercise, Slip, Topic
 
@@ -47,7 +48,7 @@ def _figure(out: Folder) -> Sequence[str]:
     ):
         axes[0, place].imshow(_shown(image))
         axes[0, place].set(title=name, xticks=[], yticks=[])
-        for channel, color in enumerate(("tab:red", "tab:green", "tab:blue")):
+        for channel, color in enumerate((COLORS[1], COLORS[2], COLORS[0])):
             axes[1, place].hist(
                 image[0, channel].flatten().numpy(), bins=50, histtype="step", color=color, density=True
             )

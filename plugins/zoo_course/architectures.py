@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.nn.dcgan import DCGANCritic, DCGANGenerator
+from zoo_core.viz.style import COLORS, GRAY
 from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals
 from zoo_course.topic import Exercise, Slip, Topic
@@ -82,7 +83,7 @@ def _figure(out: Folder) -> Sequence[str]:
     axes[2].minorticks_off()
     axes[2].legend(fontsize=8)
     w = normals(1500, 2, seed=0) @ torch.tensor([[1.0, 0.6], [0.0, 0.5]], dtype=torch.float64) + 1
-    for psi, color in ((1.0, "tab:gray"), (0.5, "tab:blue"), (0.0, "tab:red")):
+    for psi, color in ((1.0, GRAY), (0.5, COLORS[0]), (0.0, COLORS[1])):
         moved = truncated(w, psi)
         axes[3].scatter(moved[:, 0], moved[:, 1], s=3 if psi else 30, color=color, label=f"psi = {psi}")
     axes[3].set(title="truncation of w", aspect="equal")

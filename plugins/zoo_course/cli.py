@@ -50,7 +50,7 @@ def _make(one: Entry, path: Path) -> None:
     topic = load(one)
     click.echo(f"{one.title}: {topic.question}\n")
     folder = Folder(path)
-    measured = topic.figure(folder)
+    measured = topic.draw(folder)
     for file in folder.files:
         click.echo(f"wrote {file}")
     click.echo("\nmeasured:")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.gan import jensen_shannon
 from zoo_course.kl import normal
@@ -48,7 +49,7 @@ def _figure(out: Folder) -> Sequence[str]:
     swapped = data.flip(0)
     figure = make_figure(12, 3.8)
     left, middle, right = figure.subplots(1, 3)
-    for y, color in enumerate(("tab:blue", "tab:orange")):
+    for y, color in enumerate((COLORS[0], COLORS[1])):
         left.plot(LINE, 2 * data[y], color=color, label=f"p(x | y = {y})")
         left.plot(LINE, 2 * swapped[y], color=color, linestyle="--", label=f"generated for y = {y}")
         middle.plot(LINE, data[y] / (data[y] + swapped[y]), color=color, label=f"D*(x, y = {y})")

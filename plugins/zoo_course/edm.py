@@ -15,6 +15,7 @@ from zoo_core.diffusion.grids import karras
 from zoo_core.diffusion.samplers import euler, heun
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
+from zoo_core.viz.style import GRAY
 from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, toy
 from zoo_course.probability_flow import gaussian_flow
@@ -81,7 +82,7 @@ def _figure(out: Folder) -> Sequence[str]:
         axes[1].plot(levels(steps), torch.full((steps,), float(steps)), "o", markersize=4)
     axes[1].hist(
         torch.exp(-1.2 + 1.2 * torch.special.ndtri((torch.arange(2000) + 0.5) / 2000)).numpy(),
-        bins=torch.logspace(-3, 2, 40).numpy().tolist(), color="tab:gray", alpha=0.4, weights=[0.06] * 2000,
+        bins=torch.logspace(-3, 2, 40).numpy().tolist(), color=GRAY, alpha=0.4, weights=[0.06] * 2000,
     )  # fmt: skip
     axes[1].set(
         xscale="log", xlabel="sigma", title="levels of 10 and 18 steps; training levels (gray)", yticks=[]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.diffusion.schedule import linear_betas
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.topic import Exercise, Slip, Topic
 
@@ -71,7 +72,7 @@ def _figure(out: Folder) -> Sequence[str]:
     left.plot(steps[1:], found[1:-1])
     left.set(xscale="log", yscale="log", xlabel="t", ylabel="nats", title="terms L_{t-1} of the bound")
     middle.plot(steps, loss_weight(schedule), label="in the bound")
-    middle.axhline(1, color="tab:orange", label="in L_simple")
+    middle.axhline(1, color=COLORS[1], label="in L_simple")
     middle.set(xscale="log", yscale="log", xlabel="t", title="weight of the squared error of eps")
     middle.legend(fontsize=8)
     lengths = [50, 100, 200, 500, 1000, 2000, 4000]

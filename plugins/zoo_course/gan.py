@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.kl import discrete_kl, normal
 from zoo_course.topic import Exercise, Slip, Topic
@@ -112,7 +113,7 @@ def _dirac_plot(out: Folder) -> list[str]:
         figure = make_figure(8.5, 3.2)
         for axes, (name, path) in zip(figure.subplots(1, 3), games.items(), strict=True):
             axes.plot(path[: shown + 1, 0], path[: shown + 1, 1], linewidth=1)
-            axes.plot(*path[shown], marker="o", color="tab:red")
+            axes.plot(*path[shown], marker="o", color=COLORS[1])
             axes.plot(0, 0, marker="+", color="black", markersize=10)
             axes.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", title=name, xlabel="generator theta")
             axes.set_ylabel("discriminator psi")

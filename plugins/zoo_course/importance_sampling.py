@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals
 from zoo_course.topic import Exercise, Slip, Topic
@@ -72,7 +73,7 @@ def _figure(out: Folder) -> Sequence[str]:
     left.legend(fontsize=8, loc="lower right")
     ratios = torch.linspace(0.72, 6, 200).tolist()
     right.plot(ratios, [relative_variance(r) for r in ratios], label="proposal around the posterior mean")
-    right.axhline(prior_relative_variance(), color="tab:red", linestyle=":", label="proposal: prior")
+    right.axhline(prior_relative_variance(), color=COLORS[1], linestyle=":", label="proposal: prior")
     right.axvline(math.sqrt(0.5), color="gray", linestyle="--", label="infinite to the left of this")
     right.set(xlabel="width of the proposal / width of the posterior", title="Var(w) / p(x)²", yscale="log")
     right.set_ylim(1e-3, 100)

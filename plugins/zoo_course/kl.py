@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.toy import Mixture
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.topic import Exercise, Slip, Topic
 
@@ -81,7 +82,7 @@ def _figure(out: Folder) -> Sequence[str]:
     }
     figure = make_figure(10.5, 4)
     left, right = figure.subplots(1, 2)
-    left.fill_between(GRID, _two_modes(GRID).exp(), color="tab:orange", alpha=0.35, label="p, two modes")
+    left.fill_between(GRID, _two_modes(GRID).exp(), color=COLORS[4], alpha=0.35, label="p, two modes")
     for label, (mean, std) in fits.items():
         left.plot(GRID, normal(mean, std)(GRID).exp(), label=f"q minimizes {label}")
     left.set(xlim=(-4.5, 4.5), xlabel="x", ylabel="density", title="one normal fitted to two modes")
@@ -93,7 +94,7 @@ def _figure(out: Folder) -> Sequence[str]:
     right.plot(GRID, prior(GRID).exp(), label="p = N(0, 1)")
     value = gaussian_kl(1.0, 0.5, 0.0, 1.0)
     right.fill_between(
-        GRID, integrand, color="tab:green", alpha=0.4, label=f"q log(q / p), integral {value:.3f}"
+        GRID, integrand, color=COLORS[2], alpha=0.4, label=f"q log(q / p), integral {value:.3f}"
     )
     right.set(xlim=(-3, 3.5), xlabel="x", title="the integrand may be negative, the integral may not")
     right.legend(fontsize=8, loc="upper left")

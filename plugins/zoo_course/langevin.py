@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.toy import Mixture
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals
 from zoo_course.topic import Exercise, Slip, Topic
@@ -77,7 +78,7 @@ def _walk_plots(out: Folder) -> None:
     ):
         _field(axes, CLOSE, 2.4)
         for one in states[:, :12].unbind(1):
-            axes.plot(one[:, 0], one[:, 1], linewidth=0.6, color="tab:blue")
+            axes.plot(one[:, 0], one[:, 1], linewidth=0.6, color=COLORS[0])
         axes.scatter(states[-1, :, 0], states[-1, :, 1], s=10, color="black", zorder=3)
         axes.set_title(f"score field and {name}")
     out.plot(figure, "field")

@@ -13,6 +13,7 @@ from zoo_core.diffusion.ode import flow_log_prob
 from zoo_core.diffusion.samplers import euler, euler_maruyama
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, line_mixture, record
 from zoo_course.topic import Exercise, Slip, Topic
@@ -78,7 +79,7 @@ def _figure(out: Folder) -> Sequence[str]:
             levels, grid, height / height.max(0).values, cmap="Oranges", vmax=1.6, shading="nearest"
         )
         axes[place].plot(
-            levels, states[:, :DRAWN] / (1 + levels[:, None] ** 2).sqrt(), linewidth=0.8, color="tab:blue"
+            levels, states[:, :DRAWN] / (1 + levels[:, None] ** 2).sqrt(), linewidth=0.8, color=COLORS[0]
         )
         axes[place].set(
             xscale="log", xlim=(20, LOWEST), ylim=(-3, 3), xlabel="sigma", title=f"{name}: {DRAWN} paths"

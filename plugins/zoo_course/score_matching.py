@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.langevin import CLOSE
 from zoo_course.oracle import sample
@@ -75,13 +76,13 @@ def _figure(out: Folder) -> Sequence[str]:
     points = torch.cartesian_prod(coarse, coarse)
     learned, exact = conditional_mean(points, 0.3, data), CLOSE.smoothed(0.3).score(points)
     right.quiver(
-        points[:, 0], points[:, 1], exact[:, 0], exact[:, 1], color="tab:orange", width=0.006, label="exact"
+        points[:, 0], points[:, 1], exact[:, 0], exact[:, 1], color=COLORS[1], width=0.006, label="exact"
     )
     right.quiver(
         points[:, 0], points[:, 1], learned[:, 0], learned[:, 1], width=0.003, label="from 2,000 points"
     )
     right.set(aspect="equal", title="optimum of the regression, sigma = 0.3")
-    right.legend(fontsize=8, loc="upper right")
+    right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
     out.plot(figure, "objectives")
     out.table(
         {

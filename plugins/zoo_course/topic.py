@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from zoo_core.viz.style import styled
 from zoo_course.folder import Folder
 
 
@@ -65,3 +66,7 @@ class Topic:
     look: tuple[str, ...]
     figure: Callable[[Folder], Sequence[str]]
     exercises: tuple[Exercise, ...]
+
+    def draw(self, folder: Folder) -> Sequence[str]:
+        """Write the figure in the style of all plots, and return the lines with what it measured."""
+        return styled(self.figure)(folder)

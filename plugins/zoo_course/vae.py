@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.viz.drawing import tile
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.kl import gaussian_kl
 from zoo_course.oracle import digits, normals
@@ -87,13 +88,13 @@ def _curve_plot(out: Folder) -> list[str]:
     left.set(title="x = f(z) + noise, colored by the latent z", aspect="equal", xlabel="x1", ylabel="x2")
     lines = []
     for number, one in enumerate(chosen):
-        color = ("tab:red", "tab:blue")[number]
+        color = (COLORS[1], COLORS[0])[number]
         left.plot(*one, marker="*", markersize=14, color=color, markeredgecolor="white")
         posterior = (log_joint(one) - log_evidence(one)).exp()
         mean, std = best_q(one)
         q = torch.exp(-0.5 * ((Z - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
         gap = log_evidence(one) - elbo(one, mean, std)
-        right.plot(Z, posterior, color=color, label=f"p(z | x) of the {('red', 'blue')[number]} star")
+        right.plot(Z, posterior, color=color, label=f"p(z | x) of the {('orange', 'blue')[number]} star")
         right.plot(Z, q, color=color, linestyle="--", label=f"best normal q, gap {gap:.3f} nats")
         lines.append(
             f"star {number + 1}: log p(x) = {log_evidence(one):.3f}, ELBO = "

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import normals, sample, toy
 from zoo_course.topic import Exercise, Slip, Topic
@@ -58,7 +59,7 @@ def _line_plot(out: Folder) -> list[str]:
     figure = make_figure(11, 4)
     left, middle, right = figure.subplots(1, 3)
     for place, (blocks, name) in enumerate(((p, "mu"), (q, "mu'"))):
-        color = ("tab:pink", "tab:blue")[place]
+        color = (COLORS[3], COLORS[0])[place]
         for number, (mass, start, end) in enumerate(blocks):
             left.bar(
                 (start + end) / 2,
@@ -102,8 +103,8 @@ def _plane_plot(out: Folder) -> list[str]:
     ):
         for a, b in zip(x, y[to], strict=True):
             axes.plot((a[0], b[0]), (a[1], b[1]), color="gray", linewidth=0.4)
-        axes.scatter(x[:, 0], x[:, 1], s=9, color="tab:orange", label="from")
-        axes.scatter(y[:, 0], y[:, 1], s=9, color="tab:blue", label="to")
+        axes.scatter(x[:, 0], x[:, 1], s=9, color=COLORS[1], label="from")
+        axes.scatter(y[:, 0], y[:, 1], s=9, color=COLORS[0], label="to")
         axes.set(title=f"{name}: mean distance {mean:.3f}", aspect="equal")
     axes.legend(fontsize=8, loc="upper right")
     out.plot(figure, "plan")

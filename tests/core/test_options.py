@@ -110,11 +110,15 @@ def test_changing_an_option_of_sampling_changes_what_it_names() -> None:
         "seed": ("sample.steps=2", "sample.seed=1"),
         "steps": ("sample.steps=3",),
         "batch_size": ("sample.steps=2", "sample.batch_size=2"),
+        "precision": ("sample.steps=2", "sample.precision=bfloat16"),
     }
     assert {*cases} - {"none"} == set(SampleConfig.model_fields)
     drawn = {}
     for name, words in cases.items():
         run = made("sampler=ddim", *words)
+        weights = torch.Generator().manual_seed(0)  # the last layer of a new network is zero
+        for parameter in run.recipe.parameters():
+            nn.init.normal_(parameter, std=0.1, generator=weights)
         sizes: list[int] = []
         original = run.recipe.sample
 
@@ -131,6 +135,9 @@ def test_changing_an_option_of_sampling_changes_what_it_names() -> None:
     assert sizes == [5]
     assert drawn["batch_size"][2] == [2, 2, 1]
     torch.testing.assert_close(drawn["batch_size"][0], rows)
+    rounded = drawn["precision"][0]
+    assert not torch.equal(rounded, rows)
+    assert (rounded.float() - rows.float()).abs().mean() < 0.1 * rows.float().std()
 
 
 def test_gradient_clipping_can_be_switched_off() -> None:

@@ -91,7 +91,7 @@ class TrainConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the forward pass: auto is bfloat16 autocast on GPUs that support it, float32 elsewhere."""
     compile: bool = False
-    """Compile the networks with torch.compile."""
+    """Compile the repeated blocks of the networks with torch.compile."""
     ema: EmaConfig = EmaConfig()
     """Average of the sampled network's weights."""
     log_every: int = Field(50, ge=1)
@@ -111,6 +111,9 @@ class SampleConfig(Config):
     """Batch size of sampling; it does not change the scores."""
     seed: int = Field(0, ge=0)
     """Seed of the noise of the samples."""
+    precision: Literal["auto", "float32", "bfloat16"] = later("float32", since="0.2.0")
+    """Precision of the networks in sampling: auto is bfloat16 on GPUs that support it, float32 elsewhere;
+    likelihoods are computed in float32."""
 
 
 class DataConfig(Config):

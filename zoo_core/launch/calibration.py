@@ -18,6 +18,8 @@ from zoo_core.config import Config, EmaConfig, OptimizerConfig, RunConfig, stric
 from zoo_core.errors import ZooError
 
 PROBE_STEPS = 8
+ATTEMPTS = 3
+"""Trainings after the first, each as long as the last one's speed says, until one takes long enough."""
 MARGIN = 0.9
 """Of the budget that steps are planned for: a busy machine trains more slowly than it was measured."""
 
@@ -63,7 +65,8 @@ def allowed_steps(rate: float, budget: float) -> int:
 def measure(config: RunConfig, seconds: float) -> dict[str, Any]:
     """Train for about `seconds` in a scratch folder and return what was seen.
 
-    The steps are few but go through all stages of training in their proportions.
+    The steps are few but go through all stages of training in their proportions. A first training is not
+    counted: on a GPU it loads the kernels, which can take longer than all steps that are measured.
 
     Returns:
         steps_per_second (None for a model without training), steps, seconds, hardware.
@@ -75,9 +78,13 @@ def measure(config: RunConfig, seconds: float) -> dict[str, Any]:
     if config.train.steps == 0:
         return {"steps_per_second": None, "steps": 0, "seconds": 0.0, **facts}
     done, took = _train(config, min(PROBE_STEPS, config.train.steps), seconds)
-    wanted = math.ceil(seconds * done / took) if took else 0
-    if took < seconds / 2 and wanted > done:
+    for _ in range(ATTEMPTS):
+        if done == config.train.steps:
+            break
+        wanted = max(PROBE_STEPS, math.ceil(seconds * done / took)) if took else PROBE_STEPS
         done, took = _train(config, min(wanted, config.train.steps), 4 * seconds)
+        if took >= seconds / 2:
+            break
     rate = done / took if took else None
     return {"steps_per_second": rate, "steps": done, "seconds": round(took, 3), **facts}
 

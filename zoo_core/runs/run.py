@@ -22,6 +22,7 @@ from zoo_core.home import runs_root
 from zoo_core.interfaces import HasDenoiser, HasLikelihood
 from zoo_core.machine.faults import attributed
 from zoo_core.machine.memory import peak_bytes, reset_peak
+from zoo_core.machine.precision import autocast, image_layout
 from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
@@ -158,9 +159,11 @@ class Run:
             PluginError: where the plugin raises, or returns something else than `Samples` of the right shape.
         """
         plugin = self.config.plugin
+        cast = autocast(self.config.sample.precision, self.device)
         with self.inference():
             try:
-                drawn: Any = self.recipe.sample(request)
+                with cast():
+                    drawn: Any = self.recipe.sample(request)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
@@ -364,8 +367,8 @@ def build(
             recipe.denoiser(), config.sample.steps
         )  # what it refuses, it refuses before the training
     recipe = recipe.to(device)
-    if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
-        recipe = recipe.to(memory_format=torch.channels_last)
+    if dataset.info.is_image:
+        recipe = recipe.to(memory_format=image_layout(device))
     data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,15 +11,6 @@ from zoo_core.config import TrainConfig
 from zoo_core.training.plan import micro_batches
 from zoo_core.training.recipe import LossFunction
 from zoo_core.types import Batch, Context, Loss
-
-
-def autocast(config: TrainConfig, device: torch.device) -> Callable[[], Any]:
-    """Return the context of a forward pass: bfloat16 autocast, or none."""
-    if config.precision == "float32" or (config.precision == "auto" and device.type != "cuda"):
-        return contextlib.nullcontext
-    if config.precision == "auto" and not torch.cuda.is_bf16_supported():
-        return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def backward(

@@ -23,9 +23,11 @@ from zoo_core.data.loading import TrainData
 from zoo_core.errors import DivergedError, MachineError, ZooError
 from zoo_core.machine.distributed import any_, from_first_, gather, share, world
 from zoo_core.machine.faults import attributed
+from zoo_core.machine.precision import autocast, tf32
 from zoo_core.seeds import derive
-from zoo_core.training.backward import autocast, backward
+from zoo_core.training.backward import backward
 from zoo_core.training.checkpoint import END, Checkpoint, check_fit
+from zoo_core.training.compilation import compile_networks, differentiates_twice, eager, no_new_code
 from zoo_core.training.ema import Averages
 from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
@@ -87,7 +89,8 @@ class Harness:
         self._thawed: Phase | None = None
         self._last: dict[str, Tensor] = {}
         self._totals: dict[str, tuple[Tensor | float, int]] = {}
-        self._autocast = autocast(config, data.device)
+        self._autocast = autocast(config.precision, data.device)
+        self._eager: set[str] = set()  # phases whose networks are not to run compiled
         # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
         self._checks_each_step = data.device.type == "cpu"
 
@@ -106,7 +109,9 @@ class Harness:
             if not self.optimizers:
                 self._begin(stage)
                 self._announce(stage)
-            if not self._run_stage(stage, self.stage_steps[self.counts.stage]):
+            with tf32(self.data.device):
+                done = self._run_stage(stage, self.stage_steps[self.counts.stage])
+            if not done:
                 return
             self._end_stage()
 
@@ -174,11 +179,34 @@ class Harness:
             rng = torch.Generator(device=self.data.device)
             seed = derive(self.seed, "phase", stage.name, phase.name, *self._place())
             self._rngs[phase.name] = rng.manual_seed(seed)
-            if self.config.compile:
-                for module in phase.updates:
-                    module.compile()
+        if self.config.compile:
+            self._compile(stage)
         if not self.world.first:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
+
+    def _compile(self, stage: Stage) -> None:
+        """Compile what the stage updates, and find the phases whose loss that is no good for."""
+        modules = {id(module): module for phase in stage.phases for module in phase.updates}
+        compile_networks(modules.values())
+        self._eager = {
+            phase.name for phase in stage.phases if phase.second_order or self._differentiates_twice(phase)
+        }
+        if self._eager:
+            self.listener.say(f"not compiled, for a loss that holds a gradient: {', '.join(self._eager)}")
+
+    def _differentiates_twice(self, phase: Phase) -> bool:
+        with self.untouched():
+            self.recipe.train()
+            self._thaw(phase)
+            rng = torch.Generator(device=self.data.device).manual_seed(0)
+            batch = self.data.next(self.config.batch_size, self.world)
+            context = Context(0, 0.0, 0, rng)
+            found = differentiates_twice(
+                lambda: backward(phase.loss, batch, context, self.config, self._autocast)
+            )
+        for parameter in self._parameters(phase):
+            parameter.grad = None
+        return found
 
     def _place(self) -> tuple[int | str, ...]:
         """Return what sets this process's random numbers apart: nothing for the first, as if alone."""
@@ -259,7 +287,8 @@ class Harness:
             for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
                 parameter.grad = None
             try:
-                loss = backward(phase.loss, batch, context, self.config, self._autocast)
+                with eager() if phase.name in self._eager else contextlib.nullcontext():
+                    loss = backward(phase.loss, batch, context, self.config, self._autocast)
             except Exception as error:
                 raise self._fault(stage.name, phase.name, error) from error
             if self.world.size > 1:
@@ -335,7 +364,7 @@ class Harness:
         return values | rates | {"images": self.counts.images, "steps_per_second": speed}
 
     def _image(self) -> None:
-        with self.quiet():
+        with self.quiet(), no_new_code():
             self.listener.image(self.counts.total)
 
     @contextlib.contextmanager

@@ -35,6 +35,9 @@ class Phase:
         grad_clip: largest norm of the phase's gradient; None for no clipping.
         after_step: called with the Loss's (sums, keep) after the optimizer's step; changes the recipe's
             buffers and the phase's own weights only (weight clipping, codebook averages).
+        second_order: the loss holds a gradient with respect to an input (a gradient penalty, the score of an
+            energy); torch.compile can't differentiate that again. Where it is not said and networks are
+            compiled, one trial finds it.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Phase:
     every: int = 1
     grad_clip: float | None = None
     after_step: AfterStep | None = None
+    second_order: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,12 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(draw)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib
+        from cycler import cycler
 
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
+            matplotlib.rcParams["axes.prop_cycle"] = cycler(color=COLORS)
             return draw(*args, **kwargs)
 
     return within

@@ -1,0 +1,128 @@
+"""Sampling speed: network calls a second in bfloat16 and float32, and 50,000 samples of 20 calls.
+
+    python ci/gpu/sample.py [--device cuda] [--batch 1000]
+
+The calls are interleaved. The samples are drawn by the sampler `dpmpp-2m` on the device's own noise, with
+any wait of the host for the device made an error; their time is that of some batches, times as many as are
+needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from unets import called, cold, interleaved, ours, prepared, summary, synchronized, theirs
+
+from zoo_core.diffusion.sampling import bind
+from zoo_core.machine.precision import Precision, autocast, image_layout
+from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.resolution import resolve
+from zoo_core.seeds import Seeds
+from zoo_core.training.compilation import compile_networks
+from zoo_core.types import DataInfo, SampleRequest
+
+SAMPLES, CALLS = 50_000, 20
+
+
+def drawing(batch: int, calls: int, device: torch.device, smoke: bool) -> Callable[[], Any]:
+    """Return a function that draws a batch of DDPM's samples by the zoo, in bfloat16, compiled."""
+    small = {"model.channels": 16, "model.mult": (1, 2), "model.blocks": 1, "model.attention": ()}
+    options = {"plugin": "ddpm", "data": "cifar10", "preset": "paper", "sampler": "dpmpp-2m"}
+    config = resolve({**options, **(small if smoke else {})})
+    info = DataInfo("cifar10", (3, 32, 32), 256)
+    recipe = load_entry("plugin", manager().find("plugin", "ddpm"))(config, info)
+    recipe = recipe.to(device).to(memory_format=image_layout(device)).eval()
+    compile_networks([recipe])
+    sampler = bind(manager().find("sampler", "dpmpp-2m").spec, config.sampler)
+
+    def draw() -> None:
+        request = SampleRequest(Seeds(0, range(batch), device), None, sampler, calls)
+        with torch.no_grad(), autocast("bfloat16", device)():
+            recipe.sample(request)
+
+    return draw
+
+
+def forward(network: nn.Module, precision: Precision, x: Tensor, t: Tensor) -> Callable[[], Any]:
+    """Return a function that calls a network once."""
+    call, cast = called(network), autocast(precision, x.device)
+
+    def run() -> Tensor:
+        with torch.no_grad(), cast():
+            return call(x, t)
+
+    return run
+
+
+def waits(draw: Callable[[], Any], device: torch.device) -> str:
+    """Return what in a drawing makes the host wait for the device; "" where nothing does."""
+    if device.type != "cuda":
+        return "not a GPU"
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        draw()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    device, smoke = torch.device(args.device), args.smoke
+    batch, rounds, calls = (2, 1, 2) if smoke else (args.batch, 5, CALLS)
+    x, t = torch.randn(batch, 3, 32, 32, device=device), torch.zeros(batch, device=device)
+    contestants: dict[str, Callable[[], Any]] = {}
+    for who, make in (("zoo", ours), ("diffusers", theirs)):
+        for layout in ("channels-first", "channels-last"):
+            for compiled in (False, True):
+                network = prepared(make(smoke), device, layout, compiled).eval()
+                for precision in ("bfloat16", "float32"):
+                    if precision == "float32" and (compiled or layout == "channels-last"):
+                        continue
+                    name = f"{who}, {layout}, {'compiled' if compiled else 'eager'}, {precision}"
+                    contestants[name] = forward(network, precision, x, t)
+    starts = {}
+    for name, run in contestants.items():
+        starts[name] = round(cold(run, device), 2)
+        print(f"{name}: first three calls {starts[name]} s", file=sys.stderr, flush=True)
+    seconds = interleaved(contestants, rounds, 3, device)
+    draw = drawing(batch, calls, device, smoke)
+    first = cold(draw, device)
+    fault = waits(draw, device)
+    synchronized(device)
+    start, batches = time.perf_counter(), 1 if smoke else 3
+    for _ in range(batches):
+        draw()
+    synchronized(device)
+    a_batch = (time.perf_counter() - start) / batches
+    found = {
+        "batch": batch,
+        "calls_per_s": {name: summary(each, batch) for name, each in seconds.items()},
+        "first_three_calls_s": starts,
+        "zoo_samples": {
+            "calls": calls,
+            "seconds_of_50000": a_batch * math.ceil(SAMPLES / batch),
+            "calls_per_s": batch * calls / a_batch,
+            "first_three_batches_s": first,
+            "host_waits": fault,
+        },
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
