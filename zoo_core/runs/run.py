@@ -35,6 +35,7 @@ from zoo_core.training.harness import Harness
 from zoo_core.training.randomness import seed_all
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import Cond, DataInfo, Likelihood, SampleRequest, Samples, Task
+from zoo_core.viz.samples import SampleTensor, sample_tensor
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Drawn:
     clipped: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A model with its data, its folder and its weights: an `interfaces.EvaluatedRun`.
 
@@ -87,6 +88,12 @@ class Run:
     initial: dict[str, Any] = field(default_factory=dict)
     guide: Guide | None = None
     progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
+
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"Run({config.plugin} on {config.data.name}, seed {config.seed}, step {self.step:,}, {self.dir})"
+        )
 
     @property
     def spec(self) -> Any:
@@ -222,8 +229,10 @@ class Run:
         seed: int | None = None,
         cond: Cond | str | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Tensor:
+    ) -> SampleTensor:
         """Draw n samples, (n, *shape) on the CPU: images in [-1, 1] at their data's levels, or points.
+
+        The tensor can be shown and written: `run.sample(16).grid()`, `run.sample(16).save("samples.png")`.
 
         Args:
             n: how many.
@@ -243,7 +252,8 @@ class Run:
                 progress(sum(map(len, parts)))
         rows = torch.cat(parts)
         levels = self.data.info.levels
-        return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
+        x = rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
+        return sample_tensor(x, self.data.info)
 
     def draw(
         self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
