@@ -60,6 +60,7 @@ class RunResult:
         facts = {
             "folder": self.run_dir,
             "training": self.cost.line(),
+            "note": self.provenance.notes.get("parts", ""),
             "scores": "none (eval.protocol=none)" if scored is None else "",
         }
         title = f"{self.plugin} on {self.data}, seed {self.seed}"
