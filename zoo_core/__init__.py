@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from zoo_core.launch.here import run_matrix
@@ -34,21 +34,40 @@ _HOMES = {
 }
 
 
-def load(run: str | Path, *, say: Callable[[str], None] = print) -> Run:
+def load(
+    run: str | Path,
+    *,
+    net: Any = None,
+    trust: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+    **given: Any,
+) -> Run:
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
     Args:
         run: its folder, the folder of a bundle, or `hf://user/name[@revision]`, which is downloaded once.
+        net: the network of a run that was made with `zoo_core.run(net=...)`.
+        trust: modules that are imported if the config names a network of the user's own in them.
         say: called with messages for the user.
+        given: other options of sampling than those of the run: sampler="heun", **{"sample.steps": 18}.
 
     Raises:
         NotFoundError: where the folder contains no run.
+        UsageError: where the config names a network in a module that is not trusted.
         UsageError, MachineError: as `zoo pull`; and where the checkpoint is missing or corrupt.
     """
     from zoo_core.runs import load as load_folder
     from zoo_core.runs.exchange import run_folder
+    from zoo_core.runs.parts import of_objects, trust_modules
 
-    return load_folder(run_folder(str(run)), say=say)
+    trust_modules(trust)
+    folder = run_folder(str(run))
+    config = None
+    if given:
+        from zoo_core.runs.sampling import sampling_config
+
+        config = sampling_config(folder, given)
+    return load_folder(folder, config=config, say=say, parts=of_objects(net)[0])
 
 
 def __getattr__(name: str) -> Any:

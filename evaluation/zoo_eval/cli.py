@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo_core.cli.trusting import trust_option
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
 from zoo_core.registry.resolution import parse_words
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="RUN")
 @click.argument("words", nargs=-1, metavar="[protocol=NAME] [eval.KEY=VALUE]...")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@trust_option
 def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
     """Score a trained run again, for example under another protocol or extractor.
 

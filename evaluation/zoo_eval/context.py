@@ -53,6 +53,7 @@ class Source:
         progress: receives (what, done, total, unit).
         run: the trained run; None for samples from outside.
         folder: receives the attachments; None for none.
+        functions: column -> a metric of the user's own, called with (samples, test examples).
     """
 
     config: RunConfig
@@ -64,6 +65,7 @@ class Source:
     folder: Path | None = None
     warn: Callable[[str], None] | None = None
     progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
+    functions: Mapping[str, Callable[[Tensor, Tensor], Any]] = field(default_factory=dict)
 
     @property
     def warning(self) -> Callable[[str], None]:
@@ -77,7 +79,11 @@ def source_of(run: EvaluatedRun) -> Source:
     def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:
         return run.draw(n, start=start, cond=cond)
 
-    return Source(run.config, run.data, run.device, draw, run.say, run, run.dir, run.warn, run.progress)
+    parts = getattr(run, "parts", None)  # a run of another program has none
+    functions = {} if parts is None else parts.metrics
+    return Source(
+        run.config, run.data, run.device, draw, run.say, run, run.dir, run.warn, run.progress, functions
+    )
 
 
 def source_of_rows(

@@ -15,12 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from zoo_core.config import RunConfig
 from zoo_core.data.configs import FolderConfig
+from zoo_core.data.levels import to_unit
 from zoo_core.data.loading import Dataset
-from zoo_core.errors import PluginError, ZooError, not_found
+from zoo_core.errors import PluginError, UsageError, ZooError, not_found
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.distributed import world
 from zoo_core.registry.manager import Entry, load_entry, manager
-from zoo_core.registry.metrics import base_name
+from zoo_core.registry.metrics import base_name, declared
 from zoo_core.registry.spec import DatasetSpec
 from zoo_core.results import Cost, DataRecord, NotApplicable, Provenance, Result, SamplingRecord, Value
 from zoo_core.results.attachments import write_attachment
@@ -160,6 +161,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         )
     ctx = Context(source, protocol, extractor, sampled)
     measured = run_metrics(ctx, chosen_metrics(source.config.eval.metrics))
+    run_functions(ctx, measured)
     drawn: dict[str, Any] = {}
     if source.run is not None:
         drawn = {
@@ -258,6 +260,45 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
                 measured.not_applicable[column] = one
     ctx.source.progress("scoring", len(entries), len(entries), "metrics")
     return measured
+
+
+EXAMPLES = 10_000
+"""Most samples, and test examples, that a function of the user's own is called with."""
+OWN = "a function of the user's own"
+"""Why such a value is never ranked."""
+
+
+def run_functions(ctx: Context, measured: Measured) -> None:
+    """Add what the functions of the user's own return to the measured columns.
+
+    Raises:
+        UsageError: where one has the name of another column, fails, or returns something else than a number.
+    """
+    source = ctx.source
+    if not source.functions:
+        return
+    levels = source.data.info.levels
+    test = source.data.test.examples(torch.arange(min(EXAMPLES, len(source.data.test)))).cpu()
+    samples = ctx.sampled.rows[:EXAMPLES]
+    x, real = ((rows.float() if levels is None else to_unit(rows, levels)) for rows in (samples, test))
+    taken = {base_name(column) for column in measured.values} | set(declared())
+    for column, function in source.functions.items():
+        if base_name(column) in taken:
+            raise UsageError(
+                f"metrics= has {column!r}, a column of an installed metric", "next: another name"
+            )
+        start = time.monotonic()
+        try:
+            _COLUMN.validate_python(column)
+            found = Value(value=float(function(x, real)), n=len(x), unranked=OWN)
+        except Exception as error:
+            text = str(error).partition("\n")[0]
+            raise UsageError(
+                f"metrics={column!r} failed: {type(error).__name__}: {text}",
+                "expected: a function of (samples, test examples) that returns a finite number",
+            ) from error
+        measured.values[column] = found
+        source.say(f"{column}: {found.value:.4g} ({time.monotonic() - start:.3g} s)")
 
 
 def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from zoo_core.cli.trusting import trust_option
 from zoo_core.errors import MachineError, UsageError
 
 
@@ -24,6 +25,7 @@ from zoo_core.errors import MachineError, UsageError
     type=click.Choice(["denoiser", "generator", "decoder"]),
     help="Network; default: the first of these that the model has.",
 )
+@trust_option
 def export(run: str, to: str, out: Path, part: str | None) -> None:
     """Export the generator, decoder or denoiser of a run, with the weights that are scored.
 

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig, later
+from zoo_core.config.own import OwnName
 from zoo_core.diffusion.likelihood import bound, discretized_gaussian, gaussian_log_prob
 from zoo_core.diffusion.options import AnnealedLangevinConfig, GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
@@ -42,9 +43,10 @@ from zoo_ncsn.refinenet import RefineNet
 class NCSNModel(DiffusionModel):
     """The levels, and the network."""
 
-    net: Literal["auto", "unet", "dit", "mlp", "refinenet", "energy"] = "auto"  # type: ignore[assignment]
+    net: Literal["auto", "unet", "dit", "mlp", "refinenet", "energy"] | OwnName = "auto"
     """Network; auto is a U-Net for images and an MLP for points, refinenet that of the paper (width
-    `channels`), energy the gradient of a scalar computed by that of auto."""
+    `channels`), energy the gradient of a scalar computed by that of auto. MODULE:NAME is a network of your
+    own."""
     levels: Literal["discrete", "continuous"] = "discrete"
     """Train on a schedule of L noise levels, or on a continuous range, which has a probability flow."""
     L: int = Field(20, ge=2, le=10_000)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from pydantic import Field
 
+from zoo_core.cli.trusting import trust_option
 from zoo_core.config import Config, validate
 from zoo_core.errors import MachineError, Mistakes, UsageError
 from zoo_core.registry.resolution import parse_words
@@ -71,6 +72,7 @@ def _print_table(context: click.Context, parameter: click.Parameter, value: bool
     callback=_print_table,
     help="Print which methods fit which operators and models, and stop.",
 )
+@trust_option
 def restore(
     folder: str, images: str, words: tuple[str, ...], count: int | None, seed: int, out: Path, json_: bool
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from zoo_core.cli.launching import launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.preview import preview
 from zoo_core.cli.tables import paragraph, table
+from zoo_core.cli.trusting import trust_option
 from zoo_core.config import RunConfig
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.events.console import Console
@@ -32,6 +33,7 @@ from zoo_core.results import RunResult
 @click.option("--rerun", is_flag=True, help="Train again; the folder of a finished run is renamed and kept.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+@trust_option
 @launcher_options
 def run(
     words: tuple[str, ...],
@@ -79,6 +81,8 @@ def run(
         steps = _steps(given["train.steps"]) if "train.steps" in given else None
         return _show_result(resume(given["resume"], steps=steps, run_dir=given.get("run_dir")), json_)
     configs = resolve_matrix(given)
+    if "model.net" in given and not dry_run:
+        _trust_typed(configs)
     if dry_run:
         from zoo_core.config import strict_yaml
 
@@ -105,6 +109,15 @@ def run(
     status = run_matrix(configs, told)
     _show_comparison(results, json_)
     raise click.exceptions.Exit(status)
+
+
+def _trust_typed(configs: Sequence[RunConfig]) -> None:
+    """Let runs import the networks of the user's own that were typed for them."""
+    from zoo_core.runs import default_dir
+    from zoo_core.runs.job import trust_typed
+
+    for config in configs:
+        trust_typed(config, Path(config.run_dir) if config.run_dir else default_dir(config))
 
 
 def _steps(text: str) -> int:
@@ -192,7 +205,7 @@ DRAWN = 64
 
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.argument("words", nargs=-1, metavar="[cond=...]")
+@click.argument("words", nargs=-1, metavar="[cond=...] [sampler=NAME] [sample.KEY=VALUE]...")
 @click.option(
     "-n",
     "count",
@@ -205,6 +218,7 @@ DRAWN = 64
     type=click.Path(path_type=Path),
     help="Output: .png (grid), .npz (uint8 NHWC), or a folder (one file per image).",
 )
+@trust_option
 def sample(
     folder: str, words: tuple[str, ...], count: int | None, seed: int | None, out: Path | None
 ) -> None:
@@ -218,27 +232,33 @@ def sample(
 
     zoo sample runs/... cond="a three,a seven"   captions in turn, one column each
 
+    zoo sample runs/... sampler=heun sample.steps=18   with another sampler
+
     zoo sample runs/... cond=FOLDER --out DONE   translations of the images of a folder
     """
     given = parse_words(words)
-    if set(given) - {"cond"}:
-        raise UsageError(
-            f"can't sample with {', '.join(f'{key}=' for key in given if key != 'cond')}",
-            "expected: cond=CLASS or cond=CAPTION, several separated by commas, or cond=FOLDER",
-            "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
-        )
+    others = {key: value for key, value in given.items() if key != "cond"}
     from zoo_core import load
     from zoo_core.config import comma_list
     from zoo_core.data.conditioning import SHOWN, dealt, read_conditions, source_images
+    from zoo_core.runs.sampling import is_of_sampling
     from zoo_core.viz.plots import save_folder, save_samples
     from zoo_core.viz.translations import save_translations
 
+    wrong = [key for key in others if not is_of_sampling(key)]
+    if wrong:
+        raise UsageError(
+            f"can't sample with {', '.join(f'{key}=' for key in wrong)}",
+            "expected: cond=CLASS or cond=CAPTION, several separated by commas, or cond=FOLDER; "
+            "sampler=NAME, sampler.KEY=, sample.KEY=",
+            "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",
+        )
     _check_out(out)
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    made = load(folder, say=say)
+    made = load(folder, say=say, **others)
     said, data = given.get("cond"), made.data
     translates = data.info.task in SHOWN
     each_once = None if translates else DRAWN
@@ -253,7 +273,7 @@ def sample(
         n, seed=seed, cond=cond, progress=lambda done: console.advance("sampling", done, n, "samples")
     )
     used = made.config.sample.seed if seed is None else seed
-    path = out or made.dir / "plots" / _default_name(n, used, said)
+    path = out or made.dir / "plots" / _default_name(n, used, said, others)
     if not path.suffix:
         _check_empty(path)
         save_folder(x, data.info, path, _names(said) if translates and said else ())
@@ -308,12 +328,15 @@ def _check_out(out: Path | None) -> None:
         raise MachineError(f"can't write to {out}: permission denied", "next: --out another place")
 
 
-def _default_name(n: int, seed: int, cond: str | None) -> str:
-    """Return the file name of samples: another one for another number, seed or condition."""
-    if cond is None:
+def _default_name(n: int, seed: int, cond: str | None, options: Mapping[str, str]) -> str:
+    """Return the file name of samples: another one for another number, seed, condition or option."""
+    said = [] if cond is None else [cond]
+    said += [f"{key}={value}" for key, value in options.items()]
+    if not said:
         return f"samples-{n}-seed{seed}.png"
-    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in cond)[:40]
-    return f"samples-{n}-seed{seed}-{slug}-{hashlib.sha256(cond.encode()).hexdigest()[:6]}.png"
+    text = " ".join(said)
+    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in text)[:40]
+    return f"samples-{n}-seed{seed}-{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}.png"
 
 
 def _names(folder: str) -> Sequence[str]:

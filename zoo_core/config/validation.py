@@ -24,7 +24,7 @@ def type_name(annotation: Any) -> str:
         return "none"
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return type_name(inner[0])
+        return next((part for part in inner[1:] if isinstance(part, str)), type_name(inner[0]))
     if origin is Literal:
         return " | ".join(str(part) or '""' for part in inner)
     if origin is list or (origin is tuple and inner[1:] == (...,)):
@@ -58,9 +58,9 @@ def validate(
         return None, [*mistakes, error]
     except ValidationError as error:
         fields = dict(options(config))
-        for problem in error.errors():
-            mistakes.append(_bad_value(problem, fields, known, see))
-        return None, mistakes
+        # A value that fits no type of a union is one problem for each type; the first is told.
+        wrong = {one.what: one for one in (_bad_value(p, fields, known, see) for p in error.errors()[::-1])}
+        return None, [*mistakes, *reversed(wrong.values())]
     return (None, mistakes) if mistakes else (made, [])
 
 
@@ -85,7 +85,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}... ({len(text):,} characters)"
 
 
-def _bad_value(problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str) -> ZooError:
+def _bad_value(
+    problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str
+) -> UsageError:
     path = [str(part) for part in problem["loc"]]
     key = next((k for n in range(len(path), 0, -1) if (k := ".".join(path[:n])) in fields), ".".join(path))
     if key not in fields:  # raised for a whole section: name the option that was given in it

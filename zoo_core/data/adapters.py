@@ -23,6 +23,9 @@ NAME = "python"
 """Registered name of data that a Python program hands over."""
 HOLDOUT = 0.1
 """Fraction held out for testing, where one set is given."""
+IMAGE_COLUMNS = ("image", "img", "jpg", "png")
+LABEL_COLUMNS = ("label", "labels", "class")
+"""Columns of a dataset of the `datasets` library, in the order in which they are looked for."""
 FAR = 10.0
 """Largest coordinate of a point."""
 ACCEPTED = (
@@ -49,7 +52,8 @@ def dataset_of(given: Any) -> Dataset:
     Args:
         given: images, uint8 (N, H, W), (N, C, H, W) or (N, H, W, C), or floats k / 255 in [0, 1], as
             torchvision's ToTensor makes them; or points (N, D), floats; or a pair of these and labels (N,);
-            or a torch Dataset whose items are such images or (image, label); or a mapping of "train" and
+            or a torch Dataset whose items are such images or (image, label); or a `datasets.Dataset` with a
+            column of images; or a mapping of "train" and
             "test" to any of these. One set is split, a tenth held out.
 
     Raises:
@@ -119,7 +123,7 @@ def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
     images, labels = [], []
     for k in range(len(given)):
         item = given[k]
-        image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        image, label = _item(item)
         images.append(_tensor(image))
         labels.append(label)
     if not images or len({(tuple(image.shape), image.dtype) for image in images}) > 1:
@@ -134,6 +138,23 @@ def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
     if unlabeled:
         return x, None
     return x, checked_labels(labels, f"the {split} split of dataset=")
+
+
+def _item(item: Any) -> tuple[Any, Any]:
+    """Return the image and the label of an item; a dataset of the `datasets` library has mappings.
+
+    Raises:
+        UsageError: for a mapping without an image.
+    """
+    if isinstance(item, Mapping):
+        image = next((item[name] for name in IMAGE_COLUMNS if name in item), None)
+        if image is None:
+            raise UsageError(
+                f"items of dataset= have the columns {', '.join(map(str, item))}",
+                f"expected: one of {', '.join(IMAGE_COLUMNS)}; labels in one of {', '.join(LABEL_COLUMNS)}",
+            )
+        return image, next((item[name] for name in LABEL_COLUMNS if name in item), None)
+    return (item[0], item[1]) if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
 
 
 def _tensor(value: Any) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.data.adapters import IMAGE_COLUMNS, LABEL_COLUMNS
 from zoo_core.data.configs import FolderConfig, HubConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.image_files import conversions_of
@@ -34,9 +35,8 @@ def load(config: HubConfig) -> Dataset:
         raise UsageError("data=hf needs to know which data set", "next: data=hf:NAME, e.g. data=hf:user/name")
     splits = _opened(config)
     train = _split(splits, config.train_split, "data.train_split")
-    image = _column(train, config.image_column, "data.image_column", ("image", "img", "jpg", "png"))
-    usual = ("label", "labels", "class")
-    has_label = config.label_column or next((name for name in usual if name in train.features), "")
+    image = _column(train, config.image_column, "data.image_column", IMAGE_COLUMNS)
+    has_label = config.label_column or next((name for name in LABEL_COLUMNS if name in train.features), "")
     label = _column(train, has_label, "data.label_column", ()) if has_label else ""
     report = [f"columns read: {image} as image" + (f", {label} as label" if label else "; no labels")]
     notes: dict[str, int] = {}

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from torch import nn
 
 from zoo_core.config import Config
+from zoo_core.config.own import OwnName
 from zoo_core.errors import UsageError
 from zoo_core.nn.dit import DiT, DiTConfig
 from zoo_core.nn.mlp import MLP
+from zoo_core.nn.own import own_network
 from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.types import DataInfo
 
@@ -18,8 +20,8 @@ from zoo_core.types import DataInfo
 class NetworkConfig(Config):
     """Choice of the network."""
 
-    net: Literal["auto", "unet", "dit", "mlp"] = "auto"
-    """Network; auto is a U-Net for images and an MLP for points."""
+    net: Literal["auto", "unet", "dit", "mlp"] | OwnName = "auto"
+    """Network; auto is a U-Net for images and an MLP for points. MODULE:NAME is a network of your own."""
 
 
 class Backbone(DiTConfig, UNetConfig, NetworkConfig):
@@ -69,6 +71,8 @@ def build_backbone(
     Raises:
         UsageError: for a network that can't take such data.
     """
+    if ":" in model.net:
+        return own_network(model.net, data, time_scale=time_scale, outputs=outputs, augment=augment)
     kind = model.net if model.net != "auto" else "unet" if data.is_image else "mlp"
     if (kind == "mlp") == data.is_image:
         raise UsageError(

@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from zoo_core.results.text import Shown
+
 SCHEMA = 2
 """Version of the file format; raised when a field changes its meaning."""
 
@@ -74,6 +76,12 @@ class Value(Record):
     """Why this value is shown and not ranked; "" where it may be ranked."""
     note: Text = ""
 
+    def cells(self) -> tuple[str, str, str]:
+        """Return the value, the interval and the number of samples as texts; "" for what there is not."""
+        bound = {"exact": "", "upper": "≤ ", "lower": "≥ "}[self.bound]
+        interval = "" if self.interval is None else f"{self.interval.low:.4g} to {self.interval.high:.4g}"
+        return f"{bound}{self.value:.4g}", interval, "" if self.n is None else f"{self.n:,}"
+
     @model_serializer(mode="wrap")
     def _short(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return plain data without the fields that are at their default: a result has up to 200 values."""
@@ -120,6 +128,17 @@ class Cost(Record):
     metric_seconds: Annotated[dict[Name, Amount], Field(max_length=128)] = {}
     """Wall-clock seconds of each metric."""
     metric_device: Annotated[dict[Name, Text], Field(max_length=128)] = {}
+
+    def line(self) -> str:
+        """Return what training took, in one line: "1,000 steps, 64,000 images, 12.3 s, 26,433 parameters"."""
+        amounts = {
+            "steps": self.steps,
+            "images": self.images_seen,
+            "s": self.train_seconds,
+            "parameters": self.parameters,
+        }
+        known = {unit: amount for unit, amount in amounts.items() if amount is not None}
+        return ", ".join(f"{amount:,.{1 if unit == 's' else 0}f} {unit}" for unit, amount in known.items())
 
 
 class DataRecord(Record):
@@ -243,6 +262,29 @@ class Result(Record):
         if self.protocol.fields.get("data_sha256") != self.data.sha256:
             raise ValueError("the protocol's data_sha256 is not that of the result's data")
         return self
+
+    def _shown(self) -> Shown:
+        protocol = f"{self.protocol.name} (version {self.protocol.version}, {self.protocol.hash})"
+        facts = {"protocol": protocol, "sampler": self.sampling.sampler, "training": self.cost.line()}
+        return Shown(
+            f"{self.plugin} on {self.data.title}, seed {self.seed}", facts, self.rows(), self.notes()
+        )
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return the cells of the table of metrics: column, value, interval, number of samples."""
+        return [(column, *one.cells()) for column, one in self.metrics.items()]
+
+    def notes(self) -> list[str]:
+        """Return a line for each column without a value: the reason."""
+        return [f"{column}: {one.reason}" for column, one in self.not_applicable.items()]
+
+    def __repr__(self) -> str:
+        return self._shown().text()
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return self._shown().html()
 
     def text(self) -> bytes:
         """Return the result as it is written: JSON in UTF-8, on one line."""

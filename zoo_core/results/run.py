@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from zoo_core.results.attachments import sample_grid_file, small_png
 from zoo_core.results.result import Cost, Provenance, Result, Value
+from zoo_core.results.text import Shown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """A finished run.
 
@@ -51,6 +54,24 @@ class RunResult:
         if self.result is None:
             raise ValueError(f"{self.run_dir} was not scored: eval.protocol=none")
         return self.result
+
+    def _shown(self) -> Shown:
+        scored = self.result
+        facts = {
+            "folder": self.run_dir,
+            "training": self.cost.line(),
+            "note": self.provenance.notes.get("parts", ""),
+            "scores": "none (eval.protocol=none)" if scored is None else "",
+        }
+        title = f"{self.plugin} on {self.data}, seed {self.seed}"
+        return Shown(title, facts) if scored is None else Shown(title, facts, scored.rows(), scored.notes())
+
+    def __repr__(self) -> str:
+        return self._shown().text()
+
+    def _repr_html_(self) -> str:
+        grid = small_png(sample_grid_file(Path(self.run_dir)))
+        return self._shown().html([] if grid is None else [grid])
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data: the result's fields where there is one, with `run_dir` and `images`."""

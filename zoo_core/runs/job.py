@@ -10,17 +10,18 @@ Under torchrun all processes train and score; the first alone holds the folder, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from zoo_core.config import RunConfig, flatten, privacy
+from zoo_core.config.own import is_name
 from zoo_core.data import identity
 from zoo_core.data.adapters import dataset_of
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.preparation import configured
-from zoo_core.errors import Interrupted, PluginError, ZooError
+from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, ZooError
 from zoo_core.events import Events, trackers
 from zoo_core.events.console import Console
 from zoo_core.events.listeners import Announced, listeners
@@ -59,6 +60,9 @@ from zoo_core.runs.folder import (
 from zoo_core.runs.initial import initialize
 from zoo_core.runs.known import remember
 from zoo_core.runs.lock import locked
+from zoo_core.runs.parts import NONE, OPTION, Parts, net_of, of_objects, trust_modules
+from zoo_core.runs.parts import trust as trust_name
+from zoo_core.runs.parts import trusted as is_trusted
 from zoo_core.runs.rehearsal import rehearse
 from zoo_core.runs.repeat import changed_since
 from zoo_core.runs.signals import Signals
@@ -68,7 +72,14 @@ from zoo_core.training.harness import Listener
 
 
 def run(
-    config: RunConfig | Mapping[str, Any] | None = None, /, *, dataset: Any = None, **given: Any
+    config: RunConfig | Mapping[str, Any] | None = None,
+    /,
+    *,
+    dataset: Any = None,
+    net: Any = None,
+    metrics: Any = None,
+    trust: Sequence[str] = (),
+    **given: Any,
 ) -> RunResult:
     """Train, sample, score, record and draw one run; an unfinished one continues, a finished one is read.
 
@@ -76,6 +87,11 @@ def run(
         config: resolved, or a mapping of (dotted or nested) options; keywords are options too.
         dataset: data of the caller's own instead of data=...: arrays, (arrays, labels) or a torch Dataset, as
             `zoo_core.data.adapters.dataset_of` takes them.
+        net: network of a diffusion model: a class or function that is called with the data's `DataInfo`, an
+            nn.Module, which is copied, or a name "module:Class", as in model.net=.
+        metrics: functions of (samples, test examples), both (n, *shape), images in [-1, 1], that return a
+            number: {column: function}, or functions whose names are the columns. They are never ranked.
+        trust: modules that a saved config may name; see `zoo_core.runs.parts`.
 
     Returns:
         Its folder, and its result as recorded in result.json.
@@ -87,10 +103,33 @@ def run(
     if dataset is not None:
         data = dataset_of(dataset)
         given = {"data": data.info.name, **given}
+    if isinstance(net, str):
+        net, given = None, {**given, OPTION: net}
+    parts, options = of_objects(net, dataset, metrics)
+    given |= options
+    if options and isinstance(config, RunConfig):
+        raise UsageError(
+            f"a resolved config was given, and an object for {', '.join(options)}",
+            "next: zoo_core.resolve with all options, or a mapping of options",
+        )
+    trust_modules(trust)
+    typed = {} if isinstance(config, RunConfig) else flatten({**(config or {}), **given})
     resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
     data = None if data is None else configured(data, resolved.data)
     folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved, data)
-    return execute(resolved, folder, data)
+    if typed.get(OPTION) == net_of(resolved):
+        trust_typed(resolved, folder)
+    return execute(resolved, folder, data, parts=parts)
+
+
+def trust_typed(config: RunConfig, folder: Path) -> None:
+    """Record that the user typed the network that a config names, for the run in a folder."""
+    name = net_of(config)
+    if is_name(name):
+        try:
+            trust_name(folder, name)
+        except OSError as error:
+            raise MachineError(f"can't write the list of trusted names: {error.strerror}") from error
 
 
 def resume(folder: str | Path, *, steps: int | None = None, run_dir: str | Path | None = None) -> RunResult:
@@ -114,6 +153,8 @@ def resume(folder: str | Path, *, steps: int | None = None, run_dir: str | Path 
 
     start = extension(folder, saved.train.steps if steps is None else steps)
     place = Path(run_dir) if run_dir is not None else default_dir(start.config, start.data)
+    if is_trusted(folder, net_of(start.config)):
+        trust_typed(start.config, place)
     return execute(start.config, place, start.data, start.checkpoint)
 
 
@@ -129,6 +170,7 @@ def execute(
     folder: Path,
     dataset: Dataset | None = None,
     start: checkpoint.Checkpoint | None = None,
+    parts: Parts = NONE,
 ) -> RunResult:
     """Do the job of one config in one folder, on its data or those given; under torchrun, a part of it.
 
@@ -146,7 +188,7 @@ def execute(
         if decided and place.first:
             print(decided)
         try:
-            return _execute(config, folder, signals, place, dataset, start)
+            return _execute(config, folder, signals, place, dataset, start, parts)
         except (OSError, MemoryError) as error:
             fault = machine_error(error)
             if fault is None:
@@ -161,11 +203,14 @@ def _execute(
     place: World,
     dataset: Dataset | None,
     start: checkpoint.Checkpoint | None,
+    parts: Parts,
 ) -> RunResult:
     here = manager()
     console = Console(config.track.progress)
     say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
     done = from_first(finished(folder, config, warn) if place.first else None)
+    if done is not None and not parts.metrics.keys() <= done.metrics.keys():
+        done = None  # a function that is asked for has not been computed yet
     if done is None:
         privacy.refuse_hidden(flatten(plain(config)))
     choose_device(config.device)  # one that is not there is refused before the data are read
@@ -180,7 +225,9 @@ def _execute(
     events = Events(here, warn) if place.first else SilentEvents(here, warn)
     for line in dataset.report:
         warn(line)
-    made = build(config, dataset, folder, here, say=say, warn=warn)
+    made = build(config, dataset, folder, here, say=say, warn=warn, parts=parts)
+    if made.parts.note:
+        say(f"note: the run {made.parts.note}")
     if config.init:
         begun = checkpoint.listed(folder / "checkpoints")
         made.initial = recorded_init(folder) if begun else initialize(made, config.init)

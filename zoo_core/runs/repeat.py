@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,9 +38,22 @@ def code_of(entry: Entry) -> dict[str, str]:
         installed = version(entry.distribution)
     except (PackageNotFoundError, ValueError):
         installed = ""
+    sha256 = sources_sha256(entry.spec.target.partition(":")[0].partition(".")[0])
+    return {"distribution": entry.distribution, "version": installed, "sha256": sha256}
+
+
+def add_current_folder() -> None:
+    """Let Python find modules of the current folder: `zoo` is a script, whose own folder it would search."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def sources_sha256(top: str) -> str:
+    """Return the sha256 of the Python sources of a top-level module, which is not imported."""
     digest = hashlib.sha256()
     left = MAX_SOURCE_BYTES
-    for name, path in _sources(entry.spec.target.partition(":")[0].partition(".")[0]):
+    for name, path in _sources(top):
         try:
             content = path.read_bytes()
         except OSError:
@@ -47,7 +62,7 @@ def code_of(entry: Entry) -> dict[str, str]:
         if left < 0:
             break
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return {"distribution": entry.distribution, "version": installed, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def changed_since(folder: Path, entry: Entry, device: str) -> list[str]:
@@ -67,6 +82,13 @@ def changed_since(folder: Path, entry: Entry, device: str) -> list[str]:
             lines.append(f"{now['distribution']} was {before.get('version')} and is {now['version']} now")
         elif before.get("sha256") != now["sha256"]:
             lines.append(f"the sources of {now['distribution']} have changed since")
+    parts = record.get("parts")
+    net = parts.get("net") if isinstance(parts, Mapping) else None
+    if isinstance(net, Mapping) and "module_sha256" in net:
+        add_current_folder()
+        module = str(net.get("name")).partition(":")[0].partition(".")[0]
+        if sources_sha256(module) not in (net["module_sha256"], hashlib.sha256().hexdigest()):
+            lines.append(f"the sources of {module} have changed since")
     trained = hardware.get("device") if isinstance(hardware, Mapping) else None
     if isinstance(trained, str) and device != "auto" and (device == "cpu") != (trained == "cpu"):
         lines.append(f"it was trained on {trained}; device={device} was asked for")

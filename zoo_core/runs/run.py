@@ -23,12 +23,14 @@ from zoo_core.interfaces import HasDenoiser, HasLikelihood
 from zoo_core.machine.faults import attributed
 from zoo_core.machine.memory import peak_bytes, reset_peak
 from zoo_core.machine.precision import autocast, image_layout
+from zoo_core.nn.own import available
 from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.provenance import provenance
 from zoo_core.runs import initial
 from zoo_core.runs.fitted import check_grid, fitted
 from zoo_core.runs.guiding import Guide, guide_of, load_guide
+from zoo_core.runs.parts import NONE, Parts, imported
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training import checkpoint
@@ -36,6 +38,7 @@ from zoo_core.training.harness import Harness
 from zoo_core.training.randomness import seed_all
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import Cond, DataInfo, Likelihood, SampleRequest, Samples, Task
+from zoo_core.viz.samples import SampleTensor, sample_tensor
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Drawn:
     clipped: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A model with its data, its folder and its weights: an `interfaces.EvaluatedRun`.
 
@@ -71,6 +74,7 @@ class Run:
         cost: what training consumed, filled in when it ends.
         initial: the run that the initial weights come from, as provenance.json records it.
         guide: the weaker model that guides the samples; None where none does.
+        parts: the user's own Python objects: networks, metrics.
         progress: receives (what, done, total, unit) during sampling and scoring.
     """
 
@@ -87,7 +91,14 @@ class Run:
     cost: dict[str, Any] = field(default_factory=dict)
     initial: dict[str, Any] = field(default_factory=dict)
     guide: Guide | None = None
+    parts: Parts = NONE
     progress: Callable[[str, int, int, str], None] = lambda what, done, total, unit: None
+
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"Run({config.plugin} on {config.data.name}, seed {config.seed}, step {self.step:,}, {self.dir})"
+        )
 
     @property
     def spec(self) -> Any:
@@ -102,6 +113,8 @@ class Run:
             "plugin_code": code_of(self.entry),
             **({"init": self.initial} if self.initial else {}),
             **({"guide": self.guide.record} if self.guide else {}),
+            **({"parts": dict(self.parts.record)} if self.parts.record else {}),
+            **({"notes": {"parts": self.parts.note}} if self.parts.note else {}),
         }
 
     @property
@@ -225,8 +238,10 @@ class Run:
         seed: int | None = None,
         cond: Cond | str | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Tensor:
+    ) -> SampleTensor:
         """Draw n samples, (n, *shape) on the CPU: images in [-1, 1] at their data's levels, or points.
+
+        The tensor can be shown and written: `run.sample(16).grid()`, `run.sample(16).save("samples.png")`.
 
         Args:
             n: how many.
@@ -246,7 +261,8 @@ class Run:
                 progress(sum(map(len, parts)))
         rows = torch.cat(parts)
         levels = self.data.info.levels
-        return rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
+        x = rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
+        return sample_tensor(x, self.data.info)
 
     def draw(
         self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
@@ -339,8 +355,17 @@ def build(
     *,
     say: Callable[[str], None],
     warn: Callable[[str], None],
+    parts: Parts = NONE,
 ) -> Run:
-    """Return the run with its model freshly initialized from the seed."""
+    """Return the run with its model freshly initialized from the seed.
+
+    Args:
+        parts: the user's own Python objects that were handed over.
+
+    Raises:
+        UsageError: where the config names an object of the user's own that may not be imported.
+    """
+    parts = imported(config, folder, parts, say)
     device = choose_device(config.device)
     entry = here.find("plugin", config.plugin, config.providers.plugin)
     make = load_entry("plugin", entry)
@@ -354,7 +379,8 @@ def build(
     reset_peak(device)
     seed_all(derive(config.seed, "init"))
     try:
-        recipe: Recipe = make(config, dataset.info)
+        with available(parts.networks):
+            recipe: Recipe = make(config, dataset.info)
     except Exception as error:
         raise attributed(error, config.plugin, f"of {entry.distribution} to build") from error
     if not isinstance(recipe, Recipe):
@@ -371,7 +397,9 @@ def build(
         recipe = recipe.to(memory_format=image_layout(device))
     data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
     harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
-    return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide)
+    return Run(
+        config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide, parts=parts
+    )
 
 
 def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
@@ -390,16 +418,24 @@ def saved_config(folder: Path) -> RunConfig:
     return resolve({"config": str(folder)})
 
 
-def load(folder: str | Path, *, config: RunConfig | None = None, say: Callable[[str], None] = print) -> Run:
+def load(
+    folder: str | Path,
+    *,
+    config: RunConfig | None = None,
+    say: Callable[[str], None] = print,
+    parts: Parts = NONE,
+) -> Run:
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
     Args:
         folder: of a run or a bundle, or `hf://user/name[@revision]`, which is pulled first.
         config: of the run, where options that change neither its model nor its samples are not as saved.
         say: receives lines for the user.
+        parts: the user's own Python objects that were handed over.
 
     Raises:
         NotFoundError: where the folder holds no run.
+        UsageError: where the config names an object of the user's own that may not be imported.
         MachineError: where it has no checkpoint, or a corrupt one.
     """
     from zoo_core.runs.exchange import run_folder  # which reads saved runs itself
@@ -410,7 +446,7 @@ def load(folder: str | Path, *, config: RunConfig | None = None, say: Callable[[
     if dataset is None:
         dataset = load_data(config)
         check(folder, dataset)
-    made = build(config, dataset, folder, manager(), say=say, warn=say)
+    made = build(config, dataset, folder, manager(), say=say, warn=say, parts=parts)
     found = checkpoint.latest(folder / "checkpoints", say)
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")

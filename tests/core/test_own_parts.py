@@ -1,0 +1,260 @@
+"""Networks, datasets and metrics of the user's own: what is imported, what is refused, what is recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo_core
+from zoo_core.cli import invoke
+from zoo_core.errors import UsageError
+from zoo_core.registry.resolution import config_hash, resolve
+from zoo_core.results.result import Value
+from zoo_core.runs import parts
+from zoo_core.runs.exchange import pull, push
+
+SOURCE = """
+import pathlib
+
+import torch
+from torch import nn
+
+pathlib.Path("imported.txt").touch()
+
+
+class MyNet(nn.Module):
+    def __init__(self, data, outputs=1):
+        super().__init__()
+        channels = data.shape[0]
+        self.net = nn.Conv2d(channels + 1, outputs * channels, 3, padding=1)
+
+    def forward(self, x, t, cond=None):
+        assert 0 <= float(t.min()) and float(t.max()) <= 1000
+        time = (t / 1000).reshape(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+        return self.net(torch.cat([x, time], 1))
+
+
+class Wrong(MyNet):
+    def forward(self, x, t, cond=None):
+        return x[:, :, :4]
+"""
+QUICK: dict[str, Any] = {
+    "preset": "tiny",
+    "data": "digits",
+    "train.steps": 2,
+    "eval.protocol": "none",
+    "track.progress": False,
+    "track.plots": False,
+    "track.wandb": "off",
+}
+WORDS = [f"{key}={value}" for key, value in QUICK.items()]
+
+
+@pytest.fixture
+def module(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module `own_parts_module` in the working directory; nothing is trusted yet."""
+    path = home.parent / "own_parts_module.py"
+    path.write_text(SOURCE)
+    monkeypatch.setattr(parts, "_modules", set())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield path
+    sys.modules.pop("own_parts_module", None)
+
+
+class Small(nn.Module):
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.net = nn.Conv2d(data.shape[0], data.shape[0], 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Any = None) -> Tensor:
+        made: Tensor = self.net(x)
+        return made
+
+
+@pytest.mark.parametrize("plugin", ["ddpm", "iddpm", "edm", "ve-sde", "flow-matching", "ncsn"])
+def test_a_name_is_the_network_of_any_diffusion_model(plugin: str, module: Path) -> None:
+    """iddpm asks for two outputs; t is in [0, 1000], whatever the model's own times are."""
+    made = zoo_core.run(QUICK, plugin=plugin, **{"model.net": "own_parts_module:MyNet"}, run_dir="mine")
+    run = zoo_core.load(made.run_dir)
+    assert [type(m).__name__ for m in run.recipe.modules()].count("MyNet") == 1
+    assert run.sample(2).shape == (2, 1, 8, 8)
+
+
+def test_a_config_from_elsewhere_imports_nothing(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pulled, copied and shipped configs are refused by name until their module is trusted."""
+    name = "own_parts_module:MyNet"
+    assert invoke(["run", "plugin=ddpm", *WORDS, f"model.net={name}", "run_dir=mine"]) == 0
+    assert invoke(["sample", "mine", "-n", "1", "--out", "own.png"]) == 0
+    assert invoke(["run", "resume=mine"]) == 0
+    push("mine", "bundle", say=lambda line: None)
+    theirs = pull("bundle", Path("theirs"))
+    shutil.copytree("mine", "copied")
+    Path("imported.txt").unlink()
+    sys.modules.pop("own_parts_module")
+    capsys.readouterr()
+    for words in (
+        ["sample", str(theirs), "-n", "1"],
+        ["sample", "copied", "-n", "1"],
+        ["run", f"config={theirs}", "run_dir=again"],
+        ["run", "config=copied", "run_dir=again"],
+        ["run", "resume=copied", "train.steps=3", "run_dir=longer"],
+        ["eval", str(theirs), "protocol=quick"],
+        ["export", str(theirs), "--to", "state_dict", "--out", "x.safetensors"],
+    ):
+        assert invoke(words) == 2, words
+        assert f"model.net={name}" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--trust own_parts_module"):
+        zoo_core.load(theirs)
+    assert not Path("imported.txt").exists()
+    assert invoke(["sample", str(theirs), "-n", "1", "--trust", "other", "--out", "a.png"]) == 2
+    assert not Path("imported.txt").exists()
+    capsys.readouterr()
+    assert invoke(["sample", str(theirs), "-n", "1", "--trust", "own_parts_module", "--out", "a.png"]) == 0
+    assert f"importing {name} (--trust own_parts_module)" in capsys.readouterr().err
+    assert Path("imported.txt").exists()
+
+
+def test_a_folder_that_was_trusted_is_not_when_a_pulled_run_lies_there(module: Path) -> None:
+    name = "own_parts_module:MyNet"
+    zoo_core.run(QUICK, plugin="ddpm", net=name, run_dir="mine")
+    push("mine", "bundle", say=lambda line: None)
+    shutil.rmtree("mine")
+    pull("bundle", Path("mine"))
+    with pytest.raises(UsageError, match="--trust"):
+        zoo_core.load("mine")
+    assert zoo_core.load("mine", trust=["own_parts_module"]).config.plugin == "ddpm"
+
+
+def test_changed_sources_are_told_of_a_finished_run(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "plugin=ddpm", *WORDS, "model.net=own_parts_module:MyNet"]
+    assert invoke(words) == 0
+    assert invoke(words) == 0
+    assert "have changed" not in capsys.readouterr().err
+    module.write_text(SOURCE + "\n# changed\n")
+    assert invoke(words) == 0
+    assert "the sources of own_parts_module have changed since" in capsys.readouterr().err
+
+
+def test_mistakes_in_own_networks_are_named(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for value, message in (
+        ("own_parts_module:Wrong", "returned shape"),
+        ("own_parts_module:Missing", "has no class or function 'Missing'"),
+        ("no_such_module_here:Net", "there is no module 'no_such_module_here'"),
+        ("own_parts_module:nn", "has no class or function 'nn'"),
+        ("unett", "did you mean"),
+    ):
+        words = ["run", "plugin=ddpm", *WORDS, f"model.net={value}", f"run_dir=run-{abs(hash(value))}"]
+        assert invoke(words) in (2, 4), value
+        shown = capsys.readouterr().err
+        assert message in shown or (value == "unett" and shown.count("bad value") == 1), shown
+    with pytest.raises(UsageError, match="can't be called"):
+        zoo_core.run(QUICK, plugin="iddpm", net=Small)
+
+
+def test_a_python_object_is_recorded_and_can_not_be_repeated(home: Path) -> None:
+    lines: list[str] = []
+    made = zoo_core.run(QUICK, plugin="ddpm", net=Small, run_dir="mine")
+    value = zoo_core.resolve({"config": "mine"}).model.net  # type: ignore[attr-defined]
+    assert value.startswith(f"python:{Small.__module__}.Small@")
+    record = json.loads(Path("mine/provenance.json").read_text())
+    assert record["parts"]["net"]["name"] == f"{Small.__module__}.Small"
+    assert len(record["parts"]["net"]["sha256"]) == 64
+    assert "can't be repeated from its config" in made.provenance.notes["parts"]
+    assert "can't be repeated from its config" in repr(made)
+    for opened in (lambda: zoo_core.load("mine"), lambda: zoo_core.resume("mine", steps=4)):
+        with pytest.raises(UsageError, match="can't be repeated from its config"):
+            opened()
+    run = zoo_core.load("mine", net=Small, say=lines.append)
+    assert run.sample(2).shape == (2, 1, 8, 8)
+
+
+def test_another_source_is_another_run(home: Path) -> None:
+    class Wide(Small):
+        def __init__(self, data: Any) -> None:
+            super().__init__(data)
+            self.net = nn.Conv2d(data.shape[0], data.shape[0], 5, padding=2)
+
+    one = zoo_core.run(QUICK, plugin="ddpm", net=Small)
+    assert zoo_core.run(QUICK, plugin="ddpm", net=Wide).run_dir != one.run_dir
+    assert zoo_core.run(QUICK, plugin="ddpm", net=Small).run_dir == one.run_dir
+
+
+def test_a_network_that_is_handed_over_is_copied_with_its_weights(home: Path) -> None:
+    net = Small(type("Data", (), {"shape": (1, 8, 8)}))
+    before = [p.clone() for p in net.parameters()]
+    options = {**QUICK, "train.steps": 0}
+    made = zoo_core.run(options, plugin="ddpm", net=net, run_dir="zero")
+    inside = list(zoo_core.load("zero", net=net).recipe.net.parameters())  # type: ignore[union-attr]
+    for own, started in zip(before, inside, strict=True):
+        assert torch.equal(own, started)
+    assert made.provenance.notes["parts"]
+    zoo_core.run({**QUICK, "train.steps": 2}, plugin="ddpm", net=net, run_dir="two")
+    assert all(torch.equal(own, now) for own, now in zip(before, net.parameters(), strict=True))
+    with torch.no_grad():
+        net.net.weight.add_(1)
+    assert parts.described(net) != parts.described(Small(type("Data", (), {"shape": (1, 8, 8)})))
+
+
+def mean_brightness(samples: Tensor, real: Tensor) -> float:
+    return float(samples.mean() - real.mean())
+
+
+def test_a_function_is_a_metric_that_is_never_ranked(home: Path) -> None:
+    options = {**QUICK, "eval.protocol": "quick", "eval.metrics": ["frechet"], "eval.baselines": False}
+    made = zoo_core.run(options, plugin="gaussian", run_dir="mine")
+    assert "mean-brightness" not in made.metrics
+    again = zoo_core.run(options, plugin="gaussian", run_dir="mine", metrics=[mean_brightness])
+    value = again.metrics["mean-brightness"]
+    assert isinstance(value, Value)
+    assert value.unranked
+    run = zoo_core.load("mine")
+    real = run.to_model(run.data.test.examples(torch.arange(len(run.data.test)))).cpu()
+    assert value.n is not None
+    samples = run.sample(value.n)
+    assert value.value == pytest.approx(float(samples.mean() - real.mean()), abs=1e-6)
+    assert "can't be repeated" in again.scored.provenance.notes["parts"]
+    with pytest.raises(UsageError, match="column of an installed metric"):
+        zoo_core.run(options, plugin="gaussian", run_dir="b", metrics={"FD[mine]": mean_brightness})
+    with pytest.raises(UsageError, match="failed: ZeroDivisionError"):
+        zoo_core.run(options, plugin="gaussian", run_dir="c", metrics={"zero": lambda x, y: 1 / 0})
+    assert invoke(["verify", "mine/result.json", "--run", "mine"]) == 0
+    verdicts = [json.loads(path.read_text()) for path in (home / "verdicts").glob("*.json")]
+    assert [verdict["state"] for verdict in verdicts] == ["reported"]
+
+
+class Columns:
+    """Items as a `datasets.Dataset` has them."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, k: int) -> dict[str, Any]:
+        return {"img": torch.full((1, 8, 8), k * 6, dtype=torch.uint8).numpy(), "label": k % 2, "id": k}
+
+
+def test_a_dataset_with_columns_is_read(home: Path) -> None:
+    made = zoo_core.run({**QUICK, "data": "python"}, plugin="gaussian", dataset=Columns(), run_dir="mine")
+    info = zoo_core.load(made.run_dir).data.info
+    assert (info.shape, info.classes) == ((1, 8, 8), 2)
+    record = json.loads(Path("mine/provenance.json").read_text())
+    assert record["parts"]["dataset"]["name"].endswith("Columns")
+    with pytest.raises(UsageError, match="expected: one of image, img"):
+        zoo_core.run(QUICK, plugin="gaussian", dataset=[{"text": 1}])
+
+
+def test_no_config_hash_has_moved() -> None:
+    """Hashes of runs that are committed: the option's new values change no value of theirs."""
+    assert config_hash(resolve(["plugin=ddpm"])) == HASHES["ddpm"]
+    assert config_hash(resolve(["plugin=ncsn"])) == HASHES["ncsn"]
+    assert config_hash(resolve(["plugin=ddpm", "data=emoji"])) == HASHES["ddpm emoji"]
+
+
+HASHES = {"ddpm": "87700e228598", "ncsn": "2a5ed0a88623", "ddpm emoji": "64aa7f0e0d3b"}
