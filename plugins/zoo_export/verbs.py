@@ -15,11 +15,13 @@ from zoo_core.errors import MachineError, UsageError
 @click.option(
     "--to",
     "to",
-    type=click.Choice(["state_dict", "pt2", "onnx"]),
+    type=click.Choice(["state_dict", "pt2", "onnx", "diffusers"]),
     required=True,
-    help="Format: safetensors, a program of torch.export, or ONNX.",
+    help="Format: safetensors, a program of torch.export, ONNX, or a pipeline of diffusers (a folder).",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="File to write, or folder of a pipeline."
+)
 @click.option(
     "--part",
     type=click.Choice(["denoiser", "generator", "decoder"]),
@@ -34,6 +36,8 @@ def export(run: str, to: str, out: Path, part: str | None) -> None:
     A file of pt2 or ONNX holds one call of the network: generator(z[, cond]), decoder(z) or
     denoiser(x, sigma[, cond]), for any number of rows. It is read back and compared with the network at 1, 2
     and 7 rows, a denoiser at three noise levels. The sampler is not part of it.
+
+    diffusers writes a DDPMPipeline: a UNet2DModel with the weights of the run, and a DDPMScheduler.
     """
     from zoo_core import load
     from zoo_core.machine.files import cannot_write
@@ -41,13 +45,26 @@ def export(run: str, to: str, out: Path, part: str | None) -> None:
     from zoo_export.formats import export as write
     from zoo_export.networks import network
 
-    if out.suffix != SUFFIXES[to]:
-        raise UsageError(f"can't write {to} to {str(out)!r}", f"expected: --out FILE{SUFFIXES[to]}")
+    suffix = SUFFIXES.get(to, "")
+    if out.suffix != suffix:
+        raise UsageError(
+            f"can't write {to} to {str(out)!r}", f"expected: --out {f'FILE{suffix}' if suffix else 'FOLDER'}"
+        )
     if out.exists():
         raise UsageError(f"{out} exists", "next: choose another --out, or remove it")
     if not out.parent.is_dir():
         raise MachineError(f"no folder {str(out.parent)!r}", "expected: --out in a folder that exists")
     made = load(run, say=lambda line: click.echo(line, err=True))
+    if to == "diffusers":
+        if part not in (None, "denoiser"):
+            raise UsageError(f"--to diffusers exports a denoiser, not a {part}", "expected: no --part")
+        from zoo_export.pipelines import write as write_pipeline
+
+        with made.inference():
+            worst = write_pipeline(made.recipe, made.data.info, out)
+        click.echo(f"largest relative difference from the network: {worst:.1e}", err=True)
+        click.echo(str(out))
+        return
     with network(made, part or "") as found:
         try:
             worst = write(found, to, out)
