@@ -349,7 +349,7 @@ def build(
     check_grid(config, sampler)
     guide = load_guide(config, dataset.info, device, warn)
     reset_peak(device)
-    seed_all(derive(config.seed, "init"))
+    seed_all(derive(_seed(config.seeds.init, config), "init"))
     try:
         recipe: Recipe = make(config, dataset.info)
     except Exception as error:
@@ -366,9 +366,16 @@ def build(
     recipe = recipe.to(device)
     if dataset.info.is_image:  # a sixth of a U-Net's step, on a CPU too
         recipe = recipe.to(memory_format=torch.channels_last)
-    data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
-    harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
+    order = derive(_seed(config.seeds.order, config), "data")
+    data = TrainData(dataset.training, dataset.info, order, device)
+    noise = _seed(config.seeds.noise, config)
+    harness = Harness(recipe, config.train, data, seed=noise, plugin=config.plugin)
     return Run(config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide)
+
+
+def _seed(own: int | None, config: RunConfig) -> int:
+    """Return a source's own seed, or the run's."""
+    return config.seed if own is None else own
 
 
 def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
