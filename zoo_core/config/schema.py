@@ -228,6 +228,17 @@ class ProvidersConfig(Config):
     """Distribution that provides the sampler."""
 
 
+class SeedsConfig(Config):
+    """Seeds of single sources of randomness in training, to vary one and keep the others."""
+
+    init: int | None = later(None, since="0.2.0", ge=0, lt=2**63)
+    """Seed of the initial weights; none for `seed`."""
+    order: int | None = later(None, since="0.2.0", ge=0, lt=2**63)
+    """Seed of the order of the data and of their random transforms; none for `seed`."""
+    noise: int | None = later(None, since="0.2.0", ge=0, lt=2**63)
+    """Seed of everything random in the losses; none for `seed`."""
+
+
 class RunConfig(Config):
     """One run, whole; a plugin's config extends this with `model`, `optim` and its own defaults."""
 
@@ -240,6 +251,8 @@ class RunConfig(Config):
     """Registered name of the model."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the initial weights, the order of the data and the training noise."""
+    seeds: SeedsConfig = SeedsConfig()
+    """Seeds of single sources."""
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:N."""
     preset: str = ""

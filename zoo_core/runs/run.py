@@ -377,7 +377,7 @@ def build(
     check_grid(config, sampler)
     guide = load_guide(config, dataset.info, device, warn)
     reset_peak(device)
-    seed_all(derive(config.seed, "init"))
+    seed_all(derive(_seed(config.seeds.init, config), "init"))
     try:
         with available(parts.networks):
             recipe: Recipe = make(config, dataset.info)
@@ -395,11 +395,18 @@ def build(
     recipe = recipe.to(device)
     if dataset.info.is_image:
         recipe = recipe.to(memory_format=image_layout(device))
-    data = TrainData(dataset.training, dataset.info, derive(config.seed, "data"), device)
-    harness = Harness(recipe, config.train, data, seed=config.seed, plugin=config.plugin)
+    order = derive(_seed(config.seeds.order, config), "data")
+    data = TrainData(dataset.training, dataset.info, order, device)
+    noise = _seed(config.seeds.noise, config)
+    harness = Harness(recipe, config.train, data, seed=noise, plugin=config.plugin)
     return Run(
         config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide, parts=parts
     )
+
+
+def _seed(own: int | None, config: RunConfig) -> int:
+    """Return a source's own seed, or the run's."""
+    return config.seed if own is None else own
 
 
 def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
