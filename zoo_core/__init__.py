@@ -45,7 +45,8 @@ def load(
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
     Args:
-        run: its folder, the folder of a bundle, or `hf://user/name[@revision]`, which is downloaded once.
+        run: its folder, the folder of a bundle, `zoo://data/name` of the package genzoo-weights, or
+            `hf://user/name[@revision]`, which is downloaded once.
         net: the network of a run that was made with `zoo_core.run(net=...)`.
         trust: modules that are imported if the config names a network of the user's own in them.
         say: called with messages for the user.

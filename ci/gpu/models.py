@@ -37,10 +37,11 @@ def examine(plugin: str, device: str) -> None:
     import zoo_core
 
     made = zoo_core.run(plugin=plugin, device=device, **_fitting(plugin))
-    for late in made.run_dir.glob("checkpoints/step-0*12"):  # as if it had been killed half way
+    folder = Path(made.run_dir)
+    for late in folder.glob("checkpoints/step-0*12"):  # as if it had been killed half way
         shutil.rmtree(late)
-    (made.run_dir / "result.json").unlink()
-    resumed = zoo_core.resume(made.run_dir)
+    (folder / "result.json").unlink()
+    resumed = zoo_core.resume(folder)
     images = zoo_core.load(resumed.run_dir).sample(8)
     assert len(images) == 8
     assert images.isfinite().all()

@@ -38,9 +38,15 @@ def _warn() -> None:
     is_flag=True,
     help="Include models of registry.yaml that are not installed, and load errors.",
 )
+@click.option(
+    "--weights", is_flag=True, help="List trained models: zoo sample ADDRESS, zoo run init=ADDRESS."
+)
 @as_json
-def models(all_: bool, json_: bool) -> None:
+def models(all_: bool, weights: bool, json_: bool) -> None:
     """List installed models; with --all, also models that can be installed, and load errors."""
+    if weights:
+        _weights(json_)
+        return
     rows = sorted(_specs("plugin"), key=lambda row: (row["family"], row["name"]))
     if not all_:
         _print(rows, ["name", "family", "paper", "summary"], json_)
@@ -48,6 +54,32 @@ def models(all_: bool, json_: bool) -> None:
         return
     rows = [row | {"state": "installed", "next": f"zoo run plugin={row['name']}"} for row in rows]
     _print([*rows, *_missing()], ["name", "family", "state", "next", "summary"], json_)
+
+
+def _weights(json_: bool) -> None:
+    """Print the trained models that registry.yaml lists, and whether they are installed."""
+    from zoo_core.hub.shipped import DISTRIBUTION, shipped
+    from zoo_core.registry.index import load_index
+
+    here = {str(place) for place in shipped()}
+    rows: list[dict[str, Any]] = [
+        {
+            "address": one.uri,
+            "model": entry.name,
+            "family": entry.family,
+            "score": ", ".join(f"{name} {value:.4g}" for name, value in one.scores.items()),
+            "installed": "yes" if one.uri in here else "no",
+        }
+        for entry in load_index().plugins
+        for one in entry.weights
+    ]
+    rows.sort(key=lambda row: (row["family"], row["address"]))
+    if not json_ and not rows:
+        click.echo("registry.yaml lists no weights")
+        return
+    _print(rows, ["address", "model", "family", "score", "installed"], json_)
+    if any(row["installed"] == "no" and row["address"].startswith("zoo://") for row in rows) and not json_:
+        click.echo(f"next: pip install {DISTRIBUTION}, or ./weights in a copy of the repository", err=True)
 
 
 def _missing() -> list[dict[str, Any]]:

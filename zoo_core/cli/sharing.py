@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -14,7 +15,14 @@ import click
 @click.option(
     "--license", "license_", default="", metavar="SPDX", help="License of the weights, for the model card."
 )
-def push(run: str, address: str, private: bool, license_: str) -> None:
+@click.option(
+    "--compact",
+    type=click.Choice(["float16", "float32"]),
+    help="Share only the parts that samples and likelihoods need, with parameters of this type.",
+)
+def push(
+    run: str, address: str, private: bool, license_: str, compact: Literal["float16", "float32"] | None
+) -> None:
     """Share a run's weights, config, scores and samples, with a model card.
 
     zoo push runs/digits/vae/0123456789ab-s0 hf://user/name
@@ -23,11 +31,11 @@ def push(run: str, address: str, private: bool, license_: str) -> None:
 
     Weights are stored as safetensors. Paths of this machine, the command that was typed and the device are
     removed. The push stops if a file contains text that looks like a secret. Push to a FOLDER first to see
-    what is published.
+    what is published. A run pulled from a --compact push samples and scores, but can't be trained further.
     """
     from zoo_core.runs.exchange import push as share
 
-    click.echo(share(run, address, private=private, license_=license_, say=_say))
+    click.echo(share(run, address, private=private, license_=license_, compact=compact, say=_say))
 
 
 @click.command()
@@ -41,6 +49,8 @@ def pull(address: str, to: Path | None) -> None:
     zoo pull hf://user/name
 
     zoo pull hf://user/name@REVISION --to my-run
+
+    zoo pull zoo://digits/ddpm                   from the package genzoo-weights
 
     zoo pull FOLDER
 

@@ -258,7 +258,8 @@ class RunConfig(Config):
     preset: str = ""
     """Preset of the model: a named set of overrides, e.g. paper."""
     init: str = later("", since="0.2.0")
-    """Initial weights: folder of a run or hf://user/name, as far as they fit; empty for new weights."""
+    """Initial weights: folder of a run, hf://user/name or zoo://data/name, as far as they fit; empty for
+    new weights."""
     run_dir: str | None = None
     """Folder of the run; none for runs/<data>/<plugin>/<config hash>-s<seed>."""
     data: DataConfig = DataConfig()

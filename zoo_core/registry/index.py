@@ -33,14 +33,16 @@ class Paper(Config):
 
 
 class Weights(Config):
-    """A checkpoint to download."""
+    """A checkpoint to download, or one of the package genzoo-weights."""
 
-    uri: str = Field(pattern=r"^(https|hf)://")
-    """Address at a pinned revision."""
+    uri: str = Field(pattern=r"^(https|hf|zoo)://")
+    """Address: at a pinned revision, or zoo://data/name."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the file."""
     data: str
     """What it was trained on."""
+    scores: dict[str, float] = {}
+    """Scores of the run that it comes from, by column."""
 
 
 class IndexEntry(Config):

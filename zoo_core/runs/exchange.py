@@ -11,8 +11,10 @@ from typing import Any
 
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.hub import hub
-from zoo_core.hub.address import SCHEME, Hub, parse
+from zoo_core.hub.address import Hub, Shipped, is_address, parse
 from zoo_core.hub.bundle import MANIFEST, Manifest
+from zoo_core.hub.compact import Compact
+from zoo_core.hub.shipped import shipped_folder
 from zoo_core.machine.files import cannot_write, sha256_of
 
 
@@ -22,6 +24,7 @@ def push(
     *,
     private: bool = False,
     license_: str = "",
+    compact: Compact | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
     """Share a finished run, and return where it lies now: a folder, or hf://user/name@commit.
@@ -31,6 +34,7 @@ def push(
         address: `hf://user/name`, or a folder that is empty or not there yet.
         private: make the hub's repository private, where it is a new one.
         license_: SPDX name of the weights' license, for the card.
+        compact: as `packing.pack` takes it.
         say: told what goes on.
 
     Raises:
@@ -39,9 +43,12 @@ def push(
     from zoo_core.runs.packing import pack
 
     place = parse(address)
+    if isinstance(place, Shipped):
+        raise UsageError(f"{place} comes with a package", "expected: hf://user/name, or a folder")
     if isinstance(place, Hub):
         with tempfile.TemporaryDirectory(prefix="zoo-push-") as workspace:
-            say(listing(pack(Path(run), Path(workspace), license_=license_, say=say)))
+            manifest = pack(Path(run), Path(workspace), license_=license_, compact=compact, say=say)
+            say(listing(manifest))
             return str(place._replace(revision=hub.upload(Path(workspace), place, private=private)))
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(f"{place} is not empty", "next: choose a new folder")
@@ -51,7 +58,7 @@ def push(
     except OSError as error:
         raise cannot_write(place, 0, error) from error
     try:
-        say(listing(pack(Path(run), made, license_=license_, say=say)))
+        say(listing(pack(Path(run), made, license_=license_, compact=compact, say=say)))
         made.chmod(0o755)
         os.replace(made, place)
     except OSError as error:
@@ -70,7 +77,7 @@ def pull(address: str, to: Path | None = None) -> Path:
     """Fetch a bundle, check it, and return the folder of the run that it became.
 
     Args:
-        address: `hf://user/name[@revision]`, or a folder that holds a bundle.
+        address: `hf://user/name[@revision]`, `zoo://data/name`, or a folder that holds a bundle.
         to: folder of the run; None for one among the runs here.
 
     Raises:
@@ -81,17 +88,21 @@ def pull(address: str, to: Path | None = None) -> Path:
     place = parse(address)
     if isinstance(place, Path):
         return unpack(place, {"folder": place.name}, to)
+    if isinstance(place, Shipped):
+        folder = shipped_folder(place)
+        _check_pinned(str(place), folder / "weights.safetensors")
+        return unpack(folder, {"weights": str(place)}, to)
     with tempfile.TemporaryDirectory(prefix="zoo-pull-") as workspace:
         commit = hub.download(place, Path(workspace))
-        _check_pinned(place._replace(revision=commit), Path(workspace) / "weights.safetensors")
+        _check_pinned(str(place._replace(revision=commit)), Path(workspace) / "weights.safetensors")
         return unpack(Path(workspace), {"repo": place.repo, "revision": commit}, to)
 
 
-def _check_pinned(place: Hub, weights: Path) -> None:
-    """Hold the weights against registry.yaml, where it lists this very revision."""
+def _check_pinned(place: str, weights: Path) -> None:
+    """Hold the weights against registry.yaml, where it lists this very address."""
     from zoo_core.registry.index import load_index
 
-    listed: list[Any] = [w for entry in load_index().plugins for w in entry.weights if w.uri == str(place)]
+    listed: list[Any] = [w for entry in load_index().plugins for w in entry.weights if w.uri == place]
     if listed and weights.is_file() and sha256_of(weights) != listed[0].sha256:
         raise MachineError(
             f"the weights of {place} are not those that registry.yaml lists", "nothing was taken"
@@ -101,6 +112,6 @@ def _check_pinned(place: Hub, weights: Path) -> None:
 def run_folder(address: str) -> Path:
     """Return the run's folder that is named, or the one that the bundle at an address is pulled into."""
     here = Path(address)
-    if address.startswith(SCHEME) or ((here / MANIFEST).is_file() and not (here / "checkpoints").exists()):
+    if is_address(address) or ((here / MANIFEST).is_file() and not (here / "checkpoints").exists()):
         return pull(address)
     return here

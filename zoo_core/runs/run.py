@@ -435,7 +435,7 @@ def load(
     """Return a trained run with the weights of its last checkpoint, to sample from or to score.
 
     Args:
-        folder: of a run or a bundle, or `hf://user/name[@revision]`, which is pulled first.
+        folder: of a run or a bundle; or `hf://user/name[@revision]` or `zoo://data/name`, pulled first.
         config: of the run, where options that change neither its model nor its samples are not as saved.
         say: receives lines for the user.
         parts: the user's own Python objects that were handed over.

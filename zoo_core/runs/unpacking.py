@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from zoo_core.config import strict_json, strict_yaml
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.identity import RECORD, stored
 from zoo_core.errors import MachineError, Mistakes, NotFoundError, UsageError, ZooError
 from zoo_core.home import runs_root
 from zoo_core.hub.bundle import Manifest, take
+from zoo_core.hub.compact import whole
 from zoo_core.hub.privacy import portable
 from zoo_core.machine.files import cannot_write, open_regular, sha256_of
 from zoo_core.registry.index import load_index
@@ -24,6 +27,7 @@ from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results.attachments import GRID
 from zoo_core.training import checkpoint
+from zoo_core.training.randomness import random_states
 
 REPORTED = "reported.json"
 """The figures that came with the weights. They are not a result of this machine; `zoo eval` makes one."""
@@ -134,37 +138,18 @@ def _arrange(
     taken: Path, made: Path, config: Mapping[str, Any], manifest: Manifest, origin: Mapping[str, Any]
 ) -> None:
     """Lay the files of a bundle out as a run's folder."""
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
-
-    from zoo_core.runs.packing import decoded
+    from safetensors.torch import save_file
 
     (made / "plots").mkdir(parents=True)
     point = made / "checkpoints" / f"step-{manifest.step:08d}"
     point.mkdir(parents=True)
     for path in sorted(taken.glob("*.safetensors")):
         check_weights(path)
-    if (taken / "raw.safetensors").exists():
-        with safe_open(taken / "weights.safetensors", framework="pt") as file:
-            header = file.metadata()
-        scored, raw = (load_file(taken / name) for name in ("weights.safetensors", "raw.safetensors"))
-        try:
-            weights, ema = checkpoint.unscored(scored, raw)
-        except KeyError as error:
-            raise UsageError(f"raw.safetensors of the bundle holds unknown weights: {error!s:.80}") from error
-        save_file(weights, point / checkpoint.WEIGHTS, header)
-        save_file(ema, point / checkpoint.EMA, header)
-    else:
-        os.replace(taken / "weights.safetensors", point / "weights.safetensors")
-        save_file({}, point / "ema.safetensors")
-    try:
-        state = decoded(strict_json.read(taken / "state.json"))
-        torch.save(state, point / "state.pt")  # written here, of plain numbers: nothing of it is executed
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        if isinstance(error, ZooError):
-            raise
-        raise UsageError(f"state.json of the bundle is not readable: {error}"[:200]) from error
+    state = _state(taken)
+    weights, averages, header = _weights(taken, state.get("compact"))
+    save_file(weights, point / checkpoint.WEIGHTS, header)
+    save_file(averages, point / checkpoint.EMA, header)
+    torch.save(state, point / checkpoint.STATE)  # written here, of plain numbers: nothing of it is executed
     sums = {path.name: sha256_of(path) for path in sorted(point.iterdir())}
     (point / checkpoint.MANIFEST).write_text(json.dumps({"step": manifest.step, "sha256": sums}, indent=1))
     (made / "config.yaml").write_text(strict_yaml.dump(config), encoding="utf-8")
@@ -178,6 +163,51 @@ def _arrange(
         os.replace(taken / RECORD, made / RECORD)
         _check_record(made)
     (made / "origin.json").write_text(json.dumps(origin, indent=1))
+
+
+def _state(taken: Path) -> dict[str, Any]:
+    """Return a bundle's state; a compact one's is completed, because it has nothing to train on with.
+
+    Raises:
+        UsageError: where it is not readable.
+    """
+    from zoo_core.runs.packing import decoded
+
+    try:
+        state = decoded(strict_json.read(taken / "state.json"))
+        if "compact" in state:
+            state |= {"optimizers": {}, "rngs": {}, "random": random_states(torch.device("cpu"))}
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+        if isinstance(error, ZooError):
+            raise
+        raise UsageError(f"state.json of the bundle is not readable: {error}"[:200]) from error
+    return dict(state)
+
+
+def _weights(
+    taken: Path, compact: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str] | None]:
+    """Return a bundle's raw weights, its EMA weights by "module/parameter", and the header of its file.
+
+    Raises:
+        UsageError: where a name in it is unknown.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    path, other = taken / "weights.safetensors", taken / "raw.safetensors"
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    scored, raw = load_file(path), load_file(other) if other.exists() else {}
+    try:
+        if compact is not None:  # the raw weights are not kept: both are the averages
+            scored = whole(scored, compact["half"])
+            names = [(name, one) for name, its in compact["averaged"].items() for one in its]
+            raw = {f"{name}/{one}": scored[f"{name}.{one}" if name else one] for name, one in names}
+        weights, averages = checkpoint.unscored(scored, raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"the bundle's averages are of unknown weights: {error!s:.80}") from error
+    return weights, averages, header
 
 
 def _check_record(made: Path) -> None:

@@ -455,8 +455,12 @@ class Harness:
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
         what = f"the model {self.plugin!r}"
-        check_fit(self.recipe.state_dict(), checkpoint.weights, what, data_sized(self.recipe))
-        self.recipe.load_state_dict(checkpoint.weights)
+        own = self.recipe.state_dict()
+        # A compact bundle leaves out what only training needs.
+        left = state.get("compact", {}).get("left_out", ())
+        weights = {name: own[name] for name in own if name.partition(".")[0] in left} | checkpoint.weights
+        check_fit(own, weights, what, data_sized(self.recipe))
+        self.recipe.load_state_dict(weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
         if self.counts.stage < len(self.stages):

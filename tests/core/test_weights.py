@@ -1,0 +1,214 @@
+"""Compact bundles and the weights package: what is kept, what is drawn from it, and how it is found."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo_core
+from zoo_core.cli import invoke
+from zoo_core.errors import MachineError, NotFoundError, UsageError
+from zoo_core.hub import shipped
+from zoo_core.hub.address import Shipped, parse
+from zoo_core.hub.compact import halved, whole
+from zoo_core.registry.index import load_index
+from zoo_core.results import read_result
+from zoo_core.runs.exchange import pull, push
+from zoo_core.runs.needed import needed_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def silent(line: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Trained runs: with a critic; with a likelihood and a codec; with two networks of a kind."""
+    made = {}
+    for plugin in ("wgan", "vae", "rectified-flow"):
+        folder = tmp_path_factory.mktemp(plugin) / "run"
+        zoo_core.run(
+            plugin=plugin,
+            preset="tiny",
+            run_dir=str(folder),
+            train={"steps": 6},
+            eval={"protocol": "none"},
+            track={"wandb": "off", "progress": False, "plots": False},
+        )
+        made[plugin] = folder
+    return made
+
+
+def test_what_float16_holds_is_halved_and_nothing_else() -> None:
+    weights = {
+        "net": torch.linspace(-3, 3, 50),
+        "large": torch.tensor([1.0, 7e4]),
+        "small": torch.full((8,), 1e-8),  # a fraction of the step of float16 at zero
+        "buffer": torch.linspace(0, 1, 5),
+        "count": torch.arange(3),
+        "double": torch.ones(2, dtype=torch.float64),
+    }
+    half = halved(weights, {"net", "large", "small", "count", "double"})
+    assert [name for name, tensor in half.items() if tensor.dtype == torch.float16] == ["net"]
+    assert all(torch.equal(half[name], weights[name]) for name in weights if name != "net")
+    back = whole(half, ["net"])["net"]
+    assert back.dtype == torch.float32
+    assert 0 < float((back - weights["net"]).norm()) < 1e-3 * float(weights["net"].norm())
+
+
+@pytest.mark.parametrize(
+    ("plugin", "needed"),
+    [("wgan", ["generator"]), ("vae", ["decoder", "encoder"]), ("rectified-flow", ["net"])],
+)
+def test_the_parts_that_outputs_depend_on_are_found(
+    runs: dict[str, Path], plugin: str, needed: list[str]
+) -> None:
+    run = zoo_core.load(runs[plugin], say=silent)
+    before = {name: tensor.clone() for name, tensor in run.recipe.state_dict().items()}
+    assert sorted(needed_parts(run)) == needed
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.recipe.state_dict().items())
+
+
+@pytest.mark.parametrize("plugin", ["wgan", "vae", "rectified-flow"])
+def test_a_compact_bundle_draws_what_the_run_draws(
+    runs: dict[str, Path], plugin: str, home: Path, tmp_path: Path
+) -> None:
+    bundles = {}
+    for kind in ("float32", "float16"):
+        bundles[kind] = push(runs[plugin], str(tmp_path / kind), compact=kind, say=silent)
+    full = push(runs[plugin], str(tmp_path / "full"), say=silent)
+    assert Path(full, "raw.safetensors").exists()
+    sizes = {path: Path(path, "weights.safetensors").stat().st_size for path in (*bundles.values(), full)}
+    assert sizes[bundles["float16"]] < 0.6 * sizes[bundles["float32"]]
+    assert sizes[bundles["float32"]] <= sizes[full]
+    expected = zoo_core.load(runs[plugin], say=silent).sample(20, seed=3)
+    exact = zoo_core.load(pull(bundles["float32"]), say=silent)
+    assert torch.equal(exact.sample(20, seed=3), expected)
+    rounded = zoo_core.load(pull(bundles["float16"]), say=silent)
+    assert (rounded.sample(20, seed=3) - expected).abs().mean() < 0.02
+    assert {tensor.dtype for tensor in rounded.recipe.parameters()} == {torch.float32}
+
+
+def test_a_compact_run_starts_another_and_is_not_trained_further(
+    runs: dict[str, Path], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = pull(push(runs["wgan"], str(tmp_path / "bundle"), compact="float16", say=silent))
+    with pytest.raises(UsageError, match="can't be continued"):
+        zoo_core.resume(there, steps=12)
+    made = zoo_core.run(
+        plugin="wgan", preset="tiny", init=str(there), run_dir="again", train={"steps": 2},
+        eval={"protocol": "none"}, track={"wandb": "off", "progress": False, "plots": False},
+    )  # fmt: skip
+    record = json.loads((Path(made.run_dir) / "provenance.json").read_text())["init"]
+    assert record["loaded"] > 4
+    assert any(name.startswith("critic.") for name in record["not_loaded"])
+    assert not any(name.startswith("generator.") for name in record["not_loaded"])
+
+
+def test_a_bundle_that_claims_other_averages_is_refused(
+    runs: dict[str, Path], home: Path, tmp_path: Path
+) -> None:
+    import hashlib
+
+    bundle = Path(push(runs["wgan"], str(tmp_path / "bundle"), compact="float16", say=silent))
+    state = json.loads((bundle / "state.json").read_text())
+    state["compact"]["averaged"] = {"generator": ["nothing"]}
+    (bundle / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    data = (bundle / "state.json").read_bytes()
+    manifest["files"]["state.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="nothing"):
+        pull(str(bundle))
+
+
+# -- the package
+
+
+@pytest.fixture
+def package(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights package with one entry, in the place of one that may be installed."""
+    root = tmp_path / "site" / shipped.PACKAGE
+    (root / "digits").mkdir(parents=True)
+    push(runs["wgan"], str(root / "digits" / "wgan"), compact="float16", say=silent)
+    (root / "__init__.py").write_text("raise AssertionError('data only')")
+    monkeypatch.syspath_prepend(str(root.parent))
+    importlib.invalidate_caches()
+    return root
+
+
+def test_an_address_of_the_package_is_read() -> None:
+    assert parse("zoo://digits/ddpm-class") == Shipped("digits", "ddpm-class")
+    assert str(Shipped("digits", "ddpm")) == "zoo://digits/ddpm"
+    for wrong in ("zoo://", "zoo://digits", "zoo://digits/../x", "zoo://Digits/x", "zoo://digits/x/y"):
+        with pytest.raises(UsageError, match="zoo://digits/ddpm"):
+            parse(wrong)
+
+
+def test_an_entry_is_sampled_by_its_address(
+    package: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shipped.shipped() == [Shipped("digits", "wgan")]
+    assert invoke(["sample", "zoo://digits/wgan", "-n", "8", "--out", str(tmp_path / "x.npz")]) == 0
+    assert (tmp_path / "x.npz").stat().st_size > 100
+    assert zoo_core.load("zoo://digits/wgan", say=silent).sample(2).shape == (2, 1, 8, 8)
+    assert len(list((home / "runs").glob("digits/wgan/*"))) == 1
+    assert shipped.PACKAGE not in sys.modules
+
+
+def test_an_unknown_entry_names_the_nearest(package: Path, home: Path) -> None:
+    with pytest.raises(NotFoundError, match="zoo://digits/wgan"):
+        pull("zoo://digits/wgann")
+
+
+def test_without_the_package_the_error_says_how_to_get_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotFoundError, match="pip install genzoo-weights"):
+        pull("zoo://digits/ddpm")
+    with pytest.raises(UsageError, match="comes with a package"):
+        push("run", "zoo://digits/ddpm")
+
+
+def test_weights_that_the_index_does_not_list_are_refused(
+    package: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = load_index()
+    (entry,) = (entry for entry in index.plugins if entry.name == "wgan")
+    listed: dict[str, Any] = {"uri": "zoo://digits/wgan", "sha256": "0" * 64, "data": "digits"}
+    changed = type(entry).model_validate({**entry.model_dump(), "weights": [listed]})
+    monkeypatch.setattr(
+        "zoo_core.registry.index.load_index", lambda: index.model_copy(update={"plugins": [changed]})
+    )
+    with pytest.raises(MachineError, match=r"registry\.yaml"):
+        pull("zoo://digits/wgan")
+
+
+# -- the entries that are committed
+
+ENTRIES = sorted(path.parent for path in (ROOT / "weights").glob("genzoo_weights/*/*/manifest.json"))
+
+
+@pytest.mark.slow(depends=("zoo_core", "plugins", "evaluation", "weights"))
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_an_entry_reproduces_its_score(entry: Path, home: Path, tmp_path: Path) -> None:
+    """The ranked distance of its samples is within the listed interval."""
+    from zoo_eval.rescoring import rescore
+
+    there = pull(str(Path(shutil.copytree(entry, tmp_path / "bundle"))))
+    recorded = read_result(entry / "result.json")
+    (column,) = [name for name in recorded.metrics if name.startswith("FD[")][:1]
+    found = rescore(there, {"eval.metrics": "frechet", "eval.baselines": "false"}, say=silent)
+    listed = recorded.metrics[column]
+    assert listed.interval is not None
+    assert listed.interval.low <= found.metrics[column].value <= listed.interval.high
