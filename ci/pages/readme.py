@@ -49,16 +49,16 @@ def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
         "(`=`). A published score is the lowest unconditional FID on CIFAR-10 that the index has from a "
         "table that was read: a reference only, of other data and a larger network.",
         *table(
-            ("model", "rank", best[0].column, "published", "training", "parameters", "NFE"),
+            ("model", "rank", best[0].column, "published", "training FLOPs", "parameters", "NFE"),
             (
                 (
                     f"[{code(row.plugin)}](docs/models/{row.plugin}.md)",
                     prose(row.rank.partition(" ")[0]),
                     prose(row.score),
                     published(row.plugin, index),
-                    row.cost[1],
-                    row.cost[2],
-                    row.cost[0],
+                    row.cost.flops,
+                    row.cost.parameters,
+                    row.cost.nfe,
                 )
                 for row in best
             ),
@@ -80,7 +80,7 @@ def published(name: str, index: Index) -> str:
     if not found:
         return ""
     best = min(found, key=lambda one: one.value)
-    return f"{best.value:.10g} ({prose(best.source.partition(', ')[0])})"
+    return f"{best.value:.4g} ({prose(best.source.partition(', ')[0])})"
 
 
 def _comparable(one: Published) -> bool:

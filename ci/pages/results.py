@@ -21,6 +21,15 @@ from zoo_eval.store import collect
 from zoo_eval.store.media import sample_grid
 
 
+class Cost(NamedTuple):
+    """What a run costs, as text."""
+
+    nfe: str
+    flops: str
+    time: str
+    parameters: str
+
+
 class Scored(NamedTuple):
     """One configuration of a model in one leaderboard.
 
@@ -35,7 +44,8 @@ class Scored(NamedTuple):
         config_hash: which options.
         seeds: how many training seeds.
         state: "reported", "resampled" or "reproduced".
-        cost: NFE, training time and parameters, "" where unknown.
+        cost: NFE, FLOPs and time of training, and parameters, "" where unknown. The time depends on what
+            else a machine does.
         samples: file of a sample grid, relative to the repository; "" where there is none.
     """
 
@@ -54,7 +64,7 @@ class Scored(NamedTuple):
     config_hash: str
     seeds: int
     state: str
-    cost: tuple[str, str, str]
+    cost: Cost
     samples: str
 
 
@@ -88,10 +98,11 @@ def scored_rows(root: Path) -> Iterator[Scored]:
                 config_hash=row.config_hash,
                 seeds=len(row.seeds),
                 state=row.state,
-                cost=(
-                    f"{cost['nfe']:.0f}" if "nfe" in cost else "",
-                    short_seconds(cost["train_seconds"]) if "train_seconds" in cost else "",
-                    f"{cost['parameters']:,.0f}" if "parameters" in cost else "",
+                cost=Cost(
+                    nfe=f"{cost['nfe']:.0f}" if "nfe" in cost else "",
+                    flops=f"{cost['train_flops']:.1e}" if "train_flops" in cost else "",
+                    time=short_seconds(cost["train_seconds"]) if "train_seconds" in cost else "",
+                    parameters=f"{cost['parameters']:,.0f}" if "parameters" in cost else "",
                 ),
                 samples=_samples(row.entries[0].path, root),
             )
@@ -123,7 +134,10 @@ def results_section(name: str, scored: Iterable[Scored]) -> list[str]:
         "The committed results of this model, as `zoo leaderboard results` ranks them. "
         "[Metrics and protocols](../evaluation.md) defines scores, intervals, ranks and states.",
         *table(
-            ("dataset", "task", "rank", "score", "seeds", "state", "NFE", "training", "parameters", "config"),
+            (
+                *("dataset", "task", "rank", "score", "seeds", "state"),
+                *("NFE", "training FLOPs", "training", "parameters", "config"),
+            ),
             (
                 (
                     code(row.data),

@@ -1,4 +1,4 @@
-"""How often the intervals of `zoo lottery` cover known components of variance, beside a bootstrap over levels.
+"""How often the intervals of `zoo lottery` cover known components of variance, beside a bootstrap.
 
     python ci/studies/lottery.py [--repeats 200]
 

@@ -3,8 +3,9 @@
 Scores of balanced designs are split into independent mean squares. A component is a linear combination of
 them, and its interval is the modified large-sample one (Ting, Burdick, Graybill, Jeyaratnam and Lu 1990,
 "Confidence intervals on linear combinations of variance components that are unrestricted in sign"; Graybill
-and Wang 1980 where every coefficient is positive). With the four levels that a factor has here, 95 % intervals
-of a bootstrap over levels are far too wide: they held the truth in 200 of 200 trials (`ci/studies/lottery.py`).
+and Wang 1980 where every coefficient is positive). With the four levels that a factor has here, intervals of
+a bootstrap over levels are far too wide: those of 95 % held the truth in 200 of 200 trials
+(`ci/studies/lottery.py`).
 """
 
 from __future__ import annotations
