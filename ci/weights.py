@@ -1,6 +1,7 @@
 """Make the weights package from the runs behind the committed results, and check it.
 
     python ci/weights.py --make digits       # the first seed of every model of a board, from its run
+    python ci/weights.py --list              # write the entries into registry.yaml
     python ci/weights.py                     # check: files, sizes, and registry.yaml lists exactly these
 
 A bundle is kept where its samples are as good as those of the full weights: drawn from the same noise, the
@@ -18,7 +19,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ ENTRY_MB, PACKAGE_MB = 2.2, 40.0
 HOLD_TRAINING_DATA = ("copycat", "style-transfer")
 """Models whose weights hold training images."""
 DIFFERENCE, BITS = 0.01, 1e-3
-SAMPLES, ROUNDS, LIKELIHOODS = 2000, 200, 128
+SAMPLES, ROUNDS, LIKELIHOODS = 1000, 200, 128
 
 
 def silent(line: str) -> None:
@@ -65,17 +66,16 @@ def features(rows: Tensor, run: Any) -> Tensor:
     return choose_extractor(run.config, info.name, "cpu")(rows, info)[0].double()
 
 
-def make(board: str) -> int:
-    """Write an entry for every model of a board; return how many were refused."""
-    refused = 0
+def make(board: str, chosen: Collection[str]) -> None:
+    """Write an entry for every model of a board, or for those that are chosen."""
     for name, run in first_runs(board):
+        if chosen and name not in chosen:
+            continue
         if name in HOLD_TRAINING_DATA:
             print(f"{name}: not shipped: its weights hold training images")
             continue
         reason = write(run, PACKAGE / board / name)
         print(f"{name}: {reason or 'written'}", flush=True)
-        refused += bool(reason)
-    return refused
 
 
 def write(run: Path, target: Path) -> str:
@@ -193,11 +193,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--make", metavar="BOARD", help="write the entries of a board")
+    parser.add_argument("--models", default="", metavar="NAME,NAME", help="of the board; default: all")
     parser.add_argument("--list", action="store_true", help="write the entries into registry.yaml")
     args = parser.parse_args()
     if args.make:
-        make(args.make)
-    if args.make or args.list:
+        make(args.make, list(filter(None, args.models.split(","))))
+    if args.list:
         REGISTRY.write_text(listed(REGISTRY.read_text()))
     found = list(faults())
     for line in found:
