@@ -159,16 +159,14 @@ def listed(text: str) -> str:
     for address, folder in entries():
         model, facts = record(address, folder)
         found.setdefault(model, []).append(f"      - {json.dumps(facts)}\n")
-    lines: list[str] = []
-    model = ""
-    for line in [*text.splitlines(keepends=True), "end"]:
-        if (found.get(model) and re.match(r"  - name:|\S", line)) or line == "end":
-            lines += ["    weights:\n", *found.pop(model)] if model in found else []
-        if name := re.match(r"  - name: (\S+)", line):
-            model = name[1]
-        if not (line.startswith('      - {"uri": "zoo://') or line in ("    weights:\n", "end")):
-            lines.append(line)
-    return "".join(lines)
+    text = re.sub(r"      - \{\"uri\": \"zoo://[^\n]*\n", "", text)
+    text = re.sub(r"    weights:\n(?!      - )", "", text)  # where no other address is left
+    for model, its in found.items():
+        block = re.search(rf"^  - name: {re.escape(model)}\n(?:    .*\n)*", text, re.MULTILINE)
+        if block is None:
+            raise SystemExit(f"registry.yaml has no model {model}")
+        text = text[: block.end()] + "    weights:\n" + "".join(its) + text[block.end() :]
+    return text
 
 
 def faults() -> Iterator[str]:

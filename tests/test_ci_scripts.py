@@ -57,6 +57,23 @@ def test_throughput():
     assert "images/s in training" in run("bench/throughput.py", *words)
 
 
+@pytest.mark.slow(depends=("ci/gpu", "zoo_core/nn", "zoo_core/training"))
+def test_the_gpu_script_runs_on_a_cpu(tmp_path, monkeypatch):
+    """Catches a part that can no longer build its contestants; torch.compile is left out, for its minutes."""
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
+    run("gpu/run", "train", "sample", "--device", "cpu", "--smoke", "--out", tmp_path)
+    found = json.loads((tmp_path / "gpu-cpu.json").read_text())
+    assert found["train"]["harness / bare, eager"] > 0
+    assert "host_waits" in found["sample"]["zoo_samples"]
+
+
+@pytest.mark.slow(depends=("zoo_core", "ci/studies", "plugins/zoo_lottery"))
+def test_the_intervals_of_the_lottery_cover_known_components():
+    found = json.loads(run("studies/lottery.py", "--repeats", 200, "--bootstrap", 0, "--json"))
+    assert len(found) == 9
+    assert all(0.9 <= share <= 0.99 for share in found.values())
+
+
 @pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/studies"))
 def test_every_sampler_of_one_run(tmp_path):
     """Catches a sampler that is left out of the table, and a image that is not drawn."""
@@ -171,3 +188,24 @@ def test_what_a_script_imports_of_the_packages_exists(script: Path) -> None:
             for alias in node.names:
                 if not hasattr(module, alias.name):
                     importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def test_the_index_lists_the_weights_that_are_there_and_keeps_other_addresses(tmp_path, monkeypatch):
+    """Writing twice changes nothing; an entry that is gone goes; addresses elsewhere stay."""
+    monkeypatch.syspath_prepend(CI)
+    weights = importlib.import_module("weights")
+    text = (
+        "plugins:\n  - name: ddpm\n    license: X\n  - name: other\n    weights:\n"
+        '      - {uri: "https://x", data: y}\n  - name: wgan\n    license: X\nliterature: []\n'
+    )
+    monkeypatch.setattr(
+        weights, "entries", lambda: iter([("zoo://a/wgan", tmp_path), ("zoo://b/wgan", tmp_path)])
+    )
+    monkeypatch.setattr(weights, "record", lambda address, folder: (address[-4:], {"uri": address}))
+    once = weights.listed(text)
+    assert weights.listed(once) == once
+    added = '    license: X\n    weights:\n      - {"uri": "zoo://a/wgan"}\n      - {"uri": "zoo://b/wgan"}\nliterature'
+    assert added in once
+    assert 'weights:\n      - {uri: "https://x", data: y}\n' in once
+    monkeypatch.setattr(weights, "entries", lambda: iter([]))
+    assert weights.listed(once) == text

@@ -146,6 +146,7 @@ def reader(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     def follow(page: Path) -> None:
         installed.extend(install(page, tmp_path / "plugin", monkeypatch))
+        monkeypatch.syspath_prepend(CHECKOUT / "weights")  # pip install ./weights
         (tmp_path / "workspace").mkdir()
         monkeypatch.chdir(tmp_path / "workspace")
         stack.enter_context(manager.standing_in(manager.Manager()))
@@ -201,6 +202,8 @@ LONG = (
     "families/gan.md",
     "families/normalizing-flow.md",
     "index.md",
+    "lottery.md",
+    "weights.md",
 )
 """Pages whose commands take minutes."""
 
