@@ -118,8 +118,10 @@ def compared(full: Any, compact: Any) -> str:
     if upper > DIFFERENCE * whole:
         return f"the Frechet distance grows by up to {upper / whole:.2%}"
     x = full.harness.data.batch(torch.arange(LIKELIHOODS)).x
-    noise = Seeds(0, range(LIKELIHOODS), full.device)
-    pairs = zip(*(run.likelihoods(x, noise=noise, k=4) for run in (full, compact)), strict=True)
+    found = (
+        run.likelihoods(x, noise=Seeds(0, range(LIKELIHOODS), run.device), k=4) for run in (full, compact)
+    )
+    pairs = zip(*found, strict=True)
     for one, other in pairs:
         nats = float((one.log_prob - other.log_prob).mean())
         bits = abs(nats) / x[0].numel() / math.log(2)

@@ -6,6 +6,7 @@ White 2016, arXiv:1609.04468: points on a great arc are as long as normal latent
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from zoo_core.data.levels import quantize, to_unit
 from zoo_core.errors import UsageError
-from zoo_core.interfaces import HasDenoiser, HasLatents
+from zoo_core.interfaces import HasDenoiser, HasEncoder, HasLatents
 from zoo_core.runs import Run
 from zoo_core.seeds import Seeds
 from zoo_core.viz.styles import spherical
@@ -67,7 +68,7 @@ def interpolated(run: Run, rows: int, steps: int, seed: int) -> Tensor:
     pairs = [(2 * row, 2 * row + 1) for row in range(rows)]
     indices = [first for first, _ in pairs for _ in range(steps)]
     request = run.request(indices, seed)
-    if isinstance(recipe, HasLatents):
+    if isinstance(recipe, HasLatents) or _is_autoencoder(recipe):
         shape = tuple(recipe.latent_shape)
         first, last = (
             Seeds(seed, ends, run.device).randn(shape, name="interpolation").flatten(1)
@@ -75,9 +76,9 @@ def interpolated(run: Run, rows: int, steps: int, seed: int) -> Tensor:
         )
         z = spherical(first, last, steps).reshape(-1, *shape)
         with run.inference():
-            x = recipe.from_latents(z, request)
+            x = recipe.from_latents(z, request) if isinstance(recipe, HasLatents) else recipe.decode(z)
     elif isinstance(recipe, HasDenoiser):
-        x = run.samples(_with(request, ArcSeeds(seed, pairs, steps, run.device))).x
+        x = run.samples(replace(request, noise=ArcSeeds(seed, pairs, steps, run.device))).x
     else:
         raise UsageError(
             f"{run.config.plugin} has no normal latent to interpolate",
@@ -88,7 +89,6 @@ def interpolated(run: Run, rows: int, steps: int, seed: int) -> Tensor:
     return x.float() if levels is None else to_unit(quantize(x, levels), levels)
 
 
-def _with(request: Any, noise: Seeds) -> Any:
-    from dataclasses import replace
-
-    return replace(request, noise=noise)
+def _is_autoencoder(recipe: Any) -> bool:
+    """Return whether a model decodes a standard normal latent, of a shape that it names."""
+    return isinstance(recipe, HasEncoder) and isinstance(getattr(recipe, "latent_shape", None), tuple)

@@ -236,7 +236,7 @@ def test_samples_of_two_seeds_are_two_files_and_never_mix(
     assert invoke(["sample", "here", "-n", "3", "--seed", "1", "--out", "folder"]) == 2
     assert "folder is not empty" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("folder").iterdir()} == kept
-    assert len({_default_name(4, 0, cond) for cond in (None, "3", "5", "a b", "a-b")}) == 5
+    assert len({_default_name(4, 0, cond, {}) for cond in (None, "3", "5", "a b", "a-b")}) == 5
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
 from zoo_core.testing import checks, perform, subjects
 
-EXAMPLES = sorted((CHECKOUT / "examples").iterdir())
+EXAMPLES = sorted(path.parent for path in (CHECKOUT / "examples").glob("*/pyproject.toml"))
 OURS = ("zoo_vae", "zoo_gan", "zoo_ddpm", "zoo_ncsn", "zoo_sde", "zoo_baselines", "zoo_eval")
 
 

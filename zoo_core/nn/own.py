@@ -1,7 +1,7 @@
 """A user's own network as the network of a diffusion model: `model.net=my_module:MyNet`.
 
 It is built as `MyNet(data)` with the `DataInfo` of the run and called as `net(x, t, cond)`: x of shape
-(n, *shape), t (n,) in [0, 1000], cond a `Cond` or None. Nothing is imported here: what may be built is made
+(n, *shape), t (n,) as the model's own networks are told it, cond a `Cond` or None. Nothing is imported here: what may be built is made
 available by `zoo_core.runs.parts`, which asks for the user's trust first.
 """
 
@@ -42,7 +42,7 @@ class OwnNetwork(nn.Module):
 
     Args:
         net: called as net(x, t, cond).
-        time_scale: factor on t, so that it is in [0, 1000].
+        time_scale: factor on t that the model's own networks have, so that steps of 1 tell times apart.
         outputs: number of outputs of x's shape, side by side along axis 1.
         name: for messages.
     """
