@@ -71,6 +71,7 @@ def _weights(json_: bool) -> None:
             "installed": "yes" if one.uri in here else "no",
         }
         for entry in load_index().plugins
+        if entry.kind == "plugin"
         for one in entry.weights
     ]
     rows.sort(key=lambda row: (row["family"], row["address"]))

@@ -1,8 +1,8 @@
 """A user's own network as the network of a diffusion model: `model.net=my_module:MyNet`.
 
 It is built as `MyNet(data)` with the `DataInfo` of the run and called as `net(x, t, cond)`: x of shape
-(n, *shape), t (n,) as the model's own networks are told it, cond a `Cond` or None. Nothing is imported here: what may be built is made
-available by `zoo_core.runs.parts`, which asks for the user's trust first.
+(n, *shape), t (n,) as the model's own networks are told it, cond a `Cond` or None. Nothing is imported here:
+what may be built is made available by `zoo_core.runs.parts`, which asks for the user's trust first.
 """
 
 from __future__ import annotations
