@@ -82,11 +82,13 @@ def write(run: Path, target: Path) -> str:
     """Write a run's entry and return "", or return why it is refused."""
     import zoo_core
     from zoo_core.runs.exchange import pull, push
+    from zoo_core.runs.needed import compaction
 
     with tempfile.TemporaryDirectory() as scratch:
         for kind in ("float16", "float32"):
             bundle = Path(scratch) / kind
-            push(run, str(bundle), license_="Apache-2.0", compact=kind, say=silent)
+            kept = compaction(run, kind, silent)
+            push(run, str(bundle), license_="Apache-2.0", compact=kept, say=silent)
             size = sum(path.stat().st_size for path in bundle.iterdir()) / 1e6
             if size > ENTRY_MB:
                 return f"{size:.1f} MB in {kind}; at most {ENTRY_MB} MB"

@@ -34,8 +34,10 @@ def push(
     what is published. A run pulled from a --compact push samples and scores, but can't be trained further.
     """
     from zoo_core.runs.exchange import push as share
+    from zoo_core.runs.needed import compaction
 
-    click.echo(share(run, address, private=private, license_=license_, compact=compact, say=_say))
+    kept = None if compact is None else compaction(run, compact, _say)
+    click.echo(share(run, address, private=private, license_=license_, compact=kept, say=_say))
 
 
 @click.command()

@@ -7,13 +7,29 @@ does a tensor with values that float16 does not reach, or rounds by more than a 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-Compact = Literal["float16", "float32"]
+Kind = Literal["float16", "float32"]
 """Type of the parameters in a compact bundle."""
+
+
+class Compaction(NamedTuple):
+    """What a compact bundle keeps of a run.
+
+    Attributes:
+        kind: type of the parameters.
+        left_out: parts of the recipe that are left out.
+        parameters: names of the recipe's parameters; all else in its state are buffers.
+    """
+
+    kind: Kind
+    left_out: tuple[str, ...]
+    parameters: frozenset[str]
+
+
 LARGEST = 6e4
 """Magnitude that float16 still holds."""
 ERROR = 1e-3

@@ -13,7 +13,7 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.hub import hub
 from zoo_core.hub.address import Hub, Shipped, is_address, parse
 from zoo_core.hub.bundle import MANIFEST, Manifest
-from zoo_core.hub.compact import Compact
+from zoo_core.hub.compact import Compaction
 from zoo_core.hub.shipped import shipped_folder
 from zoo_core.machine.files import cannot_write, sha256_of
 
@@ -24,7 +24,7 @@ def push(
     *,
     private: bool = False,
     license_: str = "",
-    compact: Compact | None = None,
+    compact: Compaction | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
     """Share a finished run, and return where it lies now: a folder, or hf://user/name@commit.

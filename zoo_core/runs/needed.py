@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core.hub.compact import Compaction, Kind
 from zoo_core.interfaces import HasEncoder
-from zoo_core.runs.run import Run
+from zoo_core.runs.run import Run, load
 from zoo_core.seeds import Seeds
 
 EXAMPLES = 4
+
+
+def compaction(folder: str | Path, kind: Kind, say: Callable[[str], None] = print) -> Compaction:
+    """Return what a compact bundle of a run keeps.
+
+    Args:
+        folder: of the run.
+        kind: type of the parameters.
+        say: told which parts are left out.
+    """
+    run = load(folder, say=say)
+    needed = needed_parts(run)
+    left = tuple(name for name, _ in run.recipe.named_children() if name not in needed)
+    if left:
+        say(f"left out, because samples, codes and likelihoods do not depend on it: {', '.join(left)}")
+    return Compaction(kind, left, frozenset(name for name, _ in run.recipe.named_parameters()))
 
 
 def needed_parts(run: Run) -> list[str]:

@@ -17,7 +17,7 @@ from zoo_core.data.identity import RECORD
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.hub.bundle import CARD, WEIGHTS_BYTES, Manifest, write_manifest
 from zoo_core.hub.card import card
-from zoo_core.hub.compact import Compact, halved
+from zoo_core.hub.compact import Compaction, halved
 from zoo_core.hub.privacy import portable
 from zoo_core.machine.files import cannot_write
 from zoo_core.registry.manager import manager
@@ -33,7 +33,7 @@ def pack(
     into: Path,
     *,
     license_: str = "",
-    compact: Compact | None = None,
+    compact: Compaction | None = None,
     say: Callable[[str], None] = print,
 ) -> Manifest:
     """Write a run's bundle into an empty folder.
@@ -42,8 +42,7 @@ def pack(
         run: folder of a run that was trained to its end.
         into: the empty folder.
         license_: SPDX name of the weights' license, for the card.
-        compact: keep only the parts that samples, codes and likelihoods need, in this type; such a run can't
-            be trained further. None to keep all.
+        compact: what to keep (`needed.compaction`); such a run can't be trained further. None to keep all.
         say: told what was left out.
 
     Returns:
@@ -77,7 +76,7 @@ def pack(
         scored, raw = checkpoint.scored_and_raw(kept)
         state = {key: value for key, value in kept.state.items() if key != checkpoint.END}
         if compact:
-            scored, state = _compacted(run, kept, scored, compact, say)
+            scored, state = _compacted(kept, scored, compact)
         (into / "weights.safetensors").write_bytes(to_bytes(scored, header))
         if kept.ema and not compact:
             (into / "raw.safetensors").write_bytes(to_bytes(raw, header))
@@ -115,35 +114,25 @@ def pack(
 
 
 def _compacted(
-    run: Path,
-    kept: checkpoint.Checkpoint,
-    scored: Mapping[str, Tensor],
-    compact: Compact,
-    say: Callable[[str], None],
+    kept: checkpoint.Checkpoint, scored: Mapping[str, Tensor], compact: Compaction
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights that are needed, in float16 where that is asked for, and as much of the state."""
-    from zoo_core.runs.needed import needed_parts
-    from zoo_core.runs.run import load
 
-    made = load(run, say=say)
-    needed = needed_parts(made)
-    left = [name for name, _ in made.recipe.named_children() if name not in needed]
-    if left:
-        say(f"left out, because samples, codes and likelihoods do not depend on it: {', '.join(left)}")
-    weights = {name: tensor for name, tensor in scored.items() if name.partition(".")[0] not in left}
-    parameters = {name for name, _ in made.recipe.named_parameters()}
-    averaged = {
-        name: list(average) for name, average in kept.ema.items() if name.partition(".")[0] not in left
-    }
+    def needed(name: str) -> bool:
+        return name.partition(".")[0] not in compact.left_out
+
+    weights = {name: tensor for name, tensor in scored.items() if needed(name)}
+    averaged = {name: list(average) for name, average in kept.ema.items() if needed(name)}
     state = {
         "counts": kept.state["counts"],
         "drawn": kept.state["drawn"],
         "ema": {name: kept.state["ema"][name] for name in averaged},
     }
-    if compact == "float16":
-        weights = halved(weights, parameters)
+    if compact.kind == "float16":
+        weights = halved(weights, compact.parameters)
     half = [name for name, tensor in weights.items() if tensor.dtype == torch.float16]
-    return weights, state | {"compact": {"left_out": left, "averaged": averaged, "half": half}}
+    record = {"left_out": list(compact.left_out), "averaged": averaged, "half": half}
+    return weights, state | {"compact": record}
 
 
 def _check_finite(weights: Mapping[str, Tensor]) -> None:
