@@ -72,22 +72,23 @@ def test_the_seeds_move_no_hash_of_old_runs() -> None:
 
 
 def test_total_scores_every_run_under_every_sampling_seed(home: Path, tmp_path: Path) -> None:
-    done = call("total", *TINY, "--training", "2", "--sampling", "2", "--out", str(tmp_path))
+    out = tmp_path / "new" / "out"
+    done = call("total", *TINY, "--training", "2", "--sampling", "2", "--out", str(out))
     assert done.exit_code == 0, done.output
-    found = json.loads((tmp_path / "total.json").read_text())
+    found = json.loads((out / "total.json").read_text())
     (values,) = found["log_scores"].values()
     assert np.array(values).shape == (2, 2)
     assert len(set(np.ravel(values))) == 4  # each seed counts
     spread = 100 * math.expm1(math.sqrt(nested(np.array(values)).sampling.value))
     assert found["table"][0]["sampling spread"].startswith(f"{spread:.1f} %")
-    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    scores = json.loads((out / "scores.json").read_text())["scores"]
     own = zoo_core.run({**dict(word.split("=") for word in TINY), "seed": "1"})
     assert own.metrics["FD[raw]"].value in scores.values()
-    (tmp_path / "total.json").unlink()
-    stamp = (tmp_path / "scores.json").stat().st_mtime_ns
-    assert call("total", *TINY, "--training", "2", "--sampling", "2", "--out", str(tmp_path)).exit_code == 0
-    assert json.loads((tmp_path / "total.json").read_text()) == found
-    assert (tmp_path / "scores.json").stat().st_mtime_ns == stamp  # nothing was scored again
+    (out / "total.json").unlink()
+    stamp = (out / "scores.json").stat().st_mtime_ns
+    assert call("total", *TINY, "--training", "2", "--sampling", "2", "--out", str(out)).exit_code == 0
+    assert json.loads((out / "total.json").read_text()) == found
+    assert (out / "scores.json").stat().st_mtime_ns == stamp  # nothing was scored again
 
 
 def test_sources_have_a_run_for_each_combination(home: Path, tmp_path: Path) -> None:
