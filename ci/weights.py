@@ -169,7 +169,9 @@ def listed(text: str) -> str:
         block = re.search(rf"^  - name: {re.escape(model)}\n(?:    .*\n)*", text, re.MULTILINE)
         if block is None:
             raise SystemExit(f"registry.yaml has no model {model}")
-        text = text[: block.end()] + "    weights:\n" + "".join(its) + text[block.end() :]
+        before, _, others = block[0].partition("    weights:\n")  # addresses elsewhere stay below ours
+        changed = f"{before}    weights:\n{''.join(its)}{others}"
+        text = text[: block.start()] + changed + text[block.end() :]
     return text
 
 

@@ -207,5 +207,10 @@ def test_the_index_lists_the_weights_that_are_there_and_keeps_other_addresses(tm
     added = '    license: X\n    weights:\n      - {"uri": "zoo://a/wgan"}\n      - {"uri": "zoo://b/wgan"}\nliterature'
     assert added in once
     assert 'weights:\n      - {uri: "https://x", data: y}\n' in once
+    monkeypatch.setattr(weights, "entries", lambda: iter([("zoo://d/other", tmp_path)]))
+    monkeypatch.setattr(weights, "record", lambda address, folder: ("other", {"uri": address}))
+    both = weights.listed(text)
+    assert 'weights:\n      - {"uri": "zoo://d/other"}\n      - {uri: "https://x"' in both
+    assert weights.listed(both) == both
     monkeypatch.setattr(weights, "entries", lambda: iter([]))
     assert weights.listed(once) == text

@@ -1,4 +1,4 @@
-"""Every trainable model on one device: trained, resumed to more steps, sampled from and scored.
+"""Every trainable model on one device: trained, resumed from half way, sampled from and scored.
 
     python ci/gpu/models.py [--device cuda] [--slots 14] [--plugins vae,gan]
 

@@ -19,27 +19,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from unets import called, cold, interleaved, ours, prepared, summary, synchronized, theirs
+from unets import (
+    called,
+    cold,
+    interleaved,
+    ours,
+    ours_as_recipe,
+    prepared,
+    summary,
+    synchronized,
+    theirs,
+)
 
 from zoo_core.diffusion.sampling import bind
-from zoo_core.machine.precision import Precision, autocast, image_layout
-from zoo_core.registry.manager import load_entry, manager
-from zoo_core.registry.resolution import resolve
+from zoo_core.machine.precision import Precision, autocast
+from zoo_core.registry.manager import manager
 from zoo_core.seeds import Seeds
 from zoo_core.training.compilation import compile_networks
-from zoo_core.types import DataInfo, SampleRequest
+from zoo_core.types import SampleRequest
 
 SAMPLES, CALLS = 50_000, 20
 
 
 def drawing(batch: int, calls: int, device: torch.device, smoke: bool) -> Callable[[], Any]:
     """Return a function that draws a batch of DDPM's samples by the zoo, in bfloat16, compiled."""
-    small = {"model.channels": 16, "model.mult": (1, 2), "model.blocks": 1, "model.attention": ()}
-    options = {"plugin": "ddpm", "data": "cifar10", "preset": "paper", "sampler": "dpmpp-2m"}
-    config = resolve({**options, **(small if smoke else {})})
-    info = DataInfo("cifar10", (3, 32, 32), 256)
-    recipe = load_entry("plugin", manager().find("plugin", "ddpm"))(config, info)
-    recipe = recipe.to(device).to(memory_format=image_layout(device)).eval()
+    recipe, config = ours_as_recipe(smoke, device, sampler="dpmpp-2m")
+    recipe.eval()
     compile_networks([recipe])
     sampler = bind(manager().find("sampler", "dpmpp-2m").spec, config.sampler)
 

@@ -15,14 +15,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from unets import cold, flops, interleaved, ours, prepared, summary, theirs, training_step
+from unets import (
+    CIFAR,
+    cold,
+    flops,
+    interleaved,
+    ours,
+    ours_as_recipe,
+    prepared,
+    summary,
+    theirs,
+    training_step,
+)
 
 from zoo_core.data.loading import Resident, TrainData
-from zoo_core.machine.precision import image_layout
-from zoo_core.registry.manager import load_entry, manager
-from zoo_core.registry.resolution import resolve
 from zoo_core.training.harness import Harness, Listener
-from zoo_core.types import DataInfo
 
 PEAK = 790e12
 """FLOP/s of bfloat16 matrix products that were measured on an H100 and on an H200."""
@@ -37,23 +44,11 @@ class Unsaved(Harness):
 
 def harness_step(batch: int, device: torch.device, compiled: bool, smoke: bool) -> Callable[[], None]:
     """Return one step of the harness, with the network, batch, optimizer and EMA weights of the bare loop."""
-    small = {"model.channels": 16, "model.mult": (1, 2), "model.blocks": 1, "model.attention": ()}
-    options: dict[str, Any] = {
-        "plugin": "ddpm",
-        "data": "cifar10",
-        "preset": "paper",
-        "train.batch_size": batch,
-        "train.compile": compiled,
-        "train.precision": "bfloat16",
-        **(small if smoke else {}),
-    }
-    config = resolve(options)
+    options = {"train.batch_size": batch, "train.compile": compiled, "train.precision": "bfloat16"}
+    recipe, config = ours_as_recipe(smoke, device, **options)
     unbroken = {"steps": 10**9, "checkpoint_every": 10**9, "sample_every": 10**9}
     images = torch.randint(0, 256, (50_000 if device.type == "cuda" else 64, 3, 32, 32), dtype=torch.uint8)
-    info = DataInfo("cifar10", (3, 32, 32), 256)
-    recipe = load_entry("plugin", manager().find("plugin", "ddpm"))(config, info)
-    recipe = recipe.to(device).to(memory_format=image_layout(device))
-    data = TrainData(Resident(images), info, 0, device)
+    data = TrainData(Resident(images), CIFAR, 0, device)
     listener = Listener(stop=lambda: True)
     return Unsaved(recipe, config.train.model_copy(update=unbroken), data, listener=listener).run
 

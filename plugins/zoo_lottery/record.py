@@ -34,7 +34,7 @@ class Record:
         path: of the file, which need not be there.
 
     Raises:
-        UsageError: for a file that is no such record.
+        UsageError: for a file that is not such a record.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,7 @@ def column_of(result: Result) -> str:
     """Return the column that ranks the table of a result.
 
     Raises:
-        UsageError: where the result has no such column, or it is not positive.
+        UsageError: where the result lacks that column, or it is not positive.
     """
     for name in task_of(result.data).ranks:
         for column, value in result.metrics.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -28,8 +29,20 @@ from zoo_core.runs.needed import compaction, needed_parts
 ROOT = Path(__file__).resolve().parents[2]
 
 
+QUIET = {"eval": {"protocol": "none"}, "track": {"wandb": "off", "progress": False, "plots": False}}
+
+
 def silent(line: str) -> None:
     pass
+
+
+def rewrite(bundle: Path, state: Any) -> None:
+    """Give a bundle another state.json, with its true sum in the manifest."""
+    data = json.dumps(state).encode()
+    (bundle / "state.json").write_bytes(data)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["state.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for plugin in ("wgan", "vae", "rectified-flow"):
         folder = tmp_path_factory.mktemp(plugin) / "run"
-        zoo_core.run(
-            plugin=plugin,
-            preset="tiny",
-            run_dir=str(folder),
-            train={"steps": 6},
-            eval={"protocol": "none"},
-            track={"wandb": "off", "progress": False, "plots": False},
-        )
+        zoo_core.run(plugin=plugin, preset="tiny", run_dir=str(folder), train={"steps": 6}, **QUIET)
         made[plugin] = folder
     return made
 
@@ -53,7 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_what_float16_holds_is_halved_and_nothing_else() -> None:
     weights = {
         "net": torch.linspace(-3, 3, 50),
-        "large": torch.tensor([1.0, 7e4]),
+        "large": torch.tensor([1.0, 6.3e4]),  # float16 ends at 65,504
         "small": torch.full((8,), 1e-8),  # a fraction of the step of float16 at zero
         "buffer": torch.linspace(0, 1, 5),
         "count": torch.arange(3),
@@ -115,36 +121,31 @@ def test_a_compact_run_starts_another_and_is_not_trained_further(
     with pytest.raises(UsageError, match="can't be continued"):
         zoo_core.resume(there, steps=12)
     made = zoo_core.run(
-        plugin="wgan", preset="tiny", init=str(there), run_dir="again", train={"steps": 2},
-        eval={"protocol": "none"}, track={"wandb": "off", "progress": False, "plots": False},
-    )  # fmt: skip
+        plugin="wgan", preset="tiny", init=str(there), run_dir="again", train={"steps": 2}, **QUIET
+    )
     record = json.loads((Path(made.run_dir) / "provenance.json").read_text())["init"]
     assert record["loaded"] > 4
     assert any(name.startswith("critic.") for name in record["not_loaded"])
     assert not any(name.startswith("generator.") for name in record["not_loaded"])
 
 
-def test_a_bundle_that_claims_other_averages_is_refused(
-    runs: dict[str, Path], home: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda state: {**state, "compact": {**state["compact"], "averaged": {"generator": ["x"]}}}, "x"),
+        (lambda state: {**state, "compact": {**state["compact"], "half": ["y"]}}, "y"),
+        (lambda state: {**state, "compact": []}, "unknown weights"),
+        (lambda state: [state], "not an object"),
+        (lambda state: {"tensor": [1], "dtype": "int64"}, "not an object"),
+    ],
+)
+def test_a_state_that_does_not_fit_its_weights_is_refused(
+    change: Any, says: str, runs: dict[str, Path], home: Path, tmp_path: Path
 ) -> None:
-    import hashlib
-
-    bundle = Path(
-        push(
-            runs["wgan"],
-            str(tmp_path / "bundle"),
-            compact=compaction(runs["wgan"], "float16", silent),
-            say=silent,
-        )
-    )
-    state = json.loads((bundle / "state.json").read_text())
-    state["compact"]["averaged"] = {"generator": ["nothing"]}
-    (bundle / "state.json").write_text(json.dumps(state))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    data = (bundle / "state.json").read_bytes()
-    manifest["files"]["state.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match="nothing"):
+    kept = compaction(runs["wgan"], "float16", silent)
+    bundle = Path(push(runs["wgan"], str(tmp_path / "bundle"), compact=kept, say=silent))
+    rewrite(bundle, change(json.loads((bundle / "state.json").read_text())))
+    with pytest.raises(UsageError, match=says):
         pull(str(bundle))
 
 

@@ -111,9 +111,8 @@ class SampleConfig(Config):
     """Batch size of sampling; it does not change the scores."""
     seed: int = Field(0, ge=0)
     """Seed of the noise of the samples."""
-    precision: Literal["auto", "float32", "bfloat16"] = later("float32", since="0.2.0")
-    """Precision of the networks in sampling: auto is bfloat16 on GPUs that support it, float32 elsewhere;
-    likelihoods are computed in float32."""
+    precision: Literal["float32", "bfloat16"] = later("float32", since="0.2.0")
+    """Precision of the networks in sampling; likelihoods are computed in float32."""
 
 
 class DataConfig(Config):

@@ -41,7 +41,7 @@ def halved(weights: Mapping[str, Tensor], parameters: Collection[str]) -> dict[s
 
     Args:
         weights: by name.
-        parameters: names of those that are no buffers.
+        parameters: names of those that are not buffers.
     """
     return {name: _half(tensor) if name in parameters else tensor for name, tensor in weights.items()}
 

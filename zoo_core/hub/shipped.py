@@ -34,7 +34,7 @@ def shipped_folder(place: Shipped) -> Path:
     """Return the folder of an entry's bundle.
 
     Raises:
-        NotFoundError: where the package is not installed, or has no such entry.
+        NotFoundError: where the package is not installed, or lacks the entry.
     """
     root = shipped_root()
     if root is None:

@@ -174,14 +174,16 @@ def _state(taken: Path) -> dict[str, Any]:
     from zoo_core.runs.packing import decoded
 
     try:
-        state = decoded(strict_json.read(taken / "state.json"))
+        state: dict[str, Any] = decoded(strict_json.read(taken / "state.json"))
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}, not an object")
         if "compact" in state:
             state |= {"optimizers": {}, "rngs": {}, "random": random_states(torch.device("cpu"))}
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
         if isinstance(error, ZooError):
             raise
         raise UsageError(f"state.json of the bundle is not readable: {error}"[:200]) from error
-    return dict(state)
+    return state
 
 
 def _weights(

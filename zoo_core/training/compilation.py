@@ -22,7 +22,7 @@ _TWICE = "double backward"
 def regions(network: nn.Module) -> list[nn.Module]:
     """Return the outermost modules whose class occurs more than once; the network itself where none does.
 
-    Layers of torch, and lists of layers, are no regions: they are parts of what is compiled.
+    Layers of torch, and lists of layers, are parts of what is compiled, and not regions.
     """
     seen = {id(module): module for module in network.modules()}
     counts = Counter(type(module) for module in seen.values())

@@ -185,7 +185,7 @@ class Harness:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
 
     def _compile(self, stage: Stage) -> None:
-        """Compile what the stage updates, and find the phases whose loss that is no good for."""
+        """Compile what the stage updates, and find the phases that are to run without."""
         modules = {id(module): module for phase in stage.phases for module in phase.updates}
         compile_networks(modules.values())
         self._eager = {
