@@ -12,7 +12,7 @@ from zoo_core.registry.ledger import Published
 
 SHOWN = ("digits", "unconditional")
 """Dataset and task of the table and the image."""
-ROWS = 12
+ROWS = 8
 """Rows of the table; the pages of the models have all of them."""
 PAPERS = ("cifar10", "fid")
 """Dataset and metric of the published scores that stand beside ours."""
