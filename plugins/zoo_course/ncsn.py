@@ -12,7 +12,7 @@ from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
 from zoo_course.folder import Folder, make_figure
 from zoo_course.langevin import FAR, langevin, right_fraction
-from zoo_course.oracle import OracleDenoiser, record, toy
+from zoo_course.oracle import OracleDenoiser, record, sample, toy
 from zoo_course.topic import Exercise, Slip, Topic
 
 LEVELS, REPEATS, WALKERS = 30, 20, 1000
@@ -53,8 +53,9 @@ def _figure(out: Folder) -> Sequence[str]:
     states = anneal()
     plain = langevin(FAR.score, states[0].clamp(-4, 4), 0.05, LEVELS * REPEATS, seed=7)
     fractions = [float((x > 0).double().mean()) for x in states]
-    figure = make_figure(12, 3.9)
-    left, middle, right = figure.subplots(1, 3)
+    figure = make_figure(11, 7.2)
+    grid_of_axes = figure.add_gridspec(2, 6, height_ratios=(1, 1.05))
+    left, middle = (figure.add_subplot(grid_of_axes[0, at : at + 3]) for at in (0, 3))
     left.plot(fractions, label="annealed, noise falls from 8 to 0.02")
     left.plot(right_fraction(plain), label="one level")
     left.axhline(0.8, linestyle="--", color="black", label="weight of the right mode")
@@ -67,21 +68,22 @@ def _figure(out: Folder) -> Sequence[str]:
     middle.set(title="the noised density, scaled", xlabel="x")
     middle.legend(fontsize=8)
     roll = toy("swiss-roll")
+    sizes = []
     for place, sigma in enumerate((0.5, 0.2, 0.05)):
-        coarse = torch.linspace(-1.2, 1.2, 13, dtype=torch.float64)
-        points = torch.cartesian_prod(coarse, coarse)
-        arrows = sigma * roll.smoothed(sigma).score(points)
-        right.quiver(points[:, 0] + 2.7 * place, points[:, 1], arrows[:, 0], arrows[:, 1], width=0.003)
-        right.text(2.7 * place, 1.35, f"sigma = {sigma}", ha="center", fontsize=8)
-    right.set(
-        title="sigma score: one scale at all levels", xticks=[], yticks=[], ylim=(-1.5, 1.7), aspect="equal"
-    )
+        noised = roll.smoothed(sigma)
+        points = sample(noised, 300, seed=place)
+        arrows = sigma * noised.score(points)
+        sizes.append(f"{float(arrows.square().sum(1).mean().sqrt()):.2f}")
+        axes = figure.add_subplot(grid_of_axes[1, 2 * place : 2 * place + 2])
+        axes.quiver(points[:, 0], points[:, 1], arrows[:, 0], arrows[:, 1], width=0.005, scale=25)
+        axes.set(title=f"sigma score at sigma = {sigma}", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
     out.plot(figure, "annealing")
     out.table({"step": list(range(len(fractions))), "right": fractions}, "weights")
     return [
         f"fraction in the right mode: annealed {fractions[-1]:.3f}, one level "
         f"{float(right_fraction(plain)[-1]):.3f}, weight 0.8",
         f"ratio of the paper's 10 levels from 0.01 to 1: {ratio(10, 0.01, 1.0):.4f}",
+        f"root mean square of sigma score at sigma = 0.5, 0.2, 0.05: {', '.join(sizes)}",
         f"levels of the figure: {LEVELS}, ratio {ratio(LEVELS, 0.02, 8.0):.3f}",
     ]
 
@@ -91,7 +93,7 @@ TOPIC = Topic(
     look=(
         "At sigma = 8 there is one mode: walkers cross freely. Below sigma = 1 nobody crosses any more.",
         "At one level the fraction stays that of the start; annealed, it is close to the weight.",
-        "sigma times the score has the same scale at all levels, so one loss weight suits all.",
+        "On noised data sigma times the score has about one size at all levels: one loss weight suits all.",
     ),
     figure=_figure,
     exercises=(
