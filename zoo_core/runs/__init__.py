@@ -1,17 +1,8 @@
 """Runs: a model with its data, folder and weights; training one from start to result."""
 
-from zoo_core.runs.run import (
-    Drawn,
-    Run,
-    build,
-    choose_device,
-    cost,
-    default_dir,
-    load,
-    load_data,
-    restore,
-    saved_config,
-)
+from zoo_core.machine.device import choose_device
+from zoo_core.runs.opening import build, cost, default_dir, load, load_data, restore, saved_config
+from zoo_core.runs.run import Drawn, Run
 
 __all__ = [
     "Drawn",

@@ -12,7 +12,7 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.machine import terminal
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import resolve
-from zoo_core.runs.run import build, load_data, restore, saved_config
+from zoo_core.runs.opening import build, load_data, restore, saved_config
 from zoo_core.training import checkpoint
 from zoo_core.training.length import reopened, tied_to_length
 

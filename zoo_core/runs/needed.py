@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from zoo_core.hub.compact import Compaction, Kind
 from zoo_core.interfaces import HasEncoder
-from zoo_core.runs.run import Run, load
+from zoo_core.runs.opening import load
+from zoo_core.runs.run import Run
 from zoo_core.seeds import Seeds
 
 EXAMPLES = 4

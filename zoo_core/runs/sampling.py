@@ -9,7 +9,7 @@ from typing import Any
 from zoo_core.config import RunConfig, flatten
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import plain, resolve
-from zoo_core.runs.run import saved_config
+from zoo_core.runs.opening import saved_config
 
 SECTIONS = ("sampler", "sample")
 """Sections of options that change how a trained model is sampled, and not the model."""

@@ -1,0 +1,207 @@
+"""Opening a run: its data, its freshly built model, and the weights of its last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo_core.config import RunConfig
+from zoo_core.data.conditioning import choose_task
+from zoo_core.data.identity import check, digits, stored
+from zoo_core.data.loading import Dataset, TrainData
+from zoo_core.data.preparation import configured
+from zoo_core.diffusion.sampling import bind
+from zoo_core.errors import MachineError, NotFoundError, PluginError
+from zoo_core.home import runs_root
+from zoo_core.interfaces import HasDenoiser
+from zoo_core.machine.device import choose_device
+from zoo_core.machine.faults import attributed
+from zoo_core.machine.memory import peak_bytes, reset_peak
+from zoo_core.machine.precision import image_layout
+from zoo_core.nn.own import available
+from zoo_core.registry.manager import Manager, load_entry, manager
+from zoo_core.registry.resolution import config_hash, resolve
+from zoo_core.runs import initial
+from zoo_core.runs.fitted import check_grid
+from zoo_core.runs.guiding import guide_of, load_guide
+from zoo_core.runs.parts import NONE, Parts, imported
+from zoo_core.runs.run import Run
+from zoo_core.seeds import derive
+from zoo_core.training import checkpoint
+from zoo_core.training.harness import Harness
+from zoo_core.training.randomness import seed_all
+from zoo_core.training.recipe import Recipe
+from zoo_core.types import Task
+
+
+def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
+    """Return runs/<data>/<plugin>/<config hash>-s<seed>.
+
+    The content of the user's own data and of initial weights is named, too.
+
+    Args:
+        dataset: of the run; read where it is needed and not given.
+    """
+    content = ""
+    if config.data.BY_CONTENT:
+        content = f"-{digits(load_data(config) if dataset is None else dataset)}"
+    for address in filter(None, (config.init, guide_of(config))):
+        content += f"-{initial.content(address)}"
+    name = f"{config_hash(config)}{content}-s{config.seed}"
+    return runs_root() / config.data.name / config.plugin / name
+
+
+def load_data(config: RunConfig) -> Dataset:
+    """Return the dataset that a config names, with the validation part and augmentations it asks for."""
+    entry = manager().find("dataset", config.data.name, config.providers.data)
+    make = load_entry("dataset", entry)
+    try:
+        dataset: Dataset = make(config.data)
+    except Exception as error:
+        raise attributed(error, config.data.name, "to load its data") from error
+    return configured(dataset, config.data)
+
+
+def build(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: Path,
+    here: Manager,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+    parts: Parts = NONE,
+) -> Run:
+    """Return the run with its model freshly initialized from the seed.
+
+    Args:
+        parts: the user's own Python objects that were handed over.
+
+    Raises:
+        UsageError: where the config names an object of the user's own that may not be imported.
+    """
+    parts = imported(config, folder, parts, say)
+    device = choose_device(config.device)
+    entry = here.find("plugin", config.plugin, config.providers.plugin)
+    make = load_entry("plugin", entry)
+    dataset = dataset.for_task(_task(config, dataset, entry.spec.tasks, here), config.data.source)
+    sampler = None
+    if config.sampler.name:
+        sampler_entry = here.find("sampler", config.sampler.name, config.providers.sampler)
+        sampler = bind(sampler_entry.spec, config.sampler)
+    check_grid(config, sampler)
+    guide = load_guide(config, dataset.info, device, warn)
+    reset_peak(device)
+    seed_all(derive(_seed(config.seeds.init, config), "init"))
+    try:
+        with available(parts.networks):
+            recipe: Recipe = make(config, dataset.info)
+    except Exception as error:
+        raise attributed(error, config.plugin, f"of {entry.distribution} to build") from error
+    if not isinstance(recipe, Recipe):
+        raise PluginError(
+            f"plugin {config.plugin!r} of {entry.distribution} built a {type(recipe).__name__}",
+            "expected: a zoo_core Recipe",
+        )
+    if sampler is not None and isinstance(recipe, HasDenoiser) and config.sample.steps:
+        sampler.grid(
+            recipe.denoiser(), config.sample.steps
+        )  # what it refuses, it refuses before the training
+    recipe = recipe.to(device)
+    if dataset.info.is_image:
+        recipe = recipe.to(memory_format=image_layout(device))
+    order = derive(_seed(config.seeds.order, config), "data")
+    data = TrainData(dataset.training, dataset.info, order, device)
+    noise = _seed(config.seeds.noise, config)
+    harness = Harness(recipe, config.train, data, seed=noise, plugin=config.plugin)
+    return Run(
+        config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide, parts=parts
+    )
+
+
+def _seed(own: int | None, config: RunConfig) -> int:
+    """Return a source's own seed, or the run's."""
+    return config.seed if own is None else own
+
+
+def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manager) -> Task:
+    """Return what the run models; where its data can't serve that, the error names datasets that can."""
+    wanted = config.data.task
+    served = {entry.spec.name: set(entry.spec.tasks) for entry in here.entries("dataset")}
+    able = [name for name, its in served.items() if its & ({wanted} if wanted else set(tasks))]
+    return choose_task(dataset, wanted, tasks, config.plugin, able)
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """Return the config that a run's folder holds."""
+    if not (folder / "config.yaml").exists():
+        known = [str(path.parent) for path in sorted(runs_root().glob("*/*/*/config.yaml"))]
+        raise NotFoundError(f"no run in {str(folder)!r}", f"runs here: {', '.join(known[:8]) or 'none'}")
+    return resolve({"config": str(folder)})
+
+
+def load(
+    folder: str | Path,
+    *,
+    config: RunConfig | None = None,
+    say: Callable[[str], None] = print,
+    parts: Parts = NONE,
+) -> Run:
+    """Return a trained run with the weights of its last checkpoint, to sample from or to score.
+
+    Args:
+        folder: of a run or a bundle; or `hf://user/name[@revision]` or `zoo://data/name`, pulled first.
+        config: of the run, where options that change neither its model nor its samples are not as saved.
+        say: receives lines for the user.
+        parts: the user's own Python objects that were handed over.
+
+    Raises:
+        NotFoundError: where the folder holds no run.
+        UsageError: where the config names an object of the user's own that may not be imported.
+        MachineError: where it has no checkpoint, or a corrupt one.
+    """
+    from zoo_core.runs.exchange import run_folder  # which reads saved runs itself
+
+    folder = run_folder(str(folder))
+    config = saved_config(folder) if config is None else config
+    dataset = stored(folder, lambda: load_data(config))
+    if dataset is None:
+        dataset = load_data(config)
+        check(folder, dataset)
+    made = build(config, dataset, folder, manager(), say=say, warn=say, parts=parts)
+    found = checkpoint.latest(folder / "checkpoints", say)
+    if found is None:
+        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
+    restore(made, *found)
+    made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
+    return made
+
+
+def restore(made: Run, path: Path, saved: checkpoint.Checkpoint) -> None:
+    """Set a run to the state of a checkpoint.
+
+    Raises:
+        MachineError: where the checkpoint is not one of this model.
+    """
+    try:
+        made.harness.restore(saved)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MachineError(
+            f"the checkpoint {path} and the model {made.config.plugin!r} do not fit together",
+            *str(error).splitlines()[:4],
+            "next: install the plugin's version that provenance.json names, or choose another run_dir=...",
+        ) from error
+
+
+def cost(made: Run) -> dict[str, Any]:
+    """Return what the training consumed, as counted by the harness, and the memory it took."""
+    counts, peak = made.harness.counts, peak_bytes(made.device)
+    return {
+        "train_seconds": round(counts.seconds, 3),
+        "images_seen": counts.images,
+        "steps": counts.total,
+        "updates": dict(counts.updates),
+        "parameters": sum(p.numel() for p in made.recipe.parameters()),
+        **({} if peak is None else {"train_peak_bytes": peak}),
+    }
