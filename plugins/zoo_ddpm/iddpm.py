@@ -65,7 +65,11 @@ class IDDPMConfig(DDPMConfig):
         "default@image<=16": DEFAULTS,
         "default@image<=48": DDPMConfig.PRESETS["default@image<=48"],
         "gpu@image<=48": DDPMConfig.PRESETS["gpu@image<=48"],
-        "default@points": POINTS,
+        "default@points": Preset(
+            POINTS.overrides | {"model.prediction": "v"},
+            "for points: larger batches; v, because an error of eps at the highest level is multiplied by "
+            "its sigma, 20,000, and the estimate of a point is not clipped",
+        ),
         "paper@cifar10": Preset(
             {"model.T": 4000, "model.channels": 128, "model.mult": (1, 2, 2, 2), "model.blocks": 3}
             | {"model.attention": (16, 8), "model.dropout": 0.3, "train.batch_size": 128}

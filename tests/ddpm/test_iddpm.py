@@ -32,6 +32,21 @@ def context():
     return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(0))
 
 
+def test_the_estimate_of_a_point_at_the_highest_level_has_the_scale_of_the_data():
+    """Points are not clipped: there an error of the network must not count sigma-fold (samples at 25)."""
+    made, _ = validate(IDDPMConfig, IDDPMConfig.PRESETS["default@points"].overrides, "iddpm")
+    torch.manual_seed(0)
+    model = IDDPM(made, DataInfo("plane", (2,), levels=None)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # the last layer starts at zero
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    denoiser = model.denoiser()
+    assert denoiser.sigma_max > 1e4
+    x = denoiser.sigma_max * torch.randn(500, 2)
+    estimate = denoiser(x, torch.tensor(denoiser.sigma_max))
+    assert 0 < estimate.norm(dim=1).max() < 5
+
+
 def test_the_cosine_schedule_is_the_papers():
     """Catches an offset that is left out, and a last beta of 1; another implementation agrees."""
     betas = cosine_betas(1000)
