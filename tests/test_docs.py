@@ -195,17 +195,29 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 LONG = (
     "comparing.md",
+    "concepts/run.md",
+    "evaluation.md",
     "families/autoregressive.md",
+    "families/baselines.md",
     "families/diffusion.md",
     "families/discrete-diffusion.md",
     "families/flow.md",
     "families/gan.md",
     "families/normalizing-flow.md",
+    "families/vae.md",
+    "first-run.md",
     "index.md",
+    "latents.md",
     "lottery.md",
+    "own-parts.md",
+    "plugins.md",
+    "restore.md",
+    "runs.md",
+    "sharing.md",
+    "submitting.md",
     "weights.md",
 )
-"""Pages whose commands take minutes."""
+"""Pages whose commands take more than a few seconds."""
 
 
 def _marked(page: str) -> Any:
@@ -298,6 +310,7 @@ def test_every_hook_and_each_of_its_arguments_is_in_the_tutorials_table() -> Non
     assert written == SIGNATURES
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "docs/hooks.md"))
 def test_the_hooks_pages_plugin_is_called_at_every_hook(
     reader: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,7 @@ def built(site: Path, page: str) -> Path:
     return site / stem / "index.html"
 
 
+@pytest.mark.slow(depends=("ci", "docs", "mkdocs.yml", "README.md"))
 def test_the_site_builds_strictly_and_its_pages_fetch_nothing(site: Path) -> None:
     fetched = re.compile(
         r"""<(?:script|img|iframe|source|link)\b[^>]*?(?:src|srcset|href)\s*=\s*["'](?:https?:)?//|"""

@@ -128,6 +128,7 @@ def test_the_zoos_plots_are_drawn_by_a_listener_and_recorded(home: Path) -> None
     assert {"samples", "curves", "worst"} <= set(result.result.attachments)
 
 
+@pytest.mark.slow(depends=("zoo_core/viz", "zoo_core/training", "zoo_core/runs"))
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])
 def test_the_format_of_plots_is_an_option(home: Path, suffix: str) -> None:
     """Catches a format that is ignored, and an attached grid that is lost with it."""

@@ -202,6 +202,7 @@ def test_events_give_each_listener_what_it_asks_for() -> None:
     assert said == []
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize("hook", ["zoo_preflight", "zoo_score"])
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(0)])
 def test_a_hook_that_must_answer_and_raises_is_named(hook: str, error: BaseException, home: Path) -> None:
@@ -293,6 +294,7 @@ def test_wandb_is_offline_without_a_key_and_moves_nothing(
     assert final_bytes(Path("tracked")) == final_bytes(Path("plain"))
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_a_dead_wandb_never_kills_a_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
@@ -332,6 +334,7 @@ class Prints:
         print("err", step, file=sys.stderr, flush=True)
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize(
     "stream",
     [
@@ -381,6 +384,7 @@ def test_service_managers_may_send_two_signals() -> None:
         assert signals.received == signal.SIGTERM
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize("corrupt", [1, 2])
 def test_corrupt_checkpoints_are_set_aside_and_the_resume_ends(corrupt: int, home: Path) -> None:
     """Catches a corrupt folder that stays in the way: the run then fails at its end, for ever."""
@@ -411,6 +415,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run(resolve([*words, f"run_dir={folder}"]))
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize(
     ("name", "text"),
     [("result.json", text) for text in ("", "{", "[1]", "\xff", "[" * 100_000)]
@@ -439,6 +444,7 @@ def test_damaged_files_are_made_again_and_damaged_records_are_left_out(
     ]
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize("cost", ["[1]", "7", '{"steps": "many"}', '{"nonsense": 1}'])
 def test_a_damaged_cost_of_an_unscored_run_is_counted_again(cost: str, home: Path) -> None:
     expected = run(resolve([*WORDS, "run_dir=here"])).cost

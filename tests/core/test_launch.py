@@ -93,6 +93,7 @@ LAUNCHERS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow(depends=("zoo_core/launch", "zoo_core/machine"))
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_killed_job_is_tried_again_and_a_mistake_is_not(name: str, workspace: Path) -> None:
     """The contract of all launchers; catches a mistake that is repeated, and a kill that ends it all."""
@@ -121,6 +122,7 @@ def test_a_killed_job_is_tried_again_and_a_mistake_is_not(name: str, workspace: 
         assert (job.log.read_text() if tries else "threads 1").count("threads 1") == max(1, tries)
 
 
+@pytest.mark.slow(depends=("zoo_core/launch", "zoo_core/machine"))
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_stop_reaches_every_job_and_leaves_none(name: str, workspace: Path) -> None:
     jobs = [fake(workspace, "slow", f"slow-{i}") for i in range(2)] + [

@@ -62,6 +62,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Call
     return make
 
 
+@pytest.mark.slow(depends=("zoo_core/registry", "zoo_core/cli", "zoo_core/builtin.py"))
 def test_what_a_plugin_does_at_import_is_its_load_error(
     install: Callable[[str, str], Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_home_that_can_not_be_made_keeps_nothing_and_breaks_nothing(
     assert "sound" in {entry.spec.name for entry in Manager().entries("plugin")}
 
 
+@pytest.mark.slow(depends=("zoo_core/registry", "zoo_core/cli", "zoo_core/builtin.py"))
 def test_help_and_listings_import_no_plugin(install: Callable[[str, str], Path], home: Path) -> None:
     """In a fresh process: help never waits, `zoo list` reads the cache, a run imports what it needs."""
     mark = home.parent / "imported"

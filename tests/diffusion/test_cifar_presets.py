@@ -93,6 +93,9 @@ def test_the_network_has_its_papers_size(plugin):
     assert sum(p.numel() for p in net.parameters()) == SIZES[plugin]
 
 
+@pytest.mark.slow(
+    depends=("zoo_core/nn", "zoo_core/diffusion", "plugins/zoo_ddpm", "plugins/zoo_ncsn", "plugins/zoo_sde")
+)
 @pytest.mark.parametrize("plugin", [name for name in SIZES if name != "subvp-sde"])  # its net is vp-sde's
 def test_one_step_of_training_and_one_of_sampling(plugin):
     """Catches a preset that names an option wrongly, or a sampler that its model can't follow."""

@@ -224,6 +224,7 @@ def test_no_file_changes_anothers_row(honest, tmp_path, name, first):
     assert after["separable"]["reproduced"] == before["separable"]["reproduced"]
 
 
+@pytest.mark.slow(depends=("evaluation/zoo_eval", "zoo_core/results", "zoo_core/cli"))
 @pytest.mark.parametrize("name", [*FORGERIES, *PLACED])
 def test_no_file_ends_a_command(tmp_path, home, name):
     # catches a traceback in the text or on the page

@@ -251,6 +251,7 @@ def test_a_view_can_be_linked(show, tmp_path):
     assert one.names()[0] == "ddpm"
 
 
+@pytest.mark.slow(depends=("evaluation/zoo_eval/leaderboard",))
 def test_thousands_of_rows_come_in_pages(show):
     # catches 10,000 rows drawn at once, and a search that sees one page only
     one = show(*(result(f"m{k}", 1 + k) for k in range(1200)))
@@ -564,6 +565,7 @@ def test_a_row_that_is_given_something_says_so(show, tmp_path):
     assert one.page.inner_text("#title") == "zoo leaderboard: digits"
 
 
+@pytest.mark.slow(depends=("evaluation/zoo_eval/leaderboard",))
 def test_print_shows_the_entry_that_is_open(show, tmp_path):
     # catches a printed entry behind its backdrop, and controls on paper
     one = show(*crowd(tmp_path / "results"))

@@ -374,6 +374,7 @@ def test_other_bits_leave_a_margin_as_wide_as_the_interval():
     assert count(one(is_=3.04)) == 1
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_samples_of_other_bits_within_their_intervals_are_resampled(file, run):
     # catches another machine's rounding called a forgery, and called a repetition
     forge(file, lambda one: one.update(samples_sha256="0" * 64))

@@ -129,6 +129,7 @@ def test_a_run_that_translates_has_the_columns(home: Path) -> None:
     assert (Path("domains") / both.images["cycles"]).exists()
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins/zoo_gan"))
 def test_a_folder_of_images_is_translated(home: Path, tmp_path: Path) -> None:
     """From the command line: files under their names, or a grid; catches an order that is not the names'."""
     from PIL import Image

@@ -70,6 +70,7 @@ def test_it_imports_the_public_core_only(example: Path) -> None:
             assert not private, source
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "examples"))
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_registry_yaml_says_how_it_is_installed(example: Path, present: Manager) -> None:
     """Catches an index that lists a folder, or a name, that is not there."""
@@ -230,6 +231,7 @@ def test_the_ratio_is_above_one_has_no_scale_and_needs_a_latent() -> None:
     assert "no single latent" in interpolated(object()).reason
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "examples"))
 def test_the_metric_is_computed_for_a_model_with_a_latent(present: Manager, home: Path) -> None:
     """Registered, selected, computed and ranked as ours are; a model without a latent says why not."""
     words = [

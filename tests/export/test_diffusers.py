@@ -36,6 +36,7 @@ def built(*words: str, classes: int = 0, channels: int = 128) -> tuple[Any, Data
     return recipe, data
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/diffusion", "plugins/zoo_export", "plugins/zoo_ddpm"))
 @pytest.mark.parametrize(("words", "classes"), [([], 0), (["data.task=class"], 10)])
 def test_the_network_of_diffusers_gives_the_same_outputs(words: list[str], classes: int) -> None:
     recipe, data = built(*words, classes=classes)
@@ -48,6 +49,7 @@ def test_the_network_of_diffusers_gives_the_same_outputs(words: list[str], class
     assert float((near - off).abs().max() / near.abs().max()) > 1e-3
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/diffusion", "plugins/zoo_export", "plugins/zoo_ddpm"))
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 @torch.no_grad()
 def test_steps_and_chains_agree_on_one_noise(prediction: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,9 @@ def test_a_state_dict_holds_the_scored_weights_of_the_part_alone(
         assert torch.equal(found.module(z), made.recipe.decode(z))  # type: ignore[operator]
 
 
+@pytest.mark.slow(
+    depends=("zoo_core/nn", "zoo_core/diffusion", "plugins/zoo_export", "plugins/zoo_ddpm", "plugins/zoo_gan")
+)
 @pytest.mark.parametrize("plugin", ["wgan", "ddpm"])
 def test_a_program_equals_the_network_at_any_batch(plugin: str, trained: Trained, home: Path) -> None:
     path = Path("net.pt2")

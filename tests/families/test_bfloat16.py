@@ -8,13 +8,18 @@ from copy import deepcopy
 import pytest
 import torch
 
+from tests.families.test_icons import depends
 from zoo_core.registry.manager import manager
 from zoo_core.testing.subject import Model
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.harness import Listener
 
 STEPS = 3
-MODELS = [entry.spec.name for entry in manager().entries("plugin") if entry.spec.family != "baseline"]
+MODELS = [
+    pytest.param(entry.spec.name, marks=pytest.mark.slow(depends=depends(entry)))
+    for entry in manager().entries("plugin")
+    if entry.spec.family != "baseline"
+]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -58,6 +58,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow(depends=("plugins/zoo_lottery",))
 @pytest.mark.parametrize("name", CASES)
 def test_crossed_intervals_hold_the_truth(name: str) -> None:
     """Total effects of a 4 x 4 x 4 design, whose truth is the sum of the variances with the axis in them."""

@@ -37,6 +37,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins/zoo_lottery", "plugins/zoo_vae"))
 def test_three_seeds_of_their_own_are_the_one_seed(home: Path) -> None:
     """seeds.init, order and noise at 3 train what seed=3 trains; each of them alone trains something else."""
     fixed = ("eval.protocol=none",)
@@ -71,6 +72,7 @@ def test_the_seeds_move_no_hash_of_old_runs() -> None:
     assert config_hash(resolve(["plugin=vae", "seeds.init=1"])) != before
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins/zoo_lottery", "plugins/zoo_vae"))
 def test_total_scores_every_run_under_every_sampling_seed(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     done = call("total", *TINY, "--training", "2", "--sampling", "2", "--out", str(out))

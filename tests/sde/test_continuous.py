@@ -113,6 +113,7 @@ def reversed_in_time(sde, n, *, loud=1.0, ode=False, steps=500):
     return x
 
 
+@pytest.mark.slow(depends=("zoo_core/diffusion", "plugins/zoo_sde"))
 @pytest.mark.parametrize("name", SDES)
 def test_reverse_sde_and_flow_have_the_datas_marginal(name):
     """Catches a factor of 2 in either drift: dx = (f x - g^2 score) dt + g dw; g^2 off by 10% is refused."""

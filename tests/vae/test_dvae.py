@@ -182,6 +182,7 @@ def test_a_caption_draws_what_it_says(captioned: tuple[Any, Harness]) -> None:
     assert right(mixed) < 0.2
 
 
+@pytest.mark.slow(depends=("zoo_core/nn", "zoo_core/training", "plugins/zoo_vae"))
 def test_a_captioned_model_bounds_the_images_alone(captioned: tuple[Any, Harness]) -> None:
     """Captions as frequent as in training are summed over, so no caption is needed to score a image.
 
