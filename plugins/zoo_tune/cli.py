@@ -60,7 +60,9 @@ class Seconds(click.ParamType):
     help="YAML file that states the whole space, option: low..high[:log] or a list; default: a reviewed one.",
 )
 @click.option("--metric", help="Metric on validation that selects; default: FD, L1 for paired images.")
-@click.option("--seeds", type=click.IntRange(0, 1000), default=3, show_default=True, help="Runs of the winner.")
+@click.option(
+    "--seeds", type=click.IntRange(0, 1000), default=3, show_default=True, help="Runs of the winner."
+)
 @click.option("--seed", type=click.IntRange(0, 90), default=0, show_default=True, help="Seed of the search.")
 @click.option("--dry-run", is_flag=True, help="Print the space and the first trial, and stop.")
 @launcher_options
@@ -161,9 +163,7 @@ def _trainer(made: Tuning, launcher: str | None, slots: int | None, resources: S
 
     place = make_launcher(launcher or "local", slots, parse_words(resources))
     place.close()
-    return Jobs(
-        trials, place.slots, lambda jobs: run_jobs(jobs, launcher, slots, resources, shown=False)
-    )
+    return Jobs(trials, place.slots, lambda jobs: run_jobs(jobs, launcher, slots, resources, shown=False))
 
 
 def _run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zoo_core.errors import UsageError, not_found
+from zoo_core.errors import UsageError, nearest
 from zoo_core.registry.metrics import base_name
 from zoo_core.results import Result
 
@@ -15,26 +15,27 @@ class Metric:
     """A metric on the validation part.
 
     Attributes:
-        name: as it is asked for, and as the column is called: "FD".
+        name: as it is asked for: "FD", which is called FID with Inception features.
         entry: registered metric that computes it.
-        column: base name of the column that it returns, whose reference is the test split.
         better: "lower" or "higher".
+        suffix: of the column whose reference is the test split: " to test".
     """
 
     name: str
     entry: str
-    column: str
     better: str
+    suffix: str = ""
 
     def of(self, result: Result) -> tuple[str, float]:
-        """Return the column's name with the metric's own ("FD[digits]"), and its value.
+        """Return the column's name without its suffix ("FD[digits]"), and its value.
 
         Raises:
             UsageError: where the result has no such column.
         """
+        names = {f"{name}{self.suffix}" for name in (self.name, self.name.replace("FD", "FID"))}
         for column, one in result.metrics.items():
-            if base_name(column) == self.column:
-                return column.replace(self.column, self.name, 1), one.value
+            if base_name(column) in names:
+                return column.replace(self.suffix, "", 1), one.value
         why = [f"{name}: {one.reason}" for name, one in result.not_applicable.items()]
         raise UsageError(f"the trial has no {self.name} on validation", *why[:4], "next: another --metric")
 
@@ -46,14 +47,13 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     one.name: one
     for one in (
-        Metric("FD", "frechet-test", "FD to test", "lower"),
-        Metric("FID", "frechet-test", "FID to test", "lower"),
-        Metric("bits_per_dim", "likelihood", "bits_per_dim", "lower"),
-        Metric("nats", "likelihood", "nats", "higher"),
-        Metric("L1", "translation", "L1", "lower"),
-        Metric("LPIPS", "translation", "LPIPS", "lower"),
-        Metric("PSNR", "translation", "PSNR", "higher"),
-        Metric("SSIM", "translation", "SSIM", "higher"),
+        Metric("FD", "frechet-test", "lower", " to test"),
+        Metric("bits_per_dim", "likelihood", "lower"),
+        Metric("nats", "likelihood", "higher"),
+        Metric("L1", "translation", "lower"),
+        Metric("LPIPS", "translation", "lower"),
+        Metric("PSNR", "translation", "higher"),
+        Metric("SSIM", "translation", "higher"),
     )
 }
 """By name. Metrics that compare with the training split, such as precision, can't select."""
@@ -63,8 +63,13 @@ def metric_of(name: str) -> Metric:
     """Return a metric by its name.
 
     Raises:
-        NotFoundError: for a name that is none, with the nearest one.
+        UsageError: for a name that is none, with the nearest one.
     """
     if name not in METRICS:
-        raise not_found("metric", name, METRICS, say="--metric {}")
+        match = nearest(name, METRICS)
+        raise UsageError(
+            f"trials can't be selected by {name!r}",
+            f"did you mean: --metric {match}" if match else "",
+            f"expected: {', '.join(METRICS)}",
+        )
     return METRICS[name]

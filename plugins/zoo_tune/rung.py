@@ -92,7 +92,9 @@ def advance(options: Mapping[str, Any], steps: int, folder: Path, before: int, m
         ZooError: where training or scoring fails.
     """
     place, earlier = folder / RUN.format(steps), folder / RUN.format(before)
-    config = resolve({**options, **QUIET, "train.steps": steps, "eval.protocol": "none", "run_dir": str(place)})
+    config = resolve(
+        {**options, **QUIET, "train.steps": steps, "eval.protocol": "none", "run_dir": str(place)}
+    )
     known = 0.0
     anew = before > 0
     if before:
@@ -112,7 +114,7 @@ def advance(options: Mapping[str, Any], steps: int, folder: Path, before: int, m
 
 
 def _train_seconds(folder: Path) -> float:
-    """Return the seconds of training that a finished run has taken, those of the run it began from included."""
+    """Return the seconds of training of a finished run, those of the run that it began from included."""
     return float(recorded_state(folder)["cost"]["train_seconds"])
 
 

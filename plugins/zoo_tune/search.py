@@ -1,4 +1,4 @@
-"""The search: trials are asked for, trained from rung to rung, stopped early, and recorded after each event."""
+"""The search: trials are asked for, trained from rung to rung, stopped early, and recorded at each event."""
 
 from __future__ import annotations
 
@@ -181,7 +181,9 @@ class Search:
         again = [t for t, n in zip(trials, steps, strict=True) if t.scores and t.scores[-1].steps == n]
         for trial in again:  # so few steps that two rungs are one
             last = trial.scores[-1]
-            self._scored(trial, Score(last.steps, last.value, last.loss, last.memorization, 0.0, 0.0), trainer)
+            self._scored(
+                trial, Score(last.steps, last.value, last.loss, last.memorization, 0.0, 0.0), trainer
+            )
         todo = [(t, n) for t, n in zip(trials, steps, strict=True) if t not in again]
         found = trainer.advance([t for t, _ in todo], [n for _, n in todo]) if todo else []
         for (trial, n), one in zip(todo, found, strict=True):
@@ -221,7 +223,9 @@ class Search:
         self._save()
         trainer.clean(trial)
         reason = f": {trial.reason}" if trial.reason else ""
-        self.say(f"{self._about(trial)} after {trial.steps_done:,} steps, {trial.seconds:.1f} s: {state}{reason}")
+        self.say(
+            f"{self._about(trial)} after {trial.steps_done:,} steps, {trial.seconds:.1f} s: {state}{reason}"
+        )
 
     def _about(self, trial: Trial) -> str:
         found = f": {self.record.metric} {trial.scores[-1].value:.4g}" if trial.scores else ""

@@ -135,14 +135,16 @@ def _dimension(key: str, info: FieldInfo, value: Any, values: Mapping[str, Any])
         return Choices(tuple(decay for decay in decays if 0 < decay < 1))
     if key == "train.ema.half_life" and value > 0:
         return _around(value, EMA_FACTOR, info)
-    if not rest or section in BASE - {"model"} or last in LEFT_OUT:
+    if not rest or section in BASE or last in LEFT_OUT:
         return None
     return _declared(last, info)
 
 
 def _around(value: float, factor: float, info: FieldInfo) -> Range:
     low, high = bounds(info)
-    return Range(max(low, float(f"{value / factor:.4g}")), min(high, float(f"{value * factor:.4g}")), log=True)
+    return Range(
+        max(low, float(f"{value / factor:.4g}")), min(high, float(f"{value * factor:.4g}")), log=True
+    )
 
 
 def _declared(last: str, info: FieldInfo) -> Dimension | None:
@@ -163,17 +165,23 @@ def _declared(last: str, info: FieldInfo) -> Dimension | None:
 
 
 def bounds(info: FieldInfo) -> tuple[float, float]:
-    """Return the least and the largest value that an option's constraints allow; infinite where there is none.
+    """Return the least and the largest value that an option's constraints allow; infinite for none.
 
     A bound that a number may not reach is moved inside by a millionth of the width, or of itself.
     """
     low, high, open_low, open_high = -math.inf, math.inf, False, False
     for one in info.metadata:
-        if isinstance(one, Ge | Gt):
-            low, open_low = float(typing.cast(Any, one.ge if isinstance(one, Ge) else one.gt)), isinstance(one, Gt)
-        if isinstance(one, Le | Lt):
-            high, open_high = float(typing.cast(Any, one.le if isinstance(one, Le) else one.lt)), isinstance(one, Lt)
-    width = high - low if math.isfinite(high - low) else max(abs(x) for x in (low, high, 1.0) if math.isfinite(x))
+        match one:
+            case Ge(ge=end):
+                low, open_low = float(end), False  # type: ignore[arg-type]
+            case Gt(gt=end):
+                low, open_low = float(end), True  # type: ignore[arg-type]
+            case Le(le=end):
+                high, open_high = float(end), False  # type: ignore[arg-type]
+            case Lt(lt=end):
+                high, open_high = float(end), True  # type: ignore[arg-type]
+    finite = [abs(end) for end in (low, high) if math.isfinite(end)]
+    width = high - low if len(finite) == 2 else max([*finite, 1.0])
     inside = 1.0 if info.annotation is int else 1e-6 * width
     return low + inside * open_low, high - inside * open_high
 
@@ -202,7 +210,7 @@ def stated_space(config: RunConfig, words: Sequence[str], file: Path | None) -> 
         if not equals or not key or not text:
             mistakes.append(UsageError(f"can't read --search {word!r}", f"expected: {EXPECTED}"))
         given[key] = text
-    known = {key: info for key, info in options(type(config))}
+    known = dict(options(type(config)))
     space: dict[str, Dimension] = {}
     for key, value in given.items():
         try:
@@ -238,7 +246,8 @@ def _stated(key: str, value: Any, known: Mapping[str, FieldInfo]) -> Dimension:
             )
         return made
     values = comma_list.split(value) if isinstance(value, str) else value
-    if not isinstance(values, list) or not values:
+    scalars = (str, int, float, bool, type(None))
+    if not isinstance(values, list) or not values or not all(isinstance(one, scalars) for one in values):
         raise UsageError(f"can't search {key}={value!r}", f"expected: {EXPECTED}")
     return Choices(tuple(values))
 

@@ -71,7 +71,7 @@ class Adviser:
         """
         study = self._study
         study.sampler = self._optuna.samplers.TPESampler(
-            n_startup_trials=RANDOM, seed=derive(self._seed, "tune", number)
+            n_startup_trials=RANDOM, constant_liar=True, seed=derive(self._seed, "tune", number)
         )
         if options is not None:
             study.enqueue_trial(dict(options))
@@ -106,5 +106,7 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
     if isinstance(dimension, Choices):
         return optuna.distributions.CategoricalDistribution(dimension.values)
     if dimension.whole:
-        return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+        return optuna.distributions.IntDistribution(
+            int(dimension.low), int(dimension.high), log=dimension.log
+        )
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)

@@ -53,12 +53,14 @@ def _short(value: Any) -> str:
 
 def summary(record: Record, winner: Trial) -> list[str]:
     """Return what became of the trials, and which is the best."""
-    counts = {state: record.count(state) for state in ("done", "stopped", "out of budget", "failed", "memorizes")}  # type: ignore[arg-type]
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    states: dict[str, int] = {}
+    for trial in record.trials:
+        states[trial.state] = states.get(trial.state, 0) + 1
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
     return [
         f"{len(record.trials)} trials ({told}), {record.seconds:,.1f} s of training and scoring",
-        f"selected: trial {winner.number + 1}, best of {len(record.trials)} by {record.metric} on validation: "
-        f"{winner.scores[-1].value:.4g}",
+        f"selected: trial {winner.number + 1}, best of {len(record.trials)} by {record.metric} on "
+        f"validation: {winner.scores[-1].value:.4g}",
         f"options: {options_text(winner.options)}",
     ]
 
@@ -69,5 +71,7 @@ def result_lines(results: Sequence[Result], column: str) -> list[str]:
     for result in results:
         value: Value | None = result.metrics.get(column)
         score = "" if value is None else f"{column} {value.value:.4g}, "
-        lines.append(f"seed {result.seed}: {score}protocol {result.protocol.name}, trained on the whole split")
+        lines.append(
+            f"seed {result.seed}: {score}protocol {result.protocol.name}, trained on the whole split"
+        )
     return lines

@@ -92,7 +92,7 @@ def _attempt(work: Callable[[], T]) -> T | Failure:
         return work()
     except (Interrupted, MachineError):
         raise
-    except (ZooError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # a plugin may raise anything; the other trials go on
         text = error.what if isinstance(error, ZooError) else f"{type(error).__name__}: {error}"
         return Failure(text.partition("\n")[0][:200], time.monotonic() - start)
 
@@ -106,7 +106,9 @@ class Jobs(Folders):
         run: does jobs and returns what has become of each.
     """
 
-    def __init__(self, folders: Folders, slots: int, run: Callable[[Sequence[Job]], Sequence[Outcome]]) -> None:
+    def __init__(
+        self, folders: Folders, slots: int, run: Callable[[Sequence[Job]], Sequence[Outcome]]
+    ) -> None:
         super().__init__(folders.base, folders.root, folders.metric, folders.seed)
         self.slots, self._run = slots, run
 

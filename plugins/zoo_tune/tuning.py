@@ -130,7 +130,7 @@ def tuning(
         raise UsageError("no model was named", "expected: plugin=NAME", "next: zoo list")
     asked = resolve(given)
     if asked.eval.protocol == "none":
-        raise UsageError("eval.protocol=none was given, and trials are scored", "expected: eval.protocol=quick")
+        raise UsageError("eval.protocol=none was given; trials are scored", "expected: eval.protocol=quick")
     if not asked.train.steps:
         raise UsageError(f"{asked.plugin} does not train: it has nothing to tune", "next: zoo list")
     config = resolve({**given, "data.validation": "0", "eval.baselines": "false"})
@@ -233,7 +233,7 @@ def seconds_of(text: str) -> float:
     Raises:
         ValueError: for another text, or none above 0.
     """
-    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], None)
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
     value = float(text[:-1] if unit else text) * (unit or 1.0)
     if not math.isfinite(value) or value <= 0:
         raise ValueError(text)
