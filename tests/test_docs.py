@@ -203,6 +203,7 @@ LONG = (
     "families/normalizing-flow.md",
     "index.md",
     "lottery.md",
+    "tuning.md",
     "weights.md",
 )
 """Pages whose commands take minutes."""

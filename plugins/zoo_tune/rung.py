@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import zoo_core
 from zoo_core.config import RunConfig, flatten, strict_json
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import MachineError, UsageError, ZooError
@@ -25,8 +24,9 @@ from zoo_core.registry.resolution import plain, resolve
 from zoo_core.results import Result
 from zoo_core.runs import build, load_data, restore
 from zoo_core.runs import cost as cost_of
+from zoo_core.runs.continuing import extension
 from zoo_core.runs.folder import recorded_state
-from zoo_core.runs.job import resume
+from zoo_core.runs.job import execute
 from zoo_core.training import checkpoint
 from zoo_eval.context import source_of
 from zoo_eval.pipeline import evaluate
@@ -95,16 +95,16 @@ def advance(options: Mapping[str, Any], steps: int, folder: Path, before: int, m
     config = resolve(
         {**options, **QUIET, "train.steps": steps, "eval.protocol": "none", "run_dir": str(place)}
     )
-    known = 0.0
-    anew = before > 0
-    if before:
-        try:
-            resume(earlier, steps=steps, run_dir=place)
-            known, anew = _train_seconds(earlier), False
-        except UsageError:  # an option is a function of the number of steps
-            zoo_core.run(config)
+    known, anew = 0.0, False
+    try:
+        begun = extension(earlier, steps) if before else None
+    except UsageError:  # an option is a function of the number of steps
+        begun, anew = None, True
+    if begun is None:
+        execute(config, place, replace(load_data(config), report=()))
     else:
-        zoo_core.run(config)
+        known = _train_seconds(earlier)
+        execute(begun.config, place, replace(begun.data, report=()), begun.checkpoint)
     trained = _train_seconds(place)
     start = time.monotonic()
     result = scored(place, resolve({**flatten(plain(config)), **scoring(options, metric)}))

@@ -174,9 +174,7 @@ def test_a_damaged_record_of_a_selection_is_refused(tmp_path: Path) -> None:
         recorded_selection(tmp_path)
 
 
-@pytest.mark.slow(
-    depends=("plugins/zoo_tune", "zoo_core/runs", "evaluation/zoo_eval/metrics/memorization.py")
-)
+@pytest.mark.slow(depends=("plugins/zoo_tune", "zoo_core/runs", "evaluation/zoo_eval/metrics"))
 def test_a_planted_option_that_memorizes_is_not_chosen(home: Path, planted: None) -> None:
     search = ("--search", "model.memorize=true,false", "--search", "model.scale=0.5..4")
     words = (*FAST, "optim.net.lr=0.001", "train.batch_size=64", *search, "--trials", "8", "--seeds", "1")
@@ -240,3 +238,18 @@ def test_trials_in_processes_of_their_own(home: Path) -> None:
     found = json.loads(file.read_text())
     assert len(found["trials"]) == 2
     assert all(trial["scores"] for trial in found["trials"])
+
+
+def test_what_is_cached_of_a_cut_training_split_is_not_taken_for_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from zoo_eval import context
+
+    keys = []
+    monkeypatch.setattr(context, "cached", lambda name, key, compute, say: keys.append(key))
+    for words in (["plugin=vae"], ["plugin=vae", "data.validation=0.1"]):
+        config = resolve(words)
+        source = context.Source(config, load_data(config), torch.device("cpu"), lambda *_: iter(()), print)
+        context.Context(source, None, None, None).cached("features", ("train",), dict)  # type: ignore[arg-type]
+    assert len(set(keys)) == 2
+    assert keys[0] == (load_data(resolve(["plugin=vae"])).sha256, "train")  # as before
