@@ -1,4 +1,4 @@
-"""The search: trials are asked for, trained from rung to rung, stopped early, and recorded at each event."""
+"""The search: trials are asked for, trained step by step, stopped early, and recorded at each event."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zoo_eval.verdicts import EXCESS
 from zoo_tune.metrics import Metric
 from zoo_tune.space import Space, as_plain
 from zoo_tune.study import Adviser
-from zoo_tune.trials import RUNGS, Record, Score, State, Trial, read_record, write_record
+from zoo_tune.trials import MILESTONES, Record, Score, State, Trial, read_record, write_record
 
-ANEW = sum(RUNGS) / RUNGS[-1]
-"""Training of a trial whose rungs are each trained anew, over that of one which is trained further."""
+ANEW = sum(MILESTONES) / MILESTONES[-1]
+"""Training of a trial whose milestones are each trained anew, over that of one which is trained further."""
 UNKNOWN = 1 / 3
 """Part of a trial's budget that is kept for scoring while no scoring has been measured."""
 LEAST = 1 / 10
@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Measured:
-    """What training to a rung and scoring there found: as `trials.Score`, with the column's whole name."""
+    """What training to a milestone and scoring found: as `trials.Score`, with the whole name of its column."""
 
     column: str
     value: float
@@ -82,7 +82,7 @@ class Limits:
 
     Attributes:
         trials: most trials.
-        seconds: after which no rung is begun; None for no limit.
+        seconds: after which no milestone is begun; None for no limit.
         each: seconds of one trial, which decide its steps; None for the steps of its options.
     """
 
@@ -144,8 +144,10 @@ class Search:
             if unplanned:
                 self._plan(unplanned, trainer)
             elif running:
-                rung = min(len(trial.scores) for trial in running)
-                self._advance([trial for trial in running if len(trial.scores) == rung], rung, trainer)
+                milestone = min(len(trial.scores) for trial in running)
+                self._advance(
+                    [trial for trial in running if len(trial.scores) == milestone], milestone, trainer
+                )
             elif len(self.record.trials) < self.limits.trials:
                 self._begin(min(trainer.slots, self.limits.trials - len(self.record.trials)))
             else:
@@ -172,14 +174,16 @@ class Search:
         if each is None:
             return None
         scores = [score for trial in self.record.trials for score in trial.scores]
-        scoring = len(RUNGS) * statistics.fmean(s.score_seconds for s in scores) if scores else UNKNOWN * each
+        scoring = (
+            len(MILESTONES) * statistics.fmean(s.score_seconds for s in scores) if scores else UNKNOWN * each
+        )
         factor = ANEW if any(score.anew for score in scores) else 1.0
         return max(LEAST * each, (each - scoring) / factor)
 
-    def _advance(self, trials: Sequence[Trial], rung: int, trainer: Trainer) -> None:
-        steps = [max(1, trial.steps * RUNGS[rung] // RUNGS[-1]) for trial in trials]
+    def _advance(self, trials: Sequence[Trial], milestone: int, trainer: Trainer) -> None:
+        steps = [max(1, trial.steps * MILESTONES[milestone] // MILESTONES[-1]) for trial in trials]
         again = [t for t, n in zip(trials, steps, strict=True) if t.scores and t.scores[-1].steps == n]
-        for trial in again:  # so few steps that two rungs are one
+        for trial in again:  # so few steps that two milestones are one
             last = trial.scores[-1]
             self._scored(
                 trial, Score(last.steps, last.value, last.loss, last.memorization, 0.0, 0.0), trainer
@@ -201,12 +205,12 @@ class Search:
     def _scored(self, trial: Trial, score: Score, trainer: Trainer) -> None:
         """Record a score and decide what becomes of the trial."""
         trial.scores.append(score)
-        rung = len(trial.scores) - 1
+        milestone = len(trial.scores) - 1
         if (score.memorization or 0.0) > EXCESS:
             self._end(trial, "memorizes", trainer)
-        elif self._adviser.stops(trial.number, rung, score.loss):
+        elif self._adviser.stops(trial.number, milestone, score.loss):
             self._end(trial, "stopped", trainer)
-        elif rung + 1 == len(RUNGS):
+        elif milestone + 1 == len(MILESTONES):
             self._end(trial, "done", trainer)
         else:
             self._save()

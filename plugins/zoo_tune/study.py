@@ -14,10 +14,10 @@ from typing import Any
 from zoo_core.errors import MachineError
 from zoo_core.seeds import derive
 from zoo_tune.space import Choices, Dimension, Space
-from zoo_tune.trials import RUNGS, Trial
+from zoo_tune.trials import MILESTONES, Trial
 
 FACTOR = 3
-"""Of the trials at a rung, one in this many goes on to the next; see `SuccessiveHalvingPruner`."""
+"""Of the trials at a milestone, one in this many goes on to the next; see `SuccessiveHalvingPruner`."""
 RANDOM = 5
 """Trials with random options before the sampler follows the scores."""
 
@@ -51,14 +51,16 @@ class Adviser:
         self._optuna = require_optuna()
         self._seed = seed
         self._distributions = {key: _distribution(self._optuna, space[key]) for key in sorted(space)}
-        pruner = self._optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNGS[0], reduction_factor=FACTOR)
+        pruner = self._optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=MILESTONES[0], reduction_factor=FACTOR
+        )
         self._study = self._optuna.create_study(direction="minimize", pruner=pruner)
         self._live: dict[int, Any] = {}
         for trial in trials:
             self.ask(trial.number, trial.options)
             counted = trial.scores[: -1 if trial.state == "memorizes" else None]
-            for rung, score in enumerate(counted):
-                self.stops(trial.number, rung, score.loss)
+            for milestone, score in enumerate(counted):
+                self.stops(trial.number, milestone, score.loss)
             if trial.state != "running":
                 self.tell(trial)
 
@@ -78,17 +80,17 @@ class Adviser:
         self._live[number] = asked = study.ask(self._distributions)
         return dict(asked.params)
 
-    def stops(self, number: int, rung: int, loss: float) -> bool:
-        """Return whether successive halving stops a trial after its score at a rung; never at the last one.
+    def stops(self, number: int, milestone: int, loss: float) -> bool:
+        """Return whether successive halving stops a trial after its score at a milestone; never at the last.
 
         Args:
             number: of the trial.
-            rung: index into `RUNGS`.
+            milestone: index into `MILESTONES`.
             loss: its score, lower is better.
         """
         trial = self._live[number]
-        trial.report(loss, RUNGS[rung])
-        return bool(rung + 1 < len(RUNGS) and trial.should_prune())
+        trial.report(loss, MILESTONES[milestone])
+        return bool(milestone + 1 < len(MILESTONES) and trial.should_prune())
 
     def tell(self, trial: Trial) -> None:
         """Receive how a trial ended; one that failed or memorizes counts as the worst."""
@@ -98,7 +100,7 @@ class Adviser:
             self._study.tell(live, trial.scores[-1].loss)
             return
         if trial.state in ("failed", "memorizes"):
-            live.report(math.inf, RUNGS[-1] + 1 + len(trial.scores))
+            live.report(math.inf, MILESTONES[-1] + 1 + len(trial.scores))
         self._study.tell(live, state=state.PRUNED)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from zoo_core.config import RunConfig, flatten, strict_json
 from zoo_core.errors import Interrupted, MachineError, ZooError
 from zoo_core.launch.jobs import Job, Outcome
 from zoo_core.registry.resolution import plain, resolve
-from zoo_tune import rung
+from zoo_tune import milestone
 from zoo_tune.metrics import Metric
 from zoo_tune.search import Failure, Measured, Planned
 from zoo_tune.trials import Trial
@@ -47,12 +48,12 @@ class Folders:
 
     def options(self, trial: Trial) -> dict[str, Any]:
         """Return all options of a trial, by dotted name."""
-        return rung.options_of(self.base, self.chosen(trial), trial.steps)
+        return milestone.options_of(self.base, self.chosen(trial), trial.steps)
 
     def clean(self, trial: Trial) -> None:
         """Remove the runs of a trial that has ended, and those before its last score of one that goes on."""
-        keep = rung.RUN.format(trial.steps_done) if trial.state == "running" else ""
-        for path in self.folder(trial).glob(rung.RUN.format("*")):
+        keep = milestone.RUN.format(trial.steps_done) if trial.state == "running" else ""
+        for path in self.folder(trial).glob(milestone.RUN.format("*")):
             if path.name != keep:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -64,22 +65,24 @@ class Here(Folders):
 
     def plan(self, trials: Sequence[Trial], seconds: float | None) -> list[Planned | Failure]:
         """See `search.Trainer`."""
-        return [_attempt(lambda trial=trial: _planned(self, trial, seconds)) for trial in trials]
+        return [_attempt(partial(_planned, self, trial, seconds)) for trial in trials]
 
     def advance(self, trials: Sequence[Trial], steps: Sequence[int]) -> list[Measured | Failure]:
         """See `search.Trainer`."""
 
         def one(trial: Trial, n: int) -> Measured:
-            return rung.advance(self.options(trial), n, self.folder(trial), trial.steps_done, self.metric)
+            return milestone.advance(
+                self.options(trial), n, self.folder(trial), trial.steps_done, self.metric
+            )
 
         pairs = zip(trials, steps, strict=True)
-        return [_attempt(lambda trial=trial, n=n: one(trial, n)) for trial, n in pairs]
+        return [_attempt(partial(one, trial, n)) for trial, n in pairs]
 
 
 def _planned(where: Folders, trial: Trial, seconds: float | None) -> Planned:
     if seconds is None:
         return Planned(_own_steps(where, trial), 0.0)
-    return rung.plan(where.base, where.chosen(trial), seconds)
+    return milestone.plan(where.base, where.chosen(trial), seconds)
 
 
 def _own_steps(where: Folders, trial: Trial) -> int:
@@ -115,7 +118,7 @@ class Jobs(Folders):
     def plan(self, trials: Sequence[Trial], seconds: float | None) -> list[Planned | Failure]:
         """See `search.Trainer`."""
         if seconds is None:
-            return [_attempt(lambda trial=trial: _planned(self, trial, None)) for trial in trials]
+            return [_attempt(partial(_planned, self, trial, None)) for trial in trials]
         base = plain(self.base)
         tasks = [{"kind": "plan", "base": base, "chosen": self.chosen(t), "seconds": seconds} for t in trials]
         return self._answers(Planned, trials, tasks, ["plan.json"] * len(trials))
@@ -140,9 +143,13 @@ class Jobs(Folders):
         jobs = []
         for trial, task, name in zip(trials, tasks, names, strict=True):
             folder = self.folder(trial).absolute()
-            rung.write_task(folder, {**task, "answer": name})
+            milestone.write_task(folder, {**task, "answer": name})
             job = Job(
-                f"trial {trial.number + 1}", "zoo_tune.rung", (str(folder),), folder, (folder / name).exists
+                f"trial {trial.number + 1}",
+                "zoo_tune.milestone",
+                (str(folder),),
+                folder,
+                (folder / name).exists,
             )
             jobs.append(job)
         return [

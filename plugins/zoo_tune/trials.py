@@ -14,7 +14,7 @@ from zoo_core.machine.files import write_atomic
 
 SCHEMA = 1
 """Of search.json; raised when a field changes its meaning."""
-RUNGS = (1, 3, 9)
+MILESTONES = (1, 3, 9)
 """Ninths of a trial's training steps after which it is scored; after the last one it has all its steps."""
 
 State = Literal["running", "done", "stopped", "failed", "memorizes", "out of budget"]
@@ -22,7 +22,7 @@ State = Literal["running", "done", "stopped", "failed", "memorizes", "out of bud
 
 @dataclass(frozen=True)
 class Score:
-    """A trial's score at a rung.
+    """A trial's score at a milestone.
 
     Attributes:
         steps: training steps done.
@@ -52,7 +52,7 @@ class Trial:
         options: dotted name -> value, of the options that are searched.
         steps: training steps that its budget allows; 0 until they are planned.
         plan_seconds: that planning took: its speed is measured.
-        scores: one a rung.
+        scores: one a milestone.
         state: what has become of it.
         reason: why it failed.
         lost_seconds: of an attempt that failed.

@@ -14,7 +14,7 @@ from zoo_tune.metrics import metric_of
 from zoo_tune.search import Failure, Limits, Measured, Planned, Search
 from zoo_tune.space import Choices, Range
 from zoo_tune.study import require_optuna
-from zoo_tune.trials import RUNGS, Record, Trial, best, read_record
+from zoo_tune.trials import MILESTONES, Record, Trial, best, read_record
 
 SPACE = {"x": Range(0.0, 1.0), "n": Choices((1, 2, 4))}
 
@@ -67,17 +67,17 @@ def test_the_search_finds_the_minimum(tmp_path: Path) -> None:
 
 
 def test_successive_halving_stops_the_trials_that_its_rule_stops(tmp_path: Path) -> None:
-    """An independent rule (Li et al. 2020, arXiv:1810.05934): on while among the best third at a rung."""
+    """An independent rule (Li et al. 2020, arXiv:1810.05934): on while among the best third."""
     record = search(tmp_path, Limits(25)).run(Formula())
-    seen: dict[int, list[float]] = {rung: [] for rung in range(len(RUNGS))}
+    seen: dict[int, list[float]] = {milestone: [] for milestone in range(len(MILESTONES))}
     for trial in record.trials:
-        for rung, score in enumerate(trial.scores):
-            assert score.steps == 90 * RUNGS[rung] // 9
-            seen[rung].append(score.loss)
-            last = rung + 1 == len(RUNGS)
-            better = sum(loss < score.loss for loss in seen[rung])
-            goes_on = better < max(1, len(seen[rung]) // 3)
-            assert (len(trial.scores) > rung + 1) == (goes_on and not last), (trial.number, rung)
+        for milestone, score in enumerate(trial.scores):
+            assert score.steps == 90 * MILESTONES[milestone] // 9
+            seen[milestone].append(score.loss)
+            last = milestone + 1 == len(MILESTONES)
+            better = sum(loss < score.loss for loss in seen[milestone])
+            goes_on = better < max(1, len(seen[milestone]) // 3)
+            assert (len(trial.scores) > milestone + 1) == (goes_on and not last), (trial.number, milestone)
     assert record.count("stopped") > 10
 
 
@@ -116,7 +116,7 @@ def test_the_budget_ends_the_search_and_counts_every_second(tmp_path: Path) -> N
         t.plan_seconds + sum(s.train_seconds + s.score_seconds for s in t.scores) for t in record.trials
     )
     assert record.seconds == pytest.approx(spent)
-    assert 6.0 <= record.seconds < 6.0 + 0.6 + 0.5  # at most one rung over
+    assert 6.0 <= record.seconds < 6.0 + 0.6 + 0.5  # at most one milestone over
     assert len(record.trials) < 10
 
 

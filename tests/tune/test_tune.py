@@ -20,7 +20,7 @@ from zoo_core.results.result import content_hash
 from zoo_core.runs import load_data
 from zoo_tune.cli import tune
 from zoo_tune.metrics import metric_of
-from zoo_tune.rung import validation_data
+from zoo_tune.milestone import validation_data
 from zoo_tune.search import Limits
 from zoo_tune.space import Choices
 from zoo_tune.trials import read_record
@@ -208,9 +208,9 @@ def test_a_planted_option_that_memorizes_is_not_chosen(home: Path, planted: None
 
 @pytest.mark.slow(depends=("plugins/zoo_tune", "plugins/zoo_vae", "zoo_core/runs", "zoo_core/launch"))
 def test_a_trial_that_is_trained_further_equals_one_trained_at_once(home: Path) -> None:
-    """Rungs of 2, 6 and 18 steps give the weights, and so the score, of 18 steps at once."""
+    """Milestones of 2, 6 and 18 steps give the weights, and so the score, of 18 steps at once."""
     import zoo_core
-    from zoo_tune.rung import RUN, advance, options_of
+    from zoo_tune.milestone import RUN, advance, options_of
 
     base = resolve(
         ["plugin=vae", "preset=tiny", "data=ring", "data.validation=0.1", "seed=3", "sample.seed=3"]

@@ -1,6 +1,6 @@
-"""One rung of a trial: train to a number of steps, and score on the validation part.
+"""One milestone of a trial: train to a number of steps, and score on the validation part.
 
-python -m zoo_tune.rung FOLDER    does what FOLDER/task.json says, and writes its answer beside it
+python -m zoo_tune.milestone FOLDER    does what FOLDER/task.json says, and writes its answer beside it
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def advance(options: Mapping[str, Any], steps: int, folder: Path, before: int, m
 
     Args:
         options: of the trial with all its steps, by dotted name.
-        steps: at this rung.
+        steps: at this milestone.
         folder: of the trial.
-        before: steps at the rung before; 0 at the first.
+        before: steps at the milestone before; 0 at the first.
         metric: that selects.
 
     Raises:
