@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Measured:
-    """What training to a milestone and scoring found: as `trials.Score`, with the whole name of its column."""
+    """What training to a milestone and scoring found: as `trials.Score`, with the column's whole name."""
 
     column: str
     value: float
