@@ -47,6 +47,7 @@ class Tuning:
         metric: that selects.
         limits: what the search may take.
         seed: of the search.
+        data_sha256: of the data with their validation part.
     """
 
     config: RunConfig
@@ -55,6 +56,7 @@ class Tuning:
     metric: Metric
     limits: Limits
     seed: int = 0
+    data_sha256: str = ""
 
     @property
     def folder(self) -> Path:
@@ -70,6 +72,7 @@ class Tuning:
             "metric": self.metric.name,
             "each": self.limits.each,
             "seed": self.seed,
+            "data": self.data_sha256,
             **scoring,
         }
         name = hashlib.sha256(canonical_json(facts).encode()).hexdigest()[:12]
@@ -137,11 +140,11 @@ def tuning(
     own = load_data(config).validation is not None
     fraction = 0.0 if own else asked.data.validation or FRACTION
     trial = resolve({**given, "data.validation": f"{fraction!r}", "eval.baselines": "false"})
-    validation_data(load_data(trial))  # what it refuses, it refuses before the search
+    data = validation_data(load_data(trial))  # what it refuses, it refuses before the search
     space = space_of(config)
     if not space:
         raise UsageError("there is nothing to search", "next: --search option=low..high")
-    return Tuning(config, trial, space, metric, limits, seed)
+    return Tuning(config, trial, space, metric, limits, seed, data.sha256)
 
 
 def winner_config(made: Tuning, winner: Trial, seed: int) -> RunConfig:

@@ -68,6 +68,8 @@ class Planted(Recipe):
 
     def sample(self, request: SampleRequest) -> Samples:
         noise = request.noise
+        if not len(self.rows):  # rehearsed before it is fitted
+            return Samples(torch.zeros(len(request), *self.rows.shape[1:]))
         index = torch.tensor(noise.indices) % len(self.rows)
         if self.options.memorize:
             return Samples(self.rows[index])

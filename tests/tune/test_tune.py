@@ -215,7 +215,7 @@ def test_a_trial_that_is_trained_further_equals_one_trained_at_once(home: Path) 
     base = resolve(
         ["plugin=vae", "preset=tiny", "data=ring", "data.validation=0.1", "seed=3", "sample.seed=3"]
     )
-    options = options_of(base, {"optim.net.lr": 0.003}, 18)
+    options = options_of(base, {"optim.net.lr": 0.003, "optim.net.schedule": "constant"}, 18)
     metric, folder = metric_of("FD"), home / "trial"
     found = [advance(options, steps, folder, before, metric) for before, steps in ((0, 2), (2, 6), (6, 18))]
     once = advance(options, 18, home / "once", 0, metric)
@@ -223,7 +223,7 @@ def test_a_trial_that_is_trained_further_equals_one_trained_at_once(home: Path) 
     assert found[-1].value == once.value != found[0].value
     a, b = (zoo_core.load(place / RUN.format(18)).recipe.state_dict() for place in (folder, home / "once"))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    tied = options_of(base, {"optim.net.schedule": "cosine"}, 6)
+    tied = options_of(base, {"optim.net.schedule": "cosine"}, 6)  # a function of the number of steps
     first = advance(tied, 2, home / "tied", 0, metric)
     second = advance(tied, 6, home / "tied", 2, metric)
     assert (first.anew, second.anew) == (False, True)
