@@ -13,8 +13,8 @@ from zoo_core.errors import Interrupted, MachineError, UsageError
 from zoo_tune.metrics import metric_of
 from zoo_tune.search import Failure, Limits, Measured, Planned, Search
 from zoo_tune.space import Choices, Range
-from zoo_tune.study import require_optuna
-from zoo_tune.trials import MILESTONES, Record, Trial, best, read_record
+from zoo_tune.study import Adviser, require_optuna
+from zoo_tune.trials import MILESTONES, Record, Score, State, Trial, best, read_record
 
 SPACE = {"x": Range(0.0, 1.0), "n": Choices((1, 2, 4))}
 
@@ -183,8 +183,6 @@ def test_higher_is_better_for_a_likelihood_in_nats() -> None:
 
 def test_the_winner_is_among_those_that_got_furthest() -> None:
     def trial(number: int, *losses: float, state: str = "done") -> Trial:
-        from zoo_tune.trials import Score
-
         scores = [Score(9 * k + 9, loss, loss, 0.0, 1.0, 1.0) for k, loss in enumerate(losses)]
         return Trial(number, {}, 90, 0.0, scores, state)  # type: ignore[arg-type]
 
@@ -206,3 +204,11 @@ def test_without_optuna_the_error_says_how_to_install_it(monkeypatch: pytest.Mon
     with pytest.raises(MachineError) as caught:
         require_optuna()
     assert "pip install 'genzoo[tune]'" in str(caught.value)
+
+
+def test_a_trial_that_fails_after_a_good_score_counts_as_the_worst() -> None:
+    good = Score(10, 0.1, 0.1, 0.0, 1.0, 1.0)
+    states: tuple[State, ...] = ("stopped", "failed")
+    trials = [Trial(k, {"x": 0.5, "n": 1}, 90, 0.0, [good], state) for k, state in enumerate(states)]
+    told = Adviser(SPACE, 0, trials)._study.trials
+    assert [one.value for one in told] == [0.1, math.inf]
