@@ -74,6 +74,11 @@ class Range:
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}{':log' if self.log else ''}"
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Low and high, as whole numbers where only those count."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
     def has(self, value: Any) -> bool:
         """Return whether a value is in the range."""
         return isinstance(value, int | float) and self.low <= value <= self.high
@@ -258,13 +263,9 @@ def _check(config: RunConfig, key: str, dimension: Dimension) -> None:
     Raises:
         Mistakes: as `resolve`.
     """
-    ends = (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension.values
+    ends: Sequence[Any] = dimension.values if isinstance(dimension, Choices) else dimension.ends
     for value in ends:
-        resolve({**flatten(plain(config)), key: int(value) if _is_whole(dimension) else value})
-
-
-def _is_whole(dimension: Dimension) -> bool:
-    return isinstance(dimension, Range) and dimension.whole
+        resolve({**flatten(plain(config)), key: value})
 
 
 def as_plain(space: Space) -> dict[str, str]:
