@@ -215,6 +215,7 @@ LONG = (
     "runs.md",
     "sharing.md",
     "submitting.md",
+    "tuning.md",
     "weights.md",
 )
 """Pages whose commands take more than a few seconds."""

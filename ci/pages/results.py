@@ -47,6 +47,7 @@ class Scored(NamedTuple):
         cost: NFE, FLOPs and time of training, and parameters, "" where unknown. The time depends on what
             else a machine does.
         samples: file of a sample grid, relative to the repository; "" where there is none.
+        selected: how the options were selected; "" where no search did that.
     """
 
     plugin: str
@@ -66,6 +67,7 @@ class Scored(NamedTuple):
     state: str
     cost: Cost
     samples: str
+    selected: str
 
 
 def scored_rows(root: Path) -> Iterator[Scored]:
@@ -105,6 +107,7 @@ def scored_rows(root: Path) -> Iterator[Scored]:
                     parameters=f"{cost['parameters']:,.0f}" if "parameters" in cost else "",
                 ),
                 samples=_samples(row.entries[0].path, root),
+                selected=row.selected,
             )
 
 
@@ -147,7 +150,7 @@ def results_section(name: str, scored: Iterable[Scored]) -> list[str]:
                     str(row.seeds),
                     row.state,
                     *row.cost,
-                    code(row.config_hash),
+                    code(row.config_hash) + (f" ({prose(row.selected)})" if row.selected else ""),
                 )
                 for row in rows
             ),

@@ -344,7 +344,8 @@ class Context:
         self, name: str, key: Sequence[str], compute: Callable[[], dict[str, Tensor]]
     ) -> Mapping[str, Tensor]:
         """Return what was computed before from the same data and key, on this machine, or compute it."""
-        return cached(name, (self.data.sha256, *key), compute, self.source.warning)
+        split = "" if self.data.validation is None else f" trained on {len(self.data.train)}"
+        return cached(name, (f"{self.data.sha256}{split}", *key), compute, self.source.warning)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """Return what was computed under this name in this evaluation, or compute it."""

@@ -23,7 +23,16 @@ from zoo_core.machine.distributed import world
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name, declared
 from zoo_core.registry.spec import DatasetSpec
-from zoo_core.results import Cost, DataRecord, NotApplicable, Provenance, Result, SamplingRecord, Value
+from zoo_core.results import (
+    Cost,
+    DataRecord,
+    NotApplicable,
+    Provenance,
+    Result,
+    SamplingRecord,
+    Selection,
+    Value,
+)
 from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
 from zoo_core.viz.plot import save_plot
@@ -52,6 +61,7 @@ class Identity(NamedTuple):
         sampling: how the samples were drawn.
         config: the options by dotted name, without secrets.
         weights_sha256: of the scored checkpoint, where it is known.
+        selection: how the options were selected, where a search did that.
     """
 
     plugin: str
@@ -63,6 +73,7 @@ class Identity(NamedTuple):
     sampling: SamplingRecord
     config: Mapping[str, Any] = {}
     weights_sha256: str | None = None
+    selection: Selection | None = None
 
 
 class Setup(NamedTuple):
@@ -186,6 +197,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         config_hash=identity.config_hash,
         config=dict(identity.config),
         weights_sha256=identity.weights_sha256,
+        selection=identity.selection,
         data=data_record(source.data, source.config),
         protocol=protocol.record,
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),

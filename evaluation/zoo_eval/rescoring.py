@@ -10,7 +10,15 @@ from zoo_core.config import RunConfig, flatten
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import EvaluatedRun
 from zoo_core.registry.resolution import config_hash, plain, resolve
-from zoo_core.results import Cost, Result, SamplingRecord, merged, recorded_result, write_result
+from zoo_core.results import (
+    Cost,
+    Result,
+    SamplingRecord,
+    merged,
+    recorded_result,
+    recorded_selection,
+    write_result,
+)
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import load, saved_config
 from zoo_core.runs.exchange import run_folder
@@ -27,12 +35,13 @@ FREE = ("sample.batch_size", "data.root")
 def identity_of(run: EvaluatedRun) -> Identity:
     """Return whose result a run's is."""
     config = run.config
+    selection = recorded_selection(run.dir)
     return Identity(
         plugin=config.plugin,
         family=run.spec.family,
         seed=config.seed,
         config_hash=config_hash(config),
-        cost=Cost(**run.cost),
+        cost=Cost(**run.cost, search_seconds=None if selection is None else selection.seconds),
         provenance=provenance_record(run.provenance),
         sampling=SamplingRecord(
             noise_version=Seeds.version,
@@ -44,6 +53,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
             guidance_scale=getattr(config.sample, "guidance_scale", None),
         ),
         config=config_record(flatten(plain(config))),
+        selection=selection,
     )
 
 

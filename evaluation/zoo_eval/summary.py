@@ -86,6 +86,8 @@ def summary_lines(result: Result, baselines: Sequence[Result] = (), width: int |
         lines.append(f"clipped     {result.sampling.clipped:.2%} of values were outside [-1, 1]")
     lines += [f"not ranked  {name}: {one.unranked}" for name, one in result.metrics.items() if one.unranked]
     lines.append(f"memorization {memorization_text(result)}")
+    if result.selection is not None:
+        lines.append(f"selected    {result.selection.line}; search {result.selection.seconds:,.1f} s")
     return [*lines, *_absent(result.not_applicable)]
 
 

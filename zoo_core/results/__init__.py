@@ -1,6 +1,12 @@
 """Typed results: the one definition, reader and writer of result.json."""
 
-from zoo_core.results.files import read_result, recorded_result, write_result
+from zoo_core.results.files import (
+    read_result,
+    recorded_result,
+    recorded_selection,
+    write_result,
+    write_selection,
+)
 from zoo_core.results.merging import merged
 from zoo_core.results.result import (
     SCHEMA,
@@ -14,6 +20,7 @@ from zoo_core.results.result import (
     Provenance,
     Result,
     SamplingRecord,
+    Selection,
     Value,
 )
 from zoo_core.results.run import RunResult
@@ -31,9 +38,12 @@ __all__ = [
     "Result",
     "RunResult",
     "SamplingRecord",
+    "Selection",
     "Value",
     "merged",
     "read_result",
     "recorded_result",
+    "recorded_selection",
     "write_result",
+    "write_selection",
 ]

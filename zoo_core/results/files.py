@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from zoo_core.config import strict_json
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.machine.files import read_bounded
-from zoo_core.results.result import SCHEMA, Result, content_hash
+from zoo_core.results.result import SCHEMA, Result, Selection, content_hash
 
 LARGEST_FILE = 20_000
 """Bytes of a result file; curves and sample grids are attachments."""
+SELECTION = "selection.json"
+"""In a run's folder: how its options were selected."""
 LARGEST_READ = 1 << 20
 """Bytes that are read of a file, so that a larger one of an old schema is recognized."""
 _SCHEMA_1 = re.compile(rb'"schema"\s*:\s*1\s*[,}]')
@@ -76,3 +78,30 @@ def write_result(result: Result, path: Path) -> None:
 
     final = result.model_copy(update={"content_sha256": result.content_hash()})
     write_atomic(path, final.text())
+
+
+def recorded_selection(folder: Path) -> Selection | None:
+    """Return how a run's options were selected; None where its folder does not say it.
+
+    Raises:
+        UsageError: where the file is not the record of a selection.
+    """
+    path = folder / SELECTION
+    if not path.exists():
+        return None
+    try:
+        return Selection.model_validate_json(read_bounded(path, LARGEST_FILE))
+    except ValueError:
+        raise UsageError(f"{path} is not the record of a selection", "next: remove it") from None
+
+
+def write_selection(selection: Selection, folder: Path) -> None:
+    """Write how a run's options were selected into its folder; every result of the run then says it.
+
+    Raises:
+        MachineError: where it can't be written.
+    """
+    from zoo_core.machine.files import write_atomic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / SELECTION, selection.model_dump_json().encode())

@@ -128,6 +128,13 @@ class Cost(Record):
     metric_seconds: Annotated[dict[Name, Amount], Field(max_length=128)] = {}
     """Wall-clock seconds of each metric."""
     metric_device: Annotated[dict[Name, Text], Field(max_length=128)] = {}
+    search_seconds: Amount | None = None
+    """Training and scoring of all trials of the search that selected the options; None without a search."""
+
+    @model_serializer(mode="wrap")
+    def _without_search(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain data, without the cost of a search where there was none: as in files before 0.2.0."""
+        return _without(written(self), "search_seconds")
 
     def line(self) -> str:
         """Return what training took, in one line: "1,000 steps, 64,000 images, 12.3 s, 26,433 parameters"."""
@@ -136,9 +143,11 @@ class Cost(Record):
             "images": self.images_seen,
             "s": self.train_seconds,
             "parameters": self.parameters,
+            "s of search": self.search_seconds,
         }
         known = {unit: amount for unit, amount in amounts.items() if amount is not None}
-        return ", ".join(f"{amount:,.{1 if unit == 's' else 0}f} {unit}" for unit, amount in known.items())
+        seconds = ("s", "s of search")
+        return ", ".join(f"{amount:,.{int(unit in seconds)}f} {unit}" for unit, amount in known.items())
 
 
 class DataRecord(Record):
@@ -194,6 +203,37 @@ class Hardware(Record):
     processes: Count = 1
 
 
+class Selection(Record):
+    """How the options of a run were selected: by a search over trials that are scored on held-out data.
+
+    The trials' seeds are never those of the run.
+    """
+
+    trials: Annotated[int, Field(ge=1, lt=2**31)]
+    """Trials that were started, those that failed or were stopped included."""
+    failed: Count = 0
+    """Trials without a score: they diverged or raised an error."""
+    stopped: Count = 0
+    """Trials that were stopped before their last score."""
+    memorized: Count = 0
+    """Trials that can't be selected, because memorization was detected."""
+    metric: Column
+    """Column that selects."""
+    split: Literal["validation"] = "validation"
+    """Split that the trials were scored on; its examples are in no trial's training data."""
+    value: Number
+    """Score of the selected trial."""
+    space_sha256: Sha256
+    """Of the search space, as canonical JSON."""
+    seconds: Amount
+    """Training and scoring of all trials; a result has them as `Cost.search_seconds` too."""
+
+    @property
+    def line(self) -> str:
+        """What was selected from what: "best of 20 by FD[digits] on validation"."""
+        return f"best of {self.trials} by {self.metric} on {self.split}"
+
+
 class Provenance(Record):
     """Where the values come from: code, machine, data, seeds."""
 
@@ -240,6 +280,8 @@ class Result(Record):
     provenance: Provenance = Provenance()
     samples_sha256: Sha256
     weights_sha256: Sha256 | None = None
+    selection: Selection | None = None
+    """How the options were selected, where a search did that."""
     attachments: Annotated[dict[Name, Attachment], Field(max_length=16)] = {}
     content_sha256: Sha256 | None = None
     """Of all else in the file; it reveals a damaged or edited file and is not a signature."""
@@ -263,9 +305,16 @@ class Result(Record):
             raise ValueError("the protocol's data_sha256 is not that of the result's data")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_selection(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain data, without the selection where there was none: as in files before 0.2.0."""
+        return _without(written(self), "selection")
+
     def _shown(self) -> Shown:
         protocol = f"{self.protocol.name} (version {self.protocol.version}, {self.protocol.hash})"
         facts = {"protocol": protocol, "sampler": self.sampling.sampler, "training": self.cost.line()}
+        if self.selection is not None:
+            facts["selected"] = self.selection.line
         return Shown(
             f"{self.plugin} on {self.data.title}, seed {self.seed}", facts, self.rows(), self.notes()
         )
@@ -293,6 +342,11 @@ class Result(Record):
     def content_hash(self) -> str:
         """Return the sha256, in hex, of everything in the result but `content_sha256`."""
         return content_hash(self.text())
+
+
+def _without(plain: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return plain data without a field that is None: one that files of earlier versions do not have."""
+    return {key: value for key, value in plain.items() if key != name or value is not None}
 
 
 def content_hash(text: bytes) -> str:

@@ -61,6 +61,7 @@ def _row(ranked: Ranked) -> dict[str, Any]:
         "unranked": dict(row.unranked),
         "cost": dict(row.cost),
         "memorizes": row.memorizes,
+        "selected": row.selected,
         "state": row.state,
         "source": row.source,
         "within": {name: list(ends) for name, ends in row.within.items()},

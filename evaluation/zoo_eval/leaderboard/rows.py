@@ -53,6 +53,11 @@ class Row:
         return tuple(entry.seed for entry in self.entries)
 
     @property
+    def selected(self) -> str:
+        """How its options were selected, in words; "" where no search did that."""
+        return next((entry.selected for entry in self.entries if entry.selected), "")
+
+    @property
     def deterministic(self) -> bool:
         """Whether it is a baseline, which training seeds do not move."""
         return self.family == BASELINE

@@ -129,6 +129,17 @@ def variants(table: Table) -> list[str]:
     return lines
 
 
+def selected_lines(table: Table) -> list[str]:
+    """Return a line for each of the first rows whose options a search selected, with what the search took."""
+    lines = []
+    for ranked, name in zip(table.rows, names(table.rows), strict=True):
+        if ranked.row.selected:
+            seconds = ranked.row.cost.get("search_seconds")
+            took = "" if seconds is None else f"; search {clock(seconds)}"
+            lines.append(printable(f"{name}: selected: {ranked.row.selected}{took}")[:LONGEST])
+    return lines[:VARIANTS]
+
+
 def _config(ranked: Ranked) -> Mapping[str, object]:
     try:
         return dict(read_result(ranked.row.entries[0].path).config)
@@ -259,6 +270,7 @@ def notes(table: Table) -> list[str]:
     lines = [text for mark, text in said.items() if mark in marks]
     lines += separable_lines(table)
     lines += variants(table)
+    lines += selected_lines(table)
     how = column_notation(table.rows, table.column.name)
     scores = [score_text(ranked, table.column.name, how) for ranked in table.rows]
     if any("±" in text for text in scores):

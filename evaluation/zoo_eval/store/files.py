@@ -29,7 +29,7 @@ _RUN_FILE = re.compile(r"result(-[0-9a-f]{12})?\.json")
 _RUN_FOLDER = re.compile(r"[0-9a-f-]{12,}-s\d+")
 _COSTS = (
     "train_seconds", "images_seen", "steps", "parameters", "train_flops", "train_peak_bytes",
-    "sample_seconds", "seconds_per_sample", "sample_flops", "sample_peak_bytes", "nfe",
+    "sample_seconds", "seconds_per_sample", "sample_flops", "sample_peak_bytes", "nfe", "search_seconds",
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class Entry:
         plugin, family, config_hash, seed, data, protocol: as in `Result`.
         scores: by column.
         cost: what is known of it, by name.
+        selected: how its options were selected, in words; "" where no search did that.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Entry:
     protocol: ProtocolRecord
     scores: Mapping[str, Score]
     cost: Mapping[str, float]
+    selected: str = ""
 
 
 class Bad(NamedTuple):
@@ -158,6 +160,7 @@ class Reader:
             protocol=protocol,
             scores=scores,
             cost=cost,
+            selected="" if result.selection is None else intern(result.selection.line),
         )
 
 

@@ -43,6 +43,7 @@ class Cost(NamedTuple):
 
 COSTS: Mapping[str, Cost] = {
     "train_seconds": Cost("train", "training time", "clock", True),
+    "search_seconds": Cost("search", "training and scoring of the search for its options", "clock", True),
     "nfe": Cost("NFE", "network evaluations per sample", "count", True),
     "parameters": Cost("params", "parameters", "count", True),
     "images_seen": Cost("images", "training images seen", "count", False),
