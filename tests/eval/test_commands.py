@@ -14,7 +14,7 @@ import zoo_core
 from tests.eval.made_results import result as made_result
 from zoo_core.errors import Mistakes, NotFoundError, UsageError
 from zoo_core.results import Result, merged, read_result, write_result
-from zoo_core.runs import run as runs
+from zoo_core.runs import opening
 from zoo_core.runs.exchange import push
 from zoo_core.training import checkpoint
 from zoo_eval import zoo_commands
@@ -191,8 +191,8 @@ def test_options_of_a_score(run, home, monkeypatch):
         roots.append(config.data.root)
         return real(config)
 
-    real = runs.load_data
-    monkeypatch.setattr(runs, "load_data", load_data)
+    real = opening.load_data
+    monkeypatch.setattr(opening, "load_data", load_data)
     found = rescore(folder, {"data.root": "elsewhere", "eval.metrics": "[prdc]"}, say=quiet)
     assert roots == ["elsewhere"]
     assert found.samples_sha256 == run.scored.samples_sha256
