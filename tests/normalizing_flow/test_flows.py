@@ -93,7 +93,7 @@ def test_the_inverse_is_exact_in_float64(name: str, shape: tuple[int, ...]) -> N
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_inverse_on_digits_is_within_1e5_in_float32(name: str) -> None:
-    """On test images spread over their bins, in their own units, with coordinates fitted to the training split."""
+    """On test images spread over their bins, in their units, with coordinates of the training split."""
     train, test = digits()
     recipe = made(name, train.info, weight=0.2, dtype=torch.float32)
     recipe.coordinates.fit(train)
