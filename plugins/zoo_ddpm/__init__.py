@@ -50,4 +50,13 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:2111.05826",
             tasks=("paired",),
         ),
+        PluginSpec(
+            name="vdm",
+            family="diffusion",
+            target="zoo_ddpm.vdm:VDM",
+            config="zoo_ddpm.vdm:VDMConfig",
+            summary="variational diffusion: a continuous-time bound and a learned noise schedule",
+            paper="arXiv:2107.00630",
+            tasks=TASKS,
+        ),
     ]
