@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -33,7 +34,7 @@ from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.seeds import Seeds
-from zoo_core.training.recipe import Phase, Stage
+from zoo_core.training.recipe import Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss
 from zoo_ddpm.log_snr import LogSNR
 
@@ -196,8 +197,7 @@ class VDM(DiffusionRecipe):
         """Return the stages; the schedule is trained with the network."""
         first, *rest = super().stages()
         updates = [self.net, *([self.schedule] if list(self.schedule.parameters()) else [])]
-        phase = Phase("net", self.loss, updates, "net", grad_clip=self.config.optim.grad_clip)
-        return [Stage("train", [phase], first.optimizers, first.fraction, first.ema), *rest]
+        return [replace(first, phases=[replace(p, updates=updates) for p in first.phases]), *rest]
 
     def levels(self, n: int, rng: torch.Generator, device: torch.device) -> Tensor:
         """Return gamma at times spread evenly, (n,) float64."""
