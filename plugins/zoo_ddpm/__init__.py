@@ -59,4 +59,12 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:2107.00630",
             tasks=TASKS,
         ),
+        PluginSpec(
+            name="cold",
+            family="diffusion",
+            target="zoo_ddpm.cold:Cold",
+            config="zoo_ddpm.cold:ColdConfig",
+            summary="cold diffusion: restores images from a blur or large pixels; no noise",
+            paper="arXiv:2208.09392",
+        ),
     ]
