@@ -90,8 +90,8 @@ def _gradient_figure(out: Folder, dims: int = 4) -> None:
     figure = make_figure(6, 4)
     axes = figure.subplots()
     sigmas = torch.logspace(-1.5, 0.7, 12, dtype=torch.float64)
-    x, eps = (normals(4000 * dims, seed=seed).view(-1, dims) for seed in (0, 1))
-    v = normals(4000 * dims, seed=2).view(-1, dims).sign()
+    x, eps = (normals(4000, dims, seed=seed) for seed in (0, 1))
+    v = normals(4000, dims, seed=2).sign()
     table: dict[str, list[float]] = {"sigma": sigmas.tolist()}
     for name in GRADIENTS:
         exact = [gradient_variance(name, DATA_VAR, s, dims) for s in sigmas.tolist()]

@@ -6,12 +6,12 @@ network R(x_s, s) restores it, trained by the absolute error (Eq. 1). Sampling r
 
     x_{s-1} = x_s - D(R(x_s, s), s) + D(R(x_s, s), s - 1),                                   (Algorithm 2)
 
-which does not add up the errors of R as D(R(x_s, s), s - 1) does (Algorithm 1): where D(x, s) = x + s e, it is
-exact for any R at all.
+which does not add up the errors of R as D(R(x_s, s), s - 1) does (Algorithm 1): where D(x, s) = x + s e, it
+is exact for any R at all.
 
 Nothing here is random but the start. A fully degraded image has few values left, and their law is taken to be
-a normal distribution with the mean and the covariance of the training images' (section 5 has one of the channel
-means), to which a little noise is added.
+a normal distribution with the mean and the covariance of the training images' (the paper has one of the means
+of the channels), to which a little noise is added.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ class Cold(Recipe):
         count = data.shape[0] * self.degrade.left.shape[1] * self.degrade.right.shape[1]
         if count > MOST_KEPT:
             raise UsageError(
-                f"model.degradation={model.degradation} leaves {count:,} values of an image of {data.name!r}, "
-                "whose joint law samples start from",
+                f"model.degradation={model.degradation} leaves {count:,} values of an image of "
+                f"{data.name!r}, whose joint law samples start from",
                 f"expected: at most {MOST_KEPT}",
                 "next: a stronger degradation (model.blur_end, model.block)",
             )
@@ -215,7 +215,9 @@ class Cold(Recipe):
         """Return fully degraded images with the noise that is added to them, (n, C, H, W)."""
         noise, scale = request.noise, self.config.sample.noise
         kept = self.start_mean + noise.randn((len(self.start_mean),), name="start") @ self.start_factor.T
-        return self.degrade.image(kept, self.data.shape[0]) + scale * noise.randn(self.data.shape, name="noise")
+        return self.degrade.image(kept, self.data.shape[0]) + scale * noise.randn(
+            self.data.shape, name="noise"
+        )
 
     def sample(self, request: SampleRequest) -> Samples:
         """Draw a fully degraded image and restore it step by step."""

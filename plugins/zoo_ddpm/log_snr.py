@@ -13,8 +13,8 @@ class LogSNR(nn.Module):
 
     gamma rises from its lower to its upper end in straight pieces, the steps of a softmax. Piecewise means
     that the slope is exact and positive for any parameters. The time that a network is told is gamma itself,
-    so it does not depend on the schedule. Source: Kingma et al. 2021, arXiv:2107.00630, section 3.2 and
-    appendix H, where a network with positive weights takes the place of the pieces.
+    so it does not depend on the schedule. Source: Kingma et al. 2021, arXiv:2107.00630, section 3.2,
+    where a network with positive weights takes the place of the pieces.
 
     Args:
         low, high: gamma at u = 0 and u = 1.

@@ -1,14 +1,15 @@
 """Variational diffusion models: a bound on the likelihood in continuous time, and a learned noise schedule.
 
-Kingma, Salimans, Poole and Ho 2021, "Variational Diffusion Models", arXiv:2107.00630; equation numbers are
-that paper's. With z = alpha x + sigma eps and gamma = -log SNR, the code length of an image is at most
+Kingma, Salimans, Poole and Ho 2021, "Variational Diffusion Models", arXiv:2107.00630; sections are those of
+that paper. With z = alpha x + sigma eps and gamma = -log SNR, the code length of an image is at most
 
-    KL(q(z_1 | x) || N(0, I)) + E[-log p(x | z_0)] + L,                                             (Eq. 11)
-    L = 1/2 E_{u, eps}[gamma'(u) |eps - eps^(z_u; gamma(u))|^2]                                     (Eq. 17)
+    KL(q(z_1 | x) || N(0, I)) + E[-log p(x | z_0)] + L                                    (section 3.5)
+    L = 1/2 E_{u, eps}[gamma'(u) |eps - eps^(z_u; gamma(u))|^2]                            (section 5)
 
-with u uniform in [0, 1]. L is an integral over gamma, so it depends on the ends of the schedule alone; between
-the ends the schedule changes the variance of the estimate. The ends lower the bound and the rest lowers the
-variance (appendix H). With `model.T` steps, T (exp(gamma(t) - gamma(s)) - 1) takes the place of gamma' (Eq. 14).
+with u uniform in [0, 1]. L is an integral over gamma, so it depends on the ends of the schedule alone
+(section 5.1); between them the schedule changes the variance of the estimate. The ends are trained to lower
+the bound, and the rest to lower the variance (section 5.3). With `model.T` steps, the factor
+T (exp(gamma(t) - gamma(s)) - 1) takes the place of gamma' (section 4).
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def prior_term(x0: Tensor, gamma: Tensor) -> Tensor:
 
 
 def reconstruction_term(x0: Tensor, eps: Tensor, gamma: Tensor, levels: int) -> Tensor:
-    """Return -log p(x0 | z_0), (n,) nats, where p of a level is in proportion to q(z_0 | level) (Eq. 12).
+    """Return -log p(x0 | z_0), (n,) nats, where p of a level is in proportion to q(z_0 | level).
 
     Levels of less than exp(-32) of the likeliest one are left out of the sum over levels.
 
@@ -122,7 +123,7 @@ def reconstruction_term(x0: Tensor, eps: Tensor, gamma: Tensor, levels: int) -> 
 def diffusion_term(
     net: Net, x0: Tensor, gamma: Tensor, weight: Tensor, eps: Tensor, cond: Cond | None = None
 ) -> Tensor:
-    """Return weight |eps - eps^|^2 / 2 of each example, (n,) nats (Eq. 14 and 17).
+    """Return weight |eps - eps^|^2 / 2 of each example, (n,) nats (sections 4 and 5).
 
     Args:
         net: eps^, called as net(z, gamma, cond).
@@ -142,7 +143,7 @@ def terms_of(schedule: LogSNR, rise: Tensor, slope: Tensor) -> tuple[Tensor, Ten
 
 
 def chain_terms(schedule: LogSNR, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Return gamma(t) and T (exp(gamma(t) - gamma(s)) - 1) of the step from t to s that u falls into (Eq. 14).
+    """Return gamma(t) and T (exp(gamma(t) - gamma(s)) - 1) of the step from t to s that u is in (section 4).
 
     Args:
         schedule: of the chain.
@@ -173,8 +174,8 @@ class VDM(DiffusionRecipe):
         model = config.model
         if data.levels is None:
             raise UsageError(
-                f"plugin 'vdm' bounds the probability of pixel levels, and {data.name!r} has continuous values "
-                f"of shape {data.shape}",
+                f"plugin 'vdm' bounds the probability of pixel levels, and {data.name!r} has continuous "
+                f"values of shape {data.shape}",
                 "expected: images",
                 "next: plugin=vp-sde model.weighting=likelihood, which trains a bound of points",
             )

@@ -3,8 +3,8 @@
 Song and Ermon 2019, "Generative Modeling by Estimating Gradients of the Data Distribution", arXiv:1907.05600;
 equation numbers are that paper's. One network learns grad log q_sigma(x), the score of the noised data, at
 all levels by denoising score matching (Eq. 5 and 6, lambda = sigma^2); samples are drawn by annealed Langevin
-dynamics down the schedule (Algorithm 1). With `model.objective=ssm` or `ism` the network learns the same score of
-the same noised data by sliced or implicit score matching (`zoo_ncsn.objectives`).
+dynamics down the schedule (Algorithm 1). With `model.objective=ssm` or `ism` the network learns the same
+score of the same noised data by sliced or implicit score matching (`zoo_ncsn.objectives`).
 
 The network predicts -sigma score, which has the same scale at every level, as in Song and Ermon 2020,
 arXiv:2006.09011, section 3.3; the paper's network (`model.net=refinenet`) learned that scale. With
@@ -161,9 +161,7 @@ def _sliced(score: Score, x: Tensor, sigma: Tensor, eps: Tensor, rng: torch.Gene
 OBJECTIVES: Mapping[str, Objective] = {
     "dsm": lambda score, x, sigma, eps, rng: score_matching(score, x, sigma, eps),
     "ssm": _sliced,
-    "ism": lambda score, x, sigma, eps, rng: implicit_score_matching(
-        score, x + like(sigma, x) * eps, sigma
-    ),
+    "ism": lambda score, x, sigma, eps, rng: implicit_score_matching(score, x + like(sigma, x) * eps, sigma),
 }
 
 
@@ -196,8 +194,8 @@ class NCSN(DiffusionRecipe):
         model = config.model
         if model.objective == "ism" and data.dims > MOST_VALUES:
             raise UsageError(
-                f"model.objective=ism needs a backward pass for each of the {data.dims:,} values of an example "
-                f"of {data.name!r}, in every step",
+                f"model.objective=ism needs a backward pass for each of the {data.dims:,} values of an "
+                f"example of {data.name!r}, in every step",
                 f"expected: at most {MOST_VALUES} values, as points and digits have",
                 "next: model.objective=ssm, which estimates the divergence in one pass",
             )

@@ -1,18 +1,18 @@
 """Score matching without a target: implicit and sliced, by derivatives of the score itself.
 
-With data x of density q, integration by parts removes the unknown score from the squared error (Hyvärinen 2005,
-"Estimation of Non-Normalized Statistical Models by Score Matching", theorem 1):
+With data x of density q, integration by parts removes the unknown score from the squared error (Hyvärinen
+2005, "Estimation of Non-Normalized Statistical Models by Score Matching", theorem 1):
 
     E |s(x) - grad log q(x)|^2 / 2 = E[|s(x)|^2 / 2 + div s(x)] + const.
 
-The divergence needs a backward pass for each value of x. Sliced score matching (Song, Garg, Shi and Ermon 2019,
-arXiv:1905.07088, Eq. 8, with the variance reduction of section 3.2) estimates it in one, with random signs v:
+The divergence needs a backward pass for each value of x. Sliced score matching (Song, Garg, Shi and Ermon
+2019, arXiv:1905.07088, its variant with reduced variance) estimates it in one, with random signs v:
 
     div s(x) = E_v[v . grad(v . s(x))].
 
 On noised data x + sigma eps the same expressions have the minimizer of denoising score matching. On data
-without noise they have the score of the data, and no minimum where a value is constant: with s = -g x the loss
-g^2 x^2 / 2 - g decreases forever at x = 0.
+without noise they have the score of the data, and no minimum where a value is constant: with s = -g x the
+loss g^2 x^2 / 2 - g decreases forever at x = 0.
 """
 
 from __future__ import annotations

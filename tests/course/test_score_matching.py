@@ -64,7 +64,7 @@ def test_the_regression_finds_the_noised_score_where_data_are() -> None:
 def test_the_variance_of_the_gradients(name: str, sigma: float) -> None:
     """In closed form against simulation; the mean is 0, as all have the minimum of the noised data."""
     var, n, dims = 0.7, 50_000, 3
-    x, eps, v = (normals(n * dims, seed=seed).view(n, dims) for seed in (0, 1, 2))
+    x, eps, v = (normals(n, dims, seed=seed) for seed in (0, 1, 2))
     found = gradients(name, var**0.5 * x, eps, v.sign(), sigma, var)
     expected = gradient_variance(name, var, sigma, dims)
     assert float(found.var()) == pytest.approx(expected, rel=0.06)
@@ -74,7 +74,7 @@ def test_the_variance_of_the_gradients(name: str, sigma: float) -> None:
 def test_the_gradients_are_those_of_the_trained_objectives() -> None:
     """Against autograd of ncsn's losses, which have the weight sigma^2."""
     n, dims, var, sigma = 20, 3, 0.7, 0.4
-    x, eps, v = (normals(n * dims, seed=seed).view(n, dims) for seed in (0, 1, 2))
+    x, eps, v = (normals(n, dims, seed=seed) for seed in (0, 1, 2))
     x, v, level = var**0.5 * x, v.sign(), torch.full((n,), sigma, dtype=torch.float64)
     g = torch.full((n,), best_gain(var, sigma), dtype=torch.float64, requires_grad=True)
     noisy = x + sigma * eps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -47,7 +48,7 @@ class Split:
 
 
 def test_blurs_are_those_of_the_heat_equation():
-    """Rows add up to 1, an impulse gets the variance that is said, and blurs add up. Catches std for variance."""
+    """Rows add up to 1, an impulse has the variance that is said, and blurs add up."""
     found = blurs(65, 5, 0.05)
     torch.testing.assert_close(found[0], torch.eye(65).double())
     torch.testing.assert_close(found.sum(2), torch.ones(6, 65).double())
@@ -83,7 +84,7 @@ def test_what_is_kept_is_the_fully_degraded_image(make):
 def test_each_step_loses_variance(make):
     degrade, x = make((1, 8, 8), 6, 0.4, 4), images(50)
     spread = [float(degrade(x, s).var((2, 3)).mean()) for s in range(7)]
-    assert all(a > b for a, b in zip(spread, spread[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(spread))
     torch.testing.assert_close(degrade(x, 6).mean((2, 3)), x.mean((2, 3)))
 
 
@@ -133,7 +134,7 @@ def test_a_constant_error_of_the_network_is_left_out_as_far_as_it_survives_the_d
 
 
 def test_the_start_has_the_moments_of_degraded_training_images():
-    """Mean and covariance of 20,000 starts; catches a factor that is transposed, and a variance for its root."""
+    """Of 20,000 starts; catches a factor that is transposed, and a variance for its root."""
     made = recipe(**{"sample.noise": 0.0})
     x = torch.einsum("nj,jk->nk", images(500).flatten(1), torch.linspace(-0.2, 0.2, 4096).view(64, 64))
     x = (x + 0.1).view(-1, 1, 8, 8)
@@ -165,7 +166,9 @@ class Spy(nn.Module):
 def test_the_loss_is_the_absolute_error_at_every_step():
     made, x = recipe(), images(1).expand(8000, -1, -1, -1)
     made.net = spy = Spy()
-    found = made.loss(Batch(x, Cond(), torch.arange(8000)), Context(0, 0, 0, torch.Generator().manual_seed(0)))
+    found = made.loss(
+        Batch(x, Cond(), torch.arange(8000)), Context(0, 0, 0, torch.Generator().manual_seed(0))
+    )
     assert set(spy.t.tolist()) == set(range(1, 9))
     each = torch.stack([(made.degrade(x[:1], s) - x[:1]).abs().mean() for s in range(1, 9)])
     assert float(found.loss) == pytest.approx(float(each.mean()), abs=4.5 * float(each.std()) / 8000**0.5)

@@ -17,7 +17,15 @@ from zoo_core.interfaces import spreads_of
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_ddpm.log_snr import LogSNR
-from zoo_ddpm.vdm import VDM, VDMConfig, chain_terms, diffusion_term, prior_term, reconstruction_term, terms_of
+from zoo_ddpm.vdm import (
+    VDM,
+    VDMConfig,
+    chain_terms,
+    diffusion_term,
+    prior_term,
+    reconstruction_term,
+    terms_of,
+)
 from zoo_eval.metrics.likelihood import flow_denoiser
 
 DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
@@ -84,14 +92,14 @@ def mean_term(net, x0: Tensor, gamma: Tensor, weight: Tensor, count: int = 24) -
 
 
 def continuous(net, x0: Tensor, made: LogSNR, count: int = 24) -> Tensor:
-    """Return L of Eq. 17 for each x0, (n,) nats."""
+    """Return L in continuous time for each x0, (n,) nats."""
     u, p = legendre(max(4, len(made.pieces)), 16)
     gamma, slope = terms_of(made, *made.shape(u))
     return mean_term(net, x0, gamma, slope * p, count)
 
 
 def stepwise(net, x0: Tensor, made: LogSNR, steps: int, count: int = 24) -> Tensor:
-    """Return the sum of the T terms of Eq. 14 for each x0, (n,) nats."""
+    """Return the sum of the T terms of a chain for each x0, (n,) nats."""
     gamma, weight = chain_terms(made, (torch.arange(steps).double() + 0.5) / steps, steps)
     return mean_term(net, x0, gamma, weight / steps, count)
 
@@ -119,7 +127,7 @@ def posterior_mean(y: Tensor, snr: Tensor) -> Tensor:
 
 
 def crooked(y: Tensor, snr: Tensor) -> Tensor:
-    """Return a guess that is wrong and couples the pixels."""
+    """Return a guess that is wrong and mixes the pixels."""
     return torch.tanh(1.3 * y * snr / (1 + snr) + 0.3 * y.flip(1) - 0.2)
 
 
@@ -292,7 +300,11 @@ def test_the_estimate_and_the_loss_are_the_bound(steps):
     expected = float(LAW @ whole(exact_net, lines, steps))
     x = drawn_images(6000)
     (found,) = made.likelihoods(x, noise=Seeds(0, range(len(x))), k=1)
-    assert (found.name, found.calls, found.is_bound) == (f"vlb-{steps}" if steps else "elbo", steps or 4, True)
+    assert (found.name, found.calls, found.is_bound) == (
+        f"vlb-{steps}" if steps else "elbo",
+        steps or 4,
+        True,
+    )
     error = float(found.log_prob.std()) / math.sqrt(len(x))
     assert -float(found.log_prob.mean()) == pytest.approx(expected, abs=4.5 * error)
     loss = made.loss(batch(x), context()).loss

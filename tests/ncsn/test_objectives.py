@@ -1,4 +1,4 @@
-"""Denoising, sliced and implicit score matching: gradients in closed form, their cost, and what is refused."""
+"""Denoising, sliced and implicit score matching: gradients in closed form, and what is refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Curved(nn.Module):
 
 
 def test_the_divergence_and_its_estimate():
-    """Against the divergence by hand; the signs' mean over all four v is exact. Catches a row for a column."""
+    """Against the divergence by hand; the mean over all four v is exact. Catches a row for a column."""
     x, sigma = X[:50], torch.linspace(0.5, 2, 50, dtype=torch.float64)
     field = Curved()
     by_hand = 2 * torch.cos(2 * x[:, 0]) + 2 * x[:, 0] * x[:, 1]

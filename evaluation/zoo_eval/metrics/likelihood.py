@@ -113,7 +113,7 @@ def check_ode(config: EvalConfig, recipe: Any, info: DataInfo, plugin: str) -> N
     if config.ode == "always" and flow_denoiser(recipe, info) is None:
         raise UsageError(
             f"eval.ode=always and {plugin!r} has no likelihood by a probability flow",
-            "expected: a denoiser of data, not of a latent, at continuous noise levels, of dequantized images",
+            "expected: a denoiser of data, not of a latent, at continuous noise levels",
             "next: eval.ode=auto",
         )
 
