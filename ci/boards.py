@@ -38,7 +38,7 @@ BOARDS: dict[str, tuple[str, ...]] = {
         "plugin=vae,beta-vae,iwae,hvae,vq-vae,dvae data=digits",
         "plugin=gan,dcgan,lsgan,sngan,wgan,wgan-gp,r3gan,stylegan,cgan,text-gan,multiview-gan data=digits",
         "plugin=pix2pix,cyclegan,style-transfer,palette data=digits",
-        "plugin=ddpm,iddpm,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",
+        "plugin=ddpm,iddpm,vdm,cold,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",
         "plugin=flow-matching,ot-cfm,rectified-flow data=digits",
         "plugin=pixelcnn,pixel-transformer,realnvp,nsf data=digits",
         "plugin=d3pm,mdlm data=digits",

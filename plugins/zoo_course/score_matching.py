@@ -1,4 +1,4 @@
-"""Score matching: the explicit, the implicit and the denoising objective of a linear score on normal data."""
+"""Score matching: explicit, implicit, sliced and denoising objectives of a linear score on normal data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo_core.viz.style import COLORS
 from zoo_course.folder import Folder, make_figure
 from zoo_course.langevin import CLOSE
-from zoo_course.oracle import sample
+from zoo_course.oracle import normals, sample
 from zoo_course.topic import Exercise, Slip, Topic
 
 DATA_VAR = 1.0
@@ -42,6 +42,67 @@ def best_gain(var: float, sigma: float) -> float:
 def denoising_variance(sigma: float) -> float:
     """Return the variance of the target -eps / sigma of one dimension, 1 / sigma^2."""
     return 1 / sigma**2
+
+
+GRADIENTS = ("denoising", "implicit", "sliced", "sliced, first term estimated")
+"""Objectives whose gradients are compared."""
+
+
+def gradient_variance(objective: str, var: float, sigma: float, dims: int) -> float:
+    """Return the variance of the derivative by g of one example's objective, at the minimum.
+
+    Args:
+        objective: of GRADIENTS.
+        var: of the data in each of their values; the score is s(x) = -g x.
+        sigma: noise level of all objectives.
+        dims: number of values.
+    """
+    return {
+        "denoising": dims * var / sigma**2,
+        "implicit": 2.0 * dims,
+        "sliced": 2.0 * dims,
+        "sliced, first term estimated": 2.0 * dims**2,
+    }[objective]
+
+
+def gradients(objective: str, x: Tensor, eps: Tensor, v: Tensor, sigma: float, var: float) -> Tensor:
+    """Return the derivative by g of each example's objective at the minimum, (n,).
+
+    Args:
+        objective: of GRADIENTS.
+        x, eps: data and standard normal noise, (n, D).
+        v: random signs, (n, D).
+        sigma: noise level.
+        var: of the data in each value.
+    """
+    noisy, gain = x + sigma * eps, best_gain(var, sigma)
+    square, slope = noisy.square().sum(1), torch.tensor(x.shape[1], dtype=x.dtype)
+    return {
+        "denoising": -(noisy * (eps / sigma - gain * noisy)).sum(1),
+        "implicit": gain * square - slope,
+        "sliced": gain * square - v.square().sum(1),
+        "sliced, first term estimated": gain * (noisy * v).sum(1).square() - v.square().sum(1),
+    }[objective]
+
+
+def _gradient_figure(out: Folder, dims: int = 4) -> None:
+    """Plot the variance of the gradients against sigma: curves, and points of 4,000 examples each."""
+    figure = make_figure(6, 4)
+    axes = figure.subplots()
+    sigmas = torch.logspace(-1.5, 0.7, 12, dtype=torch.float64)
+    x, eps = (normals(4000, dims, seed=seed) for seed in (0, 1))
+    v = normals(4000, dims, seed=2).sign()
+    table: dict[str, list[float]] = {"sigma": sigmas.tolist()}
+    for name in GRADIENTS:
+        exact = [gradient_variance(name, DATA_VAR, s, dims) for s in sigmas.tolist()]
+        found = [float(gradients(name, x, eps, v, s, DATA_VAR).var()) for s in sigmas.tolist()]
+        (line,) = axes.plot(sigmas, exact, label=name, linestyle=":" if name == "sliced" else "-")
+        axes.plot(sigmas, found, "o", color=line.get_color(), markersize=4)
+        table[name.replace(", ", "_").replace(" ", "_")] = found
+    axes.set(xscale="log", yscale="log", xlabel="sigma", title=f"variance of the gradient, D = {dims}")
+    axes.legend(fontsize=8)
+    out.plot(figure, "gradients")
+    out.table(table, "gradients")
 
 
 def conditional_mean(x: Tensor, sigma: float, data: Tensor) -> Tensor:
@@ -95,6 +156,7 @@ def _figure(out: Folder) -> Sequence[str]:
         },
         "objectives",
     )
+    _gradient_figure(out)
     near = CLOSE.smoothed(0.3).log_prob(points) > -3.5
     error = float((learned - exact)[near].square().sum() / exact[near].square().sum())
     return [
@@ -111,6 +173,7 @@ TOPIC = Topic(
         "The minimum for clean data is elsewhere: the regression learns the score of the noised density.",
         "At small sigma the target is almost pure noise: its variance is much larger than that of the "
         "optimum.",
+        "Gradients: denoising is the noisiest at small sigma, and the least noisy at large sigma.",
         "From data points alone the field is right where data are, and wrong far away from them.",
     ),
     figure=_figure,

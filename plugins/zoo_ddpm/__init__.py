@@ -50,4 +50,21 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:2111.05826",
             tasks=("paired",),
         ),
+        PluginSpec(
+            name="vdm",
+            family="diffusion",
+            target="zoo_ddpm.vdm:VDM",
+            config="zoo_ddpm.vdm:VDMConfig",
+            summary="variational diffusion: a continuous-time bound and a learned noise schedule",
+            paper="arXiv:2107.00630",
+            tasks=TASKS,
+        ),
+        PluginSpec(
+            name="cold",
+            family="diffusion",
+            target="zoo_ddpm.cold:Cold",
+            config="zoo_ddpm.cold:ColdConfig",
+            summary="cold diffusion: restores images from a blur or large pixels; no noise",
+            paper="arXiv:2208.09392",
+        ),
     ]

@@ -3,7 +3,8 @@
 Song and Ermon 2019, "Generative Modeling by Estimating Gradients of the Data Distribution", arXiv:1907.05600;
 equation numbers are that paper's. One network learns grad log q_sigma(x), the score of the noised data, at
 all levels by denoising score matching (Eq. 5 and 6, lambda = sigma^2); samples are drawn by annealed Langevin
-dynamics down the schedule (Algorithm 1).
+dynamics down the schedule (Algorithm 1). With `model.objective=ssm` or `ism` the network learns the same
+score of the same noised data by sliced or implicit score matching (`zoo_ncsn.objectives`).
 
 The network predicts -sigma score, which has the same scale at every level, as in Song and Ermon 2020,
 arXiv:2006.09011, section 3.3; the paper's network (`model.net=refinenet`) learned that scale. With
@@ -14,6 +15,7 @@ continuous, and the probability flow has a likelihood; with discrete levels ther
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -33,10 +35,12 @@ from zoo_core.diffusion.specs import ANNEALED_LANGEVIN
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.seeds import Seeds
+from zoo_core.training.recipe import Stage
 from zoo_core.training.stated import adam, ema
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss
 from zoo_ncsn.energy import Energy
 from zoo_ncsn.noise_levels import NoiseLevels
+from zoo_ncsn.objectives import Score, implicit_score_matching, sliced_score_matching
 from zoo_ncsn.refinenet import RefineNet
 
 
@@ -53,6 +57,9 @@ class NCSNModel(DiffusionModel):
     """Number of noise levels; samplers visit up to 60 of them by default, more with sample.steps."""
     sigma_min: float = Field(0.03, gt=0)
     """Lowest noise level."""
+    objective: Literal["dsm", "ssm", "ism"] = later("dsm", since="0.2.0")
+    """Score matching: denoising (dsm), sliced (ssm), or implicit (ism), which needs a backward pass for each
+    value of an example. All have the same minimizer."""
     dequantize: bool = later(False, since="0.1.0")
     """Dequantize images in training; always true with continuous noise levels."""
     sigma_max: float = Field(6.0, gt=0)
@@ -119,8 +126,8 @@ TIMES = 1000.0
 VLB_TERMS = 64
 """Step terms of the bound that an example evaluates: all of a shorter schedule's."""
 
-Score = Callable[[Tensor], Tensor]
-"""Noisy data (n, *shape) to the score of their density, likewise; each row at its own level."""
+MOST_VALUES = 64
+"""Values of an example that implicit score matching differentiates by: those of the digits."""
 
 
 def score_matching(score: Score, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
@@ -140,6 +147,22 @@ def score_matching(score: Score, x: Tensor, sigma: Tensor, eps: Tensor) -> Tenso
     noisy = x + scale * eps
     residual = (noisy - x) / scale + scale * score(noisy)
     return residual.square().flatten(1).sum(1) / 2
+
+
+Objective = Callable[[Score, Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""(score, x, sigma, eps, rng) -> the weighted loss of each example, (n,)."""
+
+
+def _sliced(score: Score, x: Tensor, sigma: Tensor, eps: Tensor, rng: torch.Generator) -> Tensor:
+    v = torch.randint(2, x.shape, generator=rng, device=x.device).to(x) * 2 - 1
+    return sliced_score_matching(score, x + like(sigma, x) * eps, sigma, v)
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "dsm": lambda score, x, sigma, eps, rng: score_matching(score, x, sigma, eps),
+    "ssm": _sliced,
+    "ism": lambda score, x, sigma, eps, rng: implicit_score_matching(score, x + like(sigma, x) * eps, sigma),
+}
 
 
 def build_net(model: NCSNModel, data: DataInfo, schedule: NoiseLevels | VE, time_scale: float) -> nn.Module:
@@ -169,6 +192,13 @@ class NCSN(DiffusionRecipe):
 
     def __init__(self, config: NCSNConfig, data: DataInfo) -> None:
         model = config.model
+        if model.objective == "ism" and data.dims > MOST_VALUES:
+            raise UsageError(
+                f"model.objective=ism needs a backward pass for each of the {data.dims:,} values of an "
+                f"example of {data.name!r}, in every step",
+                f"expected: at most {MOST_VALUES} values, as points and digits have",
+                "next: model.objective=ssm, which estimates the divergence in one pass",
+            )
         schedule: NoiseLevels | VE
         if model.levels == "discrete":
             schedule, time_scale = NoiseLevels(model.L, model.sigma_min, model.sigma_max), TIMES / model.L
@@ -176,6 +206,12 @@ class NCSN(DiffusionRecipe):
             schedule, time_scale = VE(model.sigma_min, model.sigma_max), TIMES
         net = build_net(model, data, schedule, time_scale)
         super().__init__(config, data, schedule, net, ANNEALED_LANGEVIN, time_scale=time_scale)
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the stages; all objectives but dsm hold a derivative of the network."""
+        first, *rest = super().stages()
+        twice = self.config.model.objective != "dsm"
+        return [replace(first, phases=[replace(p, second_order=twice) for p in first.phases]), *rest]
 
     @property
     def spreads(self) -> bool:
@@ -188,7 +224,7 @@ class NCSN(DiffusionRecipe):
         return T_MIN + (1 - T_MIN) * torch.rand(n, generator=rng, device=device)
 
     def loss(self, batch: Batch, context: Context) -> Loss:
-        """Return L of Eq. 6, a mean over levels and examples, and here over an example's values too."""
+        """Return the objective, for dsm L of Eq. 6: a mean over levels, examples and an example's values."""
         rng = context.rng
         x = self.training_x(batch, rng)
         t = self.levels(len(x), rng, x.device)
@@ -199,7 +235,8 @@ class NCSN(DiffusionRecipe):
         def score(noisy: Tensor) -> Tensor:
             return -self.net(noisy, t, cond) / like(sigma, noisy)
 
-        loss = score_matching(score, x, sigma, eps).mean() / self.data.dims
+        objective = OBJECTIVES[self.config.model.objective]
+        loss = objective(score, x, sigma, eps, rng).mean() / self.data.dims
         return Loss(loss, log={"loss": loss.detach()})
 
     @torch.no_grad()

@@ -7,7 +7,19 @@ import torch
 
 from zoo_course.langevin import CLOSE
 from zoo_course.oracle import normals, sample
-from zoo_course.score_matching import TOPIC, best_gain, conditional_mean, denoising, explicit, implicit
+from zoo_course.score_matching import (
+    GRADIENTS,
+    TOPIC,
+    best_gain,
+    conditional_mean,
+    denoising,
+    explicit,
+    gradient_variance,
+    gradients,
+    implicit,
+)
+from zoo_ncsn.ncsn import score_matching
+from zoo_ncsn.objectives import implicit_score_matching, sliced_score_matching
 
 
 @pytest.mark.parametrize("gain", [0.2, 0.9])
@@ -45,6 +57,39 @@ def test_the_regression_finds_the_noised_score_where_data_are() -> None:
     assert float((found - exact).square().sum() / exact.square().sum()) < 0.02
     clean = CLOSE.score(points)
     assert float((clean - exact).square().sum() / exact.square().sum()) > 0.1
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("sigma", [0.2, 1.5])
+def test_the_variance_of_the_gradients(name: str, sigma: float) -> None:
+    """In closed form against simulation; the mean is 0, as all have the minimum of the noised data."""
+    var, n, dims = 0.7, 50_000, 3
+    x, eps, v = (normals(n, dims, seed=seed) for seed in (0, 1, 2))
+    found = gradients(name, var**0.5 * x, eps, v.sign(), sigma, var)
+    expected = gradient_variance(name, var, sigma, dims)
+    assert float(found.var()) == pytest.approx(expected, rel=0.06)
+    assert abs(float(found.mean())) < 4.5 * (expected / n) ** 0.5
+
+
+def test_the_gradients_are_those_of_the_trained_objectives() -> None:
+    """Against autograd of ncsn's losses, which have the weight sigma^2."""
+    n, dims, var, sigma = 20, 3, 0.7, 0.4
+    x, eps, v = (normals(n, dims, seed=seed) for seed in (0, 1, 2))
+    x, v, level = var**0.5 * x, v.sign(), torch.full((n,), sigma, dtype=torch.float64)
+    g = torch.full((n,), best_gain(var, sigma), dtype=torch.float64, requires_grad=True)
+    noisy = x + sigma * eps
+
+    def score(at: torch.Tensor) -> torch.Tensor:
+        return -g[:, None] * at
+
+    losses = {
+        "denoising": score_matching(score, x, level, eps),
+        "implicit": implicit_score_matching(score, noisy, level),
+        "sliced": sliced_score_matching(score, noisy, level, v),
+    }
+    for name, loss in losses.items():
+        (found,) = torch.autograd.grad(loss.sum(), g)
+        torch.testing.assert_close(found, sigma**2 * gradients(name, x, eps, v, sigma, var))
 
 
 def test_the_answer() -> None:

@@ -24,9 +24,14 @@ class NoiseSchedule(Protocol):
         prior_std: standard deviation of x / alpha at the start, for data of unit variance.
     """
 
-    ratio_min: float
-    ratio_max: float
-    prior_std: float
+    @property
+    def ratio_min(self) -> float: ...
+
+    @property
+    def ratio_max(self) -> float: ...
+
+    @property
+    def prior_std(self) -> float: ...
 
     @property
     def levels(self) -> Tensor | None: ...

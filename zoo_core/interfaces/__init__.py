@@ -27,6 +27,7 @@ from zoo_core.interfaces.diffusion import (
     Sampler,
     Trace,
     coupling_of,
+    spreads_of,
 )
 from zoo_core.interfaces.evaluation import EvalContext, FeatureSet, ModeLabels, Settings
 from zoo_core.interfaces.extractor import Extractor, HasLayers
@@ -39,6 +40,7 @@ __all__ = [
     "Denoiser",
     "Coupling",
     "coupling_of",
+    "spreads_of",
     "Trace",
     "Sampler",
     "HasPosterior",

@@ -83,3 +83,13 @@ class HasDenoiser(Protocol):
     """A recipe that holds a Denoiser: every sampler can draw from it."""
 
     def denoiser(self) -> Denoiser: ...
+
+
+def spreads_of(recipe: object) -> bool:
+    """Return a recipe's `spreads`, true for one without the attribute.
+
+    It says whether training spreads images over their levels' bins. A network of bare levels has no density
+    near them, so its probability flow has no likelihood of dequantized images.
+    """
+    found: bool = getattr(recipe, "spreads", True)
+    return found

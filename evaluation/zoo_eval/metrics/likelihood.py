@@ -17,7 +17,7 @@ from zoo_core.config import EvalConfig
 from zoo_core.data.likelihood import COLLAPSED, bits_per_dim, dequantized
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.errors import PluginError, UsageError
-from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood
+from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood, spreads_of
 from zoo_core.machine.distributed import gather, share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
@@ -93,9 +93,12 @@ class Flow:
 def flow_denoiser(recipe: Any, info: DataInfo) -> Denoiser | None:
     """Return the denoiser whose probability flow has a likelihood of data; None where there is none.
 
-    It takes one of data, at continuous levels, that needs no source image.
+    It takes one of data, at continuous noise levels, that needs no source image and, if the data are images,
+    was trained on dequantized ones.
     """
     if not isinstance(recipe, HasDenoiser) or info.task not in ("unconditional", "class", "text"):
+        return None
+    if info.levels is not None and not spreads_of(recipe):
         return None
     denoise = recipe.denoiser()
     return denoise if denoise.space == "data" and denoise.levels is None else None
@@ -110,7 +113,7 @@ def check_ode(config: EvalConfig, recipe: Any, info: DataInfo, plugin: str) -> N
     if config.ode == "always" and flow_denoiser(recipe, info) is None:
         raise UsageError(
             f"eval.ode=always and {plugin!r} has no likelihood by a probability flow",
-            "expected: a denoiser of data, not of a latent, at continuous levels",
+            "expected: a denoiser of data, not of a latent, at continuous noise levels",
             "next: eval.ode=auto",
         )
 
