@@ -24,6 +24,7 @@ from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.preconditioning import preconditioning
 from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.presets import LARGER, ON_A_GPU, POINTS
 from zoo_core.diffusion.recipe import task_condition
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import Backbone, build_backbone
@@ -82,18 +83,11 @@ class ConsistencyConfig(RunConfig):
         ),
         "default@image<=16": Preset({}, "the defaults, chosen on digits"),
         "default@image<=48": Preset(
-            {
-                "model.channels": 16,
-                "model.mult": (1, 2, 4),
-                "model.fold": 2,
-                "optim.net.lr": 1e-3,
-                "train.steps": 1900,
-            },
+            {**LARGER, "train.steps": 1900},
             "for 28x28 and 32x32: the network of the other diffusion models there; not tuned",
         ),
-        "default@points": Preset(
-            {"train.steps": 6000, "train.batch_size": 256, "model.width": 192}, "for points: larger batches"
-        ),
+        "gpu@image<=48": ON_A_GPU,
+        "default@points": POINTS,
     }
 
     model: ConsistencyModel = ConsistencyModel()

@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zoo_core.config import Preset
 from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.presets import LARGER
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionRecipe, task_condition
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import build_backbone
@@ -55,7 +56,13 @@ class MeanFlowModel(DiffusionModel):
 class MeanFlowConfig(FlowMatchingConfig):
     """One run of MeanFlow."""
 
-    PRESETS: ClassVar[Mapping[str, Preset]] = PRESETS
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        **PRESETS,
+        "default@image<=48": Preset(
+            {**LARGER, "train.steps": 2000},
+            "for 28x28 and 32x32: the network of the other diffusion models there; not tuned",
+        ),
+    }
 
     model: MeanFlowModel = MeanFlowModel()
     """The network, its two times, and the weight of an example."""
@@ -111,7 +118,8 @@ def average_target(
         cond: of the network.
     """
     with torch.no_grad(), forward_mode(x.device):
-        _, slope = torch.func.jvp(lambda x, t: u(x, t, cond, r), (x, t), (v, torch.ones_like(t)))
+        derivative = torch.func.jvp(lambda x, t: u(x, t, cond, r), (x, t), (v, torch.ones_like(t)))
+        slope: Tensor = derivative[1]
     return v - like(t - r, x) * slope
 
 
