@@ -14,6 +14,7 @@ where d/dt is along the flow: v . grad_x u + du/dt, a product of the Jacobian wi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -101,7 +102,13 @@ def forward_mode(device: torch.device) -> Iterator[None]:
     Fused attention has no forward derivative. Under bfloat16 on a CPU, group norm returns a derivative of
     another type than its output, which the next convolution refuses.
     """
-    with sdpa_kernel(SDPBackend.MATH), torch.autocast(device.type, enabled=False):
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        torch.autocast(device.type, enabled=False),
+        warnings.catch_warnings(),
+    ):
+        # torch's own, of the rules that it compiles on first use.
+        warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
         yield
 
 

@@ -203,6 +203,15 @@ def test_the_weight_has_no_gradient():
     torch.testing.assert_close(errors.grad, torch.tensor([1 / math.sqrt(4.01), 10.0]))
 
 
+def test_the_network_is_told_both_times_and_without_the_lower_one_it_is_the_velocity():
+    u = randomized(made().net)
+    x, t = torch.randn(3, 2), torch.full((3,), 0.8)
+    velocity = u(x, t)
+    assert torch.equal(velocity, u(x, t, None, t))
+    assert not torch.allclose(velocity, u(x, t, None, t / 2), atol=1e-3)
+    assert not torch.allclose(velocity, u(x, t / 2), atol=1e-3)
+
+
 NETWORKS = {
     "mlp": (POINTS, {}),
     "unet": (DIGITS, {}),
