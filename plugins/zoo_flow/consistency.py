@@ -12,6 +12,7 @@ is the data and training is that of a denoiser, and is divided by q in every sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -196,7 +197,7 @@ class Consistency(Recipe):
             )
         self._refuse(config.sampler.name)
         self.config, self.data = config, data
-        span = float(torch.tensor(model.sigma_max / model.sigma_min).log()) / 4
+        span = math.log(model.sigma_max / model.sigma_min) / 4
         net = build_backbone(model, data, time_range=span, time_scale=TIME_SCALE)
         self.net = ConsistencyFunction(net, model.sigma_data, model.sigma_min)
 
@@ -262,12 +263,16 @@ class Consistency(Recipe):
         """
         if request.sampler is not None:
             self._refuse(request.sampler.name)
-        shape, low = self.data.shape, self.config.model.sigma_min
         cond = None if request.cond is None else task_condition(request.cond, self.data.task)
-        steps = request.steps or 1
-        x = torch.zeros(())
-        for i, level in enumerate(self.sampling_levels(steps)):
-            noise = request.noise.randn(shape, name="start" if i == 0 else "step", step=i)
-            x = x.to(noise) + (level if i == 0 else (level**2 - low**2) ** 0.5) * noise
-            x = self.net(x, torch.full((len(noise),), level, dtype=torch.float64, device=x.device), cond)
-        return Samples(x, calls=steps)
+        first, *others = self.sampling_levels(request.steps or 1)
+        start = request.noise.randn(self.data.shape, name="start")
+        x = self._mapped(first * start, first, cond)
+        for level in others:
+            added = math.sqrt(level**2 - self.config.model.sigma_min**2)
+            x = self._mapped(x + added * request.noise.randn(self.data.shape, name="step"), level, cond)
+        return Samples(x, calls=1 + len(others))
+
+    def _mapped(self, x: Tensor, level: float, cond: Cond | None) -> Tensor:
+        sigma = torch.full((len(x),), level, dtype=torch.float64, device=x.device)
+        made: Tensor = self.net(x, sigma, cond)
+        return made

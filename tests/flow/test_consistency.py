@@ -200,7 +200,7 @@ def test_samples_are_those_of_the_function_at_the_levels():
     recipe = randomized(made(**{"model.sigma_min": 0.02, "model.sigma_max": 2.0}))
     assert recipe.sampling_levels(2) == pytest.approx([2.0, 0.2])
     noise = Seeds(3, range(4))
-    start, again = noise.randn((2,), name="start", step=0), noise.randn((2,), name="step", step=1)
+    start, again = noise.randn((2,), name="start"), noise.randn((2,), name="step")
     levels = torch.tensor([2.0, 0.2], dtype=torch.float64)[:, None].expand(2, 4)
     first = recipe.net(2 * start, levels[0])
     second = recipe.net(first + math.sqrt(0.2**2 - 0.02**2) * again, levels[1])
