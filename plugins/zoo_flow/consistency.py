@@ -96,7 +96,7 @@ class ConsistencyConfig(RunConfig):
     """The network, the noise levels, and the gap between two of them."""
     optim: ConsistencyOptim = ConsistencyOptim()
     """Optimization."""
-    train: TrainConfig = TrainConfig(steps=3000, batch_size=32, ema=EmaConfig(decay=0.995))
+    train: TrainConfig = TrainConfig(steps=4000, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""
 
 

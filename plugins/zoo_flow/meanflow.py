@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from zoo_core.config import Preset
+from zoo_core.config import EmaConfig, Preset, TrainConfig
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.presets import LARGER
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionRecipe, task_condition
@@ -41,11 +41,12 @@ from zoo_flow.samplers import FLOW_HEUN
 class MeanFlowModel(DiffusionModel):
     """The network, its two times, and the weight of an example."""
 
-    P_mean: float = -0.4
+    P_mean: float = 0.0
     """Mean of log(t / (1 - t)) of both times in training."""
-    P_std: float = Field(1.0, gt=0)
-    """Standard deviation of log(t / (1 - t))."""
-    average: float = Field(0.25, ge=0, le=1)
+    P_std: float = Field(2.0, gt=0)
+    """Standard deviation of log(t / (1 - t)); with the 1 of the paper, pairs that span 0.1 to 0.9, which one
+    step needs, are 1 in 3,000, and with 2 they are 1 in 27."""
+    average: float = Field(0.5, ge=0, le=1)
     """Fraction of examples that learn an average velocity, r < t; the others have r = t and learn v."""
     power: float = Field(0.75, ge=0)
     """Exponent p of the weight 1 / (d^2 + c)^p of an example's squared error d^2, summed over its values; 0
@@ -67,6 +68,8 @@ class MeanFlowConfig(FlowMatchingConfig):
 
     model: MeanFlowModel = MeanFlowModel()
     """The network, its two times, and the weight of an example."""
+    train: TrainConfig = TrainConfig(steps=3000, batch_size=32, ema=EmaConfig(decay=0.995))
+    """Training."""
 
 
 class Average(Protocol):
