@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo_core.data.toy import Mixture
 from zoo_core.diffusion.grids import karras
+from zoo_core.diffusion.preconditioning import preconditioning, weight
 from zoo_core.diffusion.samplers import euler, heun
 from zoo_core.diffusion.sdes import VE
 from zoo_core.seeds import Seeds
@@ -20,7 +21,6 @@ from zoo_course.folder import Folder, make_figure
 from zoo_course.oracle import OracleDenoiser, toy
 from zoo_course.probability_flow import gaussian_flow
 from zoo_course.topic import Exercise, Slip, Topic
-from zoo_sde.edm import preconditioning, weight
 
 SIGMA_DATA = 0.5
 COUNTS = (4, 6, 9, 13, 20, 30, 50)

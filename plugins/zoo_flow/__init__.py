@@ -42,6 +42,24 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:2209.03003",
             tasks=TASKS,
         ),
+        PluginSpec(
+            name="consistency",
+            family="flow",
+            target="zoo_flow.consistency:Consistency",
+            config="zoo_flow.consistency:ConsistencyConfig",
+            summary="one step from any noise level to data, by easy consistency tuning",
+            paper="arXiv:2406.14548",
+            tasks=TASKS,
+        ),
+        PluginSpec(
+            name="meanflow",
+            family="flow",
+            target="zoo_flow.meanflow:MeanFlow",
+            config="zoo_flow.meanflow:MeanFlowConfig",
+            summary="average velocity between two times, for samples in one step",
+            paper="arXiv:2505.13447",
+            tasks=TASKS,
+        ),
     ]
 
 

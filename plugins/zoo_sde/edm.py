@@ -24,6 +24,7 @@ from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig,
 from zoo_core.data.augment import LABELS, edm_augment
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
+from zoo_core.diffusion.preconditioning import preconditioning, weight
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
@@ -120,22 +121,6 @@ class Levels:
     def alpha_of(self, ratio: Tensor) -> Tensor:
         """Return 1, like ratio."""
         return torch.ones_like(ratio)
-
-
-def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return c_skip, c_out and c_in (table 1, column "Ours"), each like sigma.
-
-    Args:
-        sigma: levels, above 0.
-        sigma_data: standard deviation of the data.
-    """
-    both = sigma**2 + sigma_data**2
-    return sigma_data**2 / both, sigma * sigma_data * both.rsqrt(), both.rsqrt()
-
-
-def weight(sigma: Tensor, sigma_data: float) -> Tensor:
-    """Return lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2 = 1 / c_out^2, like sigma."""
-    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
 class Preconditioned(nn.Module):

@@ -146,3 +146,14 @@ def test_no_two_networks_share_an_option() -> None:
     assert sum(map(len, own)) == len(set.union(*own))
     assert Backbone().fold == 1
     assert set.union(*own) <= set(Backbone.model_fields)
+
+
+@pytest.mark.parametrize("kind", ["unet", "dit", "mlp"])
+def test_two_times_are_told_apart(kind):
+    """Catches a second time that does not reach the output, and one that is added to the first."""
+    data = DataInfo("moons", (2,), levels=None) if kind == "mlp" else digits("unconditional")
+    net = randomized(build_backbone(options(net=kind), data, times=2))
+    x = torch.randn(1, *data.shape).expand(3, *data.shape)
+    out = net(x, torch.tensor([[10.0, 30.0], [30.0, 10.0], [10.0, 10.0]]))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(out[a], out[b], atol=1e-4)

@@ -11,12 +11,13 @@ from torch import nn
 
 from zoo_core.config import validate
 from zoo_core.diffusion.grids import karras
+from zoo_core.diffusion.preconditioning import preconditioning, weight
 from zoo_core.diffusion.prediction import like
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
-from zoo_sde.edm import EDM, EDMConfig, Levels, Preconditioned, edm_loss, preconditioning, weight
+from zoo_sde.edm import EDM, EDMConfig, Levels, Preconditioned, edm_loss
 
 DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
 PLANE = DataInfo("plane", (2,), levels=None)

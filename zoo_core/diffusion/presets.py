@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from zoo_core.config import Preset
 
 TINY = Preset(
@@ -13,18 +16,18 @@ POINTS = Preset(
     {"train.steps": 6000, "train.batch_size": 256, "model.width": 192},
     "for points: larger batches",
 )
+LARGER: Mapping[str, Any] = {
+    "model.channels": 16,
+    "model.mult": (1, 2, 4),
+    "model.fold": 2,
+    "optim.net.lr": 1e-3,
+    "train.steps": 2600,
+    "train.batch_size": 32,
+    "train.ema.decay": 0.995,
+}
+"""Network and training for 28x28 and 32x32."""
 LARGER_IMAGES = Preset(
-    {
-        "model.channels": 16,
-        "model.mult": (1, 2, 4),
-        "model.fold": 2,
-        "optim.net.lr": 1e-3,
-        "train.steps": 2600,
-        "train.batch_size": 32,
-        "train.ema.decay": 0.995,
-        "sampler.name": "dpmpp-2m",
-        "sample.steps": 15,
-    },
+    {**LARGER, "sampler.name": "dpmpp-2m", "sample.steps": 15},
     "for 28x28 and 32x32: a U-Net of 48 MFLOP a pass in color, sized for eight minutes of one core",
 )
 ON_A_GPU = Preset(

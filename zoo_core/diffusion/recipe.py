@@ -33,7 +33,7 @@ from zoo_core.nn.backbone import Backbone
 from zoo_core.nn.noisy_classifier import ImageClassifier, PointClassifier
 from zoo_core.registry.spec import SamplerSpec
 from zoo_core.training.recipe import Phase, Recipe, Stage
-from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples
+from zoo_core.types import Batch, Cond, Context, DataInfo, Loss, SampleRequest, Samples, Task
 
 
 class DiffusionModel(Backbone):
@@ -65,6 +65,18 @@ CLASSIFIER_SHARE = 0.25
 def _unit(x: Tensor, sigma: Tensor) -> Tensor:
     """Return x0 + sigma eps at unit variance: alpha x where a schedule preserves variance."""
     return x * (1 + sigma**2).rsqrt()
+
+
+def task_condition(cond: Cond, task: Task) -> Cond | None:
+    """Return what the task tells the network of all that the data say of examples; None for nothing."""
+    match task:
+        case "class":
+            return Cond(label=cond.label)
+        case "text":
+            return Cond(tokens=cond.tokens)
+        case "paired":
+            return Cond(image=cond.image)
+    return None
 
 
 class DiffusionRecipe(Recipe):
@@ -202,22 +214,11 @@ class DiffusionRecipe(Recipe):
 
         A source image is never hidden.
         """
-        cond = self._told(batch.cond)
+        cond = task_condition(batch.cond, self.data.task)
         if cond is None or cond.image is not None:
             return cond
         hidden = torch.rand(len(batch), generator=rng, device=batch.x.device) < self.config.model.cond_dropout
         return cond.drop(hidden, self.data.classes)
-
-    def _told(self, cond: Cond) -> Cond | None:
-        """Return what of all that the data say the task tells the network."""
-        match self.data.task:
-            case "class":
-                return Cond(label=cond.label)
-            case "text":
-                return Cond(tokens=cond.tokens)
-            case "paired":
-                return Cond(image=cond.image)
-        return None
 
     def classifier_loss(self, batch: Batch, context: Context) -> Loss:
         """Return the cross-entropy of the labels given noisy data (Dhariwal and Nichol 2021, section 4)."""
@@ -267,7 +268,7 @@ class DiffusionRecipe(Recipe):
             UsageError: where sample.guide=auto and there is no such model.
         """
         denoise, sample = self.denoiser(), self.config.sample
-        told = None if cond is None else self._told(cond)
+        told = None if cond is None else task_condition(cond, self.data.task)
         plain = denoise if told is None else Conditioned(denoise, told)
         if sample.guidance_scale == 1 or (told is None and sample.guide != "auto"):
             return plain

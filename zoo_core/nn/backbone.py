@@ -57,6 +57,7 @@ def build_backbone(
     time_scale: float = 1.0,
     outputs: int = 1,
     augment: int = 0,
+    times: int = 1,
 ) -> nn.Module:
     """Return the network, called as net(x, t, cond), conditioned as the data's task says.
 
@@ -67,12 +68,15 @@ def build_backbone(
         time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: number of outputs of x's shape, side by side along axis 1.
         augment: dimensions of the augmentation label that it is conditioned on, 0 for none; images only.
+        times: number of times of an example: with several, t is (n, times).
 
     Raises:
         UsageError: for a network that can't take such data.
     """
     if ":" in model.net:
-        return own_network(model.net, data, time_scale=time_scale, outputs=outputs, augment=augment)
+        return own_network(
+            model.net, data, time_scale=time_scale, outputs=outputs, augment=augment, times=times
+        )
     kind = model.net if model.net != "auto" else "unet" if data.is_image else "mlp"
     if (kind == "mlp") == data.is_image:
         raise UsageError(
@@ -81,7 +85,15 @@ def build_backbone(
             "next: model.net=auto",
         )
     if kind == "mlp":
-        return MLP(model, data, time_scale=time_scale, outputs=outputs)
+        return MLP(model, data, time_scale=time_scale, outputs=outputs, times=times)
     if kind == "dit":
-        return DiT(model, data, time_scale=time_scale, outputs=outputs, augment=augment)
-    return UNet(model, data, time_range=time_range, time_scale=time_scale, outputs=outputs, augment=augment)
+        return DiT(model, data, time_scale=time_scale, outputs=outputs, augment=augment, times=times)
+    return UNet(
+        model,
+        data,
+        time_range=time_range,
+        time_scale=time_scale,
+        outputs=outputs,
+        augment=augment,
+        times=times,
+    )

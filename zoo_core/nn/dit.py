@@ -64,6 +64,7 @@ class DiT(nn.Module):
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: number of images returned, side by side along axis 1.
         augment: dimensions of the augmentation label that the network is conditioned on; 0 for none.
+        times: number of times of an example: with several, t is (n, times).
 
     Raises:
         UsageError: where patches do not tile the image, or heads do not divide the width.
@@ -77,6 +78,7 @@ class DiT(nn.Module):
         time_scale: float = 1.0,
         outputs: int = 1,
         augment: int = 0,
+        times: int = 1,
     ) -> None:
         super().__init__()
         channels, *size = data.shape
@@ -92,7 +94,7 @@ class DiT(nn.Module):
             )
         self.patch = patch
         self.image_channels = source_channels(data)
-        self.time = TimeEmbedding(width, width, time_scale)
+        self.time = TimeEmbedding(width, width, time_scale, times=times)
         self.condition = condition_embedding(data, width, augment)
         self.first = nn.Conv2d(channels + self.image_channels, width, patch, stride=patch)
         self.position = nn.Parameter(0.02 * torch.randn(size[0] * size[1] // patch**2, width))

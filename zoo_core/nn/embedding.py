@@ -46,7 +46,7 @@ class FourierFeatures(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids of t through two layers, (n,) to (n, width).
+    """Sinusoids of t through two layers, (n,) or (n, times) to (n, width).
 
     Args:
         frequencies: width of the sinusoids, even; random Fourier features are twice as wide.
@@ -54,17 +54,23 @@ class TimeEmbedding(nn.Module):
         scale: t is multiplied by it first: 1000 for times in [0, 1].
         fourier: standard deviation of the rates of random Fourier features of t itself, in periods per unit,
             which stand in for the sinusoids; 0 for none.
+        times: number of times of an example; their sinusoids are side by side.
     """
 
-    def __init__(self, frequencies: int, width: int, scale: float = 1.0, fourier: float = 0.0) -> None:
+    def __init__(
+        self, frequencies: int, width: int, scale: float = 1.0, fourier: float = 0.0, times: int = 1
+    ) -> None:
         super().__init__()
         self.frequencies = frequencies
         self.scale = scale
         self.fourier = FourierFeatures(frequencies, fourier) if fourier else None
-        inputs = 2 * frequencies if fourier else frequencies
+        inputs = times * (2 * frequencies if fourier else frequencies)
         self.layers = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
+        return self.layers(self._waves(t.flatten()).reshape(t.shape[0], -1))
+
+    def _waves(self, t: Tensor) -> Tensor:
         if self.fourier is not None:
-            return self.layers(self.fourier(t))
-        return self.layers(sinusoidal(t * self.scale, self.frequencies))
+            return self.fourier(t)
+        return sinusoidal(t * self.scale, self.frequencies)

@@ -68,14 +68,21 @@ class MLP(nn.Module):
         data: D, and the labels or captions of its task, which the network is conditioned on.
         time_scale: factor on t: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: number of points returned, side by side along axis 1.
+        times: number of times of an example: with several, t is (n, times).
     """
 
     def __init__(
-        self, config: MLPConfig, data: DataInfo, *, time_scale: float = 1.0, outputs: int = 1
+        self,
+        config: MLPConfig,
+        data: DataInfo,
+        *,
+        time_scale: float = 1.0,
+        outputs: int = 1,
+        times: int = 1,
     ) -> None:
         super().__init__()
         width = config.width
-        self.time = TimeEmbedding(width, width, time_scale)
+        self.time = TimeEmbedding(width, width, time_scale, times=times)
         self.condition = condition_embedding(data, width)
         self.first = nn.Linear(fourier_width(data.dims), width)
         self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(config.layers))

@@ -71,14 +71,21 @@ class OwnNetwork(nn.Module):
 
 
 def own_network(
-    name: str, data: DataInfo, *, time_scale: float = 1.0, outputs: int = 1, augment: int = 0
+    name: str,
+    data: DataInfo,
+    *,
+    time_scale: float = 1.0,
+    outputs: int = 1,
+    augment: int = 0,
+    times: int = 1,
 ) -> nn.Module:
     """Return a user's network for a model of the data.
 
     Args:
         name: value of `model.net`.
-        data, time_scale, outputs, augment: as `build_backbone` takes them. Where there are several outputs
-            or an augmentation label, the factory must have a parameter `outputs` or `augment`.
+        data, time_scale, outputs, augment, times: as `build_backbone` takes them. Where there are several
+            outputs, an augmentation label or several times, the factory must have a parameter `outputs`,
+            `augment` or `times`.
 
     Raises:
         UsageError: where it isn't available, can't be built so, or builds something else than an nn.Module.
@@ -91,6 +98,7 @@ def own_network(
         )
     extras = {"outputs": outputs} if outputs != 1 else {}
     extras |= {"augment": augment} if augment else {}
+    extras |= {"times": times} if times != 1 else {}
     try:
         inspect.signature(factory).bind(data, **extras)
     except TypeError as error:

@@ -237,6 +237,7 @@ class UNet(nn.Module):
         time_scale: factor on t in sinusoids: 1 for steps of a chain, 1000 for times in [0, 1].
         outputs: number of images returned, side by side along axis 1.
         augment: dimensions of the augmentation label that the network is conditioned on; 0 for none.
+        times: number of times of an example: with several, t is (n, times).
 
     Raises:
         UsageError: where the image is too small for so many levels.
@@ -251,6 +252,7 @@ class UNet(nn.Module):
         time_scale: float = 1.0,
         outputs: int = 1,
         augment: int = 0,
+        times: int = 1,
     ) -> None:
         super().__init__()
         in_channels, size = data.shape[0] * config.fold**2, math.ceil(data.shape[1] / config.fold)
@@ -264,7 +266,7 @@ class UNet(nn.Module):
         sides = [math.ceil(size / 2**level) for level in range(len(mult))]
         time = 4 * channels
         fourier = config.fourier_scale / time_range if config.time == "fourier" else 0.0
-        self.time = TimeEmbedding(channels, time, time_scale, fourier)
+        self.time = TimeEmbedding(channels, time, time_scale, fourier, times)
         self.condition = condition_embedding(data, time, augment)
         self.image_channels = source_channels(data)
         self.fold = config.fold
