@@ -66,7 +66,7 @@ class IDDPMConfig(DDPMConfig):
         "default@image<=48": DDPMConfig.PRESETS["default@image<=48"],
         "gpu@image<=48": DDPMConfig.PRESETS["gpu@image<=48"],
         "default@points": Preset(
-            POINTS.overrides | {"model.prediction": "v"},
+            {**POINTS.overrides, "model.prediction": "v"},
             "for points: larger batches; v, because an error of eps at the highest level is multiplied by "
             "its sigma, 20,000, and the estimate of a point is not clipped",
         ),
