@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -86,8 +87,13 @@ class Value(Record):
     def _short(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return plain data without the fields that are at their default: a result has up to 200 values."""
         plain: dict[str, Any] = written(self)
-        defaults = {name: field.default for name, field in Value.model_fields.items()}
+        defaults = _value_defaults()
         return {key: one for key, one in plain.items() if key == "value" or one != defaults[key]}
+
+
+@cache
+def _value_defaults() -> Mapping[str, Any]:
+    return {name: field.default for name, field in Value.model_fields.items()}
 
 
 class NotApplicable(Record):

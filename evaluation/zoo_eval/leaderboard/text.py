@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from zoo_core.errors import UsageError
 from zoo_core.registry.metrics import base_name
@@ -36,13 +37,14 @@ MOST_CONFLICTS = 10
 """Conflicts that are printed one by one."""
 
 
-class TextColumn(NamedTuple):
+@dataclass(frozen=True)
+class TextColumn:
     """A column as text: its heading and a cell per row."""
 
     heading: str
     cells: Sequence[str]
 
-    @property
+    @cached_property
     def width(self) -> int:
         return max(len(text) for text in (self.heading, *self.cells))
 
