@@ -106,6 +106,7 @@ def zoo(real: Tensor, fake: Tensor, weights: Path) -> Contestant:
             device="cpu",
             column=lambda base: f"{base}[{protocol.extractor}]",
             missing=lambda needs: "",
+            source=SimpleNamespace(progress=lambda *done: None),
         )
         return run_metrics(context, chosen_metrics(METRICS)).values
 

@@ -51,6 +51,8 @@ class TextColumn:
 
 def printable(text: str) -> str:
     """Return a third party's text without control characters, so that a file can't control a terminal."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
