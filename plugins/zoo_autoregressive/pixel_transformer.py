@@ -23,10 +23,9 @@ from zoo_autoregressive.recipe import (
     AutoregressiveConfig,
     MixtureModel,
     Pick,
-    PixelOptim,
     check_images,
 )
-from zoo_core.config import DEFAULTS, EmaConfig, OptimizerConfig, Preset, TrainConfig
+from zoo_core.config import DEFAULTS, EmaConfig, NetworkOptim, OptimizerConfig, Preset, TrainConfig
 from zoo_core.errors import UsageError
 from zoo_core.nn.mlp import fourier, fourier_width
 from zoo_core.types import DataInfo
@@ -60,7 +59,7 @@ class PixelTransformerConfig(AutoregressiveConfig):
 
     model: PixelTransformerModel = PixelTransformerModel()
     """The network and the distribution of a pixel."""
-    optim: PixelOptim = PixelOptim(net=OptimizerConfig(lr=5e-3, schedule="cosine", warmup=50))
+    optim: NetworkOptim = NetworkOptim(net=OptimizerConfig(lr=5e-3, schedule="cosine", warmup=50))
     """Optimization."""
     train: TrainConfig = TrainConfig(steps=1000, batch_size=64, ema=EmaConfig(decay=0.99))
     """Training."""

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_autoregressive.mixture import ColorMixture
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import Config, EmaConfig, NetworkOptim, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.data.likelihood import bits_per_dim
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
@@ -50,21 +50,12 @@ class MixtureModel(Config):
     """Number of mixture components for each pixel."""
 
 
-class PixelOptim(Config):
-    """Optimization."""
-
-    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=50)
-    """Optimizer of the network."""
-    grad_clip: float | None = Field(1.0, gt=0)
-    """Maximum gradient norm of the network; none for no clipping."""
-
-
 class AutoregressiveConfig(RunConfig):
     """Options that models of pixels in reading order share."""
 
     model: MixtureModel = MixtureModel()
     """The model."""
-    optim: PixelOptim = PixelOptim()
+    optim: NetworkOptim = NetworkOptim(net=OptimizerConfig(lr=2e-3, schedule="cosine", warmup=50))
     """Optimization."""
     train: TrainConfig = TrainConfig(steps=700, batch_size=64, ema=EmaConfig(decay=0.99))
     """Training."""

@@ -26,9 +26,8 @@ from torch import Tensor
 
 from zoo_core.config import (
     DEFAULTS,
-    Config,
     EmaConfig,
-    OptimizerConfig,
+    NetworkOptim,
     Preset,
     RunConfig,
     SampleConfig,
@@ -59,15 +58,6 @@ class ColdModel(Backbone):
     """Side of the last blocks of pixelate, in pixels: a power of two that divides the image's sides."""
     clip_x0: bool = True
     """Clamp the restored image to [-1, 1] in every step."""
-
-
-class ColdOptim(Config):
-    """Optimization."""
-
-    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
-    """Optimizer of the network."""
-    grad_clip: float | None = Field(1.0, gt=0)
-    """Maximum gradient norm of the network; none for no clipping."""
 
 
 class ColdSampleConfig(SampleConfig):
@@ -101,7 +91,7 @@ class ColdConfig(RunConfig):
 
     model: ColdModel = ColdModel()
     """The degradation and the network."""
-    optim: ColdOptim = ColdOptim()
+    optim: NetworkOptim = NetworkOptim()
     """Optimization."""
     sample: ColdSampleConfig = ColdSampleConfig()
     """Sampling."""

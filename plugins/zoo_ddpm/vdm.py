@@ -30,7 +30,7 @@ from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
-from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
+from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe, spread_evenly
 from zoo_core.diffusion.specs import DPMPP_SDE
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import build_backbone
@@ -153,12 +153,6 @@ def chain_terms(schedule: LogSNR, u: Tensor, steps: int) -> tuple[Tensor, Tensor
     step = (u * steps).floor()
     gamma, before = schedule.gamma((step + 1) / steps), schedule.gamma(step / steps)
     return gamma, steps * torch.expm1(gamma - before)
-
-
-def spread_evenly(n: int, rng: torch.Generator, device: torch.device) -> Tensor:
-    """Return n numbers in [0, 1), float64, each uniform and all spread evenly (appendix I.1)."""
-    first = torch.rand(1, generator=rng, device=device, dtype=torch.float64)
-    return (first + torch.arange(n, device=device) / n) % 1
 
 
 class VDM(DiffusionRecipe):

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, NetworkOptim, Preset, RunConfig, TrainConfig
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Context, DataInfo, Loss
@@ -17,21 +16,12 @@ from zoo_discrete.network import LevelModel, LevelNetwork
 from zoo_discrete.values import CHUNK, Cells, Pixels
 
 
-class LevelOptim(Config):
-    """Optimization."""
-
-    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
-    """Optimizer of the network."""
-    grad_clip: float | None = Field(1.0, gt=0)
-    """Maximum gradient norm of the network; none for no clipping."""
-
-
 class LevelConfig(RunConfig):
     """Options that models of levels share."""
 
     model: LevelModel = LevelModel()
     """The model."""
-    optim: LevelOptim = LevelOptim()
+    optim: NetworkOptim = NetworkOptim()
     """Optimization."""
     train: TrainConfig = TrainConfig(steps=2500, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""

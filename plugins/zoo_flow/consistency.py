@@ -20,13 +20,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, NetworkOptim, Preset, RunConfig, TrainConfig
 from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.preconditioning import preconditioning
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.presets import LARGER, ON_A_GPU, POINTS
-from zoo_core.diffusion.recipe import task_condition
+from zoo_core.diffusion.recipe import spread_evenly, task_condition
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import Backbone, build_backbone
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -65,15 +65,6 @@ class ConsistencyModel(Backbone):
     """Difference below which the pseudo-Huber distance is nearly quadratic."""
 
 
-class ConsistencyOptim(Config):
-    """Optimization."""
-
-    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
-    """Optimizer of the network."""
-    grad_clip: float | None = Field(1.0, gt=0)
-    """Maximum gradient norm of the network; none for no clipping."""
-
-
 class ConsistencyConfig(RunConfig):
     """One run of a consistency model."""
 
@@ -94,7 +85,7 @@ class ConsistencyConfig(RunConfig):
 
     model: ConsistencyModel = ConsistencyModel()
     """The network, the noise levels, and the gap between two of them."""
-    optim: ConsistencyOptim = ConsistencyOptim()
+    optim: NetworkOptim = NetworkOptim()
     """Optimization."""
     train: TrainConfig = TrainConfig(steps=4000, batch_size=32, ema=EmaConfig(decay=0.995))
     """Training."""
@@ -224,8 +215,7 @@ class Consistency(Recipe):
         model = self.config.model
         ends = torch.tensor([2 * model.sigma_min, model.sigma_max], dtype=torch.float64, device=device)
         low, high = torch.special.ndtr((ends.log() - model.P_mean) / model.P_std)
-        first = torch.rand(1, generator=rng, device=device, dtype=torch.float64)
-        u = (first + torch.arange(n, device=device) / n) % 1
+        u = spread_evenly(n, rng, device)
         t = (model.P_mean + model.P_std * torch.special.ndtri(low + (high - low) * u)).exp()
         return t.clamp(*ends)
 

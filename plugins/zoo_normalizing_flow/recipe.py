@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, EmaConfig, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import Config, EmaConfig, NetworkOptim, OptimizerConfig, Preset, RunConfig, TrainConfig
 from zoo_core.data.likelihood import bits_per_dim, dequantized
 from zoo_core.data.loading import dequantize
 from zoo_core.seeds import Seeds
@@ -50,21 +50,12 @@ class FlowModel(Config):
     """Images: margin a of the logit of a + (1 - 2a) v, for values v in [0, 1]."""
 
 
-class FlowOptim(Config):
-    """Optimization."""
-
-    net: OptimizerConfig = OptimizerConfig(lr=1e-3, schedule="cosine", warmup=50)
-    """Optimizer of the network."""
-    grad_clip: float | None = Field(1.0, gt=0)
-    """Maximum gradient norm of the network; none for no clipping."""
-
-
 class FlowConfig(RunConfig):
     """Options that normalizing flows share."""
 
     model: FlowModel = FlowModel()
     """The model."""
-    optim: FlowOptim = FlowOptim()
+    optim: NetworkOptim = NetworkOptim(net=OptimizerConfig(lr=1e-3, schedule="cosine", warmup=50))
     """Optimization."""
     train: TrainConfig = TrainConfig(steps=1500, batch_size=128, ema=EmaConfig(decay=0.99))
     """Training."""

@@ -58,6 +58,7 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["run", "config=nowhere.yaml"], 2, "nowhere.yaml"),
         (["run", "plugin=wgan", "device=cuda:99"], 5, "device=cpu"),
         (["run", "plugin=wgan", "device=potato"], 2, "potato"),
+        (["run", "plugin=wgan", "sampler=heun"], 2, "leave sampler out"),
         (["sample", "nowhere"], 2, "no run in"),
         (["show", "wgn"], 2, "wgan"),
     ],

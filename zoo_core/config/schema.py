@@ -79,6 +79,15 @@ class OptimizerConfig(Config):
         return flatten(given) if isinstance(given, Mapping) else given
 
 
+class NetworkOptim(Config):
+    """Optimization of one network."""
+
+    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
+    """Optimizer of the network."""
+    grad_clip: float | None = Field(1.0, gt=0)
+    """Maximum gradient norm of the network; none for no clipping."""
+
+
 class TrainConfig(Config):
     """How long and how a model is trained."""
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, OptimizerConfig
+from zoo_core.config import NetworkOptim, OptimizerConfig
 from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.guidance import (
@@ -47,15 +47,11 @@ class DiffusionModel(Backbone):
     """Train a classifier of noisy data in a separate stage, for sample.guide=classifier."""
 
 
-class DiffusionOptim(Config):
+class DiffusionOptim(NetworkOptim):
     """The optimizers."""
 
-    net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine", warmup=100)
-    """Of the network."""
     classifier: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
     """Of the classifier of noisy data, where there is one."""
-    grad_clip: float | None = Field(1.0, gt=0)
-    """Maximum gradient norm of the network; none for no clipping."""
 
 
 CLASSIFIER_SHARE = 0.25
@@ -77,6 +73,12 @@ def task_condition(cond: Cond, task: Task) -> Cond | None:
         case "paired":
             return Cond(image=cond.image)
     return None
+
+
+def spread_evenly(n: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """Return n numbers in [0, 1), float64, each uniform, all spread evenly (arXiv:2107.00630, appendix I.1)."""
+    first = torch.rand(1, generator=rng, device=device, dtype=torch.float64)
+    return (first + torch.arange(n, device=device) / n) % 1
 
 
 class DiffusionRecipe(Recipe):

@@ -12,7 +12,7 @@ from zoo_core.data.identity import check, digits, stored
 from zoo_core.data.loading import Dataset, TrainData
 from zoo_core.data.preparation import configured
 from zoo_core.diffusion.sampling import bind
-from zoo_core.errors import MachineError, NotFoundError, PluginError
+from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
 from zoo_core.home import runs_root
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.machine.device import choose_device
@@ -104,10 +104,14 @@ def build(
             f"plugin {config.plugin!r} of {entry.distribution} built a {type(recipe).__name__}",
             "expected: a zoo_core Recipe",
         )
-    if sampler is not None and isinstance(recipe, HasDenoiser) and config.sample.steps:
-        sampler.grid(
-            recipe.denoiser(), config.sample.steps
-        )  # what it refuses, it refuses before the training
+    if sampler is not None:
+        if not isinstance(recipe, HasDenoiser):
+            raise UsageError(
+                f"sampler={config.sampler.name}: samplers draw from a denoiser, {config.plugin!r} has none",
+                "next: leave sampler out",
+            )
+        if config.sample.steps:  # what the grid refuses, it refuses before the training
+            sampler.grid(recipe.denoiser(), config.sample.steps)
     recipe = recipe.to(device)
     if dataset.info.is_image:
         recipe = recipe.to(memory_format=image_layout(device))
