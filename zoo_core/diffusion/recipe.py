@@ -76,7 +76,7 @@ def task_condition(cond: Cond, task: Task) -> Cond | None:
 
 
 def spread_evenly(n: int, rng: torch.Generator, device: torch.device) -> Tensor:
-    """Return n numbers in [0, 1), float64, each uniform, all spread evenly (arXiv:2107.00630, appendix I.1)."""
+    """Return n numbers in [0, 1), float64, each uniform, spread evenly (arXiv:2107.00630, appendix I.1)."""
     first = torch.rand(1, generator=rng, device=device, dtype=torch.float64)
     return (first + torch.arange(n, device=device) / n) % 1
 
