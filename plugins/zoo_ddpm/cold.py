@@ -69,10 +69,10 @@ class ColdSampleConfig(SampleConfig):
     """Standard deviation of the noise that is added to the fully degraded image at the start."""
 
 
-def _for_images(preset: Preset) -> Preset:
-    """Return a preset of diffusion models without what cold diffusion has no option for."""
+def _for_images(preset: Preset, steps: int) -> Preset:
+    """Return a preset of diffusion models for cold diffusion, which has no samplers, with its steps."""
     kept = {k: v for k, v in preset.overrides.items() if not k.startswith(("sampler.", "sample."))}
-    return Preset(kept, preset.source)
+    return Preset({**kept, "sample.steps": steps}, preset.source)
 
 
 class ColdConfig(RunConfig):
@@ -85,8 +85,8 @@ class ColdConfig(RunConfig):
             "for tests: seconds on one core",
         ),
         "default@image<=16": DEFAULTS,
-        "default@image<=48": _for_images(LARGER_IMAGES),
-        "gpu@image<=48": _for_images(ON_A_GPU),
+        "default@image<=48": _for_images(LARGER_IMAGES, steps=16),
+        "gpu@image<=48": _for_images(ON_A_GPU, steps=32),
     }
 
     model: ColdModel = ColdModel()
