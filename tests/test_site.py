@@ -115,7 +115,9 @@ def built(site: Path, page: str) -> Path:
     return site / stem / "index.html"
 
 
-@pytest.mark.slow(depends=("ci", "docs", "mkdocs.yml", "README.md"))
+@pytest.mark.slow(
+    depends=("ci/pages", "ci/theme", "ci/repository.py", "ci/mathematics.py", "docs", "mkdocs.yml")
+)
 def test_the_site_builds_strictly_and_its_pages_fetch_nothing(site: Path) -> None:
     fetched = re.compile(
         r"""<(?:script|img|iframe|source|link)\b[^>]*?(?:src|srcset|href)\s*=\s*["'](?:https?:)?//|"""
