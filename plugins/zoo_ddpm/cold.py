@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import (
-    DEFAULTS,
+    UNTUNED,
     EmaConfig,
     NetworkOptim,
     Preset,
@@ -84,7 +84,7 @@ class ColdConfig(RunConfig):
             | {"model.channels": 16, "model.width": 32},
             "for tests: seconds on one core",
         ),
-        "default@image<=16": DEFAULTS,
+        "default@image<=16": UNTUNED,
         "default@image<=48": _for_images(LARGER_IMAGES, steps=16),
         "gpu@image<=48": _for_images(ON_A_GPU, steps=32),
     }
