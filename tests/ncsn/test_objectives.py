@@ -51,7 +51,7 @@ def test_the_variance_of_the_gradient_at_the_minimizer(sigma):
 
 
 class Curved(nn.Module):
-    """A field that is no gradient of a function."""
+    """A field that is not the gradient of a function."""
 
     def forward(self, x):
         return torch.stack((torch.sin(2 * x[:, 0]) + x[:, 1], x[:, 0] * x[:, 1] ** 2), 1)
