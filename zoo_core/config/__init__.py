@@ -5,7 +5,6 @@ from zoo_core.config.base import Config, check_bounded
 from zoo_core.config.keys import canonical, flatten, nest, options
 from zoo_core.config.schema import (
     DEFAULTS,
-    UNTUNED,
     DataConfig,
     EmaConfig,
     EvalConfig,
@@ -22,7 +21,6 @@ from zoo_core.config.validation import shown, type_name, validate
 
 __all__ = [
     "DEFAULTS",
-    "UNTUNED",
     "Config",
     "DataConfig",
     "EmaConfig",

@@ -27,8 +27,6 @@ class Preset:
 
 DEFAULTS = Preset({}, "the defaults, chosen on digits")
 """Overrides nothing. As `default@image<=16` it keeps a preset for larger images from small ones."""
-UNTUNED = Preset({}, "the defaults, sized for digits; not tuned")
-"""The same, of a model whose defaults were not chosen by its scores."""
 
 
 class EmaConfig(Config):
