@@ -62,8 +62,9 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="Frechet distance: FD, FID, and its limit for infinitely many samples",
         ),
         MetricSpec(
-            "frechet-test", f"{here}.frechet:to_test", features, columns=both({"FD to test": ""}),
-            summary="Frechet distance to the test split",
+            "frechet-test", f"{here}.frechet:to_test", features,
+            columns={**both({"FD to test": "", "FD to train part": ""}), "generalization gap": ""},
+            summary="Frechet distance to the test split, and how much nearer the training split is",
         ),
         MetricSpec(
             "spatial", f"{here}.frechet:spatial", features, columns=both({"sFD": "lower"}),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tests.eval.fakes import context, protocol, reasons
 from zoo_core.config import EvalConfig
+from zoo_core.data.loading import Resident
 from zoo_eval.extractors.classifiers import digits as digits_extractor
 from zoo_eval.features import Features, extract, in_batches
 from zoo_eval.metrics import frechet
@@ -132,3 +135,74 @@ def test_the_distance_is_taken_on_the_extractors_axes(rng):
     assert on[1] == pytest.approx(same[1] + 4, rel=0.1)
     assert off[1] == pytest.approx(same[1] + 4, rel=0.1)
     assert "FD-full[digits]" not in frechet.frechet(context(Features(real), Features(fake)))
+
+
+def scored(train, test, fake, train_labels=None, test_labels=None):
+    """Return the columns of the distance to a test split, from float64 features of the three sets."""
+    data = SimpleNamespace(train=table(train, train_labels), test=table(test, test_labels))
+    return frechet.to_test(
+        context(Features(train), Features(fake), protocol(), test=Features(test), data=data)
+    )
+
+
+def table(rows, labels):
+    return Resident(rows, labels)
+
+
+def gaps(rng, draw, repeats=40):
+    """Return the columns of models that see a training set, over fresh worlds; draw(train) gives samples."""
+    found = []
+    for _ in range(repeats):
+        real = torch.randn(400, 4, generator=rng).double()
+        found.append(scored(real[:300], real[300:], draw(real[:300])))
+    return found
+
+
+def test_a_model_that_knows_the_law_has_no_generalization_gap(rng):
+    # catches a part of another size than the test split, whose distance has less of the bias of few examples
+    found = gaps(rng, lambda train: torch.randn(500, 4, generator=rng).double())
+    gap = torch.tensor([one["generalization gap[digits]"].value for one in found])
+    assert abs(float(gap.mean())) < 4 * float(gap.std()) / len(gap) ** 0.5 + 0.002
+    apart = [one["FD to test[digits]"].value - one["FD to train part[digits]"].value for one in found]
+    assert gap.tolist() == pytest.approx(apart)
+
+
+def test_a_model_that_copies_has_a_generalization_gap(rng):
+    # catches a gap with its sign turned
+    found = gaps(rng, lambda train: train[torch.randint(300, (500,), generator=rng)])
+    gap = torch.tensor([one["generalization gap[digits]"].value for one in found])
+    assert float(gap.mean()) > 4 * float(gap.std()) / len(gap) ** 0.5
+
+
+def test_parts_have_the_classes_of_a_stratified_test_split(rng):
+    # catches parts at random: their frequencies alone move them away from the samples, and the gap below 0
+    found = []
+    for _ in range(20):
+        labels = torch.arange(400) % 4
+        real = 5.0 * torch.eye(4)[labels].double() + torch.randn(400, 4, generator=rng).double()
+        again = 5.0 * torch.eye(4)[labels].double() + torch.randn(400, 4, generator=rng).double()
+        made = scored(real[:300], real[300:], again, labels[:300], labels[300:])
+        found.append(made["generalization gap[digits]"].value)
+    gap = torch.tensor(found)
+    assert abs(float(gap.mean())) < 4 * float(gap.std()) / len(gap) ** 0.5
+
+
+def test_the_interval_of_the_gap_is_its_spread_over_samples(rng):
+    # catches the influence of one distance where the difference's is meant: it is several times as wide
+    real = torch.randn(400, 4, generator=rng).double() * torch.tensor([1.0, 0.5, 2.0, 1.0])
+    train, test = real[:300], real[300:] + 0.2
+
+    def once() -> tuple[float, float]:
+        fake = 0.8 * torch.randn(500, 4, generator=rng).double()
+        gap = frechet.generalization_gap(list(train.split(100)), test, fake)[1]
+        assert gap.interval is not None
+        return gap.value, (gap.interval.high - gap.interval.low) / 2 / 1.96
+
+    values, errors = torch.tensor([once() for _ in range(200)]).T
+    assert float(errors.mean()) == pytest.approx(float(values.std()), rel=0.2)
+
+
+def test_no_gap_where_the_training_split_is_the_smaller(rng):
+    real = torch.randn(50, 4, generator=rng).double()
+    found = reasons(scored(real[:20], real[20:], real))
+    assert found == ["needs more training examples (20) than test examples (30)"]

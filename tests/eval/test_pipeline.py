@@ -71,6 +71,8 @@ def test_columns_carry_their_extractor(scored):
     assert names == {
         "FD[digits]",
         "FD to test[digits]",
+        "FD to train part[digits]",
+        "generalization gap[digits]",
         "noise floor[FD[digits]]",
         "memorization[pixels]",
         "memorization[digits]",
@@ -96,6 +98,8 @@ def test_better_samples_score_better(scored):
         value("copycat", "FD[digits]") < value("held out", "FD[digits]") < value("noise", "FD[digits]") / 50
     )
     assert value("held out", "FD to test[digits]") < value("copycat", "FD to test[digits]")
+    gaps = [value(name, "generalization gap[digits]") for name in ("held out", "noise", "copycat")]
+    assert gaps[0] < 0 < gaps[2]
     assert value("held out", "KD[digits]") < value("noise", "KD[digits]") / 20
     assert value("held out", "IS[digits]") > 8 > value("noise", "IS[digits]")
     assert value("held out", "precision[digits]") > 0.8 > 0.2 > value("noise", "precision[digits]")

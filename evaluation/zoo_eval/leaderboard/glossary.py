@@ -57,6 +57,17 @@ METRICS: Mapping[str, Term] = {
     ),
     "FD-full": Term("Fréchet distance on all features, not only on the 64 fixed axes.", _METRICS),
     "FD to test": Term("Fréchet distance to the test split. Shown, never ranked.", _METRICS),
+    "FD to train part": Term(
+        "Fréchet distance to random parts of the training split, each as large as the test split: mean of "
+        "five. Shown, never ranked.",
+        _METRICS,
+    ),
+    "generalization gap": Term(
+        "Fréchet distance to the test split minus that to equally large random parts of the training "
+        "split. Around 0 the model is as near to new examples as to its training examples; well above 0 it "
+        "is fitted to the latter. Shown, never ranked.",
+        _METRICS,
+    ),
     "FD to source": Term("Fréchet distance of images translated back to the source domain.", _METRICS),
     "FD by class": Term(
         "Fréchet distance of the samples of one class to the training images of that class, mean over "

@@ -9,12 +9,14 @@ covariance needs no added diagonal. All in float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from zoo_core.data.loading import Table
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
@@ -28,6 +30,8 @@ LEAST_RATIO = 4
 """Samples per feature below which no limit for infinitely many samples is computed."""
 RANKED_RATIO = 30
 """Samples per feature from which on the limit is ranked: below, higher terms of its bias remain."""
+PARTS = 5
+"""Parts of the training split, as large as the test split, whose distances are averaged."""
 _SVD = 1024
 _RANK = 1e-13
 
@@ -237,8 +241,64 @@ def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
 
 
 def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return the Frechet distance to the test split, which is shown and never ranked."""
-    return {ctx.column("FD to test"): cell(*check_pair(ctx.test.main, ctx.generated.main))}
+    """Return the Frechet distance to the test split, and by how much equal parts of train are nearer.
+
+    The distance to a smaller reference is larger for its size alone; a part of the training split that is as
+    large as the test split has the same excess. What is left, the generalization gap, is 0 for a model that
+    is as near to new examples as to those that it was trained on. All are shown and never ranked.
+    """
+    test, fake = check_pair(ctx.test.main, ctx.generated.main)
+    found = {ctx.column("FD to test"): cell(test, fake)}
+    gap = ctx.column("generalization gap")
+    parts = list(parts_like(ctx.data.train, ctx.data.test))
+    if not parts:
+        why = f"needs more training examples ({len(ctx.train):,}) than test examples ({len(ctx.test):,})"
+        return {**found, gap: NotApplicable(reason=why)}
+    train = check_features(ctx.train.main, "real features", 2) - ctx.test.main.double().mean(0)
+    to_part, difference = generalization_gap([train[rows] for rows in parts], test, fake)
+    return {**found, ctx.column("FD to train part"): to_part, gap: difference}
+
+
+def parts_like(train: Table, test: Table) -> Iterator[Tensor]:
+    """Yield the rows of `PARTS` random parts of a split, each with as many rows as another split.
+
+    Where both have one class a row, a part has the other split's number of each class: test splits are often
+    stratified, and a part that is not would be farther from the samples for its frequencies alone. Yields
+    nothing where there are too few rows.
+    """
+    one, other = train.label, test.label
+    if one is None or other is None or one.ndim != 1:
+        one, other = torch.zeros(len(train), dtype=torch.long), torch.zeros(len(test), dtype=torch.long)
+    rng = generator(0, "parts")
+    asked = [((one == label).nonzero().flatten(), int((other == label).sum())) for label in other.unique()]
+    if len(train) > len(test) and all(len(rows) >= count for rows, count in asked):
+        for _ in range(PARTS):
+            chosen = [rows[torch.randperm(len(rows), generator=rng)[:count]] for rows, count in asked]
+            yield torch.cat(chosen)
+
+
+def generalization_gap(parts: Sequence[Tensor], test: Tensor, fake: Tensor) -> tuple[Value, Value]:
+    """Return the mean distance to parts of the training split, and by how much the test split is farther.
+
+    Args:
+        parts: (k, d) float64 features of each part.
+        test, fake: (k, d) and (n, d) float64 features of the test split and of the samples.
+
+    Returns:
+        the distance to a part, mean over the parts; the gap, whose interval is over the samples and whose
+        note gives what the choice of a part moves the distance by.
+    """
+    generated, split, real = moments(fake), moments(test), [moments(part) for part in parts]
+    each = torch.tensor([distance(part, generated) for part in real], dtype=torch.float64)
+    mean = float(each.mean())
+    value = distance(split, generated) - mean
+    spread = f"standard deviation of their distances: {float(each.std()):.3g}"
+    note = f"{len(parts)} parts of {len(test):,} training examples; {spread}"
+    moved = [one for one in (influence(part, generated, fake) for part in (split, *real)) if one is not None]
+    if len(moved) <= len(parts):
+        return Value(value=mean, n=len(fake)), Value(value=value, n=len(fake), note=note)
+    of_parts = torch.stack(moved[1:]).mean(0)
+    return interval(mean, of_parts, least=0.0), interval(value, moved[0] - of_parts, note=note)
 
 
 def spatial(ctx: EvalContext) -> dict[str, Value | NotApplicable]:

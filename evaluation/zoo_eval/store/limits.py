@@ -14,9 +14,9 @@ ROUNDING = 1e-6
 _POSITIVE = (0.0, math.inf)
 _FRACTION = (0.0, 1.0)
 _DISTANCES = (
-    "FD", "FID", "FD-full", "FID-full", "sFD", "sFID", "FD to test", "FID to test", "FD by class",
-    "FID by class", "FD to source", "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1",
-    "LPIPS", "effnet distance", "noise floor",
+    "FD", "FID", "FD-full", "FID-full", "sFD", "sFID", "FD to test", "FID to test",
+    "FD to train part", "FID to train part", "FD by class", "FID by class", "FD to source", "FID to source",
+    "reconstruction FD", "reconstruction FID", "SW", "L1", "LPIPS", "effnet distance", "noise floor",
 )  # fmt: skip
 LIMITS = {
     **dict.fromkeys(_DISTANCES, _POSITIVE),
@@ -33,7 +33,10 @@ LIMITS = {
     **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
     "memorization": (-1.0, 1.0),
 }
-"""Smallest and largest value by base name; KD, KID, MMD, FD-inf and nats may be negative."""
+"""Smallest and largest value by base name.
+
+KD, KID, MMD, FD-inf, the generalization gap and nats may be negative.
+"""
 
 
 @lru_cache(maxsize=4096)
