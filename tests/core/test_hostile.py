@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,52 @@ def test_json_that_is_not_strict_is_refused(text: str) -> None:
         strict_json.loads(text)
     assert len(str(error.value)) < 400
     assert "\n" not in str(error.value)
+
+
+def _document(rng: random.Random, depth: int = 0) -> str:
+    """Return JSON in which keys repeat, colons stand in strings, and spaces stand anywhere they may."""
+
+    def gap() -> str:
+        return rng.choice(["", "", "", " ", "\n", "\t "]) if spaced else ""
+
+    spaced = rng.random() < 0.5
+    kind = rng.randrange(4 if depth < 3 else 2)
+    if kind == 0:
+        return rng.choice(["1", "-2.5", "true", "null"])
+    if kind == 1:
+        return rng.choice(['":"', '"a"', '" :"', '"\\":"', '"\\\\"', '""', '":a:"'])
+    parts = [_document(rng, depth + 1) for _ in range(rng.randrange(4))]
+    if kind == 2:
+        return f"[{gap()}" + f"{gap()},{gap()}".join(parts) + f"{gap()}]"
+    keys = [rng.choice(['"a"', '"b"', '"\\u0061"', '":"', '"\\":"', '"c "', '""']) for _ in parts]
+    pairs = [f"{key}{gap()}:{gap()}{part}" for key, part in zip(keys, parts, strict=True)]
+    return f"{{{gap()}" + f"{gap()},{gap()}".join(pairs) + f"{gap()}}}"
+
+
+def test_a_key_twice_is_found_however_a_document_is_written() -> None:
+    # catches a count of keys that spaces, escapes or colons in strings make equal by chance
+    rng = random.Random(0)
+    outcomes = []
+    for _ in range(20_000):
+        text = _document(rng)
+        repeated = []
+
+        def seen(pairs: list[tuple[str, object]], repeated: list[bool] = repeated) -> dict[str, object]:
+            repeated.append(len(dict(pairs)) < len(pairs))
+            return dict(pairs)
+
+        json.loads(text, object_pairs_hook=seen)
+        outcomes.append(any(repeated))
+        expected = pytest.raises(ValueError, match="duplicate key") if any(repeated) else nullcontext()
+        with expected:
+            strict_json.check_keys(text.encode())
+    assert 1_000 < sum(outcomes) < 19_000
+
+
+def test_a_space_before_a_colon_hides_no_repeated_key() -> None:
+    for space in (" ", "\t", "\n", "\r"):
+        with pytest.raises(ValueError, match="duplicate key 'a'"):
+            strict_json.check_keys(f'{{"a":1,"a":2,"b"{space}:":"}}'.encode())
 
 
 def test_strict_json_is_read_as_json_does() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.machine.files import read_bounded
@@ -77,12 +80,45 @@ def check_keys(text: bytes) -> None:
     Raises:
         ValueError: one line that says what is wrong.
     """
+    if _has_distinct_keys(text):
+        return
     try:
         _key_checker.decode(text.decode("utf-8"))
     except RecursionError:
         raise ValueError(f"nested too deeply; expected at most {MAX_DEPTH} levels") from None
     except ValueError as error:
         raise ValueError(" ".join(str(error).split())[:300]) from None
+
+
+_SPACED = re.compile(rb'"\s')
+
+
+def _has_distinct_keys(text: bytes) -> bool:
+    """Return whether a document has as many keys once parsed as in its text; False where that is unclear.
+
+    A parser that keeps one of two values under one key has fewer. Where no space follows a quote, each key
+    ends with `":`, so the text has at least as many of them as keys. This takes half the time of looking at
+    the keys of each object.
+    """
+    if _SPACED.search(text):
+        return False
+    try:
+        return _count_keys(from_json(text)) == text.count(b'":')
+    except (ValueError, RecursionError):
+        return False
+
+
+def _count_keys(document: Any) -> int:
+    """Return the number of keys of all objects in a document."""
+    count, level = 0, [document]
+    for value in level:  # which grows
+        kind = type(value)
+        if kind is dict:
+            count += len(value)
+            level.extend(value.values())
+        elif kind is list:
+            level.extend(value)
+    return count
 
 
 def _check(document: Any) -> None:
