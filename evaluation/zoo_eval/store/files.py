@@ -178,12 +178,17 @@ def result_files(root: Path) -> list[Path]:
     if not root.is_dir():
         return [root]
     found: list[str] = []
-    for folder, _, names in os.walk(root):
-        found += (
-            os.path.join(folder, name)
-            for name in names
-            if name.startswith("result") and name.endswith(".json")
-        )
+    folders = [str(root)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.name.startswith("result") and entry.name.endswith(".json"):
+                        found.append(entry.path)
+        except OSError:
+            continue  # a folder that may not be read, or is gone
     return [Path(name) for name in sorted(found)]
 
 
