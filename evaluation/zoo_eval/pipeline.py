@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from zoo_core.config import RunConfig
+from zoo_core.config import DEFAULT_METRICS, RunConfig
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.levels import to_unit
 from zoo_core.data.loading import Dataset
@@ -104,16 +104,21 @@ def choose_extractor(whole: RunConfig, data: str, device: torch.device | str) ->
 
 
 def chosen_metrics(names: Sequence[str] | None) -> list[Entry]:
-    """Return the registered metrics that `eval.metrics` asks for, all where it is none.
+    """Return the registered metrics that `eval.metrics` asks for; none are those that are not optional.
 
     Raises:
         NotFoundError: for a name that nothing is registered under.
     """
     entries = {entry.spec.name: entry for entry in manager().entries("metric")}
+    asked = {DEFAULT_METRICS} if names is None else set(names)
     for name in names or ():
-        if name not in entries:
+        if name not in entries and name != DEFAULT_METRICS:
             raise not_found("metric", name, list(entries), say="eval.metrics=[{}]")
-    return [entry for name, entry in entries.items() if names is None or name in names]
+    return [
+        entry
+        for name, entry in entries.items()
+        if name in asked or (DEFAULT_METRICS in asked and not entry.spec.optional)
+    ]
 
 
 def prepare(source: Source) -> Setup:

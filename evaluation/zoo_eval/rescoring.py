@@ -9,6 +9,7 @@ from pathlib import Path
 from zoo_core.config import RunConfig, flatten
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import EvaluatedRun
+from zoo_core.registry.metrics import optional_metrics
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import (
     Cost,
@@ -143,7 +144,7 @@ def _recorded(result: Result, path: Path, say: Callable[[str], None]) -> Result:
     if before is None:
         whole = result
     elif before.samples_sha256 == result.samples_sha256:
-        whole = merged(before, result)
+        whole = merged(before, result, optional_metrics())
         if (whole.metrics, whole.not_applicable) == (before.metrics, before.not_applicable):
             say(f"recorded before, with the same values: {path}")
             return whole

@@ -15,6 +15,7 @@ from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
 from zoo_core.registry.manager import manager
+from zoo_core.registry.metrics import optional_metrics
 from zoo_core.registry.resolution import plain
 from zoo_core.registry.spec import NAME
 from zoo_core.results import Cost, RunResult, SamplingRecord, merged, recorded_result, write_result
@@ -189,7 +190,7 @@ def score_samples(
         update={"attachments": {**result.attachments, **_grid(found.rows, data, folder)}}
     )
     before = recorded_result(file)
-    result = result if before is None else merged(before, result)
+    result = result if before is None else merged(before, result, optional_metrics())
     write_result(result, file)
     say(f"recorded: {file}")
     others = tuple(baselines(config)) if config.eval.baselines else ()

@@ -4,6 +4,7 @@ from zoo_core.config.additions import before_later, later
 from zoo_core.config.base import Config, check_bounded
 from zoo_core.config.keys import canonical, flatten, nest, options
 from zoo_core.config.schema import (
+    DEFAULT_METRICS,
     DEFAULTS,
     DataConfig,
     EmaConfig,
@@ -21,6 +22,7 @@ from zoo_core.config.validation import shown, type_name, validate
 
 __all__ = [
     "DEFAULTS",
+    "DEFAULT_METRICS",
     "Config",
     "DataConfig",
     "EmaConfig",

@@ -162,6 +162,10 @@ class SamplerConfig(Config):
     search and kept in the run's folder; images drawn during training have the sampler's own."""
 
 
+DEFAULT_METRICS = "default"
+"""In `eval.metrics`: all metrics that are not optional."""
+
+
 class EvalConfig(Config):
     """How a run is scored."""
 
@@ -174,7 +178,8 @@ class EvalConfig(Config):
     extractor_path: str | None = None
     """File with the weights of the extractor, if they are not in ZOO_HOME/weights."""
     metrics: list[str] | None = None
-    """Names of the metrics to compute, e.g. [frechet,likelihood]; none for all. See `zoo metrics`."""
+    """Names of the metrics to compute, e.g. [frechet,likelihood]; `default` stands for all that are not
+    optional, and none is [default]. See `zoo metrics`."""
     memorization_n: int | None = Field(None, ge=0, le=1_000_000)
     """Number of samples in the memorization check; 0 skips it, none for at most 10,000."""
     likelihood_n: int | None = Field(None, ge=1, le=1_000_000)

@@ -10,6 +10,11 @@ def base_name(column: str) -> str:
     return column.partition("[")[0].rstrip()
 
 
+def optional_metrics() -> frozenset[str]:
+    """Return the names of the metrics that are computed only where `eval.metrics` names them."""
+    return frozenset(entry.spec.name for entry in manager().entries("metric") if entry.spec.optional)
+
+
 def declared() -> dict[str, Entry]:
     """Return the metric that declares each base name; of two that declare one, the first registered."""
     found: dict[str, Entry] = {}

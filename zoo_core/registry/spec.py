@@ -129,6 +129,7 @@ class MetricSpec(NamedTuple):
         better: "lower", "higher", or "" for a metric that is shown and never ranked.
         columns: base name -> "lower", "higher" or "", where they differ from `name` and `better`.
         summary: one line.
+        optional: it is computed only where `eval.metrics` names it.
     """
 
     name: str
@@ -137,6 +138,7 @@ class MetricSpec(NamedTuple):
     better: str = ""
     columns: Mapping[str, str] | None = None
     summary: str = ""
+    optional: bool = False
 
     @property
     def directions(self) -> Mapping[str, str]:

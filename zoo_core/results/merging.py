@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from zoo_core.config import DEFAULT_METRICS
 from zoo_core.results.records import MOST
 from zoo_core.results.result import Cost, Result
 
@@ -11,7 +13,7 @@ _ODE = ("never", "auto", "always")
 """Values of `eval.ode`, from the fewest columns to the most."""
 
 
-def merged(kept: Result, new: Result) -> Result:
+def merged(kept: Result, new: Result, optional: Collection[str] = ()) -> Result:
     """Return a new result with the columns and attachments of an earlier one of the same samples.
 
     A column, attachment or cost in both has its new value.
@@ -19,6 +21,7 @@ def merged(kept: Result, new: Result) -> Result:
     Args:
         kept: the recorded result.
         new: the result that would replace it.
+        optional: names of the metrics that are not computed by default.
 
     Returns:
         `new` itself where the protocol or the samples differ.
@@ -29,7 +32,7 @@ def merged(kept: Result, new: Result) -> Result:
     absent = {**kept.not_applicable, **new.not_applicable}
     return new.model_copy(
         update={
-            "config": _config(kept, new),
+            "config": _config(kept, new, optional),
             "metrics": metrics,
             "not_applicable": {column: why for column, why in absent.items() if column not in metrics},
             "cost": _cost(kept.cost, new.cost),
@@ -38,13 +41,16 @@ def merged(kept: Result, new: Result) -> Result:
     )
 
 
-def _config(kept: Result, new: Result) -> dict[str, Any]:
+def _config(kept: Result, new: Result, optional: Collection[str]) -> dict[str, Any]:
     """Return the new options, with the `eval.metrics` and `eval.ode` that give the columns of both."""
     config: dict[str, Any] = dict(new.config)
     both = [kept.config.get("eval.metrics"), new.config.get("eval.metrics")]
     if "eval.metrics" in config:
-        names = [name for some in both if isinstance(some, list) for name in some]
-        config["eval.metrics"] = None if None in both else list(dict.fromkeys(names))[:MOST]
+        each = [some if isinstance(some, list) else [DEFAULT_METRICS] for some in both]
+        names = list(dict.fromkeys(name for some in each for name in some))
+        if DEFAULT_METRICS in names:
+            names = [DEFAULT_METRICS, *(name for name in names if name in optional)]
+        config["eval.metrics"] = None if names == [DEFAULT_METRICS] else names[:MOST]
     if kept.config.get("eval.ode") in _ODE and config.get("eval.ode") in _ODE:
         config["eval.ode"] = max(str(kept.config["eval.ode"]), str(config["eval.ode"]), key=_ODE.index)
     return config

@@ -31,6 +31,7 @@ from zoo_core.machine.distributed import World, from_first, gather, joined, loca
 from zoo_core.machine.faults import machine_error
 from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
+from zoo_core.registry.metrics import optional_metrics
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results import (
     Attachment,
@@ -392,7 +393,7 @@ def _record(made: Run, events: Events, result: Result | None) -> RunResult:
         attached = {**result.attachments, **_attach(made)}
         result = result.model_copy(update={"weights_sha256": hash_, "attachments": attached})
         recorded = recorded_result(made.dir / "result.json")
-        result = result if recorded is None else merged(recorded, result)
+        result = result if recorded is None else merged(recorded, result, optional_metrics())
         write_result(result, made.dir / "result.json")
     cost = Cost(**made.cost) if result is None else result.cost
     return run_result(made.dir, made.config, result, cost=cost, images=announced.images, weights_sha256=hash_)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo_core.config import flatten
+from zoo_core.config import DEFAULT_METRICS, flatten
 from zoo_core.config.privacy import public
 from zoo_core.registry.manager import manager
 from zoo_core.registry.metrics import base_name
@@ -104,11 +104,11 @@ def values(result: Result) -> dict[str, tuple[float, float | None]]:
 
 
 def asked_metrics(result: Result) -> list[str] | None:
-    """Return the installed metrics that a result was scored by, and `MEMORIZATION`; None for all."""
+    """Return the installed metrics that a result was scored by, and `MEMORIZATION`; None for the default."""
     names = result.config.get("eval.metrics")
     if not isinstance(names, list):
         return None
-    here = {entry.spec.name for entry in manager().entries("metric")}
+    here = {DEFAULT_METRICS, *(entry.spec.name for entry in manager().entries("metric"))}
     return [str(name) for name in dict.fromkeys([*names, MEMORIZATION]) if name in here]
 
 
@@ -150,7 +150,7 @@ def disagreements(claimed: Result, again: Result, *, exactly: bool) -> list[str]
 def _added(claimed: Result) -> set[str]:
     """Return the base names of columns that are computed although a result was not scored by their metric."""
     names: Any = claimed.config.get("eval.metrics")
-    if not isinstance(names, list) or MEMORIZATION in names:
+    if not isinstance(names, list) or not {MEMORIZATION, DEFAULT_METRICS}.isdisjoint(map(str, names)):
         return set()
     specs = (entry.spec for entry in manager().entries("metric"))
     return {base for spec in specs if spec.name == MEMORIZATION for base in spec.directions}
