@@ -15,11 +15,10 @@ from torch import Tensor
 
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
-from zoo_core.results import NotApplicable, Value
+from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_eval.features import check_features
 from zoo_eval.metrics.prdc import squared_distances
-from zoo_eval.statistics.intervals import interval
 
 STEPS = 50
 """Most steps of Adam that the widths are fitted in."""
@@ -37,6 +36,12 @@ SMALLEST = -40.0
 """Least logarithm of a variance; the largest is 40."""
 LEAST = -80.0
 """Logarithm of a share of the density below which it is rounded up: numbers near the least one are slow."""
+LARGEST = 10_000.0
+"""Larger values are cut: of copies, they only say how far the widths shrank in the last of the steps."""
+SPLITS = 5
+"""Random splits of the samples into halves, from which the interval comes."""
+STUDENT = 2.571
+"""Standard errors of half a 95 % interval, for a variance that is the mean of so many squares."""
 SCALE = 100.0
 """Nats per dimension are reported times this, as in the paper."""
 _BLOCK = 1024
@@ -68,19 +73,12 @@ class Mixture:
         """Return the logarithm of weight times density of Gaussians, (n, m), at squared distances (n, m)."""
         return log_normal(squared, self.log_variances, self.centers.shape[1]) - math.log(len(self.centers))
 
-    def nats(self, x: Tensor) -> tuple[float, Tensor]:
-        """Return the mean negative log-likelihood of rows per dimension, and each Gaussian's influence on it.
-
-        The influence is the derivative by its weight, times m: (1 - m mean r) / d for responsibilities r.
-        """
-        total, taken = 0.0, torch.zeros(len(self.centers), dtype=torch.float64)
+    def nats(self, x: Tensor) -> float:
+        """Return the mean negative log-likelihood of rows, (n, d), per dimension."""
+        total = 0.0
         for _, squared in squared_distances(x, self.centers):
-            terms = self.log_terms(squared)
-            likelihood = terms.logsumexp(1)
-            total += float(likelihood.sum())
-            taken += (terms - likelihood[:, None]).exp().sum(0)
-        n, d = x.shape
-        return -total / (n * d), (1 - len(self.centers) * taken / n) / d
+            total += float(self.log_terms(squared).logsumexp(1).sum())
+        return -total / x.numel()
 
 
 def log_normal(squared: Tensor, log_variance: Tensor, d: int) -> Tensor:
@@ -150,15 +148,27 @@ def reference_nats(train: Tensor, test: Tensor, n: int) -> float:
     """
     order = torch.randperm(len(train), generator=generator(0, "fld"))
     part = min(n, len(train) // 2)
-    return fitted(train[order[:part]], train[order[part:]]).nats(test)[0]
+    return fitted(train[order[:part]], train[order[part:]]).nats(test)
+
+
+def standard_error(train: Tensor, test: Tensor, fake: Tensor) -> float:
+    """Return the standard error of the nats around samples, over other samples: from random half-samples.
+
+    A half-sample has twice the variance. The difference between both halves has four times that of all.
+    """
+    found = []
+    for k in range(SPLITS):
+        order = torch.randperm(len(fake), generator=generator(0, "fld halves", k))
+        one, other = (fitted(fake[half], train).nats(test) for half in order.chunk(2))
+        found.append((one - other) ** 2 / 4)
+    return math.sqrt(sum(found) / SPLITS)
 
 
 def fld(train: Tensor, test: Tensor, fake: Tensor) -> Value:
     """Return 100 times the nats per dimension that the test split loses against a mixture of real examples.
 
     About 0 for new examples, large for copies of training examples and for samples that miss part of the
-    data; below 0 where more samples than half of the training split describe the data better. The interval
-    takes the fitted widths as given.
+    data; below 0 where more samples than half of the training split describe the data better.
 
     Args:
         train, test, fake: (l, d), (n, d) and (m, d) features.
@@ -168,10 +178,13 @@ def fld(train: Tensor, test: Tensor, fake: Tensor) -> Value:
     """
     sides = ((train, "training features"), (test, "test features"), (fake, "generated features"))
     train, test, fake = standardized(*(check_features(x, f"{what}") for x, what in sides))
-    nats, influence = fitted(fake, train).nats(test)
-    value = SCALE * (nats - reference_nats(train, test, len(fake)))
-    found = interval(value, SCALE * influence)
-    return found.model_copy(update={"note": f"{train.shape[1]} features that vary"})
+    value = SCALE * (fitted(fake, train).nats(test) - reference_nats(train, test, len(fake)))
+    note = f"{train.shape[1]} features that vary"
+    if value > LARGEST:
+        ends = Interval(low=LARGEST, high=LARGEST)
+        return Value(value=LARGEST, interval=ends, n=len(fake), note=f"{note}; cut at {LARGEST:,.0f}")
+    half = STUDENT * SCALE * standard_error(train, test, fake)
+    return Value(value=value, interval=Interval(low=value - half, high=value + half), n=len(fake), note=note)
 
 
 # -- as a registered metric

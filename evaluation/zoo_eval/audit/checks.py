@@ -19,6 +19,7 @@ from torch import Tensor
 from zoo_core.config import RunConfig
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
+from zoo_core.registry.manager import Entry
 from zoo_core.registry.metrics import base_name, direction
 from zoo_core.results.provenance import versions
 from zoo_core.runs import choose_device, load_data
@@ -68,6 +69,11 @@ class Bench:
         train = self.source.data.train
         return train.examples(torch.arange(len(train)))
 
+    @property
+    def asked(self) -> list[Entry]:
+        """The metrics of `eval.metrics`."""
+        return chosen_metrics(self.source.config.eval.metrics)
+
     def context(self, rows: Tensor) -> Context:
         """Return the context of images, under a protocol that counts as many."""
         protocol = replace(
@@ -83,7 +89,7 @@ class Bench:
         """Return every column of images that are scored against the reference."""
         found = run_metrics(
             self.context(rows),
-            [e for e in chosen_metrics(None) if e.spec.name not in SLOW and "features" in e.spec.needs],
+            [e for e in self.asked if e.spec.name not in SLOW and "features" in e.spec.needs],
         )
         return {name: value.value for name, value in found.values.items() if " to " not in name}
 
@@ -201,8 +207,9 @@ def _dropped(made: Bench, label: Tensor) -> dict[str, Any]:
 
 
 def copied(made: Bench) -> dict[str, Any]:
-    """Return the record of copies of the training set, which only the memorization check can see."""
-    entries = [entry for entry in chosen_metrics(None) if entry.spec.name in SLOW]
+    """Return the record of copies of the training set, which the memorization check sees; no distance does."""
+    optional = [entry for entry in made.asked if entry.spec.optional]
+    entries = [*(entry for entry in chosen_metrics(None) if entry.spec.name in SLOW), *optional]
     steps = []
     for fraction in (0.0, *COPIED):
         rows = made.probe.clone()
@@ -210,7 +217,7 @@ def copied(made: Bench) -> dict[str, Any]:
         rows[:n] = made.real[:n]
         values = run_metrics(made.context(rows), entries).values
         steps.append({name: value.value for name, value in values.items()})
-    worse = {"memorization": "lower", "authenticity": "higher"}
+    worse = {"memorization": "lower", "authenticity": "higher", "FLD": "lower", "C_T": "higher"}
     found = graded("copies", (0, *COPIED), steps, tuple(worse), worse)
     verdicts = [max(v for c, v in step.items() if base_name(c) == "memorization") > EXCESS for step in steps]
     found["columns"]["memorizes"] = [float(one) for one in verdicts]

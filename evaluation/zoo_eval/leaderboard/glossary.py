@@ -22,6 +22,7 @@ class Term(NamedTuple):
 
 
 _METRICS = "evaluation/#metrics"
+_OPTIONAL = "optional-metrics/"
 _LIKELIHOOD = "evaluation/#likelihood"
 _STATES = "submitting/#verification-states"
 _RANKS = "evaluation/#ranks"
@@ -35,7 +36,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     DISTANCE: (
         "FD", "FID", "FD-inf", "FID-inf", "FD-full", "FID-full", "sFD", "sFID", "KD", "KID", "SW", "MMD",
     ),
-    DIVERSITY: ("precision", "recall", "density", "coverage", "modes", "balance", "on-modes", "accuracy"),
+    DIVERSITY: (
+        "precision", "recall", "density", "coverage", "clipped-density", "clipped-coverage", "FLD", "vendi",
+        "modes", "balance", "on-modes", "accuracy",
+    ),
     TRANSLATION: ("L1", "LPIPS", "effnet distance", "PSNR", "SSIM", "FD to source", "FID to source", "cycle"),
     CAPTIONS: ("retrieval", "caption rank", "new caption rank"),
     LIKELIHOOD: ("bits_per_dim", "nats"),
@@ -97,6 +101,31 @@ METRICS: Mapping[str, Term] = {
     "coverage": Term(
         "Fraction of real images whose neighborhood holds a sample (Naeem et al. 2020).",
         "evaluation/#precision-recall-density-coverage",
+    ),
+    "clipped-density": Term(
+        "Density in which no neighborhood is wider than the median and no sample counts more than once, "
+        "relative to real images: about the fraction of good samples (Salvy et al. 2025).",
+        _OPTIONAL,
+    ),
+    "clipped-coverage": Term(
+        "Fraction of good samples that covers the real images as well as all samples do (Salvy et al. 2025).",
+        _OPTIONAL,
+    ),
+    "FLD": Term(
+        "Nats per dimension, times 100, that the test images lose under Gaussians around the samples, "
+        "fitted to the training images, compared with Gaussians around real images (Jiralerspong et al. "
+        "2023). 0 is a good match; copies have large values.",
+        _OPTIONAL,
+    ),
+    "vendi": Term(
+        "Effective number of different samples, by the cosine of their features (Friedman and Dieng 2023). "
+        "Shown, never ranked: noise has a high value.",
+        _OPTIONAL,
+    ),
+    "C_T": Term(
+        "Test of copying (Meehan et al. 2020): about 0 for new images, far below 0 for copies of training "
+        "images, far above 0 for samples that are farther from them than new images. Never ranked.",
+        _OPTIONAL,
     ),
     "modes": Term("Number of classes, or of modes of the true density, that the samples reach.", _METRICS),
     "balance": Term("Agreement of the class frequencies of samples and data; 1 is equal.", _METRICS),

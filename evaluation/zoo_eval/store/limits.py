@@ -24,18 +24,29 @@ LIMITS = {
         ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
     ),
     **dict.fromkeys(
-        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle", "retrieval"),
+        (
+            "precision",
+            "recall",
+            "coverage",
+            "accuracy",
+            "authenticity",
+            "balance",
+            "cycle",
+            "retrieval",
+            "clipped-density",
+            "clipped-coverage",
+        ),
         _FRACTION,
-    ),
+    ),  # fmt: skip
     "on-modes": _FRACTION,
     "SSIM": (-1.0, 1.0),
-    "IS": (1.0, math.inf),
+    **dict.fromkeys(("IS", "vendi"), (1.0, math.inf)),
     **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
     "memorization": (-1.0, 1.0),
 }
 """Smallest and largest value by base name.
 
-KD, KID, MMD, FD-inf, the generalization gap and nats may be negative.
+KD, KID, MMD, FD-inf, FLD, C_T, the generalization gap and nats may be negative.
 """
 
 
