@@ -207,7 +207,7 @@ def _dropped(made: Bench, label: Tensor) -> dict[str, Any]:
 
 
 def copied(made: Bench) -> dict[str, Any]:
-    """Return the record of copies of the training set, which the memorization check sees; no distance does."""
+    """Return the record of copies of the training set, which only the checks of copying can see."""
     optional = [entry for entry in made.asked if entry.spec.optional]
     entries = [*(entry for entry in chosen_metrics(None) if entry.spec.name in SLOW), *optional]
     steps = []

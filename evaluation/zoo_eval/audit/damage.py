@@ -75,12 +75,12 @@ def repeats(levels: Tensor, strength: float, count: int) -> Tensor:
 
 
 DISTANCES = ("FD", "FID", "FD-inf", "FID-inf", "FD-full", "FID-full", "KD", "KID", "sFD", "sFID")
-FIDELITY = (*DISTANCES, "coverage")
+FIDELITY = (*DISTANCES, "coverage", "clipped-density", "clipped-coverage", "FLD")
 """Columns that see images get worse. Not precision and density: their neighborhoods are wide enough to
 take a lightly damaged image in, and blurred ones lie where real ones are dense."""
-VARIETY = (*DISTANCES, "coverage")
+VARIETY = (*DISTANCES, "coverage", "clipped-coverage", "FLD")
 """Columns that see images repeated. Not recall: among copies a neighborhood has no width, and it is 0."""
-DROPPED = (*DISTANCES, "coverage", "recall", "modes", "balance")
+DROPPED = (*VARIETY, "recall", "modes", "balance")
 """Columns that see classes left out."""
 
 DAMAGES: tuple[Damage, ...] = (

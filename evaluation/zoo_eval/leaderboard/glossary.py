@@ -119,7 +119,7 @@ METRICS: Mapping[str, Term] = {
     ),
     "vendi": Term(
         "Effective number of different samples, by the cosine of their features (Friedman and Dieng 2023). "
-        "Shown, never ranked: noise has a high value.",
+        "Shown, never ranked: it does not compare the samples with the data.",
         _OPTIONAL,
     ),
     "C_T": Term(

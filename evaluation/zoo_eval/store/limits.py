@@ -24,21 +24,10 @@ LIMITS = {
         ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
     ),
     **dict.fromkeys(
-        (
-            "precision",
-            "recall",
-            "coverage",
-            "accuracy",
-            "authenticity",
-            "balance",
-            "cycle",
-            "retrieval",
-            "clipped-density",
-            "clipped-coverage",
-        ),
+        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle", "retrieval"),
         _FRACTION,
-    ),  # fmt: skip
-    "on-modes": _FRACTION,
+    ),
+    **dict.fromkeys(("on-modes", "clipped-density", "clipped-coverage"), _FRACTION),
     "SSIM": (-1.0, 1.0),
     **dict.fromkeys(("IS", "vendi"), (1.0, math.inf)),
     **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
