@@ -1,11 +1,11 @@
 """The optional metrics against the fraction of samples that are bad, repeated or copied, on digits.
 
-    python ci/studies/fidelity.py --out docs/optional-metrics.png
+    python ci/studies/fidelity.py --out docs/assets/optional-metrics.png
     python ci/studies/fidelity.py --intervals
 
 One half of the training split is the reference. Of the other half, a fraction of the images is replaced: by
-images with noise, by noise, by one image, by images of the reference, or every image of some classes by images
-of others. A table of each metric is printed, and the plot is written. --intervals prints how often the 95 %
+images with noise, by noise, by one image, by images of the reference, or every image of some classes by other
+images. A table of each metric is printed, and the plot is written. --intervals prints how often the 95 %
 intervals hold the mean value, over --repeats sets of Gaussian samples.
 """
 

@@ -76,7 +76,7 @@ class FakeRun:
         self.data = data
         self.rows = rows
         self.recipe = recipe
-        names = [entry.spec.name for entry in manager().entries("metric")]
+        names = [entry.spec.name for entry in manager().entries("metric") if not entry.spec.optional]
         metrics = eval_options.pop("metrics", [name for name in names if name != COUNTED])
         self.config = RunConfig(
             plugin="fake",

@@ -140,8 +140,11 @@ def datasets(json_: bool) -> None:
 @click.command()
 @as_json
 def metrics(json_: bool) -> None:
-    """List metrics, which are the columns of results: eval.metrics=[NAME,...]."""
-    _print(_specs("metric"), ["name", "better", "distribution", "summary"], json_)
+    """List metrics, which are the columns of results: eval.metrics=[NAME,...].
+
+    An optional metric is computed only if it is named: eval.metrics=[default,NAME].
+    """
+    _print(_specs("metric"), ["name", "better", "optional", "distribution", "summary"], json_)
     _warn()
 
 
