@@ -271,10 +271,10 @@ def test_eight_small_jobs_share_one_card(monkeypatch: pytest.MonkeyPatch, worksp
     launcher = Local(8)
     job = fake(workspace, "ok")
     for _ in range(8):
-        assert launcher.has_room()
+        assert launcher.has_space()
         launcher.start(job)
     assert [child.gpu for child in cards.children] == ["3"] * 8
-    assert not launcher.has_room()
+    assert not launcher.has_space()
 
 
 def test_a_job_waits_for_memory_on_a_shared_card(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
@@ -284,17 +284,17 @@ def test_a_job_waits_for_memory_on_a_shared_card(monkeypatch: pytest.MonkeyPatch
     job = fake(workspace, "ok")
     large = launcher.start(job)
     cards.used[0], cards.now = 65, 100.0  # it has grown to six shares and a half
-    assert launcher.has_room()
+    assert launcher.has_space()
     launcher.start(job)
-    assert not launcher.has_room()  # 15 are free, of which the second will take 10
+    assert not launcher.has_space()  # 15 are free, of which the second will take 10
     cards.used[0], cards.now = 67, 200.0  # it took 2 only
-    assert launcher.has_room()
+    assert launcher.has_space()
     cards.used[0] = 71
-    assert not launcher.has_room()
+    assert not launcher.has_space()
     cards.children[0].poll = lambda: 0
     large.poll()
     cards.used[0] = 6
-    assert launcher.has_room()
+    assert launcher.has_space()
 
 
 def test_a_card_that_others_fill_takes_one_job(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_card_that_others_fill_takes_one_job(monkeypatch: pytest.MonkeyPatch, 
     for _ in range(3):
         launcher.start(job)
     assert sorted(child.gpu for child in cards.children) == ["0", "1", "1"]
-    assert not launcher.has_room()
+    assert not launcher.has_space()
 
 
 def test_memory_that_can_t_be_asked_hinders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

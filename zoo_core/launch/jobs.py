@@ -146,7 +146,7 @@ class Launcher(Protocol):
 
     slots: int
 
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         """Return whether another job can start now, where a slot is free."""
         ...
 

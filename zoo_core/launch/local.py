@@ -66,14 +66,14 @@ class Local:
         self._each = math.ceil(self.slots / max(1, len(self._gpus)))
         self._begun: dict[int, list[float]] = {gpu: [] for gpu in range(len(self._gpus))}
 
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         """Return whether some card takes another job; always where there is none."""
         return not self._gpus or self._card() is not None
 
     def _card(self) -> int | None:
-        """Return the card for the next job: of those with room, one with the fewest jobs."""
-        rooms = [gpu for gpu, begun in self._begun.items() if len(begun) < self._each and self._fits(gpu)]
-        return min(rooms, key=lambda gpu: len(self._begun[gpu]), default=None)
+        """Return the card for the next job: of those with space, one with the fewest jobs."""
+        taking = [gpu for gpu, begun in self._begun.items() if len(begun) < self._each and self._fits(gpu)]
+        return min(taking, key=lambda gpu: len(self._begun[gpu]), default=None)
 
     def _fits(self, gpu: int) -> bool:
         begun = self._begun[gpu]
@@ -87,7 +87,7 @@ class Local:
     def start(self, job: Job) -> Process:
         env = {threads.VARIABLE: os.environ.get(threads.VARIABLE) or str(threads.share(self.slots))}
         gpu = self._card()
-        if gpu is None:  # the room that there was is taken since: the emptiest, as where there is no account
+        if gpu is None:  # the space that there was is taken since: the emptiest, as where there is no account
             gpu = min(self._begun, key=lambda gpu: len(self._begun[gpu]), default=None)
         if gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[gpu]

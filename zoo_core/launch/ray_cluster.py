@@ -49,7 +49,7 @@ class Ray:
         self.slots = slots or max(1, int(min(fits, default=1)))
         self._task = ray.remote(max_retries=0, **needs)(run_to_end)
 
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         return True  # the cluster keeps the account
 
     def start(self, job: Job) -> Task:

@@ -49,7 +49,7 @@ class Slurm:
         self._parameters = parameters
         self._lost = (submitit.core.utils.UncompletedJobError,)
 
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         return True  # the cluster keeps the account
 
     def start(self, job: Job) -> Submitted:
