@@ -61,10 +61,11 @@ def test_throughput():
 def test_the_gpu_script_runs_on_a_cpu(tmp_path, monkeypatch):
     """Catches a part that can no longer build its contestants; torch.compile is left out, for its minutes."""
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
-    run("gpu/run", "train", "sample", "--device", "cpu", "--smoke", "--out", tmp_path)
+    run("gpu/run", "train", "sample", "score", "--device", "cpu", "--smoke", "--out", tmp_path)
     found = json.loads((tmp_path / "gpu-cpu.json").read_text())
     assert found["train"]["harness / bare, eager"] > 0
     assert "host_waits" in found["sample"]["zoo_samples"]
+    assert all(each["largest_relative_gap"] == 0 for each in found["score"]["metrics"].values())
 
 
 @pytest.mark.slow(depends=("zoo_core", "ci/studies", "plugins/zoo_lottery"))

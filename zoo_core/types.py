@@ -85,6 +85,14 @@ class Cond:
         """Return the conditions of the chosen rows (a mask, a slice or an index)."""
         return self._map(lambda value: value[rows])
 
+    def followed_by(self, other: Cond) -> Cond:
+        """Return these rows and then another's, which has the same fields."""
+        import torch
+
+        mine, more = vars(self), vars(other)
+        kept = {name: torch.cat((value, more[name])) for name, value in mine.items() if value is not None}
+        return replace(self, **kept)
+
     def drop(self, mask: Tensor, classes: int) -> Cond:
         """Return the conditions with the label of the rows in `mask` set to the null class, tokens to 0."""
         label = None if self.label is None else self.label.masked_fill(mask, classes)

@@ -158,7 +158,7 @@ def check_finite(values: Tensor, what: str) -> None:
 
 
 def check_features(values: Tensor, what: str, need: int = 2) -> Tensor:
-    """Return features as float64 on the CPU, once they are fit for a metric.
+    """Return features as float64, where they are, once they are fit for a metric.
 
     Args:
         values: (n, d), float32 or float64.
@@ -179,7 +179,13 @@ def check_features(values: Tensor, what: str, need: int = 2) -> Tensor:
     largest = float(values.abs().max())
     if largest > LARGEST:
         raise UsageError(f"{what} as large as {largest:.3g}", f"expected: at most {LARGEST:.0e}")
-    return values.detach().double().cpu()
+    return values.detach().double()
+
+
+def arithmetic_device(device: torch.device | str) -> torch.device:
+    """Return where metrics of a run on a device are computed: there, or on the CPU if it has no float64."""
+    found = torch.device(device)
+    return torch.device("cpu") if found.type == "mps" else found
 
 
 @contextmanager

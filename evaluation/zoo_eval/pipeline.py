@@ -37,7 +37,7 @@ from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
 from zoo_core.viz.plot import save_plot
 from zoo_eval.context import Context, Source, sample, samples_hash
-from zoo_eval.features import ProjectedExtractor, check_examples, extract
+from zoo_eval.features import ProjectedExtractor, arithmetic_device, check_examples, extract
 from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
 from zoo_eval.worst import attach_worst
@@ -169,6 +169,8 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         PluginError: where a metric fails, or returns a column that it does not declare.
     """
     protocol, extractor = setup or prepare(source)
+    if arithmetic_device(source.device).type != source.device.type:
+        source.say(f"metrics are computed on the CPU: {source.device} has no float64")
     source.say(f"sampling {protocol.n_generated:,}")
     sampled = sample(source, protocol.n_generated)
     if sampled.clipped > CLIPPED:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.levels import on_device
 from zoo_core.diffusion.prediction import like
 from zoo_core.interfaces import Denoiser, Trace
 from zoo_core.seeds import Seeds
@@ -69,7 +70,7 @@ def heun_in_t(
     as it is in sigma-space. The step to 0, where the velocity is not defined, is Euler's.
     """
     numbers = (sigmas / (1 + sigmas)).tolist()
-    levels = sigmas.to(x.device).unbind()
+    levels = on_device(sigmas, x.device)
     y = x * (1 - numbers[0])
     for i, (t, s) in enumerate(pairwise(numbers)):
         x0 = denoise(y / (1 - t), levels[i])

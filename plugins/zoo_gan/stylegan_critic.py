@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.nn.resampling import FIR, Resampler
+from zoo_core.training.whole_batch import rows_of_all
 from zoo_core.types import DataInfo
 from zoo_gan.equalized import EqualConv2d, EqualLinear, activate
 from zoo_gan.stylegan_networks import StyleNetworksModel, widths
@@ -22,12 +23,14 @@ def minibatch_deviation(x: Tensor, group: int = GROUP) -> Tensor:
 
     Karras et al. 2018 (arXiv:1710.10196), section 3: the standard deviation of every value over the group,
     then its mean over channels and places; it is low for a generator that repeats itself. The batch is split
-    into groups of `group`, or of the largest size below that divides both.
+    into groups of `group`, or of the largest size below that divides both; a batch that several processes
+    share is split as a whole.
     """
-    size = math.gcd(len(x), group)
-    grouped = x.unflatten(0, (size, -1))
-    spread = (grouped.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
-    return torch.cat((x, spread.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])), 1)
+    rows, own = rows_of_all(x)
+    size = math.gcd(len(rows), group)
+    grouped = rows.unflatten(0, (size, -1))
+    spread = (grouped.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3)).repeat(size)[own]
+    return torch.cat((x, spread[:, None, None, None].expand(-1, 1, *x.shape[2:])), 1)
 
 
 class CriticBlock(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor
 from zoo_core.diffusion.denoiser import Clips
 from zoo_core.diffusion.grids import trailing
 from zoo_core.diffusion.guidance import Conditioned
+from zoo_core.diffusion.levels import on_device, on_host
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasDenoiser, HasEncoder, HasLatents
 from zoo_core.runs import Run
@@ -50,18 +51,18 @@ def ddim_inversion(denoise: Denoiser, x0: Tensor, sigmas: Tensor) -> Tensor:
         denoise: the model.
         sigmas: levels as samplers take them, descending and ending in 0.
     """
-    rising = sigmas.flip(0).to(x0.device).unbind()
+    rising = on_device(sigmas.flip(0), x0.device)
     # Level 0 has no direction of its own: the first step takes that of the lowest level.
     x = x0
     for low, high in pairwise(rising):
-        at = high if float(low) == 0 else low
+        at = high if float(on_host(low)) == 0 else low
         x = x + ((high - low) / at).to(x) * (x - denoise(x, at))
     return x
 
 
 def ddim_sampling(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
     """Return data from x at the level sigmas[0]: DDIM without noise."""
-    levels = sigmas.to(x.device).unbind()
+    levels = on_device(sigmas, x.device)
     for high, low in pairwise(levels):
         x0 = denoise(x, high)
         x = x0 + (low / high).to(x) * (x - x0)

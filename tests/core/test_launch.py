@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from zoo_core.cli import invoke
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.launch import local
 from zoo_core.launch.jobs import Job, Outcome, training_job
 from zoo_core.launch.local import Local, visible_gpus
 from zoo_core.launch.process import start
@@ -244,8 +246,75 @@ def test_each_slot_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, workspa
     assert launcher.slots == 2
     Queue([fake(workspace, "ok", f"job-{i}") for i in range(5)], launcher, Silent()).run()
     assert sorted(given[:2]) == ["3", "5"]
-    assert sorted(launcher._free) == [0, 1]
+    assert launcher._begun == {0: [], 1: []}
     assert set(given) == {"3", "5"}
+
+
+class Cards:
+    """GPUs whose jobs take memory when they are told to, and a clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, names: str, total: int) -> None:
+        self.total, self.used, self.now = total, dict.fromkeys(range(len(names.split(","))), 0), 0.0
+        self.children: list[Any] = []
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+        monkeypatch.setattr(local, "free_memory", lambda gpu: (self.total - self.used[gpu], self.total))
+        monkeypatch.setattr(local.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(local, "start", self.begin)
+
+    def begin(self, module: str, words: Any, log: Path, env: dict[str, str], cwd: Path) -> Any:
+        self.children.append(SimpleNamespace(gpu=env["CUDA_VISIBLE_DEVICES"], poll=lambda: None))
+        return self.children[-1]
+
+
+def test_eight_small_jobs_share_one_card(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
+    cards = Cards(monkeypatch, "3", 80)
+    launcher = Local(8)
+    job = fake(workspace, "ok")
+    for _ in range(8):
+        assert launcher.has_space()
+        launcher.start(job)
+    assert [child.gpu for child in cards.children] == ["3"] * 8
+    assert not launcher.has_space()
+
+
+def test_a_job_waits_for_memory_on_a_shared_card(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
+    """Catches jobs that are placed by the count alone, and a job that counts twice once it has its memory."""
+    cards = Cards(monkeypatch, "0", 80)
+    launcher = Local(8)
+    job = fake(workspace, "ok")
+    large = launcher.start(job)
+    cards.used[0], cards.now = 65, 100.0  # it has grown to six shares and a half
+    assert launcher.has_space()
+    launcher.start(job)
+    assert not launcher.has_space()  # 15 are free, of which the second will take 10
+    cards.used[0], cards.now = 67, 200.0  # it took 2 only
+    assert launcher.has_space()
+    cards.used[0] = 71
+    assert not launcher.has_space()
+    cards.children[0].poll = lambda: 0
+    large.poll()
+    cards.used[0] = 6
+    assert launcher.has_space()
+
+
+def test_a_card_that_others_fill_takes_one_job(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
+    """Catches a queue that waits for ever."""
+    cards = Cards(monkeypatch, "0,1", 80)
+    launcher = Local(4)
+    cards.used = {0: 80, 1: 0}
+    job = fake(workspace, "ok")
+    for _ in range(3):
+        launcher.start(job)
+    assert sorted(child.gpu for child in cards.children) == ["0", "1", "1"]
+    assert not launcher.has_space()
+
+
+def test_memory_that_can_t_be_asked_hinders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(gpu: int) -> tuple[int, int]:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", refuses)
+    assert local.free_memory(0) is None
 
 
 @pytest.mark.parametrize(

@@ -280,8 +280,8 @@ def test_a_stage_without_steps_is_refused_with_the_least_that_will_do() -> None:
 
 
 def test_a_micro_batch_of_one_under_batch_norm_is_refused_before_training() -> None:
-    assert micro_batches(TrainConfig(batch_size=9, accumulate=4), 9) == [3, 3, 3]
-    assert micro_batches(TrainConfig(batch_size=9, accumulate=2), 9) == [5, 4]
+    assert micro_batches(TrainConfig(batch_size=9, accumulate=4)) == [range(3), range(3, 6), range(6, 9)]
+    assert micro_batches(TrainConfig(batch_size=9, accumulate=2)) == [range(5), range(5, 9)]
     run = harness(Duel(), batch_size=3, accumulate=2)
     before = {name: value.clone() for name, value in run.recipe.state_dict().items()}
     with pytest.raises(UsageError, match=r"train.batch_size=4"):

@@ -81,6 +81,31 @@ def test_classifier_free_guidance_is_linear_in_its_scale(x):
     assert float(clipped.abs().max()) <= 1
 
 
+class Counting(TwoClasses):
+    """Keeps the number of rows of each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def __call__(self, x, sigma, cond=None):
+        self.rows.append((len(x), len(cond.label), tuple(sigma.shape)))
+        return super().__call__(x, sigma, cond)
+
+
+def test_both_evaluations_are_one_batch(x):
+    """Catches two calls of half the rows, conditions out of order, and a level for half of the rows."""
+    denoise = Counting()
+    guided = ClassifierFree(denoise, COND, NULL, 3.0)
+    guided(x, SIGMA)
+    assert denoise.rows == [(10, 10, ())]
+    levels = torch.linspace(0.2, 1.0, 5, dtype=torch.float64)
+    of_rows = guided(x, levels)
+    assert denoise.rows[1] == (10, 10, (10,))
+    for k in range(5):
+        torch.testing.assert_close(of_rows[k], guided(x, levels[k])[k])
+
+
 def test_guidance_changes_nothing_where_the_condition_changes_nothing(x):
     """Catches weights that do not add up to 1: of two equal answers any scale makes the same one."""
     denoise = Exact(mixture(WEIGHTS, CENTERS, STD), vp())

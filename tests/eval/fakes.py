@@ -60,6 +60,7 @@ def context(
     made = SimpleNamespace(
         train=train, generated=generated, protocol=settings or protocol(), label=None, said=[], attached={}
     )
+    made.device = torch.device("cpu")
     made.column = lambda base: Context.column(made, base)
     made.say = made.said.append
     made.attach = lambda what, content, suffix: made.attached.update({what: content})

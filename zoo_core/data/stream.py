@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -10,17 +11,17 @@ from torch import Tensor
 
 from zoo_core.data.levels import to_unit
 from zoo_core.data.table import Table, conds
-from zoo_core.data.transforms import RowRandom, Rows
+from zoo_core.data.transforms import RowRandom, Rows, stretches
 from zoo_core.errors import UsageError
-from zoo_core.machine.distributed import ALONE, World, share
+from zoo_core.machine.distributed import ALONE, World, shares
 from zoo_core.seeds import derive, generator
 from zoo_core.types import Batch, Cond, DataInfo
 
 AHEAD = 3
 """Batches that are read before they are asked for, where a table is not in memory."""
 
-Key = tuple[int, int, World]
-"""Examples drawn before a batch, its size, and which process it is for."""
+Key = tuple[int, int, tuple[range, ...]]
+"""Examples drawn before a batch, its size, and which stretches of it are read."""
 
 
 class TrainData:
@@ -61,28 +62,33 @@ class TrainData:
             self._epoch = epoch
         return self._order
 
-    def next(self, size: int, of: World = ALONE) -> Batch:
-        """Return the next `size` examples as a Batch: of several processes, this one's share of them."""
-        key = (self.drawn, size, of)
+    def next(self, size: int, of: World = ALONE, parts: Sequence[range] = ()) -> Batch:
+        """Return the next `size` examples as a Batch: of several processes, this one's share of them.
+
+        Args:
+            size: of the whole batch.
+            of: this process's place.
+            parts: of the batch, in order, each of which is shared; none for the whole of it.
+        """
+        key = (self.drawn, size, tuple(shares(parts or (range(size),), of)))
         index, rows = self._read(key) if self.split.in_memory else self._taken(key)
         self.drawn += size
         return self._as_batch(rows, index)
 
     def _read(self, key: Key) -> tuple[Tensor, Rows]:
         """Return the row numbers and rows of a batch that are this process's."""
-        drawn, size, of = key
+        drawn, size, own = key
         epoch, start = divmod(drawn, len(self))
         index = self._permutation(epoch)[start : start + size]
         while len(index) < size:
             epoch += 1
             index = torch.cat((index, self._permutation(epoch)[: size - len(index)]))
-        own = share(size, of)
 
         def random(name: str) -> RowRandom:
             rng = generator(self.seed, name, drawn + size, device=self._index_device)
             return RowRandom(rng, size, own)
 
-        index = index[own.start : own.stop]
+        index = stretches(index, own)
         return index, self.split.rows(index, random)
 
     def _taken(self, key: Key) -> tuple[Tensor, Rows]:
@@ -94,9 +100,9 @@ class TrainData:
             self._ahead and self._ahead[0][0] != key
         ):  # after a resume, or another size: not what was foreseen
             self._ahead.popleft()[1].cancel()
-        drawn, size, of = key
+        drawn, size, own = key
         while len(self._ahead) <= AHEAD:
-            later = (drawn + size * len(self._ahead), size, of)
+            later = (drawn + size * len(self._ahead), size, own)
             self._ahead.append((later, self._worker.submit(self._read_pinned, later)))
         return self._ahead.popleft()[1].result()
 

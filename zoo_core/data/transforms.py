@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -22,29 +22,38 @@ Rows = dict[str, Tensor]
 """Column name -> values of some rows, (n, ...)."""
 
 
+def stretches(rows: Tensor, of: Sequence[range]) -> Tensor:
+    """Return the chosen stretches of rows, one after the other."""
+    parts = [rows[one.start : one.stop] for one in of]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 class RowRandom:
     """Random numbers for the rows of one batch.
 
     Args:
         rng: the transform's generator for this batch.
         size: rows of the whole batch.
-        own: those of this process.
+        own: those of this process, as stretches of the batch.
     """
 
-    def __init__(self, rng: torch.Generator, size: int, own: range) -> None:
-        self.rng, self.size, self.own = rng, size, slice(own.start, own.stop)
+    def __init__(self, rng: torch.Generator, size: int, own: Sequence[range]) -> None:
+        self.rng, self.size, self.own = rng, size, own
 
     def rand(self, *shape: int) -> Tensor:
         """Return uniforms in [0, 1), (n, *shape) float32."""
-        return torch.rand((self.size, *shape), generator=self.rng, device=self.rng.device)[self.own]
+        return stretches(torch.rand((self.size, *shape), **self._made()), self.own)
 
     def randn(self, *shape: int) -> Tensor:
         """Return standard normals, (n, *shape) float32."""
-        return torch.randn((self.size, *shape), generator=self.rng, device=self.rng.device)[self.own]
+        return stretches(torch.randn((self.size, *shape), **self._made()), self.own)
 
     def randint(self, high: int) -> Tensor:
         """Return integers in [0, high), (n,) int64."""
-        return torch.randint(high, (self.size,), generator=self.rng, device=self.rng.device)[self.own]
+        return stretches(torch.randint(high, (self.size,), **self._made()), self.own)
+
+    def _made(self) -> dict[str, Any]:
+        return {"generator": self.rng, "device": self.rng.device}
 
 
 class Examples(Protocol):

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.levels import on_device
 from zoo_core.interfaces import Denoiser, Trace
 from zoo_core.seeds import Seeds
 
@@ -84,7 +85,7 @@ def multistep(
         past: calls of a walk to sigmas[0] by another method, the latest last; none where sampling starts.
     """
     places = (-sigmas[:-1].log()).tolist()
-    levels = sigmas[:-1].to(x.device).unbind()
+    levels = on_device(sigmas[:-1], x.device)
     last = len(places) - 1
     calls, before, used = list(past), x, 0
     for i, (place, level) in enumerate(zip(places, levels, strict=True)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.diffusion.denoiser import CountsCalls
+from zoo_core.diffusion.levels import on_host
 from zoo_core.diffusion.prediction import like
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasPosterior, coupling_of
@@ -61,9 +62,9 @@ class Conditioned(_Wrapped):
 class ClassifierFree(_Wrapped):
     """Classifier-free guidance: s D(x; cond) + (1 - s) D(x; null).
 
-    Each evaluation costs two of the network. The scale s is diffusers': 1 is the conditional model, 0 the
-    unconditional one. Ho and Salimans 2022, arXiv:2207.12598, Eq. 6, have s = 1 + w (linear in eps, so in x0
-    too).
+    Each evaluation costs two of the network, in one batch of 2n rows. The scale s is diffusers': 1 is the
+    conditional model, 0 the unconditional one. Ho and Salimans 2022, arXiv:2207.12598, Eq. 6, have s = 1 + w
+    (linear in eps, so in x0 too).
 
     Args:
         inner: a conditional denoiser that was trained on the null condition too.
@@ -77,15 +78,15 @@ class ClassifierFree(_Wrapped):
         self, inner: Denoiser, cond: Cond, classes: int, scale: float, *, clip_x0: bool = False
     ) -> None:
         super().__init__(inner)
-        self.cond = cond
-        self.null = cond.drop(torch.ones(_rows(cond), dtype=torch.bool, device=_device(cond)), classes)
+        null = cond.drop(torch.ones(_rows(cond), dtype=torch.bool, device=_device(cond)), classes)
+        self.both = null.followed_by(cond)
         self.scale = scale
         self.clip_x0 = clip_x0
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
         self.calls += 2
-        without = self.inner(x, sigma, self.null)
-        with_cond = self.inner(x, sigma, self.cond)
+        levels = sigma if sigma.ndim == 0 else torch.cat((sigma, sigma))
+        without, with_cond = self.inner(torch.cat((x, x)), levels, self.both).chunk(2)
         x0 = self.scale * with_cond - (self.scale - 1) * without
         return x0.clamp(-1, 1) if self.clip_x0 else x0
 
@@ -187,7 +188,8 @@ class IntervalGuided(_Wrapped):
         self.high = high
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
-        within = (sigma >= self.low) & (sigma <= self.high)
+        level = on_host(sigma)
+        within = (level >= self.low) & (level <= self.high)
         if bool(within.all()):
             return self._counted(self.guided, x, sigma)
         plain = self._counted(self.inner, x, sigma)

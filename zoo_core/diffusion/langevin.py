@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.levels import on_device
 from zoo_core.diffusion.options import Convention
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, Trace
@@ -63,7 +64,7 @@ def langevin(
             f"expected: one that the model knows, {denoise.sigma_min:g} to {denoise.sigma_max:g}",
         )
     length = _length(step, convention)
-    at = torch.tensor(level, dtype=sigmas.dtype, device=x.device)
+    (at,) = on_device(torch.tensor([level], dtype=sigmas.dtype), x.device)
     last = len(sigmas) - 2
     for i in range(last + 1):
         x0 = denoise(x, at)
@@ -100,7 +101,7 @@ def annealed_langevin(
     """
     length = _length(step, convention)
     numbers = sigmas.tolist()
-    levels = sigmas.to(x.device).unbind()
+    levels = on_device(sigmas, x.device)
     last = len(numbers) - 2
     if start == "uniform":
         x = (2 * noise.rand(x.shape[1:], name="start") - 1).to(x)
@@ -141,7 +142,7 @@ def predictor_corrector(
         snr: r of the paper.
     """
     numbers = sigmas.tolist()
-    levels = sigmas.to(x.device).unbind()
+    levels = on_device(sigmas, x.device)
     last = len(numbers) - 2
     for i in range(last + 1):
         t, s = numbers[i], numbers[i + 1]

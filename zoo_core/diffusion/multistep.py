@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.levels import on_device
 from zoo_core.interfaces import Denoiser, Trace
 from zoo_core.seeds import Seeds
 
@@ -35,7 +36,7 @@ def _walk(
 ) -> Tensor:
     """Repeat x <- D + keep (x - D) + std z, one call a step."""
     shares, kept, spread = _extrapolate(sigmas), keep.tolist(), std.tolist()
-    levels = sigmas.to(x.device).unbind()
+    levels = on_device(sigmas, x.device)
     before = x
     for i, share in enumerate(shares):
         x0 = denoise(x, levels[i])

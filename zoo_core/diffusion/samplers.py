@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from zoo_core.diffusion.levels import on_device
 from zoo_core.interfaces import Denoiser, HasPosterior, Trace
 from zoo_core.seeds import Seeds
 
@@ -33,7 +34,7 @@ def _walk(
         keep: (steps,) share of the residual x - x0 that a step keeps.
         std: of the noise added in step i at state x, or None for a deterministic walk.
     """
-    levels = sigmas.to(x.device).unbind()  # once: an index into a tensor costs as much as a small step
+    levels = on_device(sigmas, x.device)  # once: an index into a tensor costs as much as a small step
     shares = keep.tolist()  # plain numbers once, so that no step waits for the device
     for i, share in enumerate(shares):
         x0 = denoise(x, levels[i])
@@ -87,7 +88,7 @@ def ancestral(
     std: Std
     if isinstance(denoise, HasPosterior):
         learned = denoise.log_var
-        levels = sigmas.to(x.device)
+        levels = on_device(sigmas, x.device)
 
         def std(i: int, x: Tensor) -> Tensor | float:
             return (learned(x, levels[i], levels[i + 1]) / 2).exp()
@@ -132,7 +133,7 @@ Level = tuple[float, Tensor]
 
 def levels_of(sigmas: Tensor, device: torch.device) -> list[Level]:
     """Return the levels of a grid, read once, so that no step waits for the device."""
-    return list(zip(sigmas.tolist(), sigmas.to(device).unbind(), strict=True))
+    return list(zip(sigmas.tolist(), on_device(sigmas, device), strict=True))
 
 
 def heun_step(

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from zoo_core.config import SamplerConfig
 from zoo_core.diffusion.denoiser import CountsCalls
+from zoo_core.diffusion.levels import on_host
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, Sampler, coupling_of
+from zoo_core.nn.conditioning import kept_conditions
 from zoo_core.registry.spec import SamplerSpec, load_target
 from zoo_core.types import SampleRequest, Samples
 
@@ -82,7 +84,7 @@ class _Watch:
         self.calls += 1
         if self.keep:
             self.states.append(x * (1 + sigma**2).rsqrt().to(x))
-            self.sigmas.append(float(sigma.flatten()[0]))
+            self.sigmas.append(float(on_host(sigma).flatten()[0]))
 
 
 def check_score(denoise: Denoiser, sampler: BoundSampler) -> None:
@@ -125,6 +127,7 @@ def draw(denoise: Denoiser, shape: Sequence[int], request: SampleRequest, defaul
     x = request.noise.randn(tuple(shape), name="start") * denoise.prior_std
     watch = _Watch(request.trace)
     before = denoise.calls if isinstance(denoise, CountsCalls) else 0
-    x = sampler.function(denoise, x, sigmas, noise=request.noise, callback=watch, **sampler.options)
+    with kept_conditions():
+        x = sampler.function(denoise, x, sigmas, noise=request.noise, callback=watch, **sampler.options)
     calls = denoise.calls - before if isinstance(denoise, CountsCalls) else watch.calls
     return Samples(x, calls=calls, trajectory=tuple(watch.states), sigmas=tuple(watch.sigmas))

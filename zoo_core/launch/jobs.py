@@ -146,6 +146,10 @@ class Launcher(Protocol):
 
     slots: int
 
+    def has_space(self) -> bool:
+        """Return whether another job can start now, where a slot is free."""
+        ...
+
     def start(self, job: Job) -> Handle: ...
 
     def close(self) -> None: ...

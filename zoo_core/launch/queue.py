@@ -121,7 +121,7 @@ class Queue:
     def _start(self) -> None:
         # A folder that another process holds (a launcher that was killed leaves jobs that are saving) waits.
         for job in list(self._waiting):
-            if len(self._running) >= self.launcher.slots:
+            if len(self._running) >= self.launcher.slots or not self.launcher.has_space():
                 return
             try:
                 if held(job.folder):

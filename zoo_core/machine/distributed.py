@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,6 +45,10 @@ class World:
 
 
 ALONE = World()
+
+_second: Any = None
+"""A second group of the same processes, for sums that go on while a process computes: in no order with what
+else the processes do together meanwhile."""
 
 
 def launched() -> World:
@@ -85,6 +89,12 @@ def share(n: int, world: World) -> range:
     A share is empty where there are fewer things than processes.
     """
     return range(n * world.rank // world.size, n * (world.rank + 1) // world.size)
+
+
+def shares(parts: Iterable[range], world: World) -> list[range]:
+    """Return this process's share of each part of a batch, as positions in the batch."""
+    mine = ((part, share(len(part), world)) for part in parts)
+    return [range(part.start + own.start, part.start + own.stop) for part, own in mine]
 
 
 @contextlib.contextmanager
@@ -162,6 +172,48 @@ def sum_(tensors: Iterable[Tensor]) -> None:
             distributed.all_reduce(flat)
             for tensor, total in zip(members, flat.split([t.numel() for t in members]), strict=True):
                 tensor.copy_(total.view(tensor.shape))
+
+
+def start_sum(tensor: Tensor) -> Callable[[], None]:
+    """Begin to add a tensor up over all processes, in place, and return what waits for the end of it.
+
+    Sums that are begun in the same order in every process are told apart from whatever else the processes do
+    together meanwhile.
+
+    Raises:
+        MachineError: where another process is gone, when they are begun or waited for.
+    """
+    if world().size == 1:
+        return lambda: None
+    from torch import distributed
+
+    with _collective("all-reduce"):
+        work = distributed.all_reduce(tensor, group=_second, async_op=True)
+
+    def wait() -> None:
+        with _collective("all-reduce"):
+            work.wait()
+
+    return wait
+
+
+def numbers(n: int) -> list[int]:
+    """Return every process's number, in rank order; asks no GPU to wait.
+
+    Raises:
+        MachineError: where another process is gone.
+    """
+    here = world()
+    if here.size == 1:
+        return [n]
+    import torch
+    from torch import distributed
+
+    own = torch.tensor([n])
+    found = [torch.empty_like(own) for _ in range(here.size)]
+    with _collective("all-gather"):
+        distributed.all_gather(found, own)
+    return [int(one) for one in found]
 
 
 def from_first_(tensors: Iterable[Tensor]) -> None:
@@ -270,6 +322,7 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
                 f"next: torchrun --nproc-per-node {torch.cuda.device_count()}, or device=cpu",
             )
         torch.cuda.set_device(local)
+    global _second
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -277,6 +330,7 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
             world_size=place.size,
             timeout=timedelta(seconds=timeout_s),
         )
+        _second = distributed.new_group(timeout=timedelta(seconds=timeout_s))
     except (RuntimeError, ValueError) as error:
         raise MachineError(
             f"process {place.rank} of {place.size} can't meet the others: {str(error).partition(chr(10))[0]}",
@@ -285,10 +339,12 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
     try:
         yield world()
     except BaseException:
+        _second = None
         if not on_gpu:  # nccl would wait for work that will never be done
             with contextlib.suppress(RuntimeError):
                 distributed.destroy_process_group()
         raise
     with _collective("barrier at the end"):
         distributed.barrier()
+    _second = None
     distributed.destroy_process_group()

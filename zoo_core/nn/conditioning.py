@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo_core.types import Cond, DataInfo
 
+T = TypeVar("T")
+
 MAX_TOKENS = 64
 """Of a caption, beside the null token."""
+
+
+_kept: dict[tuple[int, int], tuple[Tensor, Any]] | None = None
+"""What embeddings made of which tensors; the tensors are held, so that no other one takes their place."""
+
+
+@contextlib.contextmanager
+def kept_conditions() -> Iterator[None]:
+    """Within the block, which draws samples, labels and captions are embedded once for all steps.
+
+    It holds where no gradients are recorded and nothing is compiled; weights and conditions must not change.
+    """
+    global _kept
+    before, _kept = _kept, {}
+    try:
+        yield
+    finally:
+        _kept = before
+
+
+def _once(module: nn.Module, given: Tensor, make: Callable[[Tensor], T]) -> T:
+    """Return what a module makes of a tensor: within `kept_conditions`, what it made of it before."""
+    if _kept is None or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return make(given)
+    key = (id(module), id(given))
+    if key not in _kept:
+        _kept[key] = given, make(given)
+    found: T = _kept[key][1]
+    return found
 
 
 class ConditionEmbedding(nn.Module):
@@ -49,19 +84,24 @@ class ConditionEmbedding(nn.Module):
         if self.augment is not None and cond is not None and cond.augment is not None:
             vector = vector + self.augment(cond.augment.to(vector.dtype))
         if self.classes:
-            label = None if cond is None else cond.label
-            if label is None:
-                label = torch.full((time.shape[0],), self.classes, device=time.device)
-            vector = vector + self.label(label)
+            vector = vector + self._label(None if cond is None else cond.label, time)
         if self.vocabulary:
-            tokens = None if cond is None else cond.tokens
-            if tokens is None:
-                tokens = torch.zeros(time.shape[0], 0, dtype=torch.int64, device=time.device)
-            context, pooled = self._caption(tokens)
+            context, pooled = self._caption(None if cond is None else cond.tokens, time)
             vector = vector + pooled
         return vector, context
 
-    def _caption(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _label(self, label: Tensor | None, time: Tensor) -> Tensor:
+        if label is None:
+            return self.label(torch.full((time.shape[0],), self.classes, device=time.device))
+        return _once(self.label, label, self.label)
+
+    def _caption(self, tokens: Tensor | None, time: Tensor) -> tuple[Tensor, Tensor]:
+        if tokens is None:
+            none = torch.zeros(time.shape[0], 0, dtype=torch.int64, device=time.device)
+            return self._encoded(none)
+        return _once(self.encoder, tokens, self._encoded)
+
+    def _encoded(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the caption's encoded tokens, with zeros for padding, and their mean."""
         # A first token of padding stands for the caption as a whole, and alone for no caption.
         tokens = F.pad(tokens[:, :MAX_TOKENS], (1, 0))

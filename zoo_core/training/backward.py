@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from zoo_core.config import TrainConfig
-from zoo_core.training.plan import micro_batches
 from zoo_core.training.recipe import LossFunction
 from zoo_core.types import Batch, Context, Loss
 
 
+def nothing() -> None:
+    """Do nothing before the last backward pass."""
+
+
 def backward(
-    loss_of: LossFunction, batch: Batch, context: Context, config: TrainConfig, cast: Callable[[], Any]
+    loss_of: LossFunction,
+    batch: Batch,
+    context: Context,
+    cast: Callable[[], Any],
+    sizes: Sequence[int],
+    whole: int,
+    before_last: Callable[[], None] = nothing,
 ) -> Loss:
     """Add the gradients of one process's part of a batch, and return its loss.
 
     Args:
         loss_of: of a phase.
-        batch: this process's rows; their weight is len(batch) / config.batch_size.
+        batch: this process's rows.
         context: of the step.
-        config: with the number of micro-batches, `accumulate`.
         cast: context of the forward pass.
+        sizes: of this process's micro-batches; they add up to len(batch).
+        whole: rows of all processes; a micro-batch weighs its size / whole.
+        before_last: called before the last micro-batch's backward pass, after which gradients are complete.
     """
-    whole = config.batch_size
-    if config.accumulate == 1 and len(batch) == whole:
+    if sizes[0] == whole:
         with cast():
             loss = loss_of(batch, context)
+        before_last()
         loss.loss.backward()
         return loss
     losses: list[tuple[float, Loss]] = []
     start = 0
-    for size in micro_batches(config, len(batch)):
+    for k, size in enumerate(sizes):
         piece = batch[slice(start, start + size)]
         start += size
         share = len(piece) / whole
         with cast():
             loss = loss_of(piece, context)
+        if k == len(sizes) - 1:
+            before_last()
         (loss.loss * share).backward()
         losses.append((share, loss))
     return _joined(losses)

@@ -9,14 +9,13 @@ LONE_ROW = "more than 1 value per channel"
 """What torch's batch norm says of a single value per channel in training."""
 
 
-def lone_row(plugin: str, config: TrainConfig, processes: int) -> UsageError:
+def lone_row(plugin: str, config: TrainConfig) -> UsageError:
     """Return the error for micro-batches of one example in a model with batch norm."""
     return UsageError(
         f"a micro-batch of one example cannot pass the batch norm of {plugin!r}: "
-        f"train.batch_size={config.batch_size}, train.accumulate={config.accumulate}, "
-        f"{processes} process{'es' * (processes > 1)}",
+        f"train.batch_size={config.batch_size}, train.accumulate={config.accumulate}",
         "expected: at least 2 examples in each micro-batch",
-        f"next: train.batch_size={2 * config.accumulate * processes}"
+        f"next: train.batch_size={2 * config.accumulate}"
         + (", or a smaller train.accumulate" if config.accumulate > 1 else ""),
     )
 

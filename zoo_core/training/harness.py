@@ -21,22 +21,23 @@ from torch import Tensor, nn
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import DivergedError, MachineError, ZooError
-from zoo_core.machine.distributed import any_, from_first_, gather, share, world
+from zoo_core.machine.distributed import any_, from_first_, gather, shares, world
 from zoo_core.machine.faults import attributed
 from zoo_core.machine.precision import autocast, tf32
 from zoo_core.seeds import derive
-from zoo_core.training.backward import backward
+from zoo_core.training.backward import backward, nothing
 from zoo_core.training.checkpoint import END, Checkpoint, check_fit
 from zoo_core.training.compilation import compile_networks, differentiates_twice, eager, no_new_code
 from zoo_core.training.ema import Averages
 from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
-from zoo_core.training.parallel import check_shares, over_all
+from zoo_core.training.parallel import Reducer, check_shares, loss_over_all
 from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
-from zoo_core.types import Context, Loss
+from zoo_core.training.whole_batch import batch_norms, shared_batch, synchronized
+from zoo_core.types import Batch, Context, Loss
 
 
 def is_logged(step: int, every: int) -> bool:
@@ -77,6 +78,9 @@ class Harness:
         self.listener = listener or Listener()
         self.world = world()
         check_shares(config, self.world)
+        self._parts = micro_batches(config, self.world.size)
+        self._sizes = [len(own) for own in shares(self._parts, self.world)]
+        self.reducers: dict[str, Reducer] = {}
         self.counts = Counts()
         self.averages = Averages(recipe)
         self.stages = planned_stages(recipe, plugin)
@@ -104,6 +108,12 @@ class Harness:
             PluginError: where the recipe raises.
             MachineError: where memory runs out.
         """
+        with synchronized(self.recipe) as norms:
+            if self.world.size > 1:
+                self._announce_processes(norms)
+            self._run_stages()
+
+    def _run_stages(self) -> None:
         while self.counts.stage < len(self.stages):
             stage = self.stages[self.counts.stage]
             if not self.optimizers:
@@ -124,9 +134,9 @@ class Harness:
         Raises:
             UsageError: where batch norm refuses one example.
         """
-        own = len(share(self.config.batch_size, self.world))
-        norms = [m for m in self.recipe.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if min(micro_batches(self.config, own)) > 1 or not norms:
+        if self.world.size > 1:  # batch norm sees a row of each
+            return
+        if min(map(len, micro_batches(self.config))) > 1 or not batch_norms(self.recipe):
             return
         with self.untouched():
             self.recipe.train()
@@ -138,7 +148,7 @@ class Harness:
                         phase.loss(batch, Context(0, 0.0, 0, rng))
                 except Exception as error:
                     if LONE_ROW in str(error):
-                        raise lone_row(self.plugin, self.config, self.world.size) from error
+                        raise lone_row(self.plugin, self.config) from error
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
@@ -181,8 +191,17 @@ class Harness:
             self._rngs[phase.name] = rng.manual_seed(seed)
         if self.config.compile:
             self._compile(stage)
+        if self.world.size > 1:
+            self.reducers = {phase.name: Reducer(self._parameters(phase)) for phase in stage.phases}
         if not self.world.first:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
+
+    def _announce_processes(self, norms: int) -> None:
+        """Say how several processes train one model, and what of it looks at more than a process's rows."""
+        lines = [f"{self.world.size} processes: gradients are added up during the backward pass"]
+        if norms:
+            lines.append(f"batch norm: statistics of all processes' rows, in {norms} layers")
+        self.listener.say("; ".join(lines))
 
     def _compile(self, stage: Stage) -> None:
         """Compile what the stage updates, and find the phases that are to run without."""
@@ -199,11 +218,9 @@ class Harness:
             self.recipe.train()
             self._thaw(phase)
             rng = torch.Generator(device=self.data.device).manual_seed(0)
-            batch = self.data.next(self.config.batch_size, self.world)
+            batch = self._batch()
             context = Context(0, 0.0, 0, rng)
-            found = differentiates_twice(
-                lambda: backward(phase.loss, batch, context, self.config, self._autocast)
-            )
+            found = differentiates_twice(lambda: self._backward(phase, batch, context))
         for parameter in self._parameters(phase):
             parameter.grad = None
         return found
@@ -234,6 +251,7 @@ class Harness:
         self.averages.settle()
         self.recipe.requires_grad_(False)
         self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
+        self.reducers = {}
         self.counts.stage += 1
         self.counts.step = self.counts.stage_images = 0
         if last:
@@ -282,17 +300,18 @@ class Harness:
         counts, rng = self.counts, self._rngs[phase.name]
         repeat = phase.repeat if isinstance(phase.repeat, int) else phase.repeat(counts.step)
         for _ in range(repeat):
-            batch = self.data.next(self.config.batch_size, self.world)
+            batch = self._batch()
             context = Context(counts.step, counts.step / steps, counts.stage_images, rng)
             for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
                 parameter.grad = None
             try:
                 with eager() if phase.name in self._eager else contextlib.nullcontext():
-                    loss = backward(phase.loss, batch, context, self.config, self._autocast)
+                    loss = self._backward(phase, batch, context)
             except Exception as error:
                 raise self._fault(stage.name, phase.name, error) from error
             if self.world.size > 1:
-                loss = over_all(self._parameters(phase), loss)
+                self.reducers[phase.name].finish()
+                loss = loss_over_all(loss, self._parts, self.world.size)
             self._check(stage, phase, loss)
             if phase.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self._parameters(phase), phase.grad_clip)
@@ -303,6 +322,18 @@ class Harness:
             counts.images += self.config.batch_size
             counts.stage_images += self.config.batch_size
             counts.updates[f"{stage.name}/{phase.name}"] += 1
+
+    def _batch(self) -> Batch:
+        """Return this process's rows of the next batch."""
+        parts = () if self.world.size == 1 else self._parts
+        return self.data.next(self.config.batch_size, self.world, parts)
+
+    def _backward(self, phase: Phase, batch: Batch, context: Context) -> Loss:
+        reducer = self.reducers.get(phase.name)
+        arm = nothing if reducer is None else reducer.arm
+        whole = self.config.batch_size
+        with shared_batch():
+            return backward(phase.loss, batch, context, self._autocast, self._sizes, whole, arm)
 
     def _thaw(self, phase: Phase) -> None:
         """Let gradients reach what the phase updates, and nothing else."""
@@ -400,7 +431,7 @@ class Harness:
         if isinstance(error, torch.OutOfMemoryError):
             return out_of_memory(self.plugin, self.config, error)
         if LONE_ROW in str(error):
-            return lone_row(self.plugin, self.config, self.world.size)
+            return lone_row(self.plugin, self.config)
         where = f"in stage {stage!r}, phase {phase!r}, step {self.counts.step}"
         return attributed(error, self.plugin, where)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,7 +113,15 @@ def planned_steps(stages: Sequence[Stage], config: TrainConfig) -> list[int]:
     )
 
 
-def micro_batches(config: TrainConfig, rows: int) -> list[int]:
-    """Return the sizes of the micro-batches that `rows` examples of a batch are split into."""
-    size = -(-rows // config.accumulate)
-    return [min(size, rows - start) for start in range(0, rows, size)]
+def micro_batches(config: TrainConfig, processes: int = 1) -> list[range]:
+    """Return the rows of each micro-batch of a batch.
+
+    Each is shared by all processes, so each has at least one row a process, and every process has as many
+    micro-batches: where the batch does not allow it, there are fewer than `train.accumulate`.
+    """
+    rows = config.batch_size
+    size = max(-(-rows // config.accumulate), processes)
+    starts = list(range(0, rows, size))
+    if len(starts) > 1 and rows - starts[-1] < processes:
+        starts.pop()
+    return [range(*ends) for ends in itertools.pairwise((*starts, rows))]

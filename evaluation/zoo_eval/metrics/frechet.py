@@ -21,7 +21,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import check_features
+from zoo_eval.features import arithmetic_device, check_features
 from zoo_eval.metrics.identity import LOCAL, Identity
 from zoo_eval.statistics.extrapolation import BLOCKS, Limit, extrapolate
 from zoo_eval.statistics.intervals import interval, normal_interval
@@ -68,7 +68,7 @@ def moments(features: Tensor) -> Moments:
     covariance = centered.T @ centered
     lower, failed = torch.linalg.cholesky_ex(covariance)
     if int(failed) == 0 and float(lower.diagonal().min()) > _RANK**0.5 * float(lower.diagonal().max()):
-        eye = torch.eye(d, dtype=torch.float64)
+        eye = mean.new_ones(d).diag()
         return Moments(n, mean, lower.T, torch.linalg.solve_triangular(lower.T, eye, upper=True))
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > _RANK * max(float(values[-1]), 1e-300)
@@ -133,8 +133,9 @@ def _value(real: Tensor, fake: Tensor) -> float:
 
     With fewer samples than features both covariances are singular: the roots of their product's eigenvalues,
     as torchmetrics takes them, are then mostly roots of rounding errors, and cost most of what scoring costs.
+    On a GPU the eigenvalues of a matrix that is not symmetric, which torchmetrics takes, are slow.
     """
-    if max(len(real), len(fake)) <= real.shape[1]:
+    if max(len(real), len(fake)) <= real.shape[1] or real.device.type != "cpu":
         return distance(moments(real), moments(fake))
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -214,11 +215,17 @@ def frechet(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     axes, these are on the axes, and `FD-full[extractor]` is of all features.
     """
     real, fake = ctx.train, ctx.generated
-    one, two = check_pair(real.main, fake.main)
+    one, two = pair_on_device(ctx, real.main, fake.main)
     found = {ctx.column("FD"): cell(one, two), ctx.column("FD-inf"): limit_cell(one, two)}
     if real.main is not real.values:
-        found[ctx.column("FD-full")] = cell(*check_pair(real.values, fake.values))
+        found[ctx.column("FD-full")] = cell(*pair_on_device(ctx, real.values, fake.values))
     return found
+
+
+def pair_on_device(ctx: EvalContext, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `check_pair` does, on the run's device."""
+    on = arithmetic_device(ctx.device)
+    return check_pair(real.to(on), fake.to(on))
 
 
 def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
@@ -247,14 +254,15 @@ def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     large as the test split has the same excess. What is left, the generalization gap, is 0 for a model that
     is as near to new examples as to those that it was trained on. All are shown and never ranked.
     """
-    test, fake = check_pair(ctx.test.main, ctx.generated.main)
+    test, fake = pair_on_device(ctx, ctx.test.main, ctx.generated.main)
     found = {ctx.column("FD to test"): cell(test, fake)}
     gap = ctx.column("generalization gap")
     parts = list(parts_like(ctx.data.train, ctx.data.test))
     if not parts:
         why = f"needs more training examples ({len(ctx.train):,}) than test examples ({len(ctx.test):,})"
         return {**found, gap: NotApplicable(reason=why)}
-    train = check_features(ctx.train.main, "real features", 2) - ctx.test.main.double().mean(0)
+    origin = ctx.test.main.to(test.device).double().mean(0)
+    train = check_features(ctx.train.main.to(test.device), "real features", 2) - origin
     to_part, difference = generalization_gap([train[rows] for rows in parts], test, fake)
     return {**found, ctx.column("FD to train part"): to_part, gap: difference}
 
@@ -310,12 +318,13 @@ def spatial(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     if real is None or fake is None:
         why = f"{ctx.protocol.extractor} has no spatial features"
         return {ctx.column("sFD"): NotApplicable(reason=why)}
-    return {ctx.column("sFD"): cell(*check_pair(real, fake))}
+    return {ctx.column("sFD"): cell(*pair_on_device(ctx, real, fake))}
 
 
 def noise_floor(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the expected distance of as many new real examples: `noise floor[FD[extractor]]`."""
-    floor = expected_floor(ctx.train.main, ctx.test.main, ctx.protocol.n_generated)
+    on = arithmetic_device(ctx.device)
+    floor = expected_floor(ctx.train.main.to(on), ctx.test.main.to(on), ctx.protocol.n_generated)
     note = f"test split to training split: {floor.measured:.6g}"
     return {f"noise floor[{ctx.column('FD')}]": Value(value=floor.value, n=len(ctx.test), note=note)}
 

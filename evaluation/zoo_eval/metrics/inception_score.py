@@ -9,7 +9,7 @@ from torch import Tensor
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
-from zoo_eval.features import check_features
+from zoo_eval.features import arithmetic_device, check_features
 from zoo_eval.metrics.identity import LOCAL, Identity, repeatable
 from zoo_eval.statistics.intervals import interval
 
@@ -57,6 +57,7 @@ def inception(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {column: NotApplicable(reason=f"{ctx.protocol.extractor} is not a classifier")}
     if logits.shape[1] < 2:
         return {column: NotApplicable(reason=f"{ctx.protocol.extractor} has one class")}
+    logits = logits.to(arithmetic_device(ctx.device))
     mean, spread = inception_score(logits, splits=ctx.protocol.is_splits)
     note = "" if spread is None else f"standard deviation over splits {spread:.4g}"
     moved = mean * divergences(logits)

@@ -11,6 +11,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
+from zoo_eval.features import arithmetic_device
 from zoo_eval.metrics.frechet import check_pair
 from zoo_eval.metrics.identity import repeatable
 from zoo_eval.statistics.intervals import interval
@@ -77,7 +78,8 @@ def kernel(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the column `KD[extractor]`, or `KID`, with its interval."""
     settings = ctx.protocol
     size = settings.kid_subset_size
-    sets = (ctx.train.values, ctx.generated.values)
+    on = arithmetic_device(ctx.device)
+    sets = (ctx.train.values.to(on), ctx.generated.values.to(on))
     mean, spread = kernel_distance(*sets, subsets=settings.kid_subsets, subset_size=size)
     some = [
         x[torch.randperm(len(x), generator=generator(0, "kernel", k))[:INFLUENTIAL]]

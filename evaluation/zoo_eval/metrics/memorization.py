@@ -21,7 +21,7 @@ from zoo_core.machine.distributed import share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.viz.image_grid import ImageGrid, draw_grids
 from zoo_core.viz.plot import Plot
-from zoo_eval.features import gathered
+from zoo_eval.features import arithmetic_device, gathered
 from zoo_eval.statistics.intervals import fraction
 
 PERCENTILE = 0.05
@@ -60,8 +60,9 @@ def nearest(
         x: (n, *shape), integer levels, float points or features.
         split: its rows are read `block` at a time.
         own: (n,) for each example a row of the split that does not count, because it is the example itself.
-        device: where distances are computed; the result is on the CPU.
+        device: where distances are computed, if it has float64; the result is on the CPU.
     """
+    device = arithmetic_device(device)
     flat = x.flatten(1).to(device)
     own = None if own is None else own.to(device)
     best = torch.full((len(flat),), torch.inf, dtype=torch.float64, device=device)

@@ -17,7 +17,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import check_features
+from zoo_eval.features import arithmetic_device, check_features
 from zoo_eval.statistics.intervals import fraction, interval, score_interval
 
 SPLITS = 30
@@ -56,7 +56,7 @@ def squared_radii(x: Tensor, ks: tuple[int, ...]) -> list[Tensor]:
     most = max(ks)
     if len(x) <= most:
         raise UsageError(f"{most} neighbors among {len(x)} images", f"expected: more than {most}")
-    nearest = torch.empty(len(x), most, dtype=torch.int64)
+    nearest = x.new_empty(len(x), most, dtype=torch.int64)
     for rows, block in squared_distances(x, x):
         block[torch.arange(len(block)), torch.arange(rows.start, rows.stop)] = -1  # itself: always first
         nearest[rows] = block.topk(most + 1, largest=False).indices[:, 1:]
@@ -126,10 +126,10 @@ def find(real: Tensor, fake: Tensor, *, precision_k: int = 3, density_k: int = 5
     fake = check_features(fake, "generated features", precision_k + 1)
     narrow, wide = squared_radii(real, (precision_k, density_k))
     (own,) = squared_radii(fake, (precision_k,))
-    precise = torch.empty(len(fake), dtype=torch.bool)
-    within = torch.empty(len(fake), dtype=torch.int64)
-    recalled = torch.zeros(len(real), dtype=torch.bool)
-    covered = torch.zeros(len(real), dtype=torch.bool)
+    precise = fake.new_empty(len(fake), dtype=torch.bool)
+    within = fake.new_empty(len(fake), dtype=torch.int64)
+    recalled = real.new_zeros(len(real), dtype=torch.bool)
+    covered = real.new_zeros(len(real), dtype=torch.bool)
     for rows, block in squared_distances(fake, real):
         part = fake[rows]
         precise[rows] = inside(block, narrow, part, real).any(1)
@@ -227,7 +227,7 @@ class _Nearest:
 
     def squared_radii(self, half: Tensor) -> Tensor:
         """Return the squared distances of a half's rows to their k-th nearest others in it, (h,)."""
-        member = torch.zeros(len(self.rows), dtype=torch.bool)
+        member = self.rows.new_zeros(len(self.rows), dtype=torch.bool)
         member[half] = True
         counted = member[self.rows[half]].cumsum(1)
         place = (counted < self.k).sum(1).clamp_max(self.rows.shape[1] - 1)
@@ -274,9 +274,10 @@ def neighborhoods(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     settings = ctx.protocol
     n = settings.neighbors_n
     rows = torch.randperm(len(ctx.train), generator=generator(0, "neighbors"))[:n]
+    on = arithmetic_device(ctx.device)
     found = values(
-        ctx.train.values[rows],
-        ctx.generated.values[:n],
+        ctx.train.values[rows].to(on),
+        ctx.generated.values[:n].to(on),
         precision_k=settings.precision_k,
         density_k=settings.density_k,
     )

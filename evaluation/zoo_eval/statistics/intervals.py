@@ -10,6 +10,8 @@ reference is given, and what a model's training seeds move is the leaderboard's.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -27,21 +29,51 @@ _NUMBERS = 4_000_000  # drawn at once
 
 
 def resampled_means(influence: Tensor, n: int | None = None) -> Tensor:
-    """Return the means of RESAMPLES bootstrap samples, (RESAMPLES,) float64.
+    """Return the means of RESAMPLES bootstrap samples, (RESAMPLES,) float64, where the numbers are.
+
+    The samples are the same on every device, and the means agree up to rounding.
 
     Args:
         influence: (m,) a number a sample.
         n: size of a bootstrap sample; m where none is given.
     """
     n = n or len(influence)
+    values = influence.detach().double()
+    if values.device.type != "cpu":
+        return means_by_counts(values, n)
+    return torch.cat([values[drawn].mean(1) for drawn in _drawn(len(values), n)])
+
+
+def _drawn(m: int, n: int) -> Iterator[Tensor]:
+    """Yield which of m numbers are in each bootstrap sample, (samples, n), some samples at a time."""
     rng = generator(0, "bootstrap")
-    values = influence.detach().double().cpu()
     at_once = max(1, _NUMBERS // n)
-    parts = [
-        values[torch.randint(len(values), (min(at_once, RESAMPLES - k), n), generator=rng)].mean(1)
-        for k in range(0, RESAMPLES, at_once)
-    ]
-    return torch.cat(parts)
+    for k in range(0, RESAMPLES, at_once):
+        yield torch.randint(m, (min(at_once, RESAMPLES - k), n), generator=rng)
+
+
+@lru_cache(maxsize=2)
+def _counts(m: int, n: int) -> Tensor:
+    """Return how often each of m numbers is in each bootstrap sample, (RESAMPLES, m) uint8.
+
+    Drawing them costs more than all that a GPU does with them, and they are the same for every metric.
+    """
+    found = [torch.bincount(one, minlength=m) for drawn in _drawn(m, n) for one in drawn]
+    return torch.stack(found).clamp_max_(255).to(torch.uint8)
+
+
+def means_by_counts(values: Tensor, n: int) -> Tensor:
+    """Return what `resampled_means` does, as products with the counts of each number.
+
+    Args:
+        values: (m,) float64, on any device.
+        n: size of a bootstrap sample.
+    """
+    counts = _counts(len(values), n)
+    if int(counts.max()) == 255:  # few numbers, drawn often
+        return torch.cat([values[drawn].mean(1) for drawn in _drawn(len(values), n)])
+    rows = max(1, _NUMBERS // len(values))
+    return torch.cat([part.to(values.device).double() @ values for part in counts.split(rows)]) / n
 
 
 def interval(
@@ -63,7 +95,7 @@ def interval(
         note: of the value.
     """
     moved = resampled_means(influence.double() - influence.double().mean(), n)
-    low, high = torch.quantile(moved, torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64)).tolist()
+    low, high = torch.quantile(moved, moved.new_tensor([TAIL, 1 - TAIL])).tolist()
     ends = Interval(low=min(value, max(least, value + low)), high=max(value, min(most, value + high)))
     return Value(value=value, interval=ends, n=n or len(influence), note=note)
 
