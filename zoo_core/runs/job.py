@@ -50,6 +50,7 @@ from zoo_core.results.attachments import (
     write_attachment,
 )
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
     recorded_init,
@@ -322,12 +323,13 @@ def _train(
         begun = start.state["counts"]["total"]
         path = checkpoint.save(folder, begun, start, metadata) if place.first else folder
         found = path, start
+    first = None
     if found is not None:
         restore(made, *found)
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
-        rehearse(made)
+        first = rehearse(made)
     if place.first:
         write_state(made.dir, "running", set_aside=set_aside)
 
@@ -337,7 +339,7 @@ def _train(
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
-        step=step,
+        step=estimated(made, first, step) if place.first else step,
         save=save,
         image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,

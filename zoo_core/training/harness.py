@@ -89,7 +89,7 @@ class Harness:
         self._thawed: Phase | None = None
         self._last: dict[str, Tensor] = {}
         self._totals: dict[str, tuple[Tensor | float, int]] = {}
-        self._autocast = autocast(config.precision, data.device)
+        self.autocast = autocast(config.precision, data.device)
         self._eager: set[str] = set()  # phases whose networks are not to run compiled
         # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
         self._checks_each_step = data.device.type == "cpu"
@@ -134,7 +134,7 @@ class Harness:
                 rng = torch.Generator(device=self.data.device).manual_seed(0)
                 batch = self.data.next(self.config.batch_size)[:1]
                 try:
-                    with self._autocast():
+                    with self.autocast():
                         phase.loss(batch, Context(0, 0.0, 0, rng))
                 except Exception as error:
                     if LONE_ROW in str(error):
@@ -142,8 +142,9 @@ class Harness:
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
-        """After the block buffers, random states, train mode and the order of the data are as before it."""
+        """After the block buffers, random states, modes, and the order of the data are as before it."""
         states = random_states(self.data.device)
+        flags, thawed = [(p, p.requires_grad) for p in self.recipe.parameters()], self._thawed
         buffers = {name: buffer.clone() for name, buffer in self.recipe.named_buffers()}
         drawn, training = self.data.drawn, self.recipe.training
         try:
@@ -151,6 +152,9 @@ class Harness:
         finally:
             self.data.drawn = drawn
             self.recipe.train(training)
+            self._thawed = thawed
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
             with torch.no_grad():
                 for name, buffer in self.recipe.named_buffers():
                     if name in buffers:
@@ -168,7 +172,7 @@ class Harness:
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
             config = stage.optimizers[name]
             phases = [phase for phase in stage.phases if phase.optimizer == name]
-            members = {id(p): p for phase in phases for p in self._parameters(phase)}
+            members = {id(p): p for phase in phases for p in self.updated(phase)}
             self._members[name] = list(members.values())
             self.optimizers[name] = build_optimizer(config, [(names[i], p) for i, p in members.items()])
             schedule = build_schedule(config, self.optimizers[name], self.stage_steps[self.counts.stage])
@@ -197,14 +201,14 @@ class Harness:
     def _differentiates_twice(self, phase: Phase) -> bool:
         with self.untouched():
             self.recipe.train()
-            self._thaw(phase)
+            self.thaw(phase)
             rng = torch.Generator(device=self.data.device).manual_seed(0)
             batch = self.data.next(self.config.batch_size, self.world)
             context = Context(0, 0.0, 0, rng)
             found = differentiates_twice(
-                lambda: backward(phase.loss, batch, context, self.config, self._autocast)
+                lambda: backward(phase.loss, batch, context, self.config, self.autocast)
             )
-        for parameter in self._parameters(phase):
+        for parameter in self.updated(phase):
             parameter.grad = None
         return found
 
@@ -277,7 +281,7 @@ class Harness:
     # -- one update
 
     def _phase(self, stage: Stage, phase: Phase, steps: int) -> None:
-        self._thaw(phase)
+        self.thaw(phase)
         optimizer = self.optimizers[phase.optimizer]
         counts, rng = self.counts, self._rngs[phase.name]
         repeat = phase.repeat if isinstance(phase.repeat, int) else phase.repeat(counts.step)
@@ -288,14 +292,14 @@ class Harness:
                 parameter.grad = None
             try:
                 with eager() if phase.name in self._eager else contextlib.nullcontext():
-                    loss = backward(phase.loss, batch, context, self.config, self._autocast)
+                    loss = backward(phase.loss, batch, context, self.config, self.autocast)
             except Exception as error:
                 raise self._fault(stage.name, phase.name, error) from error
             if self.world.size > 1:
-                loss = over_all(self._parameters(phase), loss)
+                loss = over_all(self.updated(phase), loss)
             self._check(stage, phase, loss)
             if phase.grad_clip is not None:
-                nn.utils.clip_grad_norm_(self._parameters(phase), phase.grad_clip)
+                nn.utils.clip_grad_norm_(self.updated(phase), phase.grad_clip)
             optimizer.step()
             if phase.after_step is not None:
                 with torch.no_grad(), self._blame(stage.name, phase.name):
@@ -304,16 +308,17 @@ class Harness:
             counts.stage_images += self.config.batch_size
             counts.updates[f"{stage.name}/{phase.name}"] += 1
 
-    def _thaw(self, phase: Phase) -> None:
+    def thaw(self, phase: Phase) -> None:
         """Let gradients reach what the phase updates, and nothing else."""
         if phase is self._thawed:
             return
         self.recipe.requires_grad_(False)
-        for parameter in self._parameters(phase):
+        for parameter in self.updated(phase):
             parameter.requires_grad_(True)
         self._thawed = phase
 
-    def _parameters(self, phase: Phase) -> list[nn.Parameter]:
+    def updated(self, phase: Phase) -> list[nn.Parameter]:
+        """Return the parameters that a phase updates."""
         # What a recipe froze for good (fixed features) stays frozen even inside a module that is updated.
         return [p for module in phase.updates for p in module.parameters() if id(p) in self._trainable]
 
