@@ -61,6 +61,7 @@ from zoo_core.runs.folder import (
 )
 from zoo_core.runs.initial import initialize
 from zoo_core.runs.known import remember
+from zoo_core.runs.lengths import save_snapshot, use_length
 from zoo_core.runs.lock import locked
 from zoo_core.runs.parts import NONE, OPTION, Parts, net_of, of_objects, trust_modules
 from zoo_core.runs.parts import trust as trust_name
@@ -335,12 +336,17 @@ def _train(
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
-            checkpoint.save(folder, step, kept, metadata)
+            checkpoint.save(folder, step, kept, metadata, made.config.train.keep)
+
+    def snapshot(step: int, averages: Mapping[str, Any]) -> None:
+        if place.first:
+            save_snapshot(made.dir, step, averages)
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
         step=estimated(made, first, step) if place.first else step,
         save=save,
+        snapshot=snapshot,
         image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,
         say=made.say,
@@ -356,6 +362,8 @@ def _train(
             f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",
             f"next: zoo run resume={made.dir}",
         )
+    if made.config.sample.ema_length is not None:
+        use_length(made, made.config.sample.ema_length)
     made.cost = cost(made)
 
 

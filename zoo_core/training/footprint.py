@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo_core.config import OptimizerConfig, TrainConfig
+from zoo_core.config import EmaConfig, OptimizerConfig, TrainConfig
 from zoo_core.machine.distributed import gather, local_processes
 from zoo_core.machine.live import LiveBytes
 from zoo_core.machine.memory import free_bytes
+from zoo_core.training import power
 from zoo_core.training.failures import out_of_memory, too_large
 from zoo_core.training.harness import Harness
 from zoo_core.training.plan import micro_batches
@@ -75,6 +76,11 @@ def optimizer_size(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) 
     return (STATES[config.kind] + momentum) * size(parameters)
 
 
+def copies(ema: EmaConfig) -> int:
+    """Return how many averages are kept of each parameter."""
+    return 1 + len(power.LENGTHS) * (ema.kind == "power")
+
+
 def footprint(harness: Harness) -> Footprint:
     """Return what the training of a freshly built recipe will take, in the phase that takes most.
 
@@ -102,7 +108,9 @@ def _phases(harness: Harness, batch: Batch, loaded: int) -> Iterator[Footprint]:
     averaged: dict[str, int] = {}
     for stage in harness.stages:
         averaged |= {
-            name: size(recipe.get_submodule(name).parameters()) for name, ema in stage.ema.items() if ema.on
+            name: size(recipe.get_submodule(name).parameters()) * copies(ema)
+            for name, ema in stage.ema.items()
+            if ema.on
         }
         names = dict.fromkeys(phase.optimizer for phase in stage.phases)
         members = {

@@ -33,6 +33,7 @@ from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import check_shares, over_all
 from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
+from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
@@ -247,6 +248,7 @@ class Harness:
         """Return whether the stage is done; False means that a stop was asked for."""
         counts, config, listener = self.counts, self.config, self.listener
         sample_every = config.sample_every or max(1, math.ceil(config.steps / 4))
+        snapshots = snapshot_steps(steps) if self.averages.lengths() else frozenset[int]()
         self.recipe.train()
         clock = time.perf_counter()
         while counts.step < steps:
@@ -259,6 +261,8 @@ class Harness:
             counts.step += 1
             counts.total += 1
             done = counts.step == steps
+            if counts.step in snapshots:
+                listener.snapshot(counts.step, self.averages.lengths())
             if is_logged(counts.total, config.log_every) or done:
                 values = self._values(stage)
                 counts.seconds += time.perf_counter() - clock
@@ -433,7 +437,12 @@ class Harness:
             **self._randomness(),
             "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
+            **({"lengths": lengths} if (lengths := self._lengths()) else {}),
         }
+
+    def _lengths(self) -> dict[str, Any]:
+        averages = self.averages.lengths()
+        return {n: {k: _copied(its) for k, its in by_length.items()} for n, by_length in averages.items()}
 
     def _randomness(self) -> dict[str, Any]:
         return {
@@ -468,11 +477,13 @@ class Harness:
         self.recipe.load_state_dict(weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
+        self.averages.end_lengths()
         if self.counts.stage < len(self.stages):
             self._begin(self.stages[self.counts.stage], fresh=False)
         for name, (updates, in_place) in state["ema"].items():
             check_fit(self.averages.of[name].state(), checkpoint.ema[name], f"the EMA weights of {name!r}")
             self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
+        self.averages.load_lengths(state.get("lengths", {}))
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.data.drawn = state["drawn"]
