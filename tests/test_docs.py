@@ -338,6 +338,7 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "run_dir=mean", *quiet]) == 0
         assert "the mean of the features is off by " in capsys.readouterr().out
         tiny = ["run", "plugin=ddpm", "preset=tiny", "data=page-stripes", "sampler=page-jump", "run_dir=jump"]
+        tiny += ["data.validation=0.25", "eval.every=30"]
         assert invoke([*tiny, *quiet]) == 0
         shown = capsys.readouterr().out
         assert "FD[page-rows]" in shown

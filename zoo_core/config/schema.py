@@ -209,6 +209,8 @@ class EvalConfig(Config):
     """Tolerance of the ODE solver of the probability flow, relative and absolute."""
     batch_size: int = Field(500, ge=1)
     """Batch size of the feature network; it does not change the scores."""
+    every: int = later(0, since="0.2.0", ge=0)
+    """Steps between two scores on the validation part (data.validation) during training; 0 for none."""
     baselines: bool = True
     """Run the four baselines on the dataset and show their scores beside those of the model."""
 

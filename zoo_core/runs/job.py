@@ -50,6 +50,7 @@ from zoo_core.results.attachments import (
     write_attachment,
 )
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.best import Best
 from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
@@ -342,11 +343,14 @@ def _train(
         if place.first:
             save_snapshot(made.dir, step, averages)
 
+    best = Best(made, view, events, place.first)
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
         step=estimated(made, first, step) if place.first else step,
         save=save,
         snapshot=snapshot,
+        score=best.score,
+        best=best.keep(metadata),
         image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,
         say=made.say,

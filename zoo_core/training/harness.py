@@ -58,6 +58,9 @@ class Harness:
         seed: of the phases' generators.
         plugin: named in errors.
         listener: told of the run.
+
+    Attributes:
+        score_every: steps between two calls of the listener's `score`; 0 for none.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Harness:
         self.world = world()
         check_shares(config, self.world)
         self.counts = Counts()
+        self.score_every = 0
         self.averages = Averages(recipe)
         self.stages = planned_stages(recipe, plugin)
         self.stage_steps = planned_steps(self.stages, config)
@@ -263,6 +267,10 @@ class Harness:
             done = counts.step == steps
             if counts.step in snapshots:
                 listener.snapshot(counts.step, self.averages.lengths())
+            if self.score_every and counts.total % self.score_every == 0:
+                counts.seconds += time.perf_counter() - clock
+                self._score()
+                clock = time.perf_counter()
             if is_logged(counts.total, config.log_every) or done:
                 values = self._values(stage)
                 counts.seconds += time.perf_counter() - clock
@@ -375,6 +383,12 @@ class Harness:
     def _image(self) -> None:
         with self.quiet(), no_new_code():
             self.listener.image(self.counts.total)
+
+    def _score(self) -> None:
+        with self.quiet(), no_new_code():
+            best = self.listener.score(self.counts.total)
+        if best:
+            self.listener.best(self.counts.total, self.checkpoint())
 
     @contextlib.contextmanager
     def quiet(self, weights: str = "ema") -> Any:

@@ -41,6 +41,9 @@ class Listener:
         step: (total step) after every step: it has to be fast.
         save: (total step, checkpoint) to keep.
         image: (total step) to draw samples; averages are applied and the recipe is in eval mode.
+        score: (total step) to score the run on held-out data; averages are applied and the recipe is in
+            eval mode. It returns whether this is the best score so far.
+        best: (total step, checkpoint) of the best score so far, to keep.
         snapshot: (steps of the stage, averages of other lengths as `Averages.lengths` has them) to keep.
         stop: whether a signal asked the run to end after this step.
         say: a line for the user: where a run has several stages, which begins, what it trains and what it
@@ -51,6 +54,8 @@ class Listener:
     step: Callable[[int], None] = lambda step: None
     save: Callable[[int, Checkpoint], None] = lambda step, kept: None
     image: Callable[[int], None] = lambda step: None
+    score: Callable[[int], bool] = lambda step: False
+    best: Callable[[int, Checkpoint], None] = lambda step, kept: None
     snapshot: Callable[[int, Mapping[str, Mapping[str, Mapping[str, Tensor]]]], None] = (
         lambda step, averages: None
     )
