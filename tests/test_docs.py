@@ -185,6 +185,7 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     elif words[0] in ("run", "bench") and len(words) > 1:
         assert any(QUICK.match(word) for word in words), f"mark it `# minutes`: zoo {shlex.join(words)}"
     with monkeypatch.context() as patch:
+        patch.setattr("zoo_core.launch.forecast.forecasts", lambda configs: None)  # seconds for each run
         for key, value in command.env.items():
             patch.setenv(key, value)
         with manager.standing_in(manager.Manager()) if command.env else contextlib.nullcontext():
@@ -337,6 +338,7 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "run_dir=mean", *quiet]) == 0
         assert "the mean of the features is off by " in capsys.readouterr().out
         tiny = ["run", "plugin=ddpm", "preset=tiny", "data=page-stripes", "sampler=page-jump", "run_dir=jump"]
+        tiny += ["data.validation=0.25", "eval.every=30"]
         assert invoke([*tiny, *quiet]) == 0
         shown = capsys.readouterr().out
         assert "FD[page-rows]" in shown

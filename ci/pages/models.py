@@ -40,7 +40,8 @@ OPTIONS = """\
 # Options of every run
 
 Look up the options that all models share. A model's page lists the options that it adds and those whose
-default it changes. Options are given as `key=value`; `--dry-run` prints the resolved config and stops:
+default it changes. Options are given as `key=value`; `--dry-run` prints the resolved config and an
+estimate of time and memory, and stops:
 
     zoo run plugin=ddpm train.steps=2000 data=mnist seed=1 --dry-run
 

@@ -187,6 +187,13 @@ def zoo_score(run: EvaluatedRun) -> Result | None:
 
 
 @hookimpl
+def zoo_validate(run: EvaluatedRun) -> Mapping[str, float]:
+    from zoo_eval.validation import validate
+
+    return validate(run)
+
+
+@hookimpl
 def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
     if config.eval.protocol == "none" or not config.eval.baselines:
         return None
@@ -197,6 +204,11 @@ def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
 
 @hookimpl
 def zoo_preflight(run: EvaluatedRun) -> None:
+    if run.config.eval.every:
+        from zoo_eval.pipeline import prepare
+        from zoo_eval.validation import validation_source
+
+        prepare(validation_source(run))
     if run.config.eval.protocol != "none":
         from zoo_eval.context import source_of
         from zoo_eval.metrics.likelihood import check_ode

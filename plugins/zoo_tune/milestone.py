@@ -5,7 +5,6 @@ python -m zoo_tune.milestone FOLDER    does what FOLDER/task.json says, and writ
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.config import RunConfig, flatten, strict_json
-from zoo_core.data.dataset import Dataset
 from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.launch.calibration import allowed_steps, measure, shortened
 from zoo_core.machine.files import write_atomic
@@ -31,6 +29,7 @@ from zoo_core.training import checkpoint
 from zoo_eval.context import source_of
 from zoo_eval.pipeline import evaluate
 from zoo_eval.rescoring import identity_of
+from zoo_eval.validation import validation_data
 from zoo_eval.verdicts import memorization
 from zoo_tune.metrics import Metric, metric_of
 from zoo_tune.search import Measured, Planned
@@ -142,27 +141,6 @@ def scored(folder: Path, config: RunConfig) -> Result:
     restore(made, *found)
     made.cost = {name: value for name, value in cost_of(made).items() if name != "train_peak_bytes"}
     return evaluate(replace(source_of(made), folder=None, say=_unsaid), identity_of(made))
-
-
-def validation_data(data: Dataset) -> Dataset:
-    """Return a data set whose test split is its validation part: nothing of the real test split is left.
-
-    Its fingerprint differs from that of the data, so that nothing cached of one is taken for the other.
-
-    Raises:
-        UsageError: where there is no validation part, or the data bring source images of their own, whose
-            validation part is not known.
-    """
-    if data.validation is None:
-        raise UsageError("these data have no validation part", "expected: data.validation=0.1")
-    if data.origin is not None:
-        raise UsageError(
-            f"zoo tune can't hold out source images of {data.info.name!r}",
-            "expected: a data set whose sources are made from its images: data.source=",
-        )
-    text = f"{data.sha256} validation {len(data.train)} {len(data.validation)}"
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return replace(data, test=data.validation, validation=None, sha256=sha256, reread=None)
 
 
 def write_task(folder: Path, task: Mapping[str, Any]) -> None:

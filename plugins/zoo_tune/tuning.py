@@ -24,8 +24,9 @@ from zoo_core.results import (
 )
 from zoo_core.results.result import canonical_json
 from zoo_core.runs import load_data
+from zoo_eval.validation import validation_data
 from zoo_tune.metrics import Metric
-from zoo_tune.milestone import options_of, validation_data
+from zoo_tune.milestone import options_of
 from zoo_tune.search import Limits, Search
 from zoo_tune.space import Space, as_plain, space_hash
 from zoo_tune.trainers import SEEDS, Folders

@@ -91,7 +91,7 @@ def test_show_tells_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_dry_run_prints_a_config_that_repeats(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["run", "plugin=wgan", "train.steps=7", "--dry-run"]) == 0
+    assert invoke(["run", "plugin=wgan", "train.steps=7", "track.progress=false", "--dry-run"]) == 0
     text = capsys.readouterr().out
     Path("saved.yaml").write_text(text)
     assert invoke(["run", "config=saved.yaml", "--dry-run"]) == 0

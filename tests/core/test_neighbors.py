@@ -141,7 +141,7 @@ def test_a_verb_of_the_core_stays_its_own(
     installed(thief=(HEAD + hook("zoo_commands", "return [CommandSpec('run', 'a:b', 'mine')]"), ""))
     assert invoke(["plugins"]) == 0
     assert "command 'run' is the core's own" in capsys.readouterr().out
-    assert invoke(["run", "plugin=noise", "--dry-run"]) == 0
+    assert invoke(["run", "plugin=noise", "track.progress=false", "--dry-run"]) == 0
 
 
 def test_a_verb_that_can_not_be_loaded_fails_when_it_is_asked_for(
@@ -167,7 +167,7 @@ def test_two_that_claim_one_name_are_both_named(
     assert "genzoo" in told
     assert "zoo-plugin-one" in told
     assert "genzoo:noise" in told
-    assert invoke(["run", "plugin=wgan", "--dry-run"]) == 0
+    assert invoke(["run", "plugin=wgan", "track.progress=false", "--dry-run"]) == 0
     capsys.readouterr()
     assert invoke(["list"]) == 0
     assert "claimed by" in capsys.readouterr().err

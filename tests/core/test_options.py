@@ -101,7 +101,8 @@ def test_changing_the_ema_of_training_changes_the_stages_of_a_model() -> None:
 
 
 def test_every_option_of_training_is_tested() -> None:
-    assert {*TRAIN, "ema"} == set(TrainConfig.model_fields)
+    elsewhere = {"keep"}  # tests/core/test_power.py
+    assert {*TRAIN, "ema", *elsewhere} == set(TrainConfig.model_fields)
 
 
 def test_changing_an_option_of_sampling_changes_what_it_names() -> None:
@@ -112,7 +113,8 @@ def test_changing_an_option_of_sampling_changes_what_it_names() -> None:
         "batch_size": ("sample.steps=2", "sample.batch_size=2"),
         "precision": ("sample.steps=2", "sample.precision=bfloat16"),
     }
-    assert {*cases} - {"none"} == set(SampleConfig.model_fields)
+    elsewhere = {"ema_length"}  # tests/core/test_power.py
+    assert {*cases, *elsewhere} - {"none"} == set(SampleConfig.model_fields)
     drawn = {}
     for name, words in cases.items():
         run = made("sampler=ddim", *words)

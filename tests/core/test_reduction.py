@@ -124,7 +124,7 @@ def summed(accumulate: int) -> Harness:
     def begun(*args: Any, **more: Any) -> None:
         begin(*args, **more)
         phase = made.stages[0].phases[0]
-        made.reducers = {phase.name: Reducer(made._parameters(phase), 1)}
+        made.reducers = {phase.name: Reducer(made.updated(phase), 1)}
         kept_reducers[:] = made.reducers.values()
 
     made._begin = begun  # type: ignore[method-assign]

@@ -18,9 +18,9 @@ from zoo_core.registry.resolution import resolve
 from zoo_core.results import Selection, read_result, write_selection
 from zoo_core.results.result import content_hash
 from zoo_core.runs import load_data
+from zoo_eval.validation import validation_data
 from zoo_tune.cli import tune
 from zoo_tune.metrics import metric_of
-from zoo_tune.milestone import validation_data
 from zoo_tune.search import Limits
 from zoo_tune.space import Choices
 from zoo_tune.trials import read_record

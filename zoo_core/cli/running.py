@@ -31,7 +31,7 @@ from zoo_core.results import RunResult
 )
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete)
 @click.option("--rerun", is_flag=True, help="Train again; the folder of a finished run is renamed and kept.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved config and an estimate, and stop.")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @trust_option
 @launcher_options
@@ -87,7 +87,9 @@ def run(
         from zoo_core.config import strict_yaml
 
         click.echo("---\n".join(strict_yaml.dump(plain(config)) for config in configs), nl=False)
-        return None
+        from zoo_core.launch.forecast import forecasts
+
+        return forecasts(configs)
     if rerun:
         for config in configs:
             _set_aside(config)

@@ -30,7 +30,7 @@ DEFAULTS = Preset({}, "the defaults, chosen on digits")
 
 
 class EmaConfig(Config):
-    """An exponential moving average of weights; off while both decay and half_life are 0."""
+    """A moving average of weights; an exponential one is off while both decay and half_life are 0."""
 
     decay: float = Field(0.0, ge=0, lt=1)
     """Decay of the EMA weights per step; 0 disables EMA unless half_life is set."""
@@ -38,10 +38,16 @@ class EmaConfig(Config):
     """Half-life of the EMA weights in training images, instead of decay; 0 for decay."""
     warmup: bool = True
     """Limit the decay to (1 + step) / (10 + step), so that early EMA weights forget the initial weights."""
+    kind: Literal["exponential", "power"] = later("exponential", since="0.2.0")
+    """Average: exponential, or by a power function of the step (EDM2), whose length can be chosen after
+    training (`sample.ema_length`)."""
+    sigma_rel: float = later(0.1, since="0.2.0", ge=0.01, le=0.25)
+    """Length of the power-function average that is sampled: the standard deviation of its profile as a
+    fraction of training."""
 
     @property
     def on(self) -> bool:
-        return self.decay > 0 or self.half_life > 0
+        return self.decay > 0 or self.half_life > 0 or self.kind == "power"
 
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -106,7 +112,9 @@ class TrainConfig(Config):
     log_every: int = Field(50, ge=1)
     """Steps between two records of the losses."""
     checkpoint_every: int = Field(500, ge=1)
-    """Steps between two checkpoints; the last two are kept."""
+    """Steps between two checkpoints; the last `train.keep` are kept."""
+    keep: int = later(2, since="0.2.0", ge=1)
+    """Number of checkpoints that are kept, the last ones."""
     sample_every: int = Field(0, ge=0)
     """Steps between two sample grids, on fixed noise; 0 for a quarter of the run."""
 
@@ -122,6 +130,9 @@ class SampleConfig(Config):
     """Seed of the noise of the samples."""
     precision: Literal["float32", "bfloat16"] = later("float32", since="0.2.0")
     """Precision of the networks in sampling; likelihoods are computed in float32."""
+    ema_length: float | None = later(None, since="0.2.0", gt=0, lt=0.28)
+    """Length of the EMA weights that are sampled after training with train.ema.kind=power, from 0.03 to
+    0.20; none for train.ema.sigma_rel."""
 
 
 class DataConfig(Config):
@@ -198,6 +209,8 @@ class EvalConfig(Config):
     """Tolerance of the ODE solver of the probability flow, relative and absolute."""
     batch_size: int = Field(500, ge=1)
     """Batch size of the feature network; it does not change the scores."""
+    every: int = later(0, since="0.2.0", ge=0)
+    """Steps between two scores on the validation part (data.validation) during training; 0 for none."""
     baselines: bool = True
     """Run the four baselines on the dataset and show their scores beside those of the model."""
 

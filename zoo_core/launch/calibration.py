@@ -91,6 +91,7 @@ def measure(config: RunConfig, seconds: float) -> dict[str, Any]:
 
 def _train(config: RunConfig, steps: int, most: float) -> tuple[int, float]:
     """Return (steps done, seconds they took) of a run cut to `steps`, ended after `most` seconds."""
+    from zoo_core.machine import terminal
     from zoo_core.registry.manager import manager
     from zoo_core.registry.resolution import plain, resolve
     from zoo_core.runs import build, load_data
@@ -98,7 +99,7 @@ def _train(config: RunConfig, steps: int, most: float) -> tuple[int, float]:
 
     short = resolve({**plain(config), **shortened(config, steps)})
     with tempfile.TemporaryDirectory() as folder:
-        made = build(short, load_data(short), Path(folder), manager(), say=print, warn=print)
+        made = build(short, load_data(short), Path(folder), manager(), say=terminal.tell, warn=terminal.tell)
         deadline = time.monotonic() + most
         made.harness.listener = Listener(stop=lambda: time.monotonic() > deadline)
         made.harness.run()

@@ -85,6 +85,19 @@ def zoo_score(run: EvaluatedRun) -> Result | None:
 
 
 @hookspec(firstresult=True)
+def zoo_validate(run: EvaluatedRun) -> Mapping[str, float] | None:
+    """Score a run during training on the validation part of its training split (`eval.every`).
+
+    Args:
+        run: in training; random states are restored after.
+
+    Returns:
+        Column -> value, the lower the better; the first selects the best checkpoint. None leaves the run to
+        another plugin.
+    """
+
+
+@hookspec(firstresult=True)
 def zoo_baselines(config: RunConfig) -> Sequence[Result] | None:
     """Return results to compare a run with, under its protocol; the first answer that is not None counts.
 

@@ -50,6 +50,8 @@ from zoo_core.results.attachments import (
     write_attachment,
 )
 from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
+from zoo_core.runs.best import Best
+from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
     recorded_init,
@@ -60,6 +62,7 @@ from zoo_core.runs.folder import (
 )
 from zoo_core.runs.initial import initialize
 from zoo_core.runs.known import remember
+from zoo_core.runs.lengths import save_snapshot, use_length
 from zoo_core.runs.lock import locked
 from zoo_core.runs.parts import NONE, OPTION, Parts, net_of, of_objects, trust_modules
 from zoo_core.runs.parts import trust as trust_name
@@ -322,23 +325,32 @@ def _train(
         begun = start.state["counts"]["total"]
         path = checkpoint.save(folder, begun, start, metadata) if place.first else folder
         found = path, start
+    first = None
     if found is not None:
         restore(made, *found)
         made.say(f"continuing from step {harness.counts.total} ({found[0]})")
     else:
         made.say(f"run: {made.dir}")
-        rehearse(made)
+        first = rehearse(made)
     if place.first:
         write_state(made.dir, "running", set_aside=set_aside)
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
-            checkpoint.save(folder, step, kept, metadata)
+            checkpoint.save(folder, step, kept, metadata, made.config.train.keep)
 
+    def snapshot(step: int, averages: Mapping[str, Any]) -> None:
+        if place.first:
+            save_snapshot(made.dir, step, averages)
+
+    best = Best(made, view, events, place.first)
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
-        step=step,
+        step=estimated(made, first, step) if place.first else step,
         save=save,
+        snapshot=snapshot,
+        score=best.score,
+        best=best.keep(metadata),
         image=lambda step: events.tell("zoo_plot", run=view, step=step),
         stop=lambda: signals.received is not None,
         say=made.say,
@@ -354,6 +366,8 @@ def _train(
             f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",
             f"next: zoo run resume={made.dir}",
         )
+    if made.config.sample.ema_length is not None:
+        use_length(made, made.config.sample.ema_length)
     made.cost = cost(made)
 
 

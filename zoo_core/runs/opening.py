@@ -25,6 +25,7 @@ from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.runs import initial
 from zoo_core.runs.fitted import check_grid
 from zoo_core.runs.guiding import guide_of, load_guide
+from zoo_core.runs.lengths import use_length
 from zoo_core.runs.parts import NONE, Parts, imported
 from zoo_core.runs.run import Run
 from zoo_core.seeds import derive
@@ -119,6 +120,7 @@ def build(
     data = TrainData(dataset.training, dataset.info, order, device)
     noise = _seed(config.seeds.noise, config)
     harness = Harness(recipe, config.train, data, seed=noise, plugin=config.plugin)
+    harness.score_every = config.eval.every
     return Run(
         config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide, parts=parts
     )
@@ -178,6 +180,8 @@ def load(
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
     restore(made, *found)
+    if config.sample.ema_length is not None:
+        use_length(made, config.sample.ema_length)
     made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
     return made
 

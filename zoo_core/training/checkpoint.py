@@ -3,7 +3,7 @@
 A checkpoint is a folder: `weights.safetensors` holds the raw weights, `ema.safetensors` the EMA weights,
 `state.pt` (loadable with weights_only) the rest, and a manifest the SHA-256 of each, because both formats
 load a flipped bit without an error. It is serialized to memory, written beside its final name, synced, then
-renamed; the last two are kept. One that turns out corrupt is renamed to `corrupt-step-N`.
+renamed; the last ones are kept. One that turns out corrupt is renamed to `corrupt-step-N`.
 """
 
 from __future__ import annotations
@@ -79,14 +79,17 @@ def _serialized(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> dict[str
     }
 
 
-def save(root: Path, step: int, checkpoint: Checkpoint, metadata: Mapping[str, str]) -> Path:
-    """Write a checkpoint as `root/step-NNNNNNNN` and drop all but the last two.
+def save(
+    root: Path, step: int, checkpoint: Checkpoint, metadata: Mapping[str, str], keep: int = KEEP
+) -> Path:
+    """Write a checkpoint as `root/step-NNNNNNNN` and drop all but the last ones.
 
     Args:
         root: folder of the run's checkpoints.
         step: steps done, over all stages; names the folder and orders it.
         checkpoint: what to save.
         metadata: text pairs stored in the safetensors headers.
+        keep: how many stay.
 
     Raises:
         MachineError: where the machine refuses; earlier checkpoints stay.
@@ -120,7 +123,7 @@ def save(root: Path, step: int, checkpoint: Checkpoint, metadata: Mapping[str, s
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in listed(root)[:-KEEP]:
+    for old in listed(root)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 

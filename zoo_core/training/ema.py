@@ -1,4 +1,4 @@
-"""Exponential moving averages of weights: parameters are averaged, buffers are those of the live module."""
+"""Moving averages of weights: parameters are averaged, buffers are those of the live module."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.config import EmaConfig
+from zoo_core.training import power
 
 
 class Ema:
@@ -23,11 +24,15 @@ class Ema:
         self.names = [name for name, _ in module.named_parameters()]
         self.live = [p.detach() for p in module.parameters()]
         self.average = [p.clone() for p in self.live]
+        lengths = power.LENGTHS if config.kind == "power" else ()
+        self.others = {length: [p.clone() for p in self.live] for length in lengths}
         self.updates = 0
         self.in_place = False
 
     def decay(self, images: int) -> float:
         """Return the share that the average keeps at an update after `images` training examples."""
+        if self.config.kind == "power":
+            return power.decay(self.config.sigma_rel, self.updates + 1)
         if self.config.half_life:
             decay = 0.5 ** (images / self.config.half_life)
         else:
@@ -40,6 +45,8 @@ class Ema:
     def update(self, images: int) -> None:
         """Move the average towards the live weights."""
         torch._foreach_lerp_(self.average, self.live, 1 - self.decay(images))
+        for length, average in self.others.items():
+            torch._foreach_lerp_(average, self.live, 1 - power.decay(length, self.updates + 1))
         self.updates += 1
 
     @torch.no_grad()
@@ -104,6 +111,33 @@ class Averages:
         for ema in self.of.values():
             if not ema.in_place:
                 ema.swap()
+        self.end_lengths()
+
+    def end_lengths(self) -> None:
+        """Drop the averages of other lengths: their stage is over, and its snapshots are taken."""
+        for ema in self.of.values():
+            ema.others.clear()
+
+    def lengths(self) -> dict[str, dict[str, dict[str, Tensor]]]:
+        """Return averages of the other lengths: submodule -> length -> parameter name -> tensor."""
+        return {
+            name: {f"{length}": dict(zip(ema.names, its, strict=True)) for length, its in ema.others.items()}
+            for name, ema in self.of.items()
+            if ema.others
+        }
+
+    @torch.no_grad()
+    def load_lengths(self, saved: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> None:
+        """Restore what `lengths` returned.
+
+        Raises:
+            LookupError: where a name or length is missing.
+            RuntimeError: where a shape differs.
+        """
+        for name, its in self.lengths().items():
+            for length, tensors in its.items():
+                for parameter, tensor in tensors.items():
+                    tensor.copy_(saved[name][length][parameter])
 
     @contextmanager
     def applied(self, weights: str = "ema") -> Iterator[None]:

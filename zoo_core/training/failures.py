@@ -1,9 +1,10 @@
-"""Errors of training that a user can act on: batch norm on one example, and memory that runs out."""
+"""Errors of training that a user can act on: batch norm on one example, and memory that is too small."""
 
 from __future__ import annotations
 
 from zoo_core.config import TrainConfig
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.machine.memory import shown
 
 LONE_ROW = "more than 1 value per channel"
 """What torch's batch norm says of a single value per channel in training."""
@@ -27,4 +28,30 @@ def out_of_memory(plugin: str, config: TrainConfig, error: Exception) -> Machine
         f"{plugin}: out of memory with train.batch_size={size}: {str(error).splitlines()[0]}",
         f"try: train.batch_size={max(1, size // 2)}, or train.accumulate={2 * config.accumulate}, "
         "or train.precision=bfloat16",
+    )
+
+
+class TooLargeError(MachineError):
+    """Training that will not fit into the memory that is free."""
+
+
+def too_large(plugin: str, config: TrainConfig, needed: float, free: int, parts: int | None) -> TooLargeError:
+    """Return the error for training that will not fit into memory.
+
+    Args:
+        plugin: named in it.
+        config: of training.
+        needed: bytes that training takes.
+        free: bytes that there are.
+        parts: micro-batches with which it fits; None where no number does.
+    """
+    size = config.batch_size
+    smaller = max(1, size * config.accumulate // parts) if parts else None
+    return TooLargeError(
+        f"{plugin}: training needs about {shown(needed)} of memory, and {shown(free)} are free: "
+        f"train.batch_size={size}, train.accumulate={config.accumulate}",
+        f"next: train.accumulate={parts}, the same batch in smaller parts, or train.batch_size={smaller}"
+        if parts
+        else "next: a smaller network: not even one example at a time fits, whatever train.batch_size and "
+        "train.accumulate are",
     )

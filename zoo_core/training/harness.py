@@ -33,6 +33,7 @@ from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import Reducer, check_shares, loss_over_all
 from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
+from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
@@ -58,6 +59,9 @@ class Harness:
         seed: of the phases' generators.
         plugin: named in errors.
         listener: told of the run.
+
+    Attributes:
+        score_every: steps between two calls of the listener's `score`; 0 for none.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Harness:
         self._sizes = [len(own) for own in shares(self._parts, self.world)]
         self.reducers: dict[str, Reducer] = {}
         self.counts = Counts()
+        self.score_every = 0
         self.averages = Averages(recipe)
         self.stages = planned_stages(recipe, plugin)
         self.stage_steps = planned_steps(self.stages, config)
@@ -93,7 +98,7 @@ class Harness:
         self._thawed: Phase | None = None
         self._last: dict[str, Tensor] = {}
         self._totals: dict[str, tuple[Tensor | float, int]] = {}
-        self._autocast = autocast(config.precision, data.device)
+        self.autocast = autocast(config.precision, data.device)
         self._eager: set[str] = set()  # phases whose networks are not to run compiled
         # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
         self._checks_each_step = data.device.type == "cpu"
@@ -144,7 +149,7 @@ class Harness:
                 rng = torch.Generator(device=self.data.device).manual_seed(0)
                 batch = self.data.next(self.config.batch_size)[:1]
                 try:
-                    with self._autocast():
+                    with self.autocast():
                         phase.loss(batch, Context(0, 0.0, 0, rng))
                 except Exception as error:
                     if LONE_ROW in str(error):
@@ -152,8 +157,9 @@ class Harness:
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
-        """After the block buffers, random states, train mode and the order of the data are as before it."""
+        """After the block buffers, random states, modes, and the order of the data are as before it."""
         states = random_states(self.data.device)
+        flags, thawed = [(p, p.requires_grad) for p in self.recipe.parameters()], self._thawed
         buffers = {name: buffer.clone() for name, buffer in self.recipe.named_buffers()}
         drawn, training = self.data.drawn, self.recipe.training
         try:
@@ -161,6 +167,9 @@ class Harness:
         finally:
             self.data.drawn = drawn
             self.recipe.train(training)
+            self._thawed = thawed
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
             with torch.no_grad():
                 for name, buffer in self.recipe.named_buffers():
                     if name in buffers:
@@ -178,7 +187,7 @@ class Harness:
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
             config = stage.optimizers[name]
             phases = [phase for phase in stage.phases if phase.optimizer == name]
-            members = {id(p): p for phase in phases for p in self._parameters(phase)}
+            members = {id(p): p for phase in phases for p in self.updated(phase)}
             self._members[name] = list(members.values())
             self.optimizers[name] = build_optimizer(config, [(names[i], p) for i, p in members.items()])
             schedule = build_schedule(config, self.optimizers[name], self.stage_steps[self.counts.stage])
@@ -192,7 +201,7 @@ class Harness:
         if self.config.compile:
             self._compile(stage)
         if self.world.size > 1:
-            self.reducers = {phase.name: Reducer(self._parameters(phase)) for phase in stage.phases}
+            self.reducers = {phase.name: Reducer(self.updated(phase)) for phase in stage.phases}
         if not self.world.first:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
 
@@ -216,12 +225,12 @@ class Harness:
     def _differentiates_twice(self, phase: Phase) -> bool:
         with self.untouched():
             self.recipe.train()
-            self._thaw(phase)
+            self.thaw(phase)
             rng = torch.Generator(device=self.data.device).manual_seed(0)
             batch = self._batch()
             context = Context(0, 0.0, 0, rng)
             found = differentiates_twice(lambda: self._backward(phase, batch, context))
-        for parameter in self._parameters(phase):
+        for parameter in self.updated(phase):
             parameter.grad = None
         return found
 
@@ -261,6 +270,7 @@ class Harness:
         """Return whether the stage is done; False means that a stop was asked for."""
         counts, config, listener = self.counts, self.config, self.listener
         sample_every = config.sample_every or max(1, math.ceil(config.steps / 4))
+        snapshots = snapshot_steps(steps) if self.averages.lengths() else frozenset[int]()
         self.recipe.train()
         clock = time.perf_counter()
         while counts.step < steps:
@@ -273,6 +283,12 @@ class Harness:
             counts.step += 1
             counts.total += 1
             done = counts.step == steps
+            if counts.step in snapshots:
+                listener.snapshot(counts.step, self.averages.lengths())
+            if self.score_every and counts.total % self.score_every == 0:
+                counts.seconds += time.perf_counter() - clock
+                self._score()
+                clock = time.perf_counter()
             if is_logged(counts.total, config.log_every) or done:
                 values = self._values(stage)
                 counts.seconds += time.perf_counter() - clock
@@ -295,7 +311,7 @@ class Harness:
     # -- one update
 
     def _phase(self, stage: Stage, phase: Phase, steps: int) -> None:
-        self._thaw(phase)
+        self.thaw(phase)
         optimizer = self.optimizers[phase.optimizer]
         counts, rng = self.counts, self._rngs[phase.name]
         repeat = phase.repeat if isinstance(phase.repeat, int) else phase.repeat(counts.step)
@@ -314,7 +330,7 @@ class Harness:
                 loss = loss_over_all(loss, self._parts, self.world.size)
             self._check(stage, phase, loss)
             if phase.grad_clip is not None:
-                nn.utils.clip_grad_norm_(self._parameters(phase), phase.grad_clip)
+                nn.utils.clip_grad_norm_(self.updated(phase), phase.grad_clip)
             optimizer.step()
             if phase.after_step is not None:
                 with torch.no_grad(), self._blame(stage.name, phase.name):
@@ -333,18 +349,19 @@ class Harness:
         arm = nothing if reducer is None else reducer.arm
         whole = self.config.batch_size
         with shared_batch():
-            return backward(phase.loss, batch, context, self._autocast, self._sizes, whole, arm)
+            return backward(phase.loss, batch, context, self.autocast, self._sizes, whole, arm)
 
-    def _thaw(self, phase: Phase) -> None:
+    def thaw(self, phase: Phase) -> None:
         """Let gradients reach what the phase updates, and nothing else."""
         if phase is self._thawed:
             return
         self.recipe.requires_grad_(False)
-        for parameter in self._parameters(phase):
+        for parameter in self.updated(phase):
             parameter.requires_grad_(True)
         self._thawed = phase
 
-    def _parameters(self, phase: Phase) -> list[nn.Parameter]:
+    def updated(self, phase: Phase) -> list[nn.Parameter]:
+        """Return the parameters that a phase updates."""
         # What a recipe froze for good (fixed features) stays frozen even inside a module that is updated.
         return [p for module in phase.updates for p in module.parameters() if id(p) in self._trainable]
 
@@ -397,6 +414,12 @@ class Harness:
     def _image(self) -> None:
         with self.quiet(), no_new_code():
             self.listener.image(self.counts.total)
+
+    def _score(self) -> None:
+        with self.quiet(), no_new_code():
+            best = self.listener.score(self.counts.total)
+        if best:
+            self.listener.best(self.counts.total, self.checkpoint())
 
     @contextlib.contextmanager
     def quiet(self, weights: str = "ema") -> Any:
@@ -459,7 +482,12 @@ class Harness:
             **self._randomness(),
             "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
+            **({"lengths": lengths} if (lengths := self._lengths()) else {}),
         }
+
+    def _lengths(self) -> dict[str, Any]:
+        averages = self.averages.lengths()
+        return {n: {k: _copied(its) for k, its in by_length.items()} for n, by_length in averages.items()}
 
     def _randomness(self) -> dict[str, Any]:
         return {
@@ -494,11 +522,13 @@ class Harness:
         self.recipe.load_state_dict(weights)
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
+        self.averages.end_lengths()
         if self.counts.stage < len(self.stages):
             self._begin(self.stages[self.counts.stage], fresh=False)
         for name, (updates, in_place) in state["ema"].items():
             check_fit(self.averages.of[name].state(), checkpoint.ema[name], f"the EMA weights of {name!r}")
             self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
+        self.averages.load_lengths(state.get("lengths", {}))
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.data.drawn = state["drawn"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from zoo_core.training.checkpoint import Checkpoint
 
 
@@ -39,6 +41,10 @@ class Listener:
         step: (total step) after every step: it has to be fast.
         save: (total step, checkpoint) to keep.
         image: (total step) to draw samples; averages are applied and the recipe is in eval mode.
+        score: (total step) to score the run on held-out data; averages are applied and the recipe is in
+            eval mode. It returns whether this is the best score so far.
+        best: (total step, checkpoint) of the best score so far, to keep.
+        snapshot: (steps of the stage, averages of other lengths as `Averages.lengths` has them) to keep.
         stop: whether a signal asked the run to end after this step.
         say: a line for the user: where a run has several stages, which begins, what it trains and what it
             leaves frozen.
@@ -48,5 +54,10 @@ class Listener:
     step: Callable[[int], None] = lambda step: None
     save: Callable[[int, Checkpoint], None] = lambda step, kept: None
     image: Callable[[int], None] = lambda step: None
+    score: Callable[[int], bool] = lambda step: False
+    best: Callable[[int, Checkpoint], None] = lambda step, kept: None
+    snapshot: Callable[[int, Mapping[str, Mapping[str, Mapping[str, Tensor]]]], None] = (
+        lambda step, averages: None
+    )
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda line: None
