@@ -15,6 +15,7 @@ from zoo_core.results import (
     Result,
     SamplingRecord,
     merged,
+    recorded_audit,
     recorded_result,
     recorded_selection,
     write_result,
@@ -54,6 +55,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
         ),
         config=config_record(flatten(plain(config))),
         selection=selection,
+        audit=recorded_audit(run.dir),
     )
 
 

@@ -107,6 +107,8 @@ class TrainConfig(Config):
     """Steps between two records of the losses."""
     checkpoint_every: int = Field(500, ge=1)
     """Steps between two checkpoints; the last two are kept."""
+    audit: int = later(0, since="0.2.0", ge=0)
+    """Steps between two training states that are kept and hashed for `zoo verify --spot`; 0 for no audit."""
     sample_every: int = Field(0, ge=0)
     """Steps between two sample grids, on fixed noise; 0 for a quarter of the run."""
 

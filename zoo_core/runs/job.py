@@ -332,7 +332,8 @@ def _train(
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
-            checkpoint.save(folder, step, kept, metadata)
+            saved = checkpoint.save(folder, step, kept, metadata)
+            events.tell("zoo_checkpoint", run=view, step=step, path=str(saved))
 
     harness.listener = Listener(
         log=lambda step, values: events.tell("zoo_log", run=view, step=step, values=values),
