@@ -281,7 +281,7 @@ class Spot(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if value == "all":
             return sys.maxsize
-        return click.IntRange(min=0).convert(value, param, ctx)
+        return click.IntRange(min=1).convert(value, param, ctx)
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -142,7 +143,7 @@ class Auditor:
         text = f"{name}: ends {apart:.3g} of its way from the recorded state{unlike}"
         return Found("consistent" if apart <= TOLERANCE else "unverified", text)
 
-    def _same(self, name: str, logged: dict[int, dict[str, float]]) -> Found:
+    def _same(self, name: str, logged: Mapping[int, Mapping[str, float]]) -> Found:
         count, wrong = (0, []) if self.curves is None else self.curves.compared(logged)
         if wrong:
             more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""

@@ -47,11 +47,12 @@ def plan(segments: int, spot: int, challenge: bytes, root: str) -> Plan:
         challenge: random bytes of the verifier, newer than the root.
         root: of the trace, in hex.
     """
-    between = range(1, segments - 1)
-    keys = {
-        k: hashlib.sha256(challenge + bytes.fromhex(root) + k.to_bytes(8, "little")).digest() for k in between
-    }
-    drawn = sorted(between, key=keys.__getitem__)[: max(0, spot)]
+    seed = challenge + bytes.fromhex(root)
+
+    def key(index: int) -> bytes:
+        return hashlib.sha256(seed + index.to_bytes(8, "little")).digest()
+
+    drawn = sorted(range(1, segments - 1), key=key)[: max(0, spot)]
     return Plan(segments, tuple(sorted(drawn)))
 
 

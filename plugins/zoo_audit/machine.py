@@ -1,4 +1,4 @@
-"""What the bits of a training depend on beside its options: the build of torch, the processor, the threads."""
+"""What the bits of a training depend on beside its options: build of torch, processor, threads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
 
 @contextlib.contextmanager
 def threads_of(recorded: Mapping[str, Any]) -> Iterator[None]:
-    """Within the block torch computes with the number of threads that a trace names, where it is plausible."""
+    """Within the block torch computes with the threads that a trace names, where the number is plausible."""
     before, wanted = torch.get_num_threads(), recorded.get("threads")
     if isinstance(wanted, int) and 1 <= wanted <= MOST_THREADS:
         torch.set_num_threads(wanted)

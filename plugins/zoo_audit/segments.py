@@ -122,11 +122,8 @@ def _distance(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> f
     """Return the Euclidean distance of two sets of weights; infinite where names or shapes differ."""
     if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
         return math.inf
-    squares = [
-        float((a[name].double() - b[name].double()).square().sum())
-        for name in a
-        if a[name].is_floating_point()
-    ]
+    floats = [name for name in a if a[name].is_floating_point()]
+    squares = [float((a[name].double() - b[name].double()).square().sum()) for name in floats]
     return math.sqrt(sum(squares))
 
 

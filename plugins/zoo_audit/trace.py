@@ -35,8 +35,8 @@ class Trace:
 
     Attributes:
         run: what is trained: plugin, hash of the options, seed, SHA-256 of the data.
-        evaluation: the options `eval.*` when training began. Its networks, which are built before the first step,
-            draw from the random numbers that some losses draw from.
+        evaluation: the options `eval.*` when training began. Networks that the evaluation builds before the
+            first step draw from the random numbers that some losses draw from.
         machine: what the bits depend on: see `zoo_audit.machine`.
         every: steps between two states.
         states: (step, SHA-256 of the state), in order; the initialization is not among them.
@@ -95,9 +95,8 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
         raise ValueError("a tree has at least one leaf")
     level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
-        paired = [
-            hashlib.sha256(b"\1" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)
-        ]
+        pairs = zip(level[::2], level[1::2], strict=False)
+        paired = [hashlib.sha256(b"\1" + a + b).digest() for a, b in pairs]
         level = [*paired, *level[2 * len(paired) :]]
     return level[0]
 
