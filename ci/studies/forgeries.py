@@ -104,7 +104,8 @@ class Forgery:
         states: as they are handed in.
         hashed: the states that the trace has the hashes of.
         shows: segments in which it has to show.
-        curves: that the result shows. A forger shows those of what was trained; points that agree are left out.
+        curves: that the result shows. A forger shows those of what was trained; points that agree are left
+            out.
     """
 
     kind: str

@@ -163,7 +163,7 @@ def replaced(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> c
     saved, step = checkpoint.load(path), int(path.name.partition("-")[2])
     change(saved.weights)
     shutil.rmtree(path)
-    checkpoint.save(path.parent, step, saved, {})
+    checkpoint.save(path.parent / "new", step, saved, {}).rename(path)  # beside others it would drop old ones
     return saved
 
 
