@@ -44,6 +44,7 @@ TOLD_APART = {
     "a sign of zero": {"ema": {"net": {"w": torch.tensor([0.0, 0, 0, -0.0])}}},
     "a shape": {"weights": {"w": torch.arange(4.0).view(2, 2), "n": torch.tensor(3)}},
     "a type": {"weights": {"w": torch.arange(4.0).double(), "n": torch.tensor(3)}},
+    "a type of the same bytes": {"ema": {"net": {"w": torch.zeros(4, dtype=torch.int32)}}},
     "a name": {"weights": {"v": torch.arange(4.0), "n": torch.tensor(3)}},
     "a buffer": {"weights": {"w": torch.arange(4.0), "n": torch.tensor(4)}},
     "no EMA weights": {"ema": {}},
@@ -81,9 +82,21 @@ def test_neither_the_clock_nor_the_order_nor_the_layout_moves_it() -> None:
 
 def test_parts_of_a_state_can_not_be_shifted_into_each_other() -> None:
     # catches hashing without lengths: ["ab", "c"] would be ["a", "bc"]
-    values = ["ab", "c"], ["a", "bc"], ["abc"], "abc", [["ab"], "c"], [], None, {"a": "bc"}, {"ab": "c"}
+    values = (
+        ["aS", "b"],
+        ["a", "Sb"],
+        ["ab", "c"],
+        ["a", "bc"],
+        ["abc"],
+        "abc",
+        [["ab"], "c"],
+        [],
+        None,
+        {"a": "bc"},
+        {"ab": "c"},
+    )
     seen = {state_sha256(state(other=value)) for value in values}
-    assert len(seen) == 9
+    assert len(seen) == len(values)
 
 
 def test_what_has_no_hash_is_refused() -> None:
