@@ -195,6 +195,7 @@ def follow_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LONG = (
+    "audited-training.md",
     "comparing.md",
     "concepts/run.md",
     "evaluation.md",
@@ -335,7 +336,8 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
     with manager.standing_in(manager.Manager(list(entry_points(group="zoo")))):
         quiet = ["eval.baselines=false", "track.wandb=off", "track.progress=false"]
         assert manager.manager().failures == []
-        assert invoke(["run", "plugin=page-mean", "data=page-stripes", "run_dir=mean", *quiet]) == 0
+        words = ["plugin=page-mean", "data=page-stripes", "run_dir=mean", "train.audit=1"]
+        assert invoke(["run", *words, *quiet]) == 0
         assert "the mean of the features is off by " in capsys.readouterr().out
         tiny = ["run", "plugin=ddpm", "preset=tiny", "data=page-stripes", "sampler=page-jump", "run_dir=jump"]
         tiny += ["data.validation=0.25", "eval.every=30"]
@@ -353,6 +355,7 @@ def test_the_hooks_pages_plugin_is_called_at_every_hook(
         assert Path("no/received.txt").read_text().startswith("failed: seed 13")
         assert invoke(["run", "plugin=page-mean", "data=page-stripes", "seed=1,2", *quiet]) == 0
         assert "next: zoo leaderboard" in capsys.readouterr().out
+        assert invoke(["verify", "mean/result.json", "--run", "mean", "--spot", "1"]) == 0
         assert invoke(["page-hello"]) == 0
         assert "hello from a plugin" in capsys.readouterr().out
     assert set(called) == set(hookspecs.HOOKS)

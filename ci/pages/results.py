@@ -43,7 +43,7 @@ class Scored(NamedTuple):
         floor: noise floor of the column; None where it has none.
         config_hash: which options.
         seeds: how many training seeds.
-        state: "reported", "resampled" or "reproduced".
+        state: one of `zoo_eval.store.STATES`.
         cost: NFE, FLOPs and time of training, and parameters, "" where unknown. The time depends on what
             else a machine does.
         samples: file of a sample grid, relative to the repository; "" where there is none.

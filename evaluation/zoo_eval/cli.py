@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -273,22 +273,40 @@ def submit(folder: Path, out: Path | None) -> None:
     _tell(f"next: zoo verify {path} --run {folder if folder.is_dir() else folder.parent}")
 
 
+class Spot(click.ParamType):
+    """A number of segments, or `all`."""
+
+    name = "spot"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value == "all":
+            return sys.maxsize
+        return click.IntRange(min=1).convert(value, param, ctx)
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--run", "folder", type=click.Path(path_type=Path), help="Folder of the run with its checkpoint."
 )
+@click.option(
+    "--spot",
+    metavar="M|all",
+    type=Spot(),
+    help="Also execute the first and the last segment of the training again, and M more at random.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print the verdict as JSON.")
-def verify(file: Path, folder: Path | None, json_: bool) -> None:
+def verify(file: Path, folder: Path | None, spot: int | None, json_: bool) -> None:
     """Check a result file; with --run, sample and score its run again.
 
     With --run, the verdict is recorded in ZOO_HOME/verdicts under the SHA-256 of the file: reported,
-    resampled or reproduced. The exit status is 2 if a value in the file is wrong.
+    resampled or reproduced; with --spot, of a run trained with train.audit=STEPS, also consistent or audited.
+    The exit status is 2 if a value in the file is wrong.
     """
     from zoo_eval.leaderboard.text import printable
     from zoo_eval.submission import verify as repeat
 
-    verdict = repeat(file, folder, say=_tell)
+    verdict = repeat(file, folder, spot=spot, say=_tell)
     if json_:
         click.echo(json.dumps(dataclasses.asdict(verdict), allow_nan=False))
     else:

@@ -31,6 +31,7 @@ from zoo_core.results import (
     Result,
     SamplingRecord,
     Selection,
+    TrainingAudit,
     Value,
 )
 from zoo_core.results.attachments import write_attachment
@@ -62,6 +63,7 @@ class Identity(NamedTuple):
         config: the options by dotted name, without secrets.
         weights_sha256: of the scored checkpoint, where it is known.
         selection: how the options were selected, where a search did that.
+        audit: the states of the training, where the run kept them.
     """
 
     plugin: str
@@ -74,6 +76,7 @@ class Identity(NamedTuple):
     config: Mapping[str, Any] = {}
     weights_sha256: str | None = None
     selection: Selection | None = None
+    audit: TrainingAudit | None = None
 
 
 class Setup(NamedTuple):
@@ -205,6 +208,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
         config=dict(identity.config),
         weights_sha256=identity.weights_sha256,
         selection=identity.selection,
+        audit=identity.audit,
         data=data_record(source.data, source.config),
         protocol=protocol.record,
         sampling=identity.sampling.model_copy(update={"clipped": sampled.clipped}),

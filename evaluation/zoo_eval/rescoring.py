@@ -16,6 +16,7 @@ from zoo_core.results import (
     Result,
     SamplingRecord,
     merged,
+    recorded_audit,
     recorded_result,
     recorded_selection,
     write_result,
@@ -55,6 +56,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
         ),
         config=config_record(flatten(plain(config))),
         selection=selection,
+        audit=recorded_audit(run.dir),
     )
 
 

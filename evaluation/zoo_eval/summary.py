@@ -88,6 +88,8 @@ def summary_lines(result: Result, baselines: Sequence[Result] = (), width: int |
     lines.append(f"memorization {memorization_text(result)}")
     if result.selection is not None:
         lines.append(f"selected    {result.selection.line}; search {result.selection.seconds:,.1f} s")
+    if result.audit is not None:
+        lines.append(f"audit       {result.audit.line}")
     return [*lines, *_absent(result.not_applicable)]
 
 

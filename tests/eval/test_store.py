@@ -368,7 +368,7 @@ def test_the_shipped_list_is_checked(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     files = {"a" * 64: Path("a"), "b" * 64: Path("b")}
-    good = {"resampled": ["b" * 64], "reproduced": ["a" * 64]}
+    good = {"resampled": ["b" * 64], "reproduced": ["a" * 64], "consistent": [], "audited": []}
     assert module.faults(good, files) == []
     assert module.faults(json.loads(module.LIST.read_text()), module.committed()) == []
     for wrong in (
@@ -376,7 +376,7 @@ def test_the_shipped_list_is_checked(monkeypatch):
         {"reproduced": []},
         {**good, "reported": []},
         {**good, "reproduced": ["c" * 64]},
-        {"resampled": ["a" * 64], "reproduced": ["a" * 64]},
-        {"resampled": [], "reproduced": ["b" * 64, "a" * 64]},
+        {**good, "resampled": ["a" * 64]},
+        {**good, "resampled": [], "reproduced": ["b" * 64, "a" * 64]},
     ):
         assert module.faults(wrong, files)

@@ -115,6 +115,8 @@ class TrainConfig(Config):
     """Steps between two checkpoints; the last `train.keep` are kept."""
     keep: int = later(2, since="0.2.0", ge=1)
     """Number of checkpoints that are kept, the last ones."""
+    audit: int = later(0, since="0.2.0", ge=0)
+    """Steps between two training states that are kept and hashed for `zoo verify --spot`; 0 for no audit."""
     sample_every: int = Field(0, ge=0)
     """Steps between two sample grids, on fixed noise; 0 for a quarter of the run."""
 

@@ -31,10 +31,11 @@ from zoo_core.registry.spec import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from zoo_core.config import RunConfig
     from zoo_core.interfaces import EvaluatedRun, RunView, TrainedRun
-    from zoo_core.results import Result, RunResult
+    from zoo_core.results import Reexecution, Result, RunResult
 
 hookspec = pluggy.HookspecMarker("zoo")
 
@@ -136,6 +137,20 @@ def zoo_comparison(results: Sequence[RunResult]) -> Sequence[Sequence[str]] | No
     """
 
 
+@hookspec(firstresult=True)
+def zoo_reexecute(result: Result, folder: Path, spot: int) -> Reexecution | None:
+    """Execute parts of a run's training again and compare their ends; asked by `zoo verify --spot`.
+
+    Args:
+        result: whose `audit` holds the hash of the training's states.
+        folder: of the run.
+        spot: segments that are drawn at random, beside those that are always executed.
+
+    Returns:
+        What was found. None leaves the run to another plugin.
+    """
+
+
 @hookspec
 def zoo_listeners(config: RunConfig) -> Sequence[object]:
     """Return listeners for one run: objects whose methods implement the event hooks below.
@@ -189,6 +204,18 @@ def zoo_plot_trained(run: TrainedRun) -> None:
 
     Args:
         run: trained, with its model and its data.
+    """
+
+
+@hookspec
+def zoo_checkpoint(run: RunView, step: int, path: str) -> None:
+    """Called after a checkpoint was written: every `train.checkpoint_every` steps and at the end of training.
+
+    Args:
+        run: in training.
+        step: steps done, over all stages.
+        path: of the checkpoint's folder. Only the newest two are kept, so a listener that needs it later
+            copies or links its files.
     """
 
 

@@ -2,12 +2,15 @@
 
 from zoo_core.results.files import (
     read_result,
+    recorded_audit,
     recorded_result,
     recorded_selection,
+    write_audit,
     write_result,
     write_selection,
 )
 from zoo_core.results.merging import merged
+from zoo_core.results.reexecution import Reexecution
 from zoo_core.results.result import (
     SCHEMA,
     Attachment,
@@ -21,6 +24,7 @@ from zoo_core.results.result import (
     Result,
     SamplingRecord,
     Selection,
+    TrainingAudit,
     Value,
 )
 from zoo_core.results.run import RunResult
@@ -35,15 +39,19 @@ __all__ = [
     "NotApplicable",
     "ProtocolRecord",
     "Provenance",
+    "Reexecution",
     "Result",
     "RunResult",
     "SamplingRecord",
     "Selection",
+    "TrainingAudit",
     "Value",
     "merged",
     "read_result",
+    "recorded_audit",
     "recorded_result",
     "recorded_selection",
+    "write_audit",
     "write_result",
     "write_selection",
 ]

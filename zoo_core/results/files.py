@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from zoo_core.config import strict_json
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.machine.files import read_bounded
-from zoo_core.results.result import SCHEMA, Result, Selection, content_hash
+from zoo_core.results.result import SCHEMA, Record, Result, Selection, TrainingAudit, content_hash
 
 LARGEST_FILE = 20_000
 """Bytes of a result file; curves and sample grids are attachments."""
 SELECTION = "selection.json"
 """In a run's folder: how its options were selected."""
+AUDIT = "audit.json"
+"""In a run's folder: what fixes the states of its training."""
 LARGEST_READ = 1 << 20
 """Bytes that are read of a file, so that a larger one of an old schema is recognized."""
+Kind = TypeVar("Kind", bound=Record)
 _SCHEMA_1 = re.compile(rb'"schema"\s*:\s*1\s*[,}]')
 
 
@@ -93,13 +97,7 @@ def recorded_selection(folder: Path) -> Selection | None:
     Raises:
         UsageError: where the file is not the record of a selection.
     """
-    path = folder / SELECTION
-    if not path.exists():
-        return None
-    try:
-        return Selection.model_validate_json(read_bounded(path, LARGEST_FILE))
-    except ValueError:
-        raise UsageError(f"{path} is not the record of a selection", "next: remove it") from None
+    return _recorded(folder / SELECTION, Selection, "a selection")
 
 
 def write_selection(selection: Selection, folder: Path) -> None:
@@ -108,7 +106,38 @@ def write_selection(selection: Selection, folder: Path) -> None:
     Raises:
         MachineError: where it can't be written.
     """
+    _write(selection, folder / SELECTION)
+
+
+def recorded_audit(folder: Path) -> TrainingAudit | None:
+    """Return what fixes the states of a run's training; None where its folder does not hold it.
+
+    Raises:
+        UsageError: where the file is not the record of an audit.
+    """
+    return _recorded(folder / AUDIT, TrainingAudit, "an audit")
+
+
+def write_audit(audit: TrainingAudit, folder: Path) -> None:
+    """Write what fixes the states of a run's training into its folder; every result of the run then has it.
+
+    Raises:
+        MachineError: where it can't be written.
+    """
+    _write(audit, folder / AUDIT)
+
+
+def _recorded(path: Path, kind: type[Kind], what: str) -> Kind | None:
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(read_bounded(path, LARGEST_FILE))
+    except ValueError:
+        raise UsageError(f"{path} is not the record of {what}", "next: remove it") from None
+
+
+def _write(record: Record, path: Path) -> None:
     from zoo_core.machine.files import write_atomic
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / SELECTION, selection.model_dump_json().encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, record.model_dump_json().encode())

@@ -240,6 +240,22 @@ class Selection(Record):
         return f"best of {self.trials} by {self.metric} on {self.split}"
 
 
+class TrainingAudit(Record):
+    """What fixes the states that a run's training passed through: `zoo verify --spot` holds them to it."""
+
+    every: Annotated[int, Field(ge=1, lt=2**31)]
+    """Training steps between two states."""
+    segments: Annotated[int, Field(ge=1, lt=2**31)]
+    """Stretches of training between two states; the first starts at the initialization."""
+    root: Sha256
+    """Root of the Merkle tree over the chained hashes of the states."""
+
+    @property
+    def line(self) -> str:
+        """What can be executed again: "25 segments of 100 steps, root 0123456789ab"."""
+        return f"{self.segments} segments of {self.every:,} steps, root {self.root[:12]}"
+
+
 class Provenance(Record):
     """Where the values come from: code, machine, data, seeds."""
 
@@ -288,6 +304,8 @@ class Result(Record):
     weights_sha256: Sha256 | None = None
     selection: Selection | None = None
     """How the options were selected, where a search did that."""
+    audit: TrainingAudit | None = None
+    """The states of the training, where the run kept them (`train.audit`)."""
     attachments: Annotated[dict[Name, Attachment], Field(max_length=16)] = {}
     content_sha256: Sha256 | None = None
     """Of all else in the file; it reveals a damaged or edited file and is not a signature."""
@@ -312,15 +330,17 @@ class Result(Record):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_selection(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Return plain data, without the selection where there was none: as in files before 0.2.0."""
-        return _without(written(self), "selection")
+    def _without_later(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain data, without selection and audit where there were none: as in files before 0.2.0."""
+        return _without(written(self), "selection", "audit")
 
     def _shown(self) -> Shown:
         protocol = f"{self.protocol.name} (version {self.protocol.version}, {self.protocol.hash})"
         facts = {"protocol": protocol, "sampler": self.sampling.sampler, "training": self.cost.line()}
         if self.selection is not None:
             facts["selected"] = self.selection.line
+        if self.audit is not None:
+            facts["audit"] = self.audit.line
         return Shown(
             f"{self.plugin} on {self.data.title}, seed {self.seed}", facts, self.rows(), self.notes()
         )
@@ -350,9 +370,9 @@ class Result(Record):
         return content_hash(self.text())
 
 
-def _without(plain: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return plain data without a field that is None: one that files of earlier versions do not have."""
-    return {key: value for key, value in plain.items() if key != name or value is not None}
+def _without(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return plain data without these fields where they are None: files of earlier versions lack them."""
+    return {key: value for key, value in plain.items() if key not in names or value is not None}
 
 
 def content_hash(text: bytes) -> str:

@@ -337,7 +337,8 @@ def _train(
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
-            checkpoint.save(folder, step, kept, metadata, made.config.train.keep)
+            saved = checkpoint.save(folder, step, kept, metadata, made.config.train.keep)
+            events.tell("zoo_checkpoint", run=view, step=step, path=str(saved))
 
     def snapshot(step: int, averages: Mapping[str, Any]) -> None:
         if place.first:

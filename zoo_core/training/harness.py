@@ -296,7 +296,7 @@ class Harness:
                 clock = time.perf_counter()
             listener.step(counts.total)
             stop = any_(listener.stop())
-            if stop or (counts.total % config.checkpoint_every == 0 and not done):
+            if stop or self._is_saved(done):
                 counts.seconds += time.perf_counter() - clock
                 self._save()
                 clock = time.perf_counter()
@@ -307,6 +307,14 @@ class Harness:
                 self._image()
                 clock = time.perf_counter()
         return True
+
+    def _is_saved(self, done: bool) -> bool:
+        """Return whether a checkpoint is due after this step; the end of the last stage saves its own."""
+        total, config = self.counts.total, self.config
+        if done and self.counts.stage == len(self.stages) - 1:
+            return False
+        audited = config.audit > 0 and total % config.audit == 0
+        return audited or (total % config.checkpoint_every == 0 and not done)
 
     # -- one update
 

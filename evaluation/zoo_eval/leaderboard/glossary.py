@@ -25,6 +25,7 @@ _METRICS = "evaluation/#metrics"
 _OPTIONAL = "optional-metrics/"
 _LIKELIHOOD = "evaluation/#likelihood"
 _STATES = "submitting/#verification-states"
+_AUDIT = "audited-training/#states"
 _RANKS = "evaluation/#ranks"
 _COST = "evaluation/#cost"
 
@@ -202,6 +203,14 @@ TERMS: Mapping[str, Term] = {
     "reproduced": Term(
         "Samples were drawn again from the checkpoint, bit for bit, and every value was computed again.",
         _STATES,
+    ),
+    "consistent": Term(
+        "Reproduced, and segments of the training were executed again, the same within tolerance.",
+        _AUDIT,
+    ),
+    "audited": Term(
+        "Reproduced, and segments of the training were executed again, bit for bit.",
+        _AUDIT,
     ),
     "rank": Term(
         "Place among the tested entries. =2 is a tie: no two entries of a rank differ significantly "

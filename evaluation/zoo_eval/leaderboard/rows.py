@@ -19,7 +19,7 @@ class Row:
     Attributes:
         plugin, family, config_hash: which; the family is the installed plugin's.
         source: folder that all its files come from.
-        state: "reported", "resampled" or "reproduced": the state of all its files.
+        state: one of `STATES`: the state of all its files.
         entries: its files, ascending by seed.
         scores: column -> one value per seed, for the columns that every seed has.
         within: column -> ends of the 95 % interval over the samples of its only run.

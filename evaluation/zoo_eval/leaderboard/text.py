@@ -282,7 +282,11 @@ def notes(table: Table) -> list[str]:
     if any("[" in text for text in scores):
         lines.append("[ ] 95 % interval over the samples of one run; other training seeds differ by more")
     states = {ranked.row.state for ranked in table.rows}
-    if states - {STATES[0]}:
+    if states & set(STATES[3:]):
+        lines.append(
+            "audited, consistent: reproduced, and parts of the training repeated (zoo verify --spot)"
+        )
+    if states & set(STATES[1:3]):
         lines.append(
             "reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)"
         )

@@ -21,8 +21,9 @@ from zoo_core.config import strict_json
 from zoo_core.errors import MachineError, ZooError
 from zoo_core.home import home
 from zoo_core.machine.files import write_atomic
+from zoo_core.results import Reexecution
 
-STATES = ("reported", "resampled", "reproduced")
+STATES = ("reported", "resampled", "reproduced", "consistent", "audited")
 """From the least to the most verified."""
 SHIPPED = "verified.json"
 LARGEST = 1 << 16
@@ -41,6 +42,7 @@ class Verdict:
         refuted: whether something that the file says was found to be wrong.
         file_sha256: of the file that was verified.
         time: in UTC.
+        training: what executing segments of the training again found; None where that was not asked for.
     """
 
     state: str
@@ -48,6 +50,7 @@ class Verdict:
     refuted: bool
     file_sha256: str
     time: str
+    training: Reexecution | None = None
 
 
 def verdicts_folder() -> Path:
@@ -58,15 +61,17 @@ def verdicts_folder() -> Path:
 def record(verdict: Verdict) -> str:
     """Record a verdict in the user's own store and return the state that is recorded there.
 
-    A better verdict on the same bytes stays: what was reproduced once does not become less true.
+    A better verdict on the same bytes stays: what was reproduced once does not become less true. Of two
+    audits the one with more segments is the better one.
 
     Raises:
         MachineError: where it can't be written.
     """
     path = verdicts_folder() / f"{verdict.file_sha256}.json"
-    before = _state(path, verdict.file_sha256)
-    if before is not None and STATES.index(before) > STATES.index(verdict.state):
-        return before
+    before = _strength(path, verdict.file_sha256)
+    executed = 0 if verdict.training is None else len(verdict.training.executed)
+    if before is not None and before > (STATES.index(verdict.state), executed):
+        return STATES[before[0]]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -97,16 +102,21 @@ def _own() -> Iterator[tuple[str, str]]:
         return
     for name in names:
         match = _NAME.fullmatch(name)
-        state = _state(verdicts_folder() / name, match[1]) if match else None
-        if match and state is not None:
-            yield match[1], state
+        found = _strength(verdicts_folder() / name, match[1]) if match else None
+        if match and found is not None:
+            yield match[1], STATES[found[0]]
 
 
-def _state(path: Path, sha256: str) -> str | None:
-    """Return the state in a recorded verdict; None for a damaged file or a verdict on another one."""
+def _strength(path: Path, sha256: str) -> tuple[int, int] | None:
+    """Return the index of a recorded verdict's state and how many segments of training it executed.
+
+    None for a damaged file or a verdict on another one.
+    """
     try:
         verdict = strict_json.read(path, LARGEST)
         state = verdict["state"] if verdict["file_sha256"] == sha256 else None
-    except (ZooError, KeyError, TypeError):
+        training = verdict.get("training")
+        executed = 0 if training is None else len(training["executed"])
+    except (ZooError, KeyError, TypeError, AttributeError):
         return None
-    return state if state in STATES else None
+    return (STATES.index(state), executed) if state in STATES else None

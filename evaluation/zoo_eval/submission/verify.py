@@ -10,6 +10,12 @@ those very bytes only.
   missing, or the metrics have another version); or they differ by another machine's rounding, and every
   value lies within the interval of the value computed here (within 1 % where it has none).
 - reported: all else.
+
+With `spot`, segments of a reproduced result's training are executed again too, by the plugin that implements
+`zoo_reexecute`:
+
+- audited: bit for bit the same, on a CPU.
+- consistent: the same within tolerance.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from typing import Any, get_args
 
 from zoo_core.config import EvalConfig, RunConfig
 from zoo_core.errors import MachineError, UsageError, ZooError
-from zoo_core.results import Result, read_result
+from zoo_core.results import Reexecution, Result, read_result
 from zoo_core.results.result import Scalar
 from zoo_eval.store.limits import problem
 from zoo_eval.store.states import STATES, Verdict, record
@@ -34,13 +40,17 @@ MOST_SAMPLES = 1_000_000
 """Samples that are drawn for a result whose protocol can't be repeated here."""
 
 
-def verify(path: Path, run: Path | None = None, *, say: Callable[[str], None] = print) -> Verdict:
+def verify(
+    path: Path, run: Path | None = None, *, spot: int | None = None, say: Callable[[str], None] = print
+) -> Verdict:
     """Check a result file and, given its run, sample and score it again; record the verdict in the user's
     store.
 
     Args:
         path: of a result or a submission.
         run: folder of the run, with its checkpoint, or of its bundle.
+        spot: segments of the training that are drawn and executed again, beside the first and the last; None
+            to execute none.
         say: told what is done.
 
     Raises:
@@ -55,17 +65,27 @@ def verify(path: Path, run: Path | None = None, *, say: Callable[[str], None] = 
         raise UsageError(f"{path} is not a result: {reason}")
     hashed = "" if result.content_sha256 is None else ", content as it was written"
     findings = [f"schema and hashes: well-formed{hashed}"]
-    repeated = Repeated(STATES[0], False, [])
+    repeated, training = Repeated(STATES[0], False, []), None
+    if spot is not None and (run is None or result.audit is None):
+        raise UsageError(
+            f"no training of {path} can be executed again",
+            "expected: --run with its own run, and a run that was trained with train.audit=STEPS",
+        )
     if run is not None:
         from zoo_core.runs.exchange import run_folder
 
-        repeated = _repeat(result, run_folder(str(run)), say)
+        folder = run_folder(str(run))
+        repeated = _repeat(result, folder, say)
+        if spot is not None and repeated.state != STATES[0]:
+            training = _reexecuted(result, folder, spot, say)
+            repeated = _with_training(repeated, training)
     verdict = Verdict(
         state=repeated.state,
         findings=(*findings, *repeated.findings),
         refuted=repeated.refuted,
         file_sha256=digest,
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        training=training,
     )
     if run is not None:
         state = record(verdict)
@@ -118,6 +138,30 @@ def _repeat(result: Result, folder: Path, say: Callable[[str], None]) -> Repeate
             return Repeated(STATES[0], True, [false])
         return Repeated(STATES[1], False, ["samples: drawn again, bit for bit the same", *lines])
     return Repeated(STATES[0], False, ["samples: drawn again, not the same bits", *lines])
+
+
+def _reexecuted(result: Result, folder: Path, spot: int, say: Callable[[str], None]) -> Reexecution:
+    from zoo_core.events import Events
+    from zoo_core.registry.manager import manager
+
+    asked = {"result": result, "folder": folder, "spot": spot}
+    found: Reexecution | None = Events(manager(), say).first("zoo_reexecute", **asked)
+    if found is None:
+        raise UsageError("no installed plugin executes training again", "next: zoo plugins")
+    return found
+
+
+def _with_training(repeated: Repeated, training: Reexecution) -> Repeated:
+    """Return what sampling and scoring found, raised or refuted by what training again found.
+
+    Only what is reproduced can rise: of other samples it is not known whether the audited weights made them.
+    """
+    findings = [*repeated.findings, *training.findings]
+    if training.outcome == "refuted":
+        return Repeated(STATES[0], True, findings)
+    above = {"exact": STATES[4], "consistent": STATES[3]}.get(training.outcome)
+    state = above if above is not None and repeated.state == STATES[2] else repeated.state
+    return Repeated(state, repeated.refuted, findings)
 
 
 def _same_run(result: Result, folder: Path) -> None:

@@ -74,7 +74,7 @@ function intervalHead(axis) {
 }
 
 function stateCell(state) {
-  const sign = { reproduced: "\u2713 ", resampled: "\u21bb " }[state] ?? "";
+  const sign = { audited: "\u2713\u2713 ", consistent: "\u2713 ", reproduced: "\u2713 ", resampled: "\u21bb " }[state] ?? "";
   return [el("span", { class: `state ${state}` }, sign + state)];
 }
 
