@@ -138,6 +138,19 @@ def test_a_score_depends_on_its_image_alone() -> None:
     torch.testing.assert_close(made[2:3], recipe.generator(z[2:3]))
 
 
+def test_networks_of_dcgan_keep_the_slope_at_one_example() -> None:
+    """model.net=dcgan: batch norm in the generator alone, which no penalty speaks of."""
+    recipe = make("model.net=dcgan")
+    norms = [
+        sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) for net in (recipe.generator, recipe.critic)
+    ]
+    assert norms[0] > 0
+    assert norms[1] == 0
+    x = torch.randn(5, *DIGITS.shape)
+    torch.testing.assert_close(recipe.critic(x)[2:3], recipe.critic(x[2:3]))
+    assert recipe.generator(torch.randn(5, *recipe.latent_shape)).shape == x.shape
+
+
 def test_groups_divide_the_channels() -> None:
     assert [groups(n, 16) for n in (16, 32, 48, 24, 8)] == [1, 2, 3, 3, 1]
 
