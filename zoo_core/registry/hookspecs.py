@@ -214,8 +214,8 @@ def zoo_checkpoint(run: RunView, step: int, path: str) -> None:
     Args:
         run: in training.
         step: steps done, over all stages.
-        path: of the checkpoint's folder. Only the newest two are kept, so a listener that needs it later
-            copies or links its files.
+        path: of the checkpoint's folder. Only the newest `train.keep` are kept, so a listener that needs it
+            later copies or links its files.
     """
 
 
