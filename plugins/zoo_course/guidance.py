@@ -43,10 +43,14 @@ class ConditionalOracle:
         self.sigma_min, self.sigma_max, self.prior_std = one.sigma_min, one.sigma_max, one.prior_std
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Cond | None = None) -> Tensor:
-        """Return E[x0 | x, label] for one label in the whole batch."""
+        """Return E[x0 | x, label], each row by its own label."""
         assert cond is not None
         assert cond.label is not None
-        return self.denoisers[int(cond.label[0])](x, sigma)
+        found = torch.empty_like(x)
+        for label in cond.label.unique().tolist():
+            rows = cond.label == label
+            found[rows] = self.denoisers[label](x[rows], sigma if sigma.ndim == 0 else sigma[rows])
+        return found
 
 
 def class_probability(x: Tensor, label: int) -> Tensor:

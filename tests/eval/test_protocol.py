@@ -53,7 +53,7 @@ MOVING = {
     "ode_tolerance": 1e-5,
 }
 """Options that move a figure; the extractor and its file do so by its name and sha256, which it is given."""
-STILL = {"batch_size": 3, "baselines": False, "metrics": ["frechet"], "ode": "never"}
+STILL = {"batch_size": 3, "baselines": False, "metrics": ["frechet"], "ode": "never", "every": 10}
 """Options that choose what is computed, and move no figure."""
 
 
