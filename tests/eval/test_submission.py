@@ -242,6 +242,22 @@ def test_every_claim_is_compared_with_what_is_computed(change, finding):
     assert len(more) == (1 if finding.startswith("IS[digits]: high") else 0)  # its other end
 
 
+def test_columns_that_came_later_are_no_disagreement_where_a_result_lacks_them():
+    # catches every result that was made before a column as refuted, and such a column claimed and not compared
+    plain = result(metrics={"FD[digits]": {"value": 5.0}})
+    later = {"generalization gap[digits]": {"value": 0.2}, "FD to train part[digits]": {"value": 5.0}}
+    again = result(metrics={"FD[digits]": {"value": 5.0}} | later)
+    before, now = (Result.model_validate(one) for one in (plain, again))
+    assert disagreements(before, now, exactly=True) == []
+    again["metrics"]["generalization gap[digits]"]["value"] = 0.1
+    (line,) = disagreements(Result.model_validate(again), now, exactly=True)
+    assert line.startswith("generalization gap[digits]: 0.1 claimed")
+    assert disagreements(now, before, exactly=True) == [
+        "FD to train part[digits]: claimed only",
+        "generalization gap[digits]: claimed only",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "finding"),
     [

@@ -27,6 +27,9 @@ COUNTS = ("parameters", "images_seen", "nfe")
 """Costs that are counted again; seconds and memory are the reporter's word."""
 NOISE_VERSION = "noise_version"
 """Field of `SamplingRecord`: samples of another version can't be drawn again by this one."""
+LATER = ("FD to train part", "FID to train part", "generalization gap")
+"""Base names of unranked columns that the first results of metrics version 3 do not have: computing them is no
+disagreement with such a result."""
 MEMORIZATION = "memorization"
 """The metric that is computed of every result, whichever it was scored by."""
 
@@ -119,7 +122,7 @@ def disagreements(claimed: Result, again: Result, *, exactly: bool) -> list[str]
         exactly: whether the samples were the same, so that the values and their intervals must be.
     """
     theirs, ours = values(claimed), values(again)
-    added = _added(claimed)
+    added = {*LATER, *_added(claimed)}
     lines = []
     for name in sorted({*theirs, *ours}):
         if name not in theirs and base_name(name) in added:
