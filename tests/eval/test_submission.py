@@ -243,7 +243,7 @@ def test_every_claim_is_compared_with_what_is_computed(change, finding):
 
 
 def test_columns_that_came_later_are_no_disagreement_where_a_result_lacks_them():
-    # catches every result that was made before a column as refuted, and such a column claimed and not compared
+    # catches an older result that is refuted for a new column, and such a column claimed and not compared
     plain = result(metrics={"FD[digits]": {"value": 5.0}})
     later = {"generalization gap[digits]": {"value": 0.2}, "FD to train part[digits]": {"value": 5.0}}
     again = result(metrics={"FD[digits]": {"value": 5.0}} | later)

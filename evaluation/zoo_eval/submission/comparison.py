@@ -28,8 +28,8 @@ COUNTS = ("parameters", "images_seen", "nfe")
 NOISE_VERSION = "noise_version"
 """Field of `SamplingRecord`: samples of another version can't be drawn again by this one."""
 LATER = ("FD to train part", "FID to train part", "generalization gap")
-"""Base names of unranked columns that the first results of metrics version 3 do not have: computing them is no
-disagreement with such a result."""
+"""Base names of unranked columns that the first results of metrics version 3 do not have: computing them is
+no disagreement with such a result."""
 MEMORIZATION = "memorization"
 """The metric that is computed of every result, whichever it was scored by."""
 
