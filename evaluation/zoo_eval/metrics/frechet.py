@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo_core.data.loading import Table
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
@@ -257,7 +256,9 @@ def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     test, fake = pair_on_device(ctx, ctx.test.main, ctx.generated.main)
     found = {ctx.column("FD to test"): cell(test, fake)}
     gap = ctx.column("generalization gap")
-    parts = list(parts_like(ctx.data.train, ctx.data.test))
+    sizes, tables = (len(ctx.train), len(ctx.test)), (ctx.data.train, ctx.data.test)
+    whole = sizes == tuple(map(len, tables))  # features of a part of a split have no labels here
+    parts = list(parts_like(*sizes, *((table.label if whole else None) for table in tables)))
     if not parts:
         why = f"needs more training examples ({len(ctx.train):,}) than test examples ({len(ctx.test):,})"
         return {**found, gap: NotApplicable(reason=why)}
@@ -267,21 +268,24 @@ def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     return {**found, ctx.column("FD to train part"): to_part, gap: difference}
 
 
-def parts_like(train: Table, test: Table) -> Iterator[Tensor]:
+def parts_like(rows: int, size: int, labels: Tensor | None, others: Tensor | None) -> Iterator[Tensor]:
     """Yield the rows of `PARTS` random parts of a split, each with as many rows as another split.
 
     Where both have one class a row, a part has the other split's number of each class: test splits are often
     stratified, and a part that is not would be farther from the samples for its frequencies alone. Yields
     nothing where there are too few rows.
+
+    Args:
+        rows, size: rows of the split and of the other one.
+        labels, others: their classes; None for none.
     """
-    one, other = train.label, test.label
-    if one is None or other is None or one.ndim != 1:
-        one, other = torch.zeros(len(train), dtype=torch.long), torch.zeros(len(test), dtype=torch.long)
+    if labels is None or others is None or labels.ndim != 1:
+        labels, others = torch.zeros(rows, dtype=torch.long), torch.zeros(size, dtype=torch.long)
     rng = generator(0, "parts")
-    asked = [((one == label).nonzero().flatten(), int((other == label).sum())) for label in other.unique()]
-    if len(train) > len(test) and all(len(rows) >= count for rows, count in asked):
+    asked = [((labels == one).nonzero().flatten(), int((others == one).sum())) for one in others.unique()]
+    if rows > size and all(len(own) >= count for own, count in asked):
         for _ in range(PARTS):
-            chosen = [rows[torch.randperm(len(rows), generator=rng)[:count]] for rows, count in asked]
+            chosen = [own[torch.randperm(len(own), generator=rng)[:count]] for own, count in asked]
             yield torch.cat(chosen)
 
 
