@@ -145,6 +145,7 @@ def reader(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
     def follow(page: Path) -> None:
+        manager.manager()  # made later, the installed one would list the page's plugin in every later test
         installed.extend(install(page, tmp_path / "plugin", monkeypatch))
         monkeypatch.syspath_prepend(CHECKOUT / "weights")  # pip install ./weights
         (tmp_path / "workspace").mkdir()

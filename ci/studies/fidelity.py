@@ -29,7 +29,7 @@ from zoo_eval.pipeline import chosen_metrics, run_metrics
 from zoo_eval.reference import scoring_config
 from zoo_fidelity.clipped import clipped_coverage, clipped_density
 from zoo_fidelity.fld import LARGEST, fld
-from zoo_fidelity.vendi import unit_rows, vendi
+from zoo_fidelity.vendi import vendi
 
 NAMES = ("clipped-density", "clipped-coverage", "fld", "vendi", "copying-test")
 """The metrics, in the order of the tables."""
@@ -145,7 +145,7 @@ def intervals(repeats: int, n: int = 300) -> None:
             "clipped-density": lambda x, real=real: clipped_density(real, x),
             "clipped-coverage": lambda x, real=real: clipped_coverage(real, x),
             "FLD": lambda x, real=real, test=test: fld(real, test, x),
-            "vendi": lambda x: vendi(unit_rows(x + 0.5)),  # type: ignore[arg-type]
+            "vendi": lambda x: vendi((x + 0.5) / (x + 0.5).norm(dim=1, keepdim=True)),
         }
         sets = [scale * torch.randn(n, d, generator=rng, dtype=torch.float64) + shift for _ in range(repeats)]
         cells = []

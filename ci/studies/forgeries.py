@@ -222,13 +222,16 @@ def jump(run: Honest, rng: random.Random) -> Forgery:
 
 def other_options(run: Honest, rng: random.Random) -> Forgery:
     (at,) = between(run, rng)
-    config = resolve({"config": str(run.folder), "optim.net.lr": rng.uniform(2e-3, 2e-2), "device": "cpu"})
+    rate = rng.uniform(2e-3, 2e-2)
+    config = resolve({"config": str(run.folder), "optim.net.lr": rate, "device": "cpu"})
     start = copy.deepcopy(run.states[at - 1])
-    for group in start.state["optimizers"]["net"]["param_groups"]:
-        group["lr"] = config.optim.net.lr  # type: ignore[attr-defined]
+    groups = start.state["optimizers"]["net"]["param_groups"]
+    honest = [group["lr"] for group in groups]
+    for group in groups:
+        group["lr"] = rate
     changed = run.end(run.trainer(config), at, start)
-    for group in changed.state["optimizers"]["net"]["param_groups"]:
-        group["lr"] = run.config.optim.net.lr  # type: ignore[attr-defined]
+    for group, before in zip(changed.state["optimizers"]["net"]["param_groups"], honest, strict=True):
+        group["lr"] = before
     states = run.trained(run.trainer(), [*run.states[:at], changed])
     return Forgery("one segment with another learning rate", states, states, frozenset({at}))
 
@@ -260,15 +263,17 @@ def broken_joint(run: Honest, rng: random.Random) -> Forgery:
 
 
 KINDS: Sequence[tuple[Callable[[Honest, random.Random], Forgery], int]] = (
-    *((swapped_last, 8), (swapped_file, 4), (wrong_init, 8), (other_data, 6), (invented_states, 8)),
-    *(
-        (invented_curve, 6),
-        (jump, 20),
-        (other_options, 10),
-        (no_momentum, 10),
-        (jumps, 14),
-        (broken_joint, 6),
-    ),
+    (swapped_last, 8),
+    (swapped_file, 4),
+    (wrong_init, 8),
+    (other_data, 6),
+    (invented_states, 8),
+    (invented_curve, 6),
+    (jump, 20),
+    (other_options, 10),
+    (no_momentum, 10),
+    (jumps, 14),
+    (broken_joint, 6),
 )
 """How many of each kind: 100."""
 
@@ -339,9 +344,7 @@ def main() -> None:
     if given.json:
         print(json.dumps({"honest": sorted(honest), "rows": rows}))
         return
-    print(
-        f"{len(rows)} forgeries, {given.challenges} challenges each, {given.spot} of {run.last - 1} drawn; "
-    )
+    print(f"{len(rows)} forgeries, {given.challenges} challenges each, {given.spot} of {run.last - 1} drawn")
     print(f"segments of the honest run that do not repeat: {len(honest)}\n")
     print(
         "| kind | forgeries | shows where it was made | formula | caught |\n| --- | --- | --- | --- | --- |"

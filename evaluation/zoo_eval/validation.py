@@ -32,7 +32,7 @@ def validation_data(data: Dataset) -> Dataset:
     Its fingerprint differs from that of the data, so that nothing cached of one is taken for the other.
 
     Raises:
-        UsageError: where there is no validation part, or the data bring source images of their own, whose
+        UsageError: without a validation part, or where the data bring source images of their own, whose
             validation part is not known.
     """
     if data.validation is None:

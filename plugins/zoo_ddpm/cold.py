@@ -66,7 +66,7 @@ class ColdSampleConfig(SampleConfig):
     """Step from s to s - 1: x_s - D(x0, s) + D(x0, s - 1) (improved), or D(x0, s - 1) (naive)."""
     noise: float = Field(1e-4, ge=0)
     """Standard deviation of the noise that is added to the fully degraded image at the start. Restoring
-    undoes the degradation and scales this up: on digits 0.0001 changes no score; 0.002 hides the image."""
+    undoes the degradation and scales this up: on digits FD is 1.25 at 0.0001 and at 0, and 19.6 at 0.002."""
 
 
 def _for_images(preset: Preset, steps: int) -> Preset:

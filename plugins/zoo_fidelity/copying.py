@@ -8,6 +8,7 @@ C_T is far above 0. New examples have about 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def rank_score(samples: Tensor, test: Tensor) -> float:
 
 
 def cell_scores(
-    train: Tensor, test: Tensor, fake: Tensor, cells: tuple[Tensor, Tensor, Tensor]
+    train: Tensor, test: Tensor, fake: Tensor, cells: Sequence[Tensor]
 ) -> dict[int, tuple[float, float]]:
     """Return (fraction of the test split, Z_U) of cells with test examples and more than `SAMPLES` samples.
 
@@ -83,7 +84,7 @@ def copying(train: Tensor, test: Tensor, fake: Tensor) -> tuple[float | None, in
     sides = ((train, "training features"), (test, "test features"), (fake, "generated features"))
     train, test, fake = (check_features(x, what) for x, what in sides)
     k = max(1, min(CELLS, len(test) // TEST, len(train)))
-    scores = cell_scores(train, test, fake, k_means(train, k, test, fake))  # type: ignore[arg-type]
+    scores = cell_scores(train, test, fake, k_means(train, k, test, fake))
     if not scores:
         return None, 0, k
     weights = sum(weight for weight, _ in scores.values())

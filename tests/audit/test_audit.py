@@ -235,6 +235,19 @@ def test_a_state_that_is_not_handed_in_does_not_pass(run: Path) -> None:
 
 
 @slow
+def test_it_is_said_that_a_training_was_not_executed_because_the_scores_are_wrong(run: Path) -> None:
+    metrics = dict(read_result(run / "result.json").metrics)
+    column = next(name for name in metrics if name.startswith("FD["))
+    metrics[column] = metrics[column].model_copy(
+        update={"value": metrics[column].value + 1, "interval": None}
+    )
+    rewritten(run, metrics=metrics)
+    status, said = command(str(run / "result.json"), "--run", str(run), "--spot", "1")
+    assert status == 1
+    assert "training: not executed again, as the samples or scores are not those of the result" in said
+
+
+@slow
 def test_a_result_of_another_root_or_another_run_is_refuted_at_once(run: Path) -> None:
     other = TrainingAudit(every=4, segments=6, root="ab" * 32)
     rewritten(run, audit=other)

@@ -205,4 +205,7 @@ def test_the_interval_of_the_gap_is_its_spread_over_samples(rng):
 def test_no_gap_where_the_training_split_is_the_smaller(rng):
     real = torch.randn(50, 4, generator=rng).double()
     found = reasons(scored(real[:20], real[20:], real))
-    assert found == ["needs more training examples (20) than test examples (30)"]
+    assert [reason.rpartition("; ")[2] for reason in found] == ["there are 20 training and 30 test examples"]
+    labels = torch.tensor([0] * 29 + [1])  # more examples in all, and fewer of one class
+    found = reasons(scored(real[:30], real[30:], real, labels, torch.tensor([0] * 18 + [1] * 2)))
+    assert [reason.rpartition("; ")[2] for reason in found] == ["there are 30 training and 20 test examples"]

@@ -87,7 +87,7 @@ class Local:
     def start(self, job: Job) -> Process:
         env = {threads.VARIABLE: os.environ.get(threads.VARIABLE) or str(threads.share(self.slots))}
         gpu = self._card()
-        if gpu is None:  # the space that there was is taken since: the emptiest, as where there is no account
+        if gpu is None:  # the space that there was is taken since: the card with the fewest jobs
             gpu = min(self._begun, key=lambda gpu: len(self._begun[gpu]), default=None)
         if gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[gpu]

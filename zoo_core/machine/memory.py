@@ -55,7 +55,7 @@ def free_bytes(device: torch.device) -> int | None:
         free = 1024 * (int(found["MemAvailable"]) + int(found["SwapFree"]))
     except (OSError, KeyError):
         return None
-    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", which is no limit
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", without a limit
         limit = int((_GROUP / "memory.max").read_text())
         used = int((_GROUP / "memory.current").read_text())
         cache = re.search(r"^inactive_file (\d+)", (_GROUP / "memory.stat").read_text(), re.MULTILINE)

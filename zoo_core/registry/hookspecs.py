@@ -209,7 +209,8 @@ def zoo_plot_trained(run: TrainedRun) -> None:
 
 @hookspec
 def zoo_checkpoint(run: RunView, step: int, path: str) -> None:
-    """Called after a checkpoint was written: every `train.checkpoint_every` steps and at the end of training.
+    """Called after a checkpoint was written: every `train.checkpoint_every` steps, every `train.audit` steps
+    and at the end of training.
 
     Args:
         run: in training.

@@ -260,7 +260,8 @@ def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     whole = sizes == tuple(map(len, tables))  # features of a part of a split have no labels here
     parts = list(parts_like(*sizes, *((table.label if whole else None) for table in tables)))
     if not parts:
-        why = f"needs more training examples ({len(ctx.train):,}) than test examples ({len(ctx.test):,})"
+        counts = f"{len(ctx.train):,} training and {len(ctx.test):,} test examples"
+        why = f"needs more training than test examples, of each class too; there are {counts}"
         return {**found, gap: NotApplicable(reason=why)}
     origin = ctx.test.main.to(test.device).double().mean(0)
     train = check_features(ctx.train.main.to(test.device), "real features", 2) - origin

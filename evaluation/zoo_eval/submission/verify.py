@@ -76,7 +76,10 @@ def verify(
 
         folder = run_folder(str(run))
         repeated = _repeat(result, folder, say)
-        if spot is not None and repeated.state != STATES[0]:
+        if spot is not None and repeated.state == STATES[0]:
+            left_out = "training: not executed again, as the samples or scores are not those of the result"
+            repeated = repeated._replace(findings=[*repeated.findings, left_out])
+        elif spot is not None:
             training = _reexecuted(result, folder, spot, say)
             repeated = _with_training(repeated, training)
     verdict = Verdict(
