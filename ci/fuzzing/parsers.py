@@ -288,7 +288,9 @@ def _evaluation(run: Path) -> list[Parser]:
     pickled, tensors = io.BytesIO(), {"a.weight": torch.ones(3, 2), "a.bias": torch.zeros(3)}
     torch.save(tensors, pickled)
     media = {"curves.json": [b'{"train/loss": [[0, 1.5], [10, 0.5]]}'], "samples.png": _images()["00.png"]}
-    verdict = json.dumps({"state": "reproduced", "file_sha256": "a" * 64, "findings": []}).encode()
+    verdict = json.dumps(
+        {"state": "audited", "file_sha256": "a" * 64, "findings": [], "training": {"executed": [0, 3]}}
+    ).encode()
     file = io.BytesIO()
     np.savez(file, samples=np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8))
     how = {"curves.json": mutations.of_json, "samples.png": mutations.of_image}
@@ -308,7 +310,7 @@ def _evaluation(run: Path) -> list[Parser]:
             pickled.getvalue(), weight=6),
         one("manifest of samples", "manifest.yaml", mutations.of_yaml,
             lambda path: read_manifest(path, path.parent), b"model: a\nparameters: 3\nnotes: b\n", weight=3),
-        one("verdict", "v.json", mutations.of_json, lambda path: states._state(path, "a" * 64), verdict,
+        one("verdict", "v.json", mutations.of_json, lambda path: states._strength(path, "a" * 64), verdict,
             weight=2),
     ]  # fmt: skip
 
