@@ -61,7 +61,7 @@ def test_a_few_examples_tell_what_a_whole_batch_takes(rows: int) -> None:
     assert working == pytest.approx(max(whole + loaded, 2 * own + found.optimizer), rel=0.02)
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw", "rmsprop", "sgd"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "rmsprop", "sgd", "muon"])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_the_states_of_optimizers_are_what_torch_keeps(kind: Any, momentum: float) -> None:
     net = wide()

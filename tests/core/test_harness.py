@@ -318,6 +318,60 @@ def test_optimizers_are_torchs_own(kind: str) -> None:
     torch.testing.assert_close(mine.weight, other.weight)
 
 
+def test_muon_orthogonalizes_the_momentum_of_matrices_and_gives_the_rest_to_nadamw() -> None:
+    """Against singular vectors of the momentum (Jordan et al. 2024) and Adam with Nesterov's
+    momentum, whose correction of the bias is Adam's, as timm has it."""
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Linear(5, 8), nn.Linear(8, 2))
+    config = OptimizerConfig(kind="muon", lr=0.01, momentum=0.9, weight_decay=0.1)
+    optimizer = build_optimizer(config, list(net.named_parameters()))
+    matrices, others = [net[0].weight, net[1].weight], [net[0].bias, net[1].bias, net[2].weight, net[2].bias]
+    first = {p: torch.zeros_like(p.flatten(1) if p.ndim > 1 else p) for p in net.parameters()}
+    second = {p: torch.zeros_like(p) for p in others}
+    rng = torch.Generator().manual_seed(0)
+    for step in range(1, 5):
+        before = {p: 0.999 * p.detach().clone() for p in net.parameters()}  # lr * weight_decay = 0.001
+        for p in net.parameters():
+            p.grad = torch.randn(p.shape, generator=rng)
+        optimizer.step()
+        for p in matrices:
+            gradient = p.grad.flatten(1)
+            first[p] = 0.9 * first[p] + 0.1 * gradient
+            u, _, v = torch.linalg.svd(0.1 * gradient + 0.9 * first[p], full_matrices=False)
+            moved = (before[p] - p.detach()).flatten(1) / (0.01 * 0.2 * max(first[p].shape) ** 0.5)
+            torch.testing.assert_close(moved, u @ v, atol=0.02, rtol=0)
+        for p in others:
+            first[p] = 0.9 * first[p] + 0.1 * p.grad.reshape(first[p].shape)
+            second[p] = 0.999 * second[p] + 0.001 * p.grad.square()
+            ahead = (0.9 * first[p].reshape(p.shape) + 0.1 * p.grad) / (1 - 0.9**step)
+            moved = 0.01 * ahead / (second[p] / (1 - 0.999**step)).sqrt()
+            torch.testing.assert_close(p.detach(), before[p] - moved, atol=2e-5, rtol=0)
+
+
+def test_muon_keeps_the_factors_on_rates_and_resumes() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    config = OptimizerConfig(kind="muon", lr=1.0, momentum=0.95, lr_mult={"1": 0.1})
+    optimizer = build_optimizer(config, list(net.named_parameters()))
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[p] for p in net.parameters()] == [1.0, 1.0, 0.1, 0.1]
+
+    def steps(count: int) -> None:
+        for step in range(count):
+            for place, p in enumerate(net.parameters()):
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(10 * step + place))
+            optimizer.step()
+
+    steps(3)
+    states, weights = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(net.state_dict())
+    steps(2)
+    whole = copy.deepcopy(net.state_dict())
+    net.load_state_dict(weights)
+    optimizer = build_optimizer(config, list(net.named_parameters()))
+    optimizer.load_state_dict(states)
+    steps(2)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+
+
 def test_rates_follow_their_schedule_and_multiplier() -> None:
     net = nn.ModuleDict({"mapping": nn.Linear(1, 1), "rest": nn.Linear(1, 1)})
     for kind, expected in (("cosine", 0.5 * (1 + math.cos(math.pi * 0.5))), ("linear", 0.5)):

@@ -57,18 +57,19 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerConfig(Config):
     """One optimizer and its learning-rate schedule."""
 
-    kind: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    """Optimizer of torch.optim."""
+    kind: Literal["adam", "adamw", "rmsprop", "sgd", "muon"] = "adam"
+    """Optimizer of torch.optim, or timm's Muon: orthogonalized momentum for matrices and convolutions, NAdamW
+    for the rest."""
     lr: float = Field(1e-3, gt=0)
     """Learning rate."""
     betas: tuple[Rate, Rate] = (0.9, 0.999)
-    """Decay rates of the first and second moment (adam, adamw)."""
+    """Decay rates of the first and second moment (adam, adamw, and muon's NAdamW)."""
     eps: float = Field(1e-8, gt=0)
     """Term added to the denominator."""
     weight_decay: float = Field(0.0, ge=0)
-    """L2 penalty (adam, rmsprop, sgd) or decoupled decay (adamw)."""
+    """L2 penalty (adam, rmsprop, sgd) or decoupled decay (adamw, muon)."""
     momentum: float = Field(0.0, ge=0, lt=1)
-    """Momentum (rmsprop, sgd)."""
+    """Momentum (rmsprop, sgd, muon; Muon's authors take 0.95)."""
     alpha: float = Field(0.99, ge=0, lt=1)
     """Decay of the squared gradient (rmsprop)."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"

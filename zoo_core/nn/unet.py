@@ -58,6 +58,9 @@ class UNetConfig(Config):
     """U-Net: side of the pixel blocks that are folded into channels at the input and unfolded at the output;
     2 computes at half the resolution, for a quarter of the FLOPs (Hoogeboom et al. 2023,
     arXiv:2301.11093)."""
+    refine: int = later(0, since="0.2.0", ge=0)
+    """U-Net: channels of two convolutions at full resolution after the unfolding, which see the input again;
+    0 for none. Folded pixels share few channels, so that without it noise is left in smooth areas."""
 
 
 def zeroed(module: M) -> M:
@@ -224,6 +227,24 @@ class Pyramid(nn.Module):
         return (self.resampler.down(self.conv(image)) + h) * self.scale
 
 
+class Refinement(nn.Module):
+    """Features (n, width, H, W) and the network's input (n, seen, H, W) to (n, out, H, W), from 0.
+
+    A residual block without a norm, because features carry the noise level and the input its amplitude.
+    """
+
+    def __init__(self, width: int, seen: int, out: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width + seen, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.last = zeroed(nn.Conv2d(width, out, 3, padding=1))
+
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        h = self.first(torch.cat((features, image), dim=1))
+        h = h + self.second(F.silu(h))
+        return self.last(F.silu(h))
+
+
 class UNet(nn.Module):
     """Images and times to images: (n, C, H, W) and (n,) to (n, C, H, W), for any H and W.
 
@@ -311,11 +332,18 @@ class UNet(nn.Module):
                 self.up.append(Grow(width) if convolves else ResidualGrow(resizing(width), resampler))
 
         self.norm = group_norm(width)
-        self.last = zeroed(nn.Conv2d(width, outputs * in_channels, 3, padding=1))
+        self.refinement: Refinement | None = None
+        if config.refine:
+            self.last = nn.Conv2d(width, config.refine * config.fold**2, 3, padding=1)
+            seen = data.shape[0] + self.image_channels
+            self.refinement = Refinement(config.refine, seen, outputs * data.shape[0])
+        else:
+            self.last = zeroed(nn.Conv2d(width, outputs * in_channels, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         time, context = self.condition(cond, self.time(t))
-        image = folded(with_image(x, cond, self.image_channels), self.fold)
+        whole = with_image(x, cond, self.image_channels)
+        image = folded(whole, self.fold)
         h = self.first(image)
         skips = [h]
         pyramid = iter(self.pyramid)
@@ -335,5 +363,5 @@ class UNet(nn.Module):
                 h = layer(torch.cat((h, skips.pop()), dim=1), time, context)
             else:
                 h = layer(h, time, skips[-1].shape[-2:])
-        out = F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.fold)
-        return out[..., : x.shape[2], : x.shape[3]]
+        out = F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.fold)[..., : x.shape[2], : x.shape[3]]
+        return out if self.refinement is None else self.refinement(out, whole)

@@ -22,6 +22,7 @@ from zoo_core.machine.memory import free_bytes
 from zoo_core.training import power
 from zoo_core.training.failures import out_of_memory, too_large
 from zoo_core.training.harness import Harness
+from zoo_core.training.optim import is_matrix
 from zoo_core.training.plan import micro_batches
 from zoo_core.training.recipe import Phase
 from zoo_core.types import Batch, Context
@@ -72,6 +73,9 @@ def size(parameters: Iterable[Tensor]) -> int:
 
 def optimizer_size(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> int:
     """Return the bytes of the states that an optimizer keeps of parameters."""
+    if config.kind == "muon":  # a momentum of matrices, two moments of the rest
+        parts = list(parameters)
+        return size(parts) + size(p for p in parts if not is_matrix(p))
     momentum = config.kind in ("rmsprop", "sgd") and config.momentum > 0
     return (STATES[config.kind] + momentum) * size(parameters)
 

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules from their config; torch's and timm's own, chosen and fused."""
+"""Optimizers and learning-rate schedules from their config; torch's and timm's, chosen and fused."""
 
 from __future__ import annotations
 
@@ -43,6 +43,41 @@ def build_optimizer(
             return torch.optim.SGD(
                 params, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, **fused
             )
+        case "muon":
+            return _muon(config, params)
+
+
+def is_matrix(parameter: torch.Tensor) -> bool:
+    """Return whether Muon orthogonalizes a parameter: at least 4 rows, and 4 entries in each."""
+    return parameter.ndim >= 2 and min(len(parameter), parameter[:1].numel()) >= 4
+
+
+def _muon(config: OptimizerConfig, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return timm's Muon: the momentum of each matrix is orthogonalized, the rest is given to NAdamW.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. A convolution is the matrix (out, in *
+    height * width). An update is scaled to the root mean square of Adam's (Liu et al. 2025,
+    arXiv:2502.16982), so that one rate serves both.
+    """
+    from timm.optim.muon import Muon
+
+    apart: list[dict[str, Any]] = []
+    for group in groups:
+        for matrices in (True, False):
+            members = [p for p in group["params"] if is_matrix(p) is matrices]
+            if members:
+                apart.append({**group, "params": members, "use_muon": matrices})
+    optimizer: torch.optim.Optimizer = Muon(
+        apart,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=True,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+        conv_mode="flatten",
+    )
+    return optimizer
 
 
 def build_schedule(
