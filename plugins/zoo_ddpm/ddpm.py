@@ -72,7 +72,10 @@ class DDPMConfig(RunConfig):
             "for tests: seconds on one core; T is a tenth and the betas ten times as large",
         ),
         "default@image<=16": DEFAULTS,
-        "default@image<=48": Preset({**LARGER_IMAGES.overrides, "model.vlb_terms": 16}, LARGER_IMAGES.source),
+        "default@image<=48": Preset(
+            {**LARGER_IMAGES.overrides, "model.vlb_terms": 16, "model.prediction": "v"},
+            f"{LARGER_IMAGES.source}; v, because an error of eps is multiplied by sigma",
+        ),
         "gpu@image<=48": ON_A_GPU,
         "default@points": POINTS,
         "paper@cifar10": Preset(

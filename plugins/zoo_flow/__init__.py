@@ -28,7 +28,7 @@ def zoo_plugins() -> list[PluginSpec]:
             name="ot-cfm",
             family="flow",
             target="zoo_flow.transport:OTFlowMatching",
-            config="zoo_flow.matching:FlowMatchingConfig",
+            config="zoo_flow.transport:OTFlowMatchingConfig",
             summary="flow matching whose noise and data are paired by optimal transport in each batch",
             paper="arXiv:2302.00482",
             tasks=TASKS,

@@ -18,7 +18,7 @@ from zoo_core.config import DEFAULTS, EmaConfig, Preset, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.diffusion.prediction import like
-from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
+from zoo_core.diffusion.presets import LARGER, LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
@@ -31,7 +31,10 @@ TIME_SCALE = 100.0
 PRESETS: Mapping[str, Preset] = {
     "tiny": TINY,
     "default@image<=16": DEFAULTS,
-    "default@image<=48": LARGER_IMAGES,
+    "default@image<=48": Preset(
+        {**LARGER, "sampler.name": "dpmpp-2m", "sample.steps": 20},
+        f"{LARGER_IMAGES.source}; a sampler that needs no score, which dependent pairs have not",
+    ),
     "gpu@image<=48": ON_A_GPU,
     "default@points": POINTS,
 }
@@ -40,7 +43,7 @@ PRESETS: Mapping[str, Preset] = {
 class FlowMatchingConfig(RunConfig):
     """One run of flow matching."""
 
-    PRESETS: ClassVar[Mapping[str, Preset]] = PRESETS
+    PRESETS: ClassVar[Mapping[str, Preset]] = {**PRESETS, "default@image<=48": LARGER_IMAGES}
 
     model: DiffusionModel = DiffusionModel()
     """The network."""

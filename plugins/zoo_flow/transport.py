@@ -9,12 +9,16 @@ score, and stochastic samplers are refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from zoo_core.config import Preset
 from zoo_core.types import Cond, DataInfo
-from zoo_flow.matching import FlowMatching, FlowMatchingConfig
+from zoo_flow.matching import PRESETS, FlowMatching, FlowMatchingConfig
 
 
 def pairing(x0: Tensor, eps: Tensor, group: Tensor | None = None) -> Tensor:
@@ -49,6 +53,12 @@ def groups_of(cond: Cond, task: str) -> Tensor | None:
     if task == "text" and cond.tokens is not None:
         return cond.tokens.unique(dim=0, return_inverse=True)[1]
     return None
+
+
+class OTFlowMatchingConfig(FlowMatchingConfig):
+    """One run of flow matching on pairs by optimal transport."""
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = PRESETS
 
 
 class OTFlowMatching(FlowMatching):

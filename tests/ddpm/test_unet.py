@@ -13,7 +13,7 @@ from zoo_core.nn.embedding import FourierFeatures, sinusoidal
 from zoo_core.nn.mlp import MLP, MLPConfig
 from zoo_core.nn.resampling import Resampler
 from zoo_core.nn.unet import ResidualBlock, SelfAttention, UNet, UNetConfig, folded, group_norm
-from zoo_core.types import DataInfo
+from zoo_core.types import Cond, DataInfo
 
 
 def unet(shape, time_range=1000.0, **options):
@@ -42,6 +42,37 @@ def test_patches_are_folded_and_unfolded_in_place(shape):
     moved = x.clone()
     moved[:, :, -1, -1] += 1
     assert not torch.allclose(net(moved, torch.tensor([10.0, 10.0]))[:, :, -1, -1], y[:, :, -1, -1])
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 9, 13)])
+def test_refinement_sees_each_pixel_of_the_input_at_its_own_place(shape):
+    """With the trunk silenced the output still depends on the input, within three convolutions of 3x3: a
+    refinement of folded pixels, or one that is shifted, would reach elsewhere."""
+    net = unet(shape, channels=8, mult=(1, 2), fold=4, refine=6)
+    x, t = torch.randn(1, *shape), torch.tensor([10.0])
+    assert torch.equal(net(x, t), torch.zeros_like(x))
+    randomized(net).eval()
+    torch.nn.init.zeros_(net.last.weight)
+    moved = x.clone()
+    moved[:, :, 6, 5] += 1
+    changed = (net(moved, t) != net(x, t)).any(1)[0].nonzero()
+    assert changed.min(0).values.tolist() == [3, 2]
+    assert changed.max(0).values.tolist() == [min(9, shape[1] - 1), 8]
+
+
+def test_refinement_reads_the_trunk_and_the_image_that_it_is_given():
+    data = DataInfo("images", (3, 8, 8), levels=256, task="paired", image_channels=1)
+    net = randomized(UNet(UNetConfig(channels=8, mult=(1, 2), fold=4, refine=6), data, outputs=2)).eval()
+    x, t, image = torch.randn(1, 3, 8, 8), torch.tensor([10.0]), torch.randn(1, 1, 8, 8)
+    y = net(x, t, Cond(image=image))
+    assert y.shape == (1, 6, 8, 8)
+    assert not torch.allclose(net(x, 2 * t, Cond(image=image)), y)
+    torch.nn.init.zeros_(net.last.weight)
+    torch.nn.init.zeros_(net.last.bias)
+    y = net(x, t, Cond(image=image))
+    assert torch.equal(net(x, 2 * t, Cond(image=image)), y)
+    image[:, :, 3, 3] += 1
+    assert not torch.equal(net(x, t, Cond(image=image)), y)
 
 
 def test_the_papers_cifar_network_has_its_size():
