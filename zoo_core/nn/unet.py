@@ -334,7 +334,7 @@ class UNet(nn.Module):
         self.norm = group_norm(width)
         self.refinement: Refinement | None = None
         if config.refine:
-            self.last = nn.Conv2d(width, config.refine * config.fold**2, 3, padding=1)
+            self.last = nn.Conv2d(width, config.refine * config.fold**2, 1)
             seen = data.shape[0] + self.image_channels
             self.refinement = Refinement(config.refine, seen, outputs * data.shape[0])
         else:
