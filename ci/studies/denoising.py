@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def trained(words: Mapping[str, Any], steps: int, folder: Path) -> Any:
     """Return the finished run of so many steps."""
-    with redirect_stdout(StringIO()):
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         zoo_core.run({**words, **QUIET, "run_dir": str(folder), "train.steps": steps})
         return zoo_core.load(folder)
 
