@@ -347,6 +347,18 @@ def test_muon_orthogonalizes_the_momentum_of_matrices_and_gives_the_rest_to_nada
             torch.testing.assert_close(p.detach(), before[p] - moved, atol=2e-5, rtol=0)
 
 
+def test_the_term_in_the_denominator_reaches_what_muon_leaves_to_nadamw() -> None:
+    moved = []
+    for eps in (1e-8, 1.0):
+        net = nn.Linear(8, 8)
+        nn.init.zeros_(net.bias)
+        optimizer = build_optimizer(OptimizerConfig(kind="muon", lr=0.1, eps=eps), [*net.named_parameters()])
+        net.weight.grad, net.bias.grad = torch.eye(8), torch.ones(8)
+        optimizer.step()
+        moved.append(float(net.bias.detach().abs().mean()))
+    assert moved[1] == pytest.approx(moved[0] / 2, rel=1e-3)  # |g| / (|g| + 1)
+
+
 def test_muon_keeps_the_factors_on_rates_and_resumes() -> None:
     net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     config = OptimizerConfig(kind="muon", lr=1.0, momentum=0.95, lr_mult={"1": 0.1})

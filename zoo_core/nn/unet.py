@@ -59,8 +59,8 @@ class UNetConfig(Config):
     2 computes at half the resolution, for a quarter of the FLOPs (Hoogeboom et al. 2023,
     arXiv:2301.11093)."""
     refine: int = later(0, since="0.2.0", ge=0)
-    """U-Net: channels of two convolutions at full resolution after the unfolding, which see the input again;
-    0 for none. Folded pixels share few channels, so that without it noise is left in smooth areas."""
+    """U-Net: channels of the convolutions at full resolution after the unfolding, which see the input again;
+    0 for none. Folded pixels share few channels, so that without them noise is left in smooth areas."""
 
 
 def zeroed(module: M) -> M:

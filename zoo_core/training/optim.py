@@ -73,6 +73,7 @@ def _muon(config: OptimizerConfig, groups: Sequence[dict[str, Any]]) -> torch.op
         momentum=config.momentum,
         nesterov=True,
         betas=config.betas,
+        eps=config.eps,
         weight_decay=config.weight_decay,
         adjust_lr_fn="match_rms_adamw",
         conv_mode="flatten",
