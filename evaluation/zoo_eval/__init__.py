@@ -118,12 +118,14 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="likelihoods of the test split, exact and bounds",
         ),
         MetricSpec(
-            "truth", f"{here}.likelihood:truth", ("density",), columns={"true density": ""},
-            summary="likelihood of the test split under the known density",
+            "truth", f"{here}.truth:truth", ("density",),
+            columns={"true density": "", "sample bits": "", "implausible": ""},
+            summary="likelihood of the test split, and of images drawn, under the known law of the data",
         ),
         MetricSpec(
-            "log-likelihood-error", f"{here}.likelihood:log_likelihood_error", ("model", "density"),
-            columns={"log-likelihood error": "lower"}, summary="distance to the true log-likelihood",
+            "log-likelihood-error", f"{here}.truth:log_likelihood_error", ("model", "density"),
+            columns={"log-likelihood error": "lower", "KL from truth": "lower"},
+            summary="distance to the true log-likelihood",
         ),
         MetricSpec(
             "score-error", f"{here}.density:score_error_columns", ("model", "density"),

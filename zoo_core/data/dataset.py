@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.table import Table
 from zoo_core.data.transforms import Transform
-from zoo_core.interfaces import Density
+from zoo_core.interfaces import Law
 from zoo_core.registry.spec import load_target
 from zoo_core.types import DataInfo, Task
 
@@ -44,7 +44,7 @@ class Dataset:
         info: what recipes may know.
         train, test: the splits.
         sha256: of all examples and labels, in order.
-        density: the true density, where it has a closed form.
+        density: the true law: a density of points in closed form, or exact probabilities of images; or None.
         class_names: by label, where known.
         report: what was inferred, left out or changed while reading, one line each.
         tokenizer: of its captions, where it has any.
@@ -62,7 +62,7 @@ class Dataset:
     train: Table
     test: Table
     sha256: str
-    density: Density | None = None
+    density: Law | None = None
     class_names: Sequence[str] = ()
     report: Sequence[str] = ()
     tokenizer: Tokenizer | None = None

@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.table import Table
-from zoo_core.interfaces import Density
+from zoo_core.interfaces import Law
 from zoo_core.seeds import derive, mix32
 from zoo_core.types import DataInfo
 
@@ -100,7 +100,7 @@ def resident(
     train: Table,
     test: Table,
     *,
-    density: Density | None = None,
+    density: Law | None = None,
     class_names: Sequence[str] = (),
     report: Sequence[str] = (),
     tokenizer: Tokenizer | None = None,

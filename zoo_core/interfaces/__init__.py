@@ -18,7 +18,7 @@ from zoo_core.interfaces.capabilities import (
     Translator,
     TwoWay,
 )
-from zoo_core.interfaces.density import Density, Smoothable
+from zoo_core.interfaces.density import Density, Law, Smoothable
 from zoo_core.interfaces.diffusion import (
     Coupling,
     Denoiser,
@@ -57,6 +57,7 @@ __all__ = [
     "Translator",
     "TwoWay",
     "Stylist",
+    "Law",
     "Density",
     "Smoothable",
     "Extractor",

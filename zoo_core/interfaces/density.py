@@ -1,4 +1,4 @@
-"""Densities of points that are known in closed form."""
+"""Laws of data that are known."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from torch import Tensor
 
 
 @runtime_checkable
-class Density(Protocol):
-    """A closed-form density of points, for data whose truth is known."""
+class Law(Protocol):
+    """The known law of data: a density of points, or probabilities of images' levels."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats, (n,) for x of (n, D)."""
+        """Return log p(x) in nats, (n,) for points (n, D), or levels 0 to L - 1 of images (n, C, H, W)."""
         ...
+
+
+@runtime_checkable
+class Density(Law, Protocol):
+    """A closed-form density of points."""
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of log p at x, like x."""

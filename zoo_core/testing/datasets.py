@@ -14,6 +14,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.loading import PREPARED, Dataset, Table, TrainData, conds
 from zoo_core.data.splits import digests
 from zoo_core.errors import ZooError
+from zoo_core.interfaces import Density
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.seeds import generator
 from zoo_core.testing.results import Failed, NotApplicable
@@ -245,11 +246,21 @@ def pairs_have_their_form(subject: DatasetSubject) -> None:
 
 
 def its_density_is_the_datas(subject: DatasetSubject) -> None:
-    """A closed-form density is normalized, and its score is the gradient of its logarithm."""
+    """A closed-form density is normalized, and its score is the gradient of its logarithm; of levels, the
+    law gives probabilities.
+    """
     data = subject.loaded
     if data.density is None:
-        raise NotApplicable("it has no closed-form density")
-    points = data.test.examples(torch.arange(min(64, len(data.test)))).double().requires_grad_()
+        raise NotApplicable("its law is not known")
+    points = data.test.examples(torch.arange(min(64, len(data.test)))).double()
+    if data.info.levels is not None:
+        log_prob = data.density.log_prob(points)
+        if tuple(log_prob.shape) != (len(points),) or not bool((log_prob <= 0).all()):
+            raise Failed("log_prob(x) is not one log-probability per image", "expected: (n,) nats, at most 0")
+        return
+    if not isinstance(data.density, Density):
+        raise Failed("its density has no score", "expected: score(x), the gradient of log_prob(x)")
+    points.requires_grad_()
     log_prob = data.density.log_prob(points)
     (gradient,) = torch.autograd.grad(log_prob.sum(), points)
     if not torch.allclose(data.density.score(points.detach()).double(), gradient, rtol=1e-3, atol=1e-3):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.diffusion.langevin import annealed_langevin, langevin
-from zoo_core.interfaces import Denoiser, Density, HasDenoiser, Smoothable, TrainedRun
+from zoo_core.interfaces import Denoiser, HasDenoiser, Law, Smoothable, TrainedRun
 from zoo_core.seeds import Seeds
 from zoo_core.viz.plane import Surface, score_field, walks
 from zoo_core.viz.plot import Job, Plot, run_line
@@ -40,7 +40,7 @@ def _examples(run: TrainedRun) -> Tensor:
     return run.data.train.examples(torch.arange(min(POINTS, len(run.data.train)))).cpu()
 
 
-def surface(density: Density | None, sigma: float) -> Surface | None:
+def surface(density: Law | None, sigma: float) -> Surface | None:
     """Return log p of data at level sigma as a function of points (n, 2); None where it is not known."""
     if sigma == 0 and density is not None:
         return density.log_prob

@@ -314,13 +314,6 @@ def measured(ctx: EvalContext) -> list[Likelihood]:
     return ctx.once("likelihoods", compute)
 
 
-def true_log_prob(ctx: EvalContext) -> Tensor:
-    """Return log p of the test examples under the known density, (n,) nats."""
-    x = ctx.data.test.examples(chosen_rows(ctx.data, ctx.protocol.likelihood_n))
-    log_prob: Tensor = ctx.data.density.log_prob(x.double())
-    return log_prob
-
-
 def likelihood(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the columns of every kind of likelihood the model has."""
     found = measured(ctx)
@@ -328,24 +321,3 @@ def likelihood(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         base = "bits_per_dim" if in_bits(ctx.data.info) else "nats"
         return {base: NotApplicable(reason="the model has no likelihood")}
     return {column: value for one in found for column, value in columns_of(one, ctx.data.info).items()}
-
-
-def truth(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return the test examples' value under their own density, the best there is: `true density[nats]`."""
-    base, value = value_of(true_log_prob(ctx), ctx.data.info)
-    return {f"true density[{base}]": value}
-
-
-def log_likelihood_error(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
-    """Return `log-likelihood error[kind]`: the absolute difference to the known density's, in nats.
-
-    Both are means over the same test examples, so that the difference estimates KL(truth || model); a lower
-    bound's includes the gap of the bound.
-    """
-    best = float(true_log_prob(ctx).double().mean())
-    return {
-        f"log-likelihood error[{column_kind(one)}]": Value(
-            value=abs(best - float(one.log_prob.double().mean())), n=len(one.log_prob)
-        )
-        for one in measured(ctx)
-    }

@@ -21,10 +21,30 @@ _DISTANCES = (
 LIMITS = {
     **dict.fromkeys(_DISTANCES, _POSITIVE),
     **dict.fromkeys(
-        ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
+        (
+            "bits_per_dim",
+            "density",
+            "modes",
+            "log-likelihood error",
+            "score error",
+            "KL",
+            "active",
+            "sample bits",
+        ),
+        _POSITIVE,
     ),
     **dict.fromkeys(
-        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle", "retrieval"),
+        (
+            "precision",
+            "recall",
+            "coverage",
+            "accuracy",
+            "authenticity",
+            "balance",
+            "cycle",
+            "retrieval",
+            "implausible",
+        ),
         _FRACTION,
     ),
     **dict.fromkeys(("on-modes", "clipped-density", "clipped-coverage"), _FRACTION),
@@ -35,7 +55,7 @@ LIMITS = {
 }
 """Smallest and largest value by base name.
 
-KD, KID, MMD, FD-inf, FLD, C_T, the generalization gap and nats may be negative.
+KD, KID, MMD, FD-inf, FLD, C_T, the generalization gap, KL from truth and nats may be negative.
 """
 
 
