@@ -7,6 +7,7 @@ import pluggy
 from zoo_core.registry.spec import PluginSpec
 
 hookimpl = pluggy.HookimplMarker("zoo")
+TASKS = ("unconditional", "class")
 
 
 @hookimpl
@@ -19,6 +20,7 @@ def zoo_plugins() -> list[PluginSpec]:
             config="zoo_autoregressive.pixelcnn:PixelCNNConfig",
             summary="masked residual network with a mixture of logistics for the colors of a pixel",
             paper="arXiv:1701.05517",
+            tasks=TASKS,
         ),
         PluginSpec(
             name="pixel-transformer",
@@ -27,5 +29,6 @@ def zoo_plugins() -> list[PluginSpec]:
             config="zoo_autoregressive.pixel_transformer:PixelTransformerConfig",
             summary="causal transformer over pixels with a mixture of logistics for the colors of a pixel",
             paper="arXiv:1802.05751",
+            tasks=TASKS,
         ),
     ]

@@ -9,6 +9,7 @@ enough to attend to all earlier pixels. Keys and values are cached in sampling.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -16,14 +17,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_autoregressive.mixture import ColorMixture
 from zoo_autoregressive.recipe import (
     TINY,
     Autoregressive,
     AutoregressiveConfig,
     MixtureModel,
     Pick,
-    check_images,
+    label_embedding,
 )
 from zoo_core.config import DEFAULTS, EmaConfig, NetworkOptim, OptimizerConfig, Preset, TrainConfig
 from zoo_core.errors import UsageError
@@ -119,12 +119,15 @@ class CausalTransformer(nn.Module):
         model: options.
         shape: (C, H, W).
         outputs: numbers for each pixel.
+        classes: number of classes of its labels, 0 for none.
 
     Raises:
         UsageError: where heads do not divide the width.
     """
 
-    def __init__(self, model: PixelTransformerModel, shape: tuple[int, ...], outputs: int) -> None:
+    def __init__(
+        self, model: PixelTransformerModel, shape: tuple[int, ...], outputs: int, classes: int
+    ) -> None:
         super().__init__()
         if model.width % model.heads:
             raise UsageError(
@@ -142,27 +145,34 @@ class CausalTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(model.width)
         self.last = nn.Linear(model.width, outputs)
+        self.label = label_embedding(classes, model.width)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return vectors (n, m, width) of pixels (n, m, C)."""
         return self.pixel(fourier(pixels.flatten(0, 1))).unflatten(0, pixels.shape[:2])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def places(self, label: Tensor | None) -> Tensor:
+        """Return what each place is told, (1 or n, places, width): its position and the label's vector."""
+        if self.label is None:
+            return self.position[None]
+        return self.position + self.label(label)[:, None]
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         before = self.embed(x.flatten(2).transpose(1, 2)[:, :-1])
-        h = torch.cat((self.start.expand(len(x), 1, -1).to(before.dtype), before), 1) + self.position
+        h = torch.cat((self.start.expand(len(x), 1, -1).to(before.dtype), before), 1) + self.places(label)
         for block in self.blocks:
             h = block(h)
         return self.last(self.norm(h)).transpose(1, 2).unflatten(2, x.shape[2:])
 
-    def fill(self, x: Tensor, pick: Pick) -> None:
+    def fill(self, x: Tensor, pick: Pick, label: Tensor | None = None) -> None:
         """Set the pixels of x in reading order; each is one pass of a single place."""
-        places, n = self.position.shape[0], len(x)
+        places, n, added = self.position.shape[0], len(x), self.places(label)
         shape = (n, self.heads, places, self.position.shape[1] // self.heads)
         memories = [Memory(shape, x) for _ in self.blocks]
         flat = x.view(n, x.shape[1], places)
         h = self.start.expand(n, 1, -1)
         for place in range(places):
-            h = h + self.position[place]
+            h = h + added[:, place : place + 1]
             for block, memory in zip(self.blocks, memories, strict=True):
                 h = block(h, memory)
             flat[:, :, place] = pick(place, self.last(self.norm(h))[:, 0])
@@ -173,7 +183,4 @@ class PixelTransformer(Autoregressive):
     """A causal transformer and a mixture of logistics for each pixel."""
 
     def __init__(self, config: PixelTransformerConfig, data: DataInfo) -> None:
-        mixture = ColorMixture(
-            check_images("pixel-transformer", data), data.shape[0], config.model.components
-        )
-        super().__init__(config, data, mixture, CausalTransformer(config.model, data.shape, mixture.outputs))
+        super().__init__("pixel-transformer", config, data, partial(CausalTransformer, config.model))

@@ -2,7 +2,7 @@
 
 Two streams of features: the vertical one sees all rows above a pixel, the horizontal one sees what is on its
 left in its row, and the vertical stream of its row. Together they see every earlier pixel, so there is no
-blind spot (van den Oord et al. 2016, arXiv:1606.05328, section 2.3). Convolutions are made causal by shifts
+blind spot (van den Oord et al. 2016, arXiv:1606.05328, section 2.2). Convolutions are made causal by shifts
 and one-sided padding, as the paper has them. Dilations 1, 2, 4, ... take the place of the paper's lower
 resolutions: after one cycle every earlier pixel is seen.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -18,14 +19,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_autoregressive.mixture import ColorMixture
 from zoo_autoregressive.recipe import (
     TINY,
     Autoregressive,
     AutoregressiveConfig,
     MixtureModel,
     Pick,
-    check_images,
+    label_embedding,
 )
 from zoo_core.config import DEFAULTS, EmaConfig, Preset, TrainConfig
 from zoo_core.types import DataInfo
@@ -124,9 +124,10 @@ class MaskedResidualNetwork(nn.Module):
         model: options.
         shape: (C, H, W).
         outputs: numbers for each pixel.
+        classes: number of classes of its labels, 0 for none.
     """
 
-    def __init__(self, model: PixelCNNModel, shape: tuple[int, ...], outputs: int) -> None:
+    def __init__(self, model: PixelCNNModel, shape: tuple[int, ...], outputs: int, classes: int) -> None:
         super().__init__()
         channels, height, width = shape
         self.first_down = nn.Conv2d(channels + 1, model.width, (2, 3))
@@ -136,14 +137,17 @@ class MaskedResidualNetwork(nn.Module):
             Block(model.width, dilation, model.dropout) for dilation in dilations(model.blocks, height, width)
         )
         self.last = nn.Conv2d(model.width, outputs, 1)
+        self.label = label_embedding(classes, model.width)
 
-    def vertical(self, above: Tensor) -> list[Tensor]:
+    def vertical(self, above: Tensor, label: Tensor | None = None) -> list[Tensor]:
         """Return the vertical stream after each block, (n, width, h + 1, W), of h rows from the top.
 
-        Row i of the result is a function of rows 0 to i - 1.
+        Row i of the result is a function of rows 0 to i - 1 and of the label.
         """
         v = self.first_down(F.pad(_with_ones(above), (1, 1, 2, 0)))
         v = v + self.position[:, : v.shape[2]]
+        if self.label is not None:
+            v = v + self.label(label)[:, :, None, None]
         found = []
         for block in self.blocks:
             v = block.vertical(v)  # type: ignore[operator]
@@ -162,14 +166,14 @@ class MaskedResidualNetwork(nn.Module):
             h = block.horizontal(h, v)  # type: ignore[operator]
         return self.last(F.silu(h))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.horizontal(x[..., :-1], self.vertical(x[:, :, :-1]))
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.horizontal(x[..., :-1], self.vertical(x[:, :, :-1], label))
 
-    def fill(self, x: Tensor, pick: Pick) -> None:
+    def fill(self, x: Tensor, pick: Pick, label: Tensor | None = None) -> None:
         """Set the pixels of x in reading order; the vertical stream is computed once for each row."""
         height, width = x.shape[2:]
         for i in range(height):
-            streams = [v[:, :, i : i + 1] for v in self.vertical(x[:, :, :i])]
+            streams = [v[:, :, i : i + 1] for v in self.vertical(x[:, :, :i], label)]
             for j in range(width):
                 seen = [v[..., : j + 1] for v in streams]
                 out = self.horizontal(x[:, :, i : i + 1, :j], seen)[:, :, 0, j]
@@ -184,7 +188,4 @@ class PixelCNN(Autoregressive):
     """A masked residual network and a mixture of logistics for each pixel."""
 
     def __init__(self, config: PixelCNNConfig, data: DataInfo) -> None:
-        mixture = ColorMixture(check_images("pixelcnn", data), data.shape[0], config.model.components)
-        super().__init__(
-            config, data, mixture, MaskedResidualNetwork(config.model, data.shape, mixture.outputs)
-        )
+        super().__init__("pixelcnn", config, data, partial(MaskedResidualNetwork, config.model))

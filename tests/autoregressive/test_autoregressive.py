@@ -2,60 +2,44 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
 import torch
 from scipy.stats import logistic as scipy_logistic
 
+from tests.autoregressive.models import MODELS, every_image, made
 from zoo_autoregressive.mixture import ColorMixture
-from zoo_autoregressive.pixel_transformer import PixelTransformer, PixelTransformerConfig
-from zoo_autoregressive.pixelcnn import PixelCNN, PixelCNNConfig, dilations
-from zoo_autoregressive.recipe import Autoregressive, check_images
-from zoo_core.config import validate
+from zoo_autoregressive.pixelcnn import dilations
+from zoo_autoregressive.recipe import check_images
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 
-MODELS = {
-    "pixelcnn": (PixelCNN, PixelCNNConfig),
-    "pixel-transformer": (PixelTransformer, PixelTransformerConfig),
-}
-
-
-def made(name: str, shape: tuple[int, ...], levels: int = 17, **options: object) -> Autoregressive:
-    """Return a model in eval mode whose weights are all random: no head or position is zero."""
-    kind, config = MODELS[name]
-    sizes = {"model.width": 12, "model.components": 3}
-    given, mistakes = validate(config, {**sizes, **options}, name)
-    assert not mistakes, mistakes
-    recipe = kind(given, DataInfo("images", shape, levels=levels)).double().eval()
-    rng = generator(0, name)
-    with torch.no_grad():
-        for parameter in recipe.parameters():
-            fan = parameter[0].numel() if parameter.ndim > 1 else 4
-            parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64) * fan**-0.5)
-    return recipe
-
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 3, 4), (1, 5, 2)])
-def test_a_value_depends_on_every_earlier_one_and_on_no_later_one(name: str, shape: tuple[int, ...]) -> None:
-    """Jacobian of log p(x_d | x_<d), in reading order with the colors of a pixel in order.
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [((1, 8, 8), "rows"), ((3, 3, 4), "rows"), ((1, 5, 2), "rows"), ((3, 3, 4), "columns")],
+)
+def test_a_value_depends_on_every_earlier_one_and_on_no_later_one(
+    name: str, shape: tuple[int, ...], order: str
+) -> None:
+    """Jacobian of log p(x_d | x_<d), pixels row by row or column by column, each with its colors in order.
 
     Catches a mask that lets a pixel or a color see itself or a later one, the blind spot up and to the right,
     too few layers to reach the first pixel, and colors that ignore one another.
     """
-    recipe = made(name, shape)
+    recipe = made(name, shape, **{"model.order": order})
     x = (1.4 * torch.rand(1, *shape, generator=generator(1, name), dtype=torch.float64) - 0.7).contiguous()
-    order = torch.arange(math.prod(shape)).view(shape).permute(1, 2, 0).flatten()
+    pixels = torch.arange(math.prod(shape)).view(shape)
+    places = pixels.permute((1, 2, 0) if order == "rows" else (2, 1, 0)).flatten()
 
     def conditionals(flat: torch.Tensor) -> torch.Tensor:
-        return recipe.conditionals(flat.view(1, *shape)).flatten()[order]
+        return recipe.conditionals(flat.view(1, *shape)).flatten()[places]
 
-    jacobian = torch.autograd.functional.jacobian(conditionals, x.flatten())[:, order]
+    jacobian = torch.autograd.functional.jacobian(conditionals, x.flatten())[:, places]
     assert bool((jacobian.triu(1) == 0).all())
     seen = jacobian.tril().abs()
     assert bool((seen[torch.ones_like(seen).tril().bool()] > 0).all())
@@ -66,8 +50,8 @@ def test_a_value_depends_on_every_earlier_one_and_on_no_later_one(name: str, sha
 def test_all_images_of_three_levels_have_probability_one(name: str, shape: tuple[int, ...]) -> None:
     """81 images of 2x2 pixels, or of two pixels of two colors; catches a mass that is lost or added twice."""
     recipe = made(name, shape, levels=3)
-    every = torch.tensor(list(itertools.product(range(3), repeat=math.prod(shape)))).view(-1, *shape)
-    (found,) = recipe.likelihoods(to_unit(every, 3), noise=Seeds(0, range(len(every))), k=1)
+    every = every_image(shape, 3)
+    (found,) = recipe.likelihoods(every, noise=Seeds(0, range(len(every))), k=1)
     assert found.kind == "exact"
     assert not found.is_bound
     assert float(found.log_prob.exp().sum()) == pytest.approx(1, abs=1e-9)
@@ -81,7 +65,7 @@ def test_samples_have_the_probabilities_of_the_likelihood(name: str) -> None:
     """
     shape, n = (1, 1, 2), 20_000
     recipe = made(name, shape, levels=3)
-    every = to_unit(torch.tensor(list(itertools.product(range(3), repeat=2))).view(-1, *shape), 3)
+    every = every_image(shape, 3)
     p = recipe.likelihoods(every, noise=Seeds(0, range(9)), k=1)[0].log_prob.exp()
     with torch.no_grad():
         x = recipe.float().sample(SampleRequest(Seeds(0, range(n)))).x
@@ -93,7 +77,7 @@ def test_samples_have_the_probabilities_of_the_likelihood(name: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 5, 4), (3, 4, 3)])
 def test_cached_sampling_gives_the_parameters_of_the_forward_pass(name: str, shape: tuple[int, ...]) -> None:
     """Every pixel's parameters as `fill` computes them, against one forward pass over the finished images."""
-    recipe = made(name, shape)
+    recipe, label = made(name, shape, classes=2), torch.tensor([1, 0, 1])
     target = to_unit(torch.randint(17, (3, *shape), generator=generator(2, name)), 17).double()
     found: list[torch.Tensor] = []
 
@@ -103,8 +87,8 @@ def test_cached_sampling_gives_the_parameters_of_the_forward_pass(name: str, sha
 
     x = torch.zeros_like(target)
     with torch.no_grad():
-        recipe.net.fill(x, pick)  # type: ignore[operator]
-        whole = recipe.net(target)
+        recipe.net.fill(x, pick, label)  # type: ignore[operator]
+        whole = recipe.net(target, label)
     torch.testing.assert_close(x, target)
     torch.testing.assert_close(torch.stack(found, 2).unflatten(2, shape[1:]), whole, rtol=1e-9, atol=1e-9)
 
