@@ -23,6 +23,7 @@ class Term(NamedTuple):
 
 _METRICS = "evaluation/#metrics"
 _OPTIONAL = "optional-metrics/"
+_ORACLES = "oracles/#metrics"
 _LIKELIHOOD = "evaluation/#likelihood"
 _STATES = "submitting/#verification-states"
 _AUDIT = "audited-training/#states"
@@ -44,7 +45,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     TRANSLATION: ("L1", "LPIPS", "effnet distance", "PSNR", "SSIM", "FD to source", "FID to source", "cycle"),
     CAPTIONS: ("retrieval", "caption rank", "new caption rank"),
     LIKELIHOOD: ("bits_per_dim", "nats"),
-    DENSITY: ("log-likelihood error", "score error", "true density"),
+    DENSITY: (
+        "KL from truth", "log-likelihood error", "score error", "true density", "sample bits", "implausible",
+    ),
 }  # fmt: skip
 """Heading in the menu of metrics -> base names, in order; every other column is under OTHER."""
 
@@ -157,6 +160,22 @@ METRICS: Mapping[str, Term] = {
     "KL": Term("KL divergence of the latent from its prior, in nats.", _LIKELIHOOD),
     "active": Term("Number of latent parts that carry at least 0.05 nats.", _LIKELIHOOD),
     "true density": Term("Likelihood of the test split under the known density.", _LIKELIHOOD),
+    "KL from truth": Term(
+        "KL divergence from the known distribution of the images to the model, in nats per image. 0 is a "
+        "perfect model; of a bound it is an upper bound.",
+        _ORACLES,
+    ),
+    "sample bits": Term(
+        "Mean code length of the samples under the known distribution of the images, in bits per value. "
+        "Samples of the truth have its entropy. Shown, never ranked: samples that miss part of the data can "
+        "have it too.",
+        _ORACLES,
+    ),
+    "implausible": Term(
+        "Fraction of samples that are less likely under the known distribution than 95 % of the test images; "
+        "0.05 for samples of the truth. Shown, never ranked.",
+        _ORACLES,
+    ),
     "log-likelihood error": Term("Absolute difference from the true log-likelihood, in nats.", _METRICS),
     "score error": Term("Relative squared error of the learned score against the known density.", _METRICS),
     "L1": Term("Mean absolute difference between a translated image and its target.", _METRICS),
