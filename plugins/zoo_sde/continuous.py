@@ -27,7 +27,7 @@ from torch import Tensor
 from zoo_core.config import EmaConfig, RunConfig, TrainConfig
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
-from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.prediction import Prediction, like, target
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe
 from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.diffusion.sdes import SDE, T_MIN
@@ -79,10 +79,20 @@ def likelihood_times(schedule: NoiseSchedule, u: Tensor) -> Tensor:
     return schedule.t_of(torch.exp(low + (high - low) * u))
 
 
-def eps_loss(
-    net: Net, x0: Tensor, t: Tensor, eps: Tensor, schedule: NoiseSchedule, cond: Cond | None = None
+def denoising_loss(
+    net: Net,
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    schedule: NoiseSchedule,
+    cond: Cond | None = None,
+    prediction: Prediction = "eps",
 ) -> Tensor:
-    """Return the squared error of eps, a scalar: Eq. 7 with lambda = sigma^2, for score = -eps / sigma.
+    """Return the squared error of the network's prediction, a scalar.
+
+    Of eps it is Eq. 7 with lambda = sigma^2, for score = -eps / sigma. An error of eps is one of
+    v = alpha eps - sigma x0 times alpha / (alpha^2 + sigma^2), so lambda of v is that of eps, divided by the
+    square of this factor.
 
     Args:
         net: called as net(x_t, t, cond).
@@ -91,13 +101,15 @@ def eps_loss(
         eps: standard normal, like x0.
         schedule: how noise enters.
         cond: of the network.
+        prediction: what the network says.
     """
     x_t = like(schedule.alpha(t), x0) * x0 + like(schedule.sigma(t), x0) * eps
-    return F.mse_loss(net(x_t, t, cond), eps)
+    alpha, sigma = (like(c, x0) for c in (schedule.alpha(t), schedule.sigma(t)))
+    return F.mse_loss(net(x_t, t, cond), target(x0, eps, alpha, sigma, prediction))
 
 
 class ScoreSDE(DiffusionRecipe):
-    """A network that predicts eps at the times of a linear SDE."""
+    """A network that predicts eps, or v, at the times of a linear SDE."""
 
     schedule: SDE
 
@@ -119,5 +131,6 @@ class ScoreSDE(DiffusionRecipe):
         x0 = self.training_x(batch, rng)
         t = self.levels(len(x0), rng, x0.device)
         eps = torch.randn(x0.shape, generator=rng, device=x0.device)
-        loss = eps_loss(self.net, x0, t, eps, self.schedule, self.condition(batch, rng))
+        cond = self.condition(batch, rng)
+        loss = denoising_loss(self.net, x0, t, eps, self.schedule, cond, self.prediction)
         return Loss(loss, log={"loss": loss.detach()})

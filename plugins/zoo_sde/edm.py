@@ -62,7 +62,10 @@ class EDMConfig(RunConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
         "default@image<=16": DEFAULTS,
-        "default@image<=48": LARGER_IMAGES,
+        "default@image<=48": Preset(
+            {**LARGER_IMAGES.overrides, "model.P_mean": -0.6},
+            f"{LARGER_IMAGES.source}; higher noise levels than the paper's, for a training this short",
+        ),
         "gpu@image<=48": ON_A_GPU,
         "default@points": POINTS,
         "paper@cifar10": Preset(

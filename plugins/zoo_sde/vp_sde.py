@@ -8,14 +8,15 @@ the other parts that the SDEs share are in `zoo_sde.continuous`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from zoo_core.config import Preset
+from zoo_core.config import Preset, later
 from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU, POINTS, TINY
 from zoo_core.diffusion.sdes import VP
 from zoo_core.diffusion.specs import DPMPP_SDE
+from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import DDPM_PP, build_backbone
 from zoo_core.training.stated import ema
 from zoo_core.types import DataInfo
@@ -29,6 +30,9 @@ class VPSDEModel(SDEModel):
     """beta(0)."""
     beta_max: float = Field(20.0, gt=0)
     """beta(1); the schedule is linear."""
+    prediction: Literal["eps", "v"] = later("eps", since="0.2.0")
+    """What the network predicts: the noise, or v = alpha eps - sigma x0, whose squared error weights high
+    noise more. model.weighting=likelihood is of eps."""
 
 
 SMALL_IMAGES = Preset(
@@ -43,7 +47,10 @@ class VPSDEConfig(SDEConfig):
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": TINY,
         "default@image<=16": SMALL_IMAGES,
-        "default@image<=48": LARGER_IMAGES,
+        "default@image<=48": Preset(
+            {**LARGER_IMAGES.overrides, "model.prediction": "v"},
+            f"{LARGER_IMAGES.source}; v, because an error of eps is multiplied by sigma",
+        ),
         "gpu@image<=48": ON_A_GPU,
         "default@points": POINTS,
         "paper@cifar10": Preset(
@@ -59,13 +66,23 @@ class VPSDEConfig(SDEConfig):
 
 
 class VPSDE(ScoreSDE):
-    """A score model of the variance-preserving SDE."""
+    """A score model of the variance-preserving SDE.
+
+    Raises:
+        UsageError: where the weighting is not one of the prediction.
+    """
 
     sde: ClassVar[type[VP]] = VP
     """Built of beta_min and beta_max."""
 
     def __init__(self, config: VPSDEConfig, data: DataInfo) -> None:
         model = config.model
+        if model.prediction != "eps" and model.weighting == "likelihood":
+            raise UsageError(
+                f"model.weighting=likelihood with model.prediction={model.prediction}",
+                "expected: eps, whose squared error at its times is the bound",
+                "next: model.prediction=eps, or model.weighting=score",
+            )
         net = build_backbone(model, data, time_range=1.0, time_scale=TIME_SCALE)
         schedule = self.sde(model.beta_min, model.beta_max)
-        super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)
+        super().__init__(config, data, schedule, net, DPMPP_SDE, model.prediction, time_scale=TIME_SCALE)

@@ -17,6 +17,7 @@ from zoo_core.data.loading import Dataset, Resident, dequantize
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.sdes import VE, VP
 from zoo_core.errors import UsageError
+from zoo_core.results import NotApplicable
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood
 from zoo_eval.context import Context, Sampled
@@ -26,6 +27,7 @@ from zoo_eval.metrics.likelihood import (
     check_ode,
     chosen_rows,
     columns_of,
+    diverged,
     flow_denoiser,
     likelihoods,
     measured,
@@ -216,3 +218,29 @@ def test_what_moves_the_figure_is_in_the_protocol(images, plane):
     assert made(images).ode_probe == "rademacher"
     assert made(plane).ode_probe == "exact"
     assert made(plane, ode_probe="gaussian").ode_probe == "gaussian"
+
+
+class RunsAway:
+    """A denoiser whose flow of some examples leaves every bound: x0 falls as x grows."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        big = x.flatten(1).abs().amax(1) > self.limit
+        return torch.where(big.reshape(-1, *[1] * (x.ndim - 1)), -20 * x, 0 * x)
+
+
+def test_a_flow_that_runs_away_has_no_likelihood_and_says_so(plane):
+    """Catches a score that is lost to one diverging example, and one that is printed as if it were one."""
+    away = Holds(Exact(RunsAway(2.5), VE(0.001, 80.0)))
+    (found,) = found_of(away, plane, 40, Flow("exact", tolerance=1e-2))
+    columns = columns_of(found, plane.info)
+    assert list(columns) == ["nats[ode]"]
+    reason = columns["nats[ode]"]
+    assert isinstance(reason, NotApplicable)
+    assert "of 40 test examples diverges" in reason.reason
+    assert diverged(replace(found, log_prob=torch.tensor([-1.0, -math.inf, math.nan, 2e12]))).startswith(
+        "the probability flow of 3 of 4"
+    )
+    assert diverged(replace(found, log_prob=torch.tensor([-1.0, 1e9]))) == ""

@@ -12,12 +12,13 @@ from scipy import integrate, stats
 from torch import nn
 
 from zoo_core.config import validate
-from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.prediction import like, to_x0
 from zoo_core.diffusion.sdes import T_MIN, VE, VP, SubVP
+from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasDenoiser, HasLikelihood
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
-from zoo_sde.continuous import eps_loss, likelihood_times
+from zoo_sde.continuous import denoising_loss, likelihood_times
 from zoo_sde.subvp_sde import SubVPSDE, SubVPSDEConfig
 from zoo_sde.ve_sde import VESDE, VESDEConfig
 from zoo_sde.vp_sde import VPSDE, VPSDEConfig
@@ -193,11 +194,41 @@ def test_the_loss_is_the_weighted_error_of_the_score():
         seen["x"] = x
         return 0.3 * x
 
-    found = eps_loss(net, x0, t, eps, sde)
+    found = denoising_loss(net, x0, t, eps, sde)
     alpha, sigma = like(sde.alpha(t), x0), like(sde.sigma(t), x0)
     torch.testing.assert_close(seen["x"], alpha * x0 + sigma * eps)
     score = -0.3 * seen["x"] / sigma
     torch.testing.assert_close(found, (sigma**2 * (score + eps / sigma) ** 2).mean())
+
+
+@pytest.mark.parametrize("name", ["vp", "subvp"])
+def test_an_error_of_v_is_one_of_eps_and_of_the_score(name):
+    """Catches v of another sign or scale: lambda of its squared error, from the score that it implies."""
+    sde = SDES[name]
+    x0, eps = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.linspace(0.1, 0.9, 6, dtype=torch.float64)
+    alpha, sigma = like(sde.alpha(t), x0), like(sde.sigma(t), x0)
+    x = alpha * x0 + sigma * eps
+    found = denoising_loss(lambda x, t, cond: 0.3 * x, x0, t, eps, sde, prediction="v")
+    guess = to_x0(0.3 * x, x, alpha, sigma, "v")
+    score = -(x - alpha * guess) / sigma**2
+    weight = sigma**2 * (alpha**2 + sigma**2) ** 2 / alpha**2
+    torch.testing.assert_close(found, (weight * (score + eps / sigma) ** 2).mean())
+
+
+def test_v_is_predicted_in_training_and_in_sampling():
+    """Catches a denoiser that takes v for eps; the likelihood's weighting is of eps alone."""
+    torch.manual_seed(0)
+    made = recipe("vp", PLANE, **{"model.prediction": "v"})
+    denoise, x, level = made.denoiser(), torch.randn(5, 2), torch.tensor(0.7)
+    t = made.schedule.t_of(level.double())
+    alpha, sigma = made.schedule.alpha(t), made.schedule.sigma(t)
+    with torch.no_grad():
+        v = made.net((alpha * x).float(), t.expand(5), Cond())
+        expected = to_x0(v, alpha * x, alpha, sigma, "v")
+        torch.testing.assert_close(denoise(x, level), expected.float(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UsageError, match=r"model\.weighting=likelihood with model\.prediction=v"):
+        recipe("vp", PLANE, **{"model.prediction": "v", "model.weighting": "likelihood"})
 
 
 class ExactEps(nn.Module):
@@ -234,7 +265,7 @@ def test_an_exact_net_is_the_exact_denoiser(name):
     rng = torch.Generator().manual_seed(0)
     x0, eps = torch.randn(2, len(t), 1, generator=rng, dtype=torch.float64)
     ratio2 = float(made.schedule.sigma(t[0]) / made.schedule.alpha(t[0])) ** 2
-    best = float(eps_loss(made.net, var**0.5 * x0, t, eps, made.schedule))
+    best = float(denoising_loss(made.net, var**0.5 * x0, t, eps, made.schedule))
     assert best == pytest.approx(var / (var + ratio2), rel=0.02)
 
 

@@ -35,7 +35,8 @@ class FlowLikelihood:
     """What the probability flow says of a batch.
 
     Attributes:
-        log_prob: (n,) float64 nats, of x under the density at the denoiser's least level.
+        log_prob: (n,) float64 nats, of x under the density at the denoiser's least level; -inf for all
+            where the flow of one runs away so that no step of the solver is short enough.
         end: where x was carried, (n, *shape), in units of x0 + sigma eps at sigma_max.
         calls: of the network.
     """
@@ -123,17 +124,23 @@ def flow_log_prob(
 
     ends = torch.tensor([denoise.sigma_min, denoise.sigma_max], dtype=torch.float64, device=x.device)
     alpha = denoise.alpha(ends[:1]).to(x)
-    with torch.no_grad():
-        states, integrals = odeint(
-            slope,
-            (x / alpha, torch.zeros(len(x), dtype=x.dtype, device=x.device)),
-            ends.log(),
-            method="dopri5",
-            rtol=tolerance,
-            atol=tolerance,
-            # The last step ends at sigma_max: one that is interpolated asks for levels that were not trained.
-            options={"norm": worst, "first_step": FIRST_STEP, "step_t": ends[-1:].log()},
-        )
+    try:
+        with torch.no_grad():
+            states, integrals = odeint(
+                slope,
+                (x / alpha, torch.zeros(len(x), dtype=x.dtype, device=x.device)),
+                ends.log(),
+                method="dopri5",
+                rtol=tolerance,
+                atol=tolerance,
+                # The last step ends at sigma_max: one that is interpolated asks for untrained levels.
+                options={"norm": worst, "first_step": FIRST_STEP, "step_t": ends[-1:].log()},
+            )
+    except AssertionError as error:
+        if "underflow in dt" not in str(error):
+            raise
+        lost = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
+        return FlowLikelihood(lost, torch.full_like(x, torch.nan), calls)
     scale = x[0].numel() * float(alpha.double().log())
     log_prob = (prior or standard_prior(denoise))(states[-1]) + integrals[-1].double() - scale
     return FlowLikelihood(log_prob, states[-1], calls)

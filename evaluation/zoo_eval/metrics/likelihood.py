@@ -28,6 +28,8 @@ Measure = Callable[[Tensor, Seeds], Sequence[Likelihood]]
 Probe = Literal["rademacher", "gaussian", "exact"]
 """Divergence estimator of the probability flow."""
 KINDS: tuple[str, ...] = get_args(LikelihoodKind)
+FAR = 1e12
+"""Nats beyond which a log-likelihood by the probability flow has no meaning: the flow ran away."""
 ROUNDING = 1e-6
 """Nats per value of an example by which float32 rounding may lift a log-probability above 0."""
 
@@ -179,7 +181,8 @@ def check(found: Likelihood, n: int, info: DataInfo, model: str) -> None:
             f"{model}: a likelihood of kind {found.kind!r}, dequantization {found.dequantization!r}",
             f"expected: kind {', '.join(KINDS)}; dequantization none or uniform",
         )
-    if tuple(found.log_prob.shape) != (n,) or not bool(torch.isfinite(found.log_prob).all()):
+    flows = found.kind == "ode"  # `diverged` tells of a flow that ran away
+    if tuple(found.log_prob.shape) != (n,) or not (flows or bool(torch.isfinite(found.log_prob).all())):
         raise PluginError(
             f"{model}: likelihood {found.name!r} is not one finite number per example",
             f"got: shape {tuple(found.log_prob.shape)} for {n} examples",
@@ -257,9 +260,17 @@ def column_kind(found: Likelihood) -> str:
     return f"{found.name}, dequantized" if found.dequantization == "uniform" else found.name
 
 
-def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value]:
+def diverged(found: Likelihood) -> str:
+    """Return why log-likelihoods have no mean: the flow of some examples ran away; "" where they have one."""
+    far = int((~(found.log_prob.abs() < FAR)).sum())
+    return f"the probability flow of {far} of {len(found.log_prob)} test examples diverges" if far else ""
+
+
+def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value | NotApplicable]:
     """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it has one."""
     kind = column_kind(found)
+    if reason := diverged(found):
+        return {f"{'bits_per_dim' if in_bits(info) else 'nats'}[{kind}]": NotApplicable(reason=reason)}
     base, value = value_of(found.log_prob, info, bound=found.is_bound, note=found.note)
     return {f"{base}[{kind}]": value, **latent_use(found.kl, kind)}
 

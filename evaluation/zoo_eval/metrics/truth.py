@@ -12,7 +12,14 @@ from zoo_core.data.likelihood import bits_per_dim
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
 from zoo_core.types import Likelihood
-from zoo_eval.metrics.likelihood import chosen_rows, column_kind, mean_and_error, measured, value_of
+from zoo_eval.metrics.likelihood import (
+    chosen_rows,
+    column_kind,
+    diverged,
+    mean_and_error,
+    measured,
+    value_of,
+)
 from zoo_eval.statistics.intervals import fraction
 
 RARE = 0.05
@@ -114,4 +121,5 @@ def log_likelihood_error(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     in nats; a lower bound's includes the gap of the bound. Of images, `KL from truth[kind]` with its paired
     standard error.
     """
-    return {name: value for one in measured(ctx) for name, value in divergences(ctx, one).items()}
+    found = [one for one in measured(ctx) if not diverged(one)]
+    return {name: value for one in found for name, value in divergences(ctx, one).items()}
