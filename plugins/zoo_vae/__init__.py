@@ -44,6 +44,14 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:1602.02282",
         ),
         PluginSpec(
+            name="gtm",
+            family="vae",
+            target="zoo_vae.gtm:GTM",
+            config="zoo_vae.gtm:GTMConfig",
+            summary="mixture of decoded latent points, with an exact likelihood",
+            tasks=("unconditional", "class"),
+        ),
+        PluginSpec(
             name="vq-vae",
             family="vae",
             target="zoo_vae.vq_vae:VQVAE",
