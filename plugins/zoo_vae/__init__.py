@@ -49,6 +49,7 @@ def zoo_plugins() -> list[PluginSpec]:
             target="zoo_vae.gtm:GTM",
             config="zoo_vae.gtm:GTMConfig",
             summary="mixture of decoded latent points, with an exact likelihood",
+            paper="10.1162/089976698300017953",
             tasks=("unconditional", "class"),
         ),
         PluginSpec(
