@@ -85,8 +85,7 @@ class GTMConfig(RunConfig):
         "default@image<=48": Preset(
             {"model.latent_points": 128, "model.dropout": 0.0, "train.steps": 1200, "train.batch_size": 16}
             | {"optim.net.kind": "adam", "optim.net.lr": 1e-3},
-            "for 28x28 and 32x32: fewer points, since each is compared with every pixel of a batch, sized "
-            "for eight minutes of one core; not tuned",
+            "for 28x28 and 32x32: fewer points, sized for eight minutes of one core; not tuned",
         ),
         "default@points": Preset(
             {"model.latent_points": 256, "model.latent_dim": 2, "model.hidden": (128, 128)}
@@ -111,8 +110,7 @@ class GTMConfig(RunConfig):
 def normal_points(count: int, dims: int) -> Tensor:
     """Return points that cover a standard normal distribution evenly, (count, dims) float32.
 
-    They are Sobol points with a fixed scramble, through the inverse of the normal CDF: the same for every
-    seed of a run.
+    They are Sobol points with a fixed scramble, whatever the seed, through the inverse of the normal CDF.
     """
     uniform = SobolEngine(dims, scramble=True, seed=0).draw(count, dtype=torch.float64)
     return torch.special.ndtri(uniform.clamp(2**-32, 1 - 2**-32)).float()
@@ -121,14 +119,13 @@ def normal_points(count: int, dims: int) -> Tensor:
 def component_log_prob(output: OutputDistribution, x: Tensor, out: Tensor, levels: int | None) -> Tensor:
     """Return log p(x | z_k) of every example under every latent point, (n, K) nats.
 
-    Where values have few levels, their log-probabilities are looked up in a table, which has no row for each
-    example.
+    With `levels` the log-probabilities of all levels are computed once, and every example looks up its own.
 
     Args:
         output: the distribution of a value.
         x: (n, *shape).
         out: the decoder's output at the points, (K, outputs, *shape); sums are of its type, float32 at least.
-        levels: of the values, to be looked up; None for values that are computed one by one.
+        levels: of the values; None for values that are computed one by one.
     """
     x, out = x.flatten(1), parameters_of(out).flatten(2)[..., None]
     if levels is None:
@@ -273,12 +270,17 @@ class GTM(Recipe):
         """Draw k uniformly, then x from p(x | z_k, y), or take its mean (`sample.output`)."""
         out = self.drawn(request)
         mean = self.config.sample.takes_mean(self.data)
-        return Samples(self.output.mean(out) if mean else self.output.sample(out, request.noise))
+        return Samples(self.output.mean(out) if mean else self.draw(out, request.noise))
 
     def mean_and_draw(self, request: SampleRequest) -> tuple[Tensor, Tensor]:
         """Return E[x | z_k, y] and a draw of p(x | z_k, y) at one k, (n, *shape) each."""
         out = self.drawn(request)
-        return self.output.mean(out), self.output.sample(out, request.noise)
+        return self.output.mean(out), self.draw(out, request.noise)
+
+    def draw(self, out: Tensor, noise: Seeds) -> Tensor:
+        """Return a draw of p(x | z), (n, *shape); what lies beyond the outer levels is of these levels."""
+        x = self.output.sample(out, noise)
+        return x if self.data.levels is None else x.clamp(-1, 1)
 
     def drawn(self, request: SampleRequest) -> Tensor:
         """Return the decoder's output at one latent point a sample, (n, outputs, *shape)."""
