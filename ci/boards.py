@@ -35,7 +35,7 @@ RESULTS = ROOT / "results"
 BOARDS: dict[str, tuple[str, ...]] = {
     "digits": (
         "plugin=noise,histogram,gaussian,copycat data=digits",
-        "plugin=vae,beta-vae,iwae,hvae,vq-vae,dvae data=digits",
+        "plugin=vae,beta-vae,iwae,hvae,vq-vae,dvae,gtm data=digits",
         "plugin=gan,dcgan,lsgan,sngan,wgan,wgan-gp,r3gan,stylegan,cgan,text-gan,multiview-gan data=digits",
         "plugin=pix2pix,cyclegan,style-transfer,palette data=digits",
         "plugin=ddpm,iddpm,vdm,cold,ldm,ncsn,vp-sde,subvp-sde,ve-sde,edm data=digits",

@@ -44,6 +44,15 @@ def zoo_plugins() -> list[PluginSpec]:
             paper="arXiv:1602.02282",
         ),
         PluginSpec(
+            name="gtm",
+            family="vae",
+            target="zoo_vae.gtm:GTM",
+            config="zoo_vae.gtm:GTMConfig",
+            summary="mixture of decoded latent points, with an exact likelihood",
+            paper="10.1162/089976698300017953",
+            tasks=("unconditional", "class"),
+        ),
+        PluginSpec(
             name="vq-vae",
             family="vae",
             target="zoo_vae.vq_vae:VQVAE",
