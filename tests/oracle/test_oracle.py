@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,10 @@ from tests.oracle.conftest import NAME, QUIET
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import MachineError, NotFoundError, UsageError
 from zoo_core.hub import shipped
+from zoo_core.registry.manager import manager
 from zoo_core.results import Value
+from zoo_core.testing.datasets import CHECKS, DatasetSubject
+from zoo_core.testing.results import NotApplicable
 from zoo_core.types import DataInfo, Likelihood
 from zoo_oracle.dataset import OracleConfig, load
 from zoo_oracle.files import read_draws, read_law
@@ -191,3 +196,9 @@ def test_a_damaged_file_is_refused(
     path.write_bytes(content)
     with pytest.raises((MachineError, UsageError), match=r"damaged|differs"):
         load(OracleConfig(draw=1))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_passes_the_checks_of_a_dataset(check: Callable[[DatasetSubject], None], installed: Path) -> None:
+    with contextlib.suppress(NotApplicable):
+        check(DatasetSubject(manager().find("dataset", NAME)))
