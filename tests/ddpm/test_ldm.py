@@ -134,7 +134,7 @@ def test_the_autoencoder_does_not_move_in_the_second_stage():
         assert torch.equal(value, after_first[name]), name
 
 
-@pytest.mark.parametrize("name", ["beta-vae", "vae", "vq-vae", "dvae", "hvae"])
+@pytest.mark.parametrize("name", ["beta-vae", "vae", "vq-vae", "dvae", "hvae", "gtm"])
 def test_every_autoencoder_of_the_registry_serves(name):
     """Catches a codebook's prior that is trained and never used, and an average under a name that is none."""
     made = built(f"model.autoencoder={name}", "train.steps=20")
