@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "weights" / "genzoo_weights" / "oracles"
 ORACLE_MB = 3.0
 TRAIN, TEST = 10_000, 10_000
-DRAWS, CONDITIONED = 300_000, 10_000
+DRAWS, CONDITIONED = 100_000, 10_000
 """Images behind H(X | Y), for a standard error of 3e-4 bits per dimension, and behind H(Y | X)."""
 CHUNK = 10_000
 """Images drawn at once: memory is flat in their number."""
@@ -60,6 +60,21 @@ def train(name: str) -> None:
 
     done = zoo_core.run(**{**SHARED, **ORACLES[name]})
     print(f"next: python ci/oracles.py --make {name} {done.run_dir}")
+
+
+def code_lengths(oracle: Any, rows: Tensor, label: Tensor, log_prob: Tensor) -> Tensor:
+    """Return numbers whose mean over draws is H(X | Y), (n,) nats.
+
+    They are entropies of the next value where the model has them, which vary less, else -log p(x | y).
+    """
+    from zoo_core.data.loading import to_unit
+
+    run = oracle.run
+    if not hasattr(run.recipe, "conditional_entropies"):
+        return -log_prob
+    with run.inference():
+        found: Tensor = run.recipe.conditional_entropies(to_unit(rows, run.data.info.levels), label)
+    return found
 
 
 def log_given(oracle: Any, rows: Tensor, label: Tensor) -> Tensor:
@@ -93,16 +108,16 @@ def entropy(oracle: Any, draws: int, conditioned: int, seed: int) -> tuple[float
     for k in range(math.ceil(draws / CHUNK)):
         rows, label = oracle.draw(min(CHUNK, draws - k * CHUNK), seed + k)
         of_class = log_given(oracle, rows, label)
-        given.append(of_class)
+        given.append(code_lengths(oracle, rows, label, of_class))
         labels.append(label)
         part = slice(0, max(0, conditioned - k * CHUNK))
         if part.stop:
             joint = of_class[part] + p.log()[label[part]]
-            posterior.append(joint - oracle.log_prob(rows[part]))
+            posterior.append(oracle.log_prob(rows[part]) - joint)
         print(f"entropy: {(k + 1) * CHUNK:,} draws, {time.monotonic() - start:.0f} s", flush=True)
     label = torch.cat(labels)
     (x_given_y, one), (y_given_x, other) = (
-        stratified(-torch.cat(part), label[: sum(map(len, part))], p) for part in (given, posterior)
+        stratified(torch.cat(part), label[: sum(map(len, part))], p) for part in (given, posterior)
     )
     nats, scale = x_given_y - y_given_x - float(torch.xlogy(p, p).sum()), math.log(2)
     scale *= math.prod(oracle.run.data.info.shape)

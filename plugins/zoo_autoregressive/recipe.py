@@ -32,7 +32,7 @@ from zoo_core.config import (
     later,
 )
 from zoo_core.data.likelihood import bits_per_dim
-from zoo_core.data.loading import TrainData
+from zoo_core.data.loading import TrainData, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -243,6 +243,28 @@ class Autoregressive(Recipe):
                 "next: a model with classes: data.task=class",
             )
         return self.conditionals(x.double(), self.labels(Cond(label=label))).flatten(1).sum(1)
+
+    @torch.no_grad()
+    def conditional_entropies(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Return the entropy of each value given the earlier ones, summed over an image, (n,) float64 nats.
+
+        Its mean over samples of the model is the entropy H(X | Y), as that of -log p(x | y) is, and it varies
+        less.
+
+        Args:
+            x: (n, C, H, W) level centers.
+            label: y, (n,) int64, for a model with classes.
+        """
+        seen, weight = in_order(x, self.order), next(self.net.parameters())
+        out = self.net(seen.to(weight.dtype), self.labels(Cond(label=label))).double()
+        total = out.new_zeros(len(x))
+        for c in range(seen.shape[1]):
+            each = seen.double().clone()
+            for level in to_unit(torch.arange(self.mixture.levels), self.mixture.levels).tolist():
+                each[:, c] = level
+                log_prob = self.mixture.conditionals(each, out)[:, c]
+                total -= (log_prob.exp() * log_prob).flatten(1).sum(1)
+        return total
 
     @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:

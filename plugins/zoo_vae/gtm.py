@@ -229,13 +229,14 @@ class GTM(Recipe):
         used = 1 / scores.detach().softmax(1).square().sum(1).mean()
         return Loss(bits_per_dim(log_prob, self.data.dims).mean(), log={"used": used})
 
-    def log_frequencies(self) -> Tensor:
-        """Return log p(y), (classes,) float64 nats: 0 of a model without classes."""
-        return (self.counts.double() / self.counts.sum()).log()
+    @property
+    def frequencies(self) -> Tensor:
+        """p(y), (classes,) float64; 1 of a model without classes."""
+        return self.counts.double() / self.counts.sum()
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Return log p(x, y, z_k), (n, classes, K) float64 nats."""
-        prior = self.log_frequencies() - math.log(len(self.points))
+        prior = self.frequencies.log() - math.log(len(self.points))
         every = torch.arange(len(prior), device=x.device)
         return torch.stack([self.scores(x, y, precise=True) + prior[y] for y in every], 1)
 
@@ -297,4 +298,4 @@ class GTM(Recipe):
         """Return E[x | z], (n, *shape): the decoder's mean, averaged over the classes if there are any."""
         each = torch.arange(len(self.counts), device=z.device)
         means = [self.output.mean(self.decoded(z, y.expand(len(z)))) for y in each]
-        return torch.stack([p * m for p, m in zip(self.log_frequencies().exp(), means, strict=True)]).sum(0)
+        return torch.stack([p * m for p, m in zip(self.frequencies.log().exp(), means, strict=True)]).sum(0)

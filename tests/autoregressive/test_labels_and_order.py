@@ -157,6 +157,19 @@ def test_the_order_changes_the_probability_of_an_image(name: str) -> None:
     assert bool((rows.log_prob(x) != columns.log_prob(x)).all())
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_entropies_of_the_next_value_add_up_to_the_entropy(order: str) -> None:
+    """Over all images with two colors, weighted by their probability; for one label and for another."""
+    recipe = made("pixelcnn", (2, 1, 2), 3, classes=2, **{"model.order": order})
+    every = every_image((2, 1, 2), 3).double()
+    for y in range(2):
+        label = torch.full((81,), y)
+        log_p = recipe.log_prob(every, label).detach()
+        found = recipe.conditional_entropies(every, label)
+        torch.testing.assert_close((log_p.exp() * found).sum(), -(log_p.exp() * log_p).sum())
+        assert float(found.std()) < float(log_p.std())
+
+
 def test_labels_that_are_missing_or_unknown_are_refused() -> None:
     labeled, plain = (made("pixelcnn", (1, 1, 2), 3, classes=classes) for classes in (2, 0))
     x = torch.zeros(2, 1, 1, 2)
