@@ -83,7 +83,7 @@ class GTMConfig(RunConfig):
         ),
         "default@image<=16": DEFAULTS,
         "default@image<=48": Preset(
-            {"model.latent_points": 128, "model.dropout": 0.0, "train.steps": 1200, "train.batch_size": 16}
+            {"model.latent_points": 128, "model.dropout": 0.0, "train.steps": 700, "train.batch_size": 16}
             | {"optim.net.kind": "adam", "optim.net.lr": 1e-3},
             "for 28x28 and 32x32: fewer points, sized for eight minutes of one core; not tuned",
         ),

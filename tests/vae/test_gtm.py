@@ -219,7 +219,7 @@ def test_only_the_classes_of_a_batch_are_decoded() -> None:
 
 def drawn(model: GTM, count: int, label: int | None) -> Tensor:
     cond = None if label is None else Cond(label=given(label, count))
-    return model.sample(SampleRequest(Seeds(3, range(count)), cond)).x
+    return model.sample(SampleRequest(Seeds(3, range(count)), cond)).x.detach()
 
 
 @pytest.mark.parametrize(("data", "label"), [(SMALL, None), (CLASSES, 0), (CLASSES, 2)])
