@@ -44,7 +44,7 @@ ORACLES: Mapping[str, Mapping[str, Any]] = {
         "model": {"width": 40, "order": "columns"},
         "train": {"steps": 1600},
     },
-    "oracle-digits-mixture": {"plugin": "gtm"},
+    "oracle-digits-mixture": {"plugin": "gtm", "train": {"steps": 600}},
 }
 """Options of the run that is the law, by dataset."""
 SHARED: Mapping[str, Any] = {

@@ -29,5 +29,5 @@ def zoo_datasets() -> list[DatasetSpec]:
     return [
         _digits("oracle-digits", "a PixelCNN++"),
         _digits("oracle-digits-columns", "a PixelCNN++ that predicts column by column"),
-        _digits("oracle-digits-mixture", "a mixture of 10,240 decoded latents"),
+        _digits("oracle-digits-mixture", "a mixture of 1,020 decoded points"),
     ]
