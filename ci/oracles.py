@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "weights" / "genzoo_weights" / "oracles"
 ORACLE_MB = 3.0
 TRAIN, TEST = 10_000, 10_000
-DRAWS, CONDITIONED = 100_000, 10_000
+DRAWS, CONDITIONED = 120_000, 10_000
 """Images behind H(X | Y), for a standard error of 3e-4 bits per dimension, and behind H(Y | X)."""
 CHUNK = 10_000
 """Images drawn at once: memory is flat in their number."""

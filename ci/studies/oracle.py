@@ -164,15 +164,16 @@ def likelihoods_of_samples(world: World, n: int, repeats: int) -> Iterator[Seque
 def distances(world: World, n: int, repeats: int) -> Iterator[Sequence[str]]:
     """Yield FD and FD-inf of samples of the truth: the right value of both is 0."""
     for size in (n // 4, n, 5 * n):
-        plain, limits, held = [], [], 0
+        plain, limits, held = [], [], []
         for _ in range(repeats):
             fake = world.features(world.draw(size)[0])
             plain.append(cell(world.train, fake).value)
             limit: Any = limit_cell(world.train, fake)
             if hasattr(limit, "value"):
                 limits.append(limit.value)
-                held += limit.interval is not None and limit.interval.low <= 0 <= limit.interval.high
-        share = f"{100 * held / len(limits):.0f} %" if limits else "-"
+                if limit.interval is not None:
+                    held.append(limit.interval.low <= 0 <= limit.interval.high)
+        share = f"{sum(held)} of {len(held)}" if held else "-"
         mean = f"{torch.tensor(limits).mean():.4f}" if limits else "-"
         yield f"{size:,}", f"{torch.tensor(plain).mean():.4f}", mean, share
 
