@@ -25,6 +25,7 @@ from zoo_core.hub.shipped import DISTRIBUTION, shipped_root
 FOLDER, MODEL, DRAWS, LAW = "oracles", "model", "draws.npz", "law.json"
 SHA256: Mapping[str, str] = {
     "oracle-digits": "82c66321377bddf789e85867c2a8ed539eaa7b79a14a6a7974e9b750b9eba4c6",
+    "oracle-digits-columns": "cc4ba6b0ca7aabfd4454ed469180ffa83fcfe9777404486c9e214188d8607ca7",
     "oracle-digits-mixture": "300e93cfa46b0e08aaa4f8909d032e6ada291b5e12e3e74d468b65f81250a0d3",
 }
 """Of law.json by the name of the dataset."""
