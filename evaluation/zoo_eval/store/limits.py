@@ -52,10 +52,12 @@ LIMITS = {
     **dict.fromkeys(("IS", "vendi"), (1.0, math.inf)),
     **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
     "memorization": (-1.0, 1.0),
+    "KL from truth": (-1.0, math.inf),
 }
 """Smallest and largest value by base name.
 
-KD, KID, MMD, FD-inf, FLD, C_T, the generalization gap, KL from truth and nats may be negative.
+KD, KID, MMD, FD-inf, FLD, C_T, the generalization gap and nats may be negative, and so may the estimate of a
+KL near 0.
 """
 
 
