@@ -141,8 +141,7 @@ class GTM(Recipe):
 
     Attributes:
         points: z_1..z_K, (K, latent_dim).
-        counts: training examples of each class, (classes,) int64; one class of all for a model without
-            labels. Before training all are equal.
+        counts: training examples of each class, (classes,) int64; one class without labels; at first all 1.
     """
 
     points: Tensor
