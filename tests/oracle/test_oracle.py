@@ -202,3 +202,36 @@ def test_a_damaged_file_is_refused(
 def test_it_passes_the_checks_of_a_dataset(check: Callable[[DatasetSubject], None], installed: Path) -> None:
     with contextlib.suppress(NotApplicable):
         check(DatasetSubject(manager().find("dataset", NAME)))
+
+
+def other_law(path: Path) -> None:
+    path.write_text(path.read_text().replace('"entropy":', ' "entropy":'))
+
+
+def other_draws(path: Path) -> None:
+    with np.load(path) as found:
+        arrays = dict(found)
+    np.savez_compressed(path, **{**arrays, "image": arrays["image"][::-1]})
+
+
+def other_manifest(path: Path) -> None:
+    path.write_text(path.read_text() + "\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [("law.json", other_law), ("draws.npz", other_draws), ("model/manifest.json", other_manifest)],
+)
+def test_a_sound_file_of_other_content_is_refused(
+    file: str,
+    change: Callable[[Path], None],
+    installed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches a sum that is not compared: another version of the package would be another truth."""
+    shutil.copytree(installed.parent, tmp_path / "oracles")
+    monkeypatch.setattr("zoo_oracle.files.shipped_root", lambda: tmp_path)
+    change(tmp_path / "oracles" / NAME / file)
+    with pytest.raises(MachineError, match="of another version than genzoo"):
+        load(OracleConfig(draw=1))
