@@ -136,7 +136,7 @@ def make(name: str, run: Path, target: Path, *, train: int, test: int, draws: in
     from zoo_core.runs.exchange import pull, push
     from zoo_core.runs.needed import compaction
     from zoo_oracle.files import DRAWS as DRAWN
-    from zoo_oracle.files import LAW, MODEL, Law, sha256_of
+    from zoo_oracle.files import LAW, MODEL, LawFile, sha256_of
     from zoo_oracle.oracle import opened, silent
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -151,7 +151,7 @@ def make(name: str, run: Path, target: Path, *, train: int, test: int, draws: in
         np.savez_compressed(content, image=rows.numpy(), label=label.numpy().astype(np.uint8))
         (made / DRAWN).write_bytes(content.getvalue())
         bits, error = entropy(oracle, draws, conditioned, seed=1_000_000)
-        law = Law(
+        law = LawFile(
             train=train,
             resembles=oracle.run.data.info.name,
             levels=oracle.run.data.info.levels,

@@ -150,7 +150,8 @@ class MaskedResidualNetwork(nn.Module):
             v = v + self.label(label)[:, :, None, None]
         found = []
         for block in self.blocks:
-            v = block.vertical(v)  # type: ignore[operator]
+            assert isinstance(block, Block)
+            v = block.vertical(v)
             found.append(v)
         return found
 
@@ -163,7 +164,8 @@ class MaskedResidualNetwork(nn.Module):
         """
         h = self.first_right(F.pad(_with_ones(left), (2, 0)))
         for block, v in zip(self.blocks, streams, strict=True):
-            h = block.horizontal(h, v)  # type: ignore[operator]
+            assert isinstance(block, Block)
+            h = block.horizontal(h, v)
         return self.last(F.silu(h))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:

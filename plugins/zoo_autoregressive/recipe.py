@@ -14,7 +14,7 @@ classes are few. p(y) is the frequency of y in the training data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -220,7 +220,7 @@ class Autoregressive(Recipe):
         """
         label, (channels, height, width) = self.labels(request.cond), self.shape
         u = request.noise.rand((height * width, 1 + channels))
-        net: PixelNetwork = self.net  # type: ignore[assignment]
+        net = cast("PixelNetwork", self.net)
         x = u.new_zeros(len(request), *self.shape)
         net.fill(x, lambda place, out: self.mixture.sample(out, u[:, place]), label)
         return Samples(in_order(x, self.order).contiguous(), calls=height * width)

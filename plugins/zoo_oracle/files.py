@@ -32,7 +32,7 @@ SHA256: Mapping[str, str] = {
 BYTES = 64 << 20
 
 
-class Law(Config):
+class LawFile(Config):
     """What law.json says."""
 
     train: int = Field(ge=1)
@@ -77,7 +77,7 @@ def folder_of(name: str) -> Path:
     return root / FOLDER / name
 
 
-def read_law(folder: Path, sha256: str | None = None) -> Law:
+def read_law(folder: Path, sha256: str | None = None) -> LawFile:
     """Return what an oracle's law.json says.
 
     Raises:
@@ -87,12 +87,12 @@ def read_law(folder: Path, sha256: str | None = None) -> Law:
     if sha256 is not None and sha256_of(path) != sha256:
         raise _changed(path)
     try:
-        return Law.model_validate(strict_json.loads(path.read_bytes()))
+        return LawFile.model_validate(strict_json.loads(path.read_bytes()))
     except (OSError, ValueError, ValidationError) as error:
         raise _changed(path) from error
 
 
-def read_draws(folder: Path, law: Law) -> tuple[Tensor, Tensor | None]:
+def read_draws(folder: Path, law: LawFile) -> tuple[Tensor, Tensor | None]:
     """Return the images, (N, C, H, W) uint8, and their classes, (N,) int64 or None.
 
     Raises:
@@ -106,7 +106,7 @@ def read_draws(folder: Path, law: Law) -> tuple[Tensor, Tensor | None]:
     return image, label if law.classes else None
 
 
-def check_model(folder: Path, law: Law) -> Path:
+def check_model(folder: Path, law: LawFile) -> Path:
     """Return the folder of the bundle; its files are checked where they are read.
 
     Raises:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import UsageError
-from zoo_core.runs import load
+from zoo_core.runs import load, saved_config
+from zoo_core.runs.exchange import run_folder
 from zoo_core.runs.run import Run
 from zoo_core.seeds import Seeds, derive
 from zoo_core.training.randomness import random_states, set_random_states
@@ -90,11 +91,16 @@ class Oracle:
 
 
 def opened(folder: Path) -> Oracle:
-    """Return the law of the run or bundle in a folder. Global random states are as before."""
-    device = torch.device("cpu")
+    """Return the law of the run or bundle in a folder, on the CPU; global random states are as before.
+
+    Another device would round the network's outputs in another way, and so be another law.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     states = random_states(device)
     try:
-        return Oracle(load(folder, say=silent))
+        run = run_folder(str(folder))
+        config = saved_config(run).model_copy(update={"device": "cpu"})
+        return Oracle(load(run, config=config, say=silent))
     finally:
         set_random_states(states, device)
 

@@ -1,7 +1,8 @@
 """Score models in continuous time: what the three SDEs of Song et al. 2021 (arXiv:2011.13456) share.
 
-The network predicts eps in x_t = alpha(t) x0 + sigma(t) eps, so the score is -eps / sigma, at times t in
-(T_MIN, 1). The loss (Eq. 7) weights the squared error of the score by lambda(t):
+The network predicts eps (or v, where a model has the option) in x_t = alpha(t) x0 + sigma(t) eps, so the
+score is -eps / sigma, at times t in (T_MIN, 1). The loss (Eq. 7) weights the squared error of the score by
+lambda(t):
 
     score:      lambda = sigma^2, times uniform: the squared error of eps;
     likelihood: lambda = g^2, which bounds the log-likelihood (Song et al. 2021, arXiv:2101.09258, theorem 1).
@@ -103,9 +104,8 @@ def denoising_loss(
         cond: of the network.
         prediction: what the network says.
     """
-    x_t = like(schedule.alpha(t), x0) * x0 + like(schedule.sigma(t), x0) * eps
     alpha, sigma = (like(c, x0) for c in (schedule.alpha(t), schedule.sigma(t)))
-    return F.mse_loss(net(x_t, t, cond), target(x0, eps, alpha, sigma, prediction))
+    return F.mse_loss(net(alpha * x0 + sigma * eps, t, cond), target(x0, eps, alpha, sigma, prediction))
 
 
 class ScoreSDE(DiffusionRecipe):

@@ -82,7 +82,7 @@ def test_intervals_of_the_divergence_hold_it() -> None:
 
 
 def test_errors_are_paired() -> None:
-    """What both log-probabilities share is no error of their difference."""
+    """What both log-probabilities share cancels in the standard error of their difference."""
     p = some_law(6)
     rows = drawn(p, 7)
     same = divergence(p.log()[rows], p.log()[rows] - 0.5, bound=False, dims=4)

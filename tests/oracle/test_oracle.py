@@ -235,3 +235,10 @@ def test_a_sound_file_of_other_content_is_refused(
     change(tmp_path / "oracles" / NAME / file)
     with pytest.raises(MachineError, match="of another version than genzoo"):
         load(OracleConfig(draw=1))
+
+
+def test_the_law_is_computed_on_the_cpu(trained: Path) -> None:
+    """Catches a truth that depends on the machine: its run asks for whatever device there is."""
+    oracle = opened(trained)
+    assert oracle.run.config.device == "cpu"
+    assert oracle.run.device.type == "cpu"

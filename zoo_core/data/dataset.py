@@ -51,7 +51,8 @@ class Dataset:
         origin: the domain that its images are made from, where it brings one or the task has one.
         subset: what training draws from, where that is not the whole of `train`.
         stack_of: the data set whose images its channels are, where each shows one: its classes are then
-            numbers whose digits are the classes of the channels.
+            numbers whose digits are the classes of the channels. Of one channel, the data set that it looks
+            like, by whose classifier its classes are told.
         validation: held-out part of the training split for every selection (stopping, tuning); or None.
         augmentations: random transforms of training examples.
         by_content: whether its files are the user's and may change: the content names its runs.

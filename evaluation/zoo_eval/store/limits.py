@@ -21,30 +21,10 @@ _DISTANCES = (
 LIMITS = {
     **dict.fromkeys(_DISTANCES, _POSITIVE),
     **dict.fromkeys(
-        (
-            "bits_per_dim",
-            "density",
-            "modes",
-            "log-likelihood error",
-            "score error",
-            "KL",
-            "active",
-            "sample bits",
-        ),
-        _POSITIVE,
+        ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
     ),
     **dict.fromkeys(
-        (
-            "precision",
-            "recall",
-            "coverage",
-            "accuracy",
-            "authenticity",
-            "balance",
-            "cycle",
-            "retrieval",
-            "implausible",
-        ),
+        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle", "retrieval"),
         _FRACTION,
     ),
     **dict.fromkeys(("on-modes", "clipped-density", "clipped-coverage"), _FRACTION),
@@ -52,6 +32,8 @@ LIMITS = {
     **dict.fromkeys(("IS", "vendi"), (1.0, math.inf)),
     **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
     "memorization": (-1.0, 1.0),
+    "sample bits": _POSITIVE,
+    "implausible": _FRACTION,
     "KL from truth": (-1.0, math.inf),
 }
 """Smallest and largest value by base name.
