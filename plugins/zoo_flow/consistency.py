@@ -76,7 +76,7 @@ class ConsistencyConfig(RunConfig):
         ),
         "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
         "default@image<=48": Preset(
-            {**LARGER, "train.steps": 1900},
+            {**LARGER, "train.steps": 4400},
             "for 28x28 and 32x32: the network of the other diffusion models there; not tuned",
         ),
         "gpu@image<=48": ON_A_GPU,

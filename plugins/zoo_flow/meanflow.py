@@ -62,7 +62,7 @@ class MeanFlowConfig(FlowMatchingConfig):
         **PRESETS,
         "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
         "default@image<=48": Preset(
-            {**LARGER, "train.steps": 2000},
+            {**LARGER, "train.steps": 3000},
             "for 28x28 and 32x32: the network of the other diffusion models there; not tuned",
         ),
     }

@@ -61,7 +61,10 @@ class WGANGPConfig(RunConfig):
             | ema(),
             "Gulrajani et al. 2017, appendix F, CIFAR-10 without labels: ResNet, lr 2e-4 decayed to 0",
         ),
-        **on_images(steps=1400, overrides={"optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}),
+        **on_images(
+            steps=2300,
+            overrides={"model.init": "dcgan", "optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4},
+        ),
         **on_points({"model.n_critic": 5, "model.penalty": 0.1, "train.steps": 3000}),
     }
 
