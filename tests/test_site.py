@@ -345,7 +345,7 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
 ) -> None:
     """The table and the image are of one leaderboard in its order; another score is another digest."""
     from pages import figure
-    from pages.readme import readme, shown_rows
+    from pages.readme import readme, sampled_rows, shown_rows
     from pages.results import scored_rows
 
     (tmp_path / "grid.png").write_bytes(_grid())
@@ -367,10 +367,18 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
         readme("# zoo\n", scored)
 
     shown = shown_rows(scored)
-    (tmp_path / "image.png").write_bytes(figure.draw(shown, tmp_path))
-    assert figure.drawn_from(tmp_path / "image.png") == figure.digest(shown, tmp_path)
+    (tmp_path / "image.png").write_bytes(figure.draw(shown, shown, tmp_path))
+    assert figure.drawn_from(tmp_path / "image.png") == figure.digest(shown, shown, tmp_path)
     assert figure.drawn_from(tmp_path / "none.png") == ""
-    assert figure.digest(shown_rows(rows((0.1, 0.12, 0.15))), tmp_path) != figure.digest(shown, tmp_path)
+    moved = shown_rows(rows((0.1, 0.12, 0.15)))
+    assert figure.digest(shown, moved, tmp_path) != figure.digest(shown, shown, tmp_path)
+    assert figure.digest(shown[1:], shown, tmp_path) != figure.digest(shown, shown, tmp_path)
+
+    of = [
+        row._replace(data="emoji", rank=rank) for row, rank in zip(shown, ("? of 2", "- of 2"), strict=True)
+    ]
+    assert [row.plugin for row in sampled_rows(of)] == ["vae"]
+    assert sampled_rows([of[0]._replace(family="baseline"), *shown]) == []
 
 
 def _grid() -> bytes:

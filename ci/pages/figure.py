@@ -1,4 +1,4 @@
-"""The image of README.md: samples of one model of each family beside the leaderboard, drawn from results/."""
+"""The image of README.md: samples of one model of each family beside a leaderboard, drawn from results/."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ SOURCE = "Source"
 """PNG text with the digest of what was drawn, by which a stale image is found."""
 
 
-def digest(rows: Sequence[Scored], root: Path) -> str:
+def digest(sampled: Sequence[Scored], ranked: Sequence[Scored], root: Path) -> str:
     """Return the sha256 of everything that the image shows: scores and sample grids."""
-    shown = [row._asdict() for row in _dots(rows)]
-    grids = [hashlib.sha256((root / row.samples).read_bytes()).hexdigest() for row in _strips(rows)]
-    return hashlib.sha256(json.dumps([shown, grids]).encode()).hexdigest()
+    shown = [row._asdict() for row in _dots(ranked)]
+    strips = [
+        (row.plugin, row.family, row.data, hashlib.sha256((root / row.samples).read_bytes()).hexdigest())
+        for row in _strips(sampled)
+    ]
+    return hashlib.sha256(json.dumps([shown, strips]).encode()).hexdigest()
 
 
 def drawn_from(path: Path) -> str:
@@ -39,7 +42,7 @@ def drawn_from(path: Path) -> str:
 
 
 def _strips(rows: Sequence[Scored]) -> list[Scored]:
-    """Return the best row of each family that has samples, in the order of the ranks."""
+    """Return the best row of each family that has samples, in the order of the rows."""
     best: dict[str, Scored] = {}
     for row in rows:
         if row.samples:
@@ -58,25 +61,28 @@ def _look(family: str) -> tuple[str, str]:
 
 
 @styled
-def draw(rows: Sequence[Scored], root: Path) -> bytes:
+def draw(sampled: Sequence[Scored], ranked: Sequence[Scored], root: Path) -> bytes:
     """Return the image as a PNG.
 
     Args:
-        rows: of one leaderboard, in its order.
+        sampled: rows of one leaderboard, in its order, whose samples are shown.
+        ranked: rows of one leaderboard, in its order, whose scores are shown.
         root: of the repository, which the rows' sample grids lie in.
     """
     figure = make_figure(10.6, 4.1, layout=None)
     left, right = figure.subfigures(1, 2, width_ratios=[1.12, 1])
-    _draw_strips(left, _strips(rows), root)
-    _draw_dots(right, _dots(rows))
+    _draw_strips(left, _strips(sampled), root)
+    _draw_dots(right, _dots(ranked))
     written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=200, metadata={"Software": None, SOURCE: digest(rows, root)})
+    source = digest(sampled, ranked, root)
+    figure.savefig(written, format="png", dpi=200, metadata={"Software": None, SOURCE: source})
     return written.getvalue()
 
 
 def _draw_strips(figure: Any, rows: Sequence[Scored], root: Path) -> None:
     """Draw a row of samples for each model: always the first of its grid, at seed 0."""
-    figure.text(0.03, 0.955, "First samples of the best model of each family", weight="bold", color=INK)
+    title = f"First samples of the best model of each family on {rows[0].data}"
+    figure.text(0.03, 0.955, title, weight="bold", color=INK)
     height = 0.88 / len(rows)
     for k, row in enumerate(rows):
         bottom = 0.92 - (k + 1) * height

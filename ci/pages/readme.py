@@ -11,7 +11,9 @@ from zoo_core.registry.index import Index, load_index
 from zoo_core.registry.ledger import Published
 
 SHOWN = ("digits", "unconditional")
-"""Dataset and task of the table and the image."""
+"""Dataset and task of the table, and of the scores in the image."""
+SAMPLED = ("emoji", "unconditional")
+"""Dataset and task of the samples in the image."""
 ROWS = 8
 """Rows of the table; the pages of the models have all of them."""
 PAPERS = ("cifar10", "fid")
@@ -21,6 +23,18 @@ PAPERS = ("cifar10", "fid")
 def shown_rows(scored: Iterable[Scored]) -> list[Scored]:
     """Return the rows that have a rank on the shown leaderboard, in its order."""
     return [row for row in scored if (row.data, row.task) == SHOWN and row.rank[0] not in "-?"]
+
+
+def sampled_rows(scored: Iterable[Scored]) -> list[Scored]:
+    """Return the rows whose samples may be shown, in their leaderboard's order.
+
+    A row of one seed has no rank and may be shown; one that copies training images, or a baseline, may not.
+    """
+    return [
+        row
+        for row in scored
+        if (row.data, row.task) == SAMPLED and row.rank[0] != "-" and row.family != "baseline"
+    ]
 
 
 def readme(text: str, scored: Sequence[Scored]) -> str:
