@@ -78,13 +78,11 @@ POINTS: Mapping[str, Any] = {
 """Options for points of the plane: learning rates fall to zero, so that samples settle at the modes."""
 
 
-WIDER: Mapping[str, Any] = {
-    "model.generator_width": 48,
-    "model.critic_width": 48,
-    "model.init": "dcgan",
-}
-"""Networks for images of 28 or 32 pixels where a step updates the critic once; from the initial weights of
-torch, `gan` and `lsgan` collapse on emoji to a few images."""
+PLAIN: Mapping[str, Any] = {"model.hidden": 0, "model.init": "dcgan"}
+"""DCGAN's generator and initial weights, for images of 28 or 32 pixels: with a fully connected layer, or from
+the initial weights of torch, `gan` and `lsgan` collapse on emoji to a few images."""
+WIDER: Mapping[str, Any] = {**PLAIN, "model.generator_width": 48, "model.critic_width": 48}
+"""Networks for images of 28 or 32 pixels where a step updates the critic once."""
 
 
 def on_images(steps: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Preset]:

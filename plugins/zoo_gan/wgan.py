@@ -24,7 +24,7 @@ from zoo_core.training.stated import ema, rmsprop
 from zoo_core.types import DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import WASSERSTEIN
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_images
+from zoo_gan.networks import PLAIN, TINY, NetworkGame, NetworksModel, on_images
 
 
 class WGANModel(NetworksModel):
@@ -66,7 +66,7 @@ class WGANConfig(RunConfig):
             "Arjovsky et al. 2017, Algorithm 1 and section 4.1 (DCGAN nets)",
         ),
         "tiny": TINY,
-        **on_images(steps=1600, overrides={"optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}),
+        **on_images(steps=2700, overrides={**PLAIN, "optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}),
     }
 
     model: WGANModel = WGANModel()

@@ -22,7 +22,7 @@ from zoo_core.training.stated import adam, ema
 from zoo_core.types import Cond, Context, DataInfo
 from zoo_gan.game import GameOptim
 from zoo_gan.losses import WASSERSTEIN
-from zoo_gan.networks import TINY, NetworkGame, NetworksModel, on_images, on_points
+from zoo_gan.networks import PLAIN, TINY, NetworkGame, NetworksModel, on_images, on_points
 from zoo_gan.penalties import gradient_penalty, refuse_batch_norm
 
 
@@ -61,10 +61,7 @@ class WGANGPConfig(RunConfig):
             | ema(),
             "Gulrajani et al. 2017, appendix F, CIFAR-10 without labels: ResNet, lr 2e-4 decayed to 0",
         ),
-        **on_images(
-            steps=2300,
-            overrides={"model.init": "dcgan", "optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4},
-        ),
+        **on_images(steps=2300, overrides={**PLAIN, "optim.critic.lr": 2e-4, "optim.generator.lr": 2e-4}),
         **on_points({"model.n_critic": 5, "model.penalty": 0.1, "train.steps": 3000}),
     }
 
