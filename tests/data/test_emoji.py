@@ -13,6 +13,7 @@ import torch
 from zoo_core.config import DataConfig
 from zoo_core.data import emoji
 from zoo_core.data.loading import TrainData
+from zoo_core.data.preparation import with_validation
 from zoo_core.errors import UsageError
 
 
@@ -58,6 +59,23 @@ def test_variants_share_a_group(noto):
     group = {row["code"]: row["group"] for row in noto.rows}
     assert group["1F6B6"] == group["1F6B6-200D-2640-FE0F"] == group["1F6B6-200D-2642-FE0F"]
     assert group["1F550"] == group["1F55A"]
+
+
+@pytest.mark.parametrize("more", [{}, {"tones": True}, {"other_artist": True}])
+def test_the_validation_part_has_no_variant_of_a_training_image(noto, more):
+    """Catches groups that are not with their rows, or lost where pairs or skin tones are made."""
+    whole = emoji.load(emoji.EmojiConfig(name="emoji", **more))
+    data = with_validation(whole, 0.1)
+    group = {bytes(x.numpy()): row["group"] for x, row in zip(noto.images, noto.rows, strict=True)}
+    for table in (whole.test, data.train, data.validation):
+        assert [
+            group.get(bytes(x.numpy()), own) for x, own in zip(table.x, table.groups, strict=True)
+        ] == list(table.groups)
+    assert all(bytes(x.numpy()) in group for x in whole.test.x)
+    assert set(data.train.groups) & set(data.validation.groups) == set()
+    assert 0.05 < len(data.validation) / len(whole.train) < 0.15
+    if data.origin is not None:
+        assert data.origin.train.groups == data.train.groups
 
 
 def test_both_artists_drew_the_same_emoji(noto):

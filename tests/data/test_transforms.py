@@ -13,7 +13,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.loading import Dataset, Resident, TrainData, to_unit
 from zoo_core.data.preparation import configured, validation_rows, with_validation
-from zoo_core.data.splits import digests, resident
+from zoo_core.data.splits import digests, resident, two_parts
 from zoo_core.data.table import Streamed, Table
 from zoo_core.data.toy import load as load_toy
 from zoo_core.data.transforms import HorizontalFlip, RowRandom, Transform, TwoViews
@@ -149,6 +149,35 @@ def test_the_part_is_the_same_for_every_run() -> None:
     _, small = validation_rows(repeated().train.digests, None, 0.1)
     _, large = validation_rows(repeated().train.digests, None, 0.3)
     assert set(small.tolist()) <= set(large.tolist())
+
+
+def test_near_duplicates_are_on_one_side_whatever_is_done_with_the_table() -> None:
+    """Catches a step that forgets groups, and a part that is cut by equal examples alone."""
+    groups = [k // 3 for k in range(60)]
+    x = torch.arange(60, dtype=torch.uint8)[:, None, None, None].expand(60, 1, 4, 4).contiguous()
+    label = torch.zeros(60, dtype=torch.int64)
+    table = Resident(x, label).in_groups(groups).to("cpu").then().having(label=label)
+    held = with_validation(resident(INFO, table, Resident(x[:2] + 100)), 0.2)
+    assert held.validation is not None
+    assert set(held.train.groups) & set(held.validation.groups) == set()
+    assert len(held.validation) == 12  # a fifth of the groups, each of three rows
+    for part in (held.train, held.validation):
+        assert [int(value) // 3 for value in part.x[:, 0, 0, 0]] == list(part.groups)
+
+
+def test_two_parts_share_no_group_and_follow_the_order_where_each_row_is_one() -> None:
+    order = torch.randperm(31, generator=torch.Generator().manual_seed(0))
+    alone = two_parts(order, range(31), 12)
+    assert torch.equal(torch.cat(alone), order[:24])
+    sizes = torch.tensor([1, 9, 2, 1, 5, 1, 3, 2, 4, 1, 1, 1])
+    groups = torch.repeat_interleave(torch.arange(12), sizes).tolist()
+    for seed in range(40):
+        order = torch.randperm(31, generator=torch.Generator().manual_seed(seed))
+        first, second = two_parts(order, groups, 15)
+        assert len(first) == len(second) >= 6  # the largest group, of nine, may lie between them
+        assert len(set(first.tolist()) | set(second.tolist())) == 2 * len(first)
+        assert {groups[row] for row in first} & {groups[row] for row in second} == set()
+    assert [len(part) for part in two_parts(order, [0] * 31, 15)] == [0, 0]
 
 
 def test_a_validation_part_of_nothing_or_of_everything_is_refused() -> None:

@@ -116,7 +116,8 @@ def _content(config: FolderConfig) -> str:
 
 def _paired(table: Table, source: Table) -> Table:
     """Return a table whose rows have the image of the same row of another as their source."""
-    return Table({**table.columns, "source": source.columns["image"]}, digests=table.digests)
+    columns = {**table.columns, "source": source.columns["image"]}
+    return Table(columns, digests=table.digests, groups=table.groups)
 
 
 def _place(found: Scan, place: str, root: str) -> Place:

@@ -132,8 +132,9 @@ def load(config: DataConfig) -> Dataset:
     test = torch.tensor([row["test"] for row in found.rows])
     label = torch.tensor([CATEGORIES.index(row["category"]) for row in found.rows])
     tokens = torch.tensor([words.encode(row["name"]) for row in found.rows])
+    group = torch.tensor([row["group"] for row in found.rows])
     report: list[str] = []
-    train = [found.images[~test], label[~test], tokens[~test]]
+    train = [found.images[~test], label[~test], tokens[~test], group[~test]]
     paired = isinstance(config, DesignConfig) and config.other_artist
     if isinstance(config, EmojiConfig) and config.tones:
         if paired:
@@ -145,14 +146,14 @@ def load(config: DataConfig) -> Dataset:
         toned = read("emoji-tones")
         kept = [k for k, row in enumerate(toned.rows) if row["of"] in place]
         of = torch.tensor([place[toned.rows[k]["of"]] for k in kept])
-        more = (toned.images[kept], label[of], tokens[of])
+        more = (toned.images[kept], label[of], tokens[of], group[of])
         train = [torch.cat(pair) for pair in zip(train, more, strict=True)]
         report = [f"{len(kept):,} skin tones added to {int((~test).sum()):,} training images (data.tones)"]
     info = DataInfo(config.name, (3, SIDE, SIDE), 256, len(CATEGORIES), words.vocabulary, words.length)
     made = resident(
         info,
-        Resident(*train),
-        Resident(found.images[test], label[test], tokens[test]),
+        Resident(*train[:3]).in_groups(train[3].tolist()),
+        Resident(found.images[test], label[test], tokens[test]).in_groups(group[test].tolist()),
         class_names=CATEGORIES,
         tokenizer=words,
         report=report,
@@ -168,7 +169,7 @@ def _from_other_artist(made: Dataset, found: Emoji, test: Tensor, name: str) -> 
     domains = []
     for table, own in ((made.train, ~test), (made.test, test)):
         columns = {**table.columns, **Resident(other.images[rows[own]]).columns}
-        domains.append(Table(columns, digests=digests(other.images[rows[own]])))
+        domains.append(Table(columns, digests=digests(other.images[rows[own]]), groups=table.groups))
     pairs = [
         replace(table, columns={**table.columns, "source": domain.columns["image"]})
         for table, domain in zip((made.train, made.test), domains, strict=True)

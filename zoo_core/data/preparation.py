@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo_core.config import DataConfig
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.splits import all_digests, stratified
+from zoo_core.data.splits import all_digests, numbered, stratified
 from zoo_core.data.transforms import HorizontalFlip
 from zoo_core.errors import UsageError
 
@@ -34,7 +34,8 @@ def configured(dataset: Dataset, config: DataConfig) -> Dataset:
 def with_validation(dataset: Dataset, fraction: float) -> Dataset:
     """Return a data set with a part of its training split held out for selection.
 
-    Equal examples go to the same side. Which rows are held out depends on the data, not on a run's seed.
+    Equal examples, and near-duplicates where they are known, go to the same side. Which rows are held out
+    depends on the data, not on a run's seed.
 
     Args:
         fraction: of the training split.
@@ -48,7 +49,7 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
             "next: leave data.validation out",
         )
     train = dataset.train
-    kept, held = validation_rows(all_digests(train), train.label, fraction)
+    kept, held = validation_rows(train.groups or all_digests(train), train.label, fraction)
     if not len(kept) or not len(held):
         raise UsageError(
             f"data.validation={fraction} of {len(train)} training examples leaves {len(kept)} to train on "
@@ -68,20 +69,19 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
     )
 
 
-def validation_rows(digests: Sequence[bytes], label: Tensor | None, fraction: float) -> tuple[Tensor, Tensor]:
-    """Return the rows to train on and to validate on, ascending; rows of equal digests on the same side.
+def validation_rows(
+    groups: Sequence[Hashable], label: Tensor | None, fraction: float
+) -> tuple[Tensor, Tensor]:
+    """Return the rows to train on and to validate on, ascending; rows of one group on the same side.
 
     Args:
-        digests: of each row's example.
+        groups: of each row's example.
         label: (N,) int64, by which the part is stratified, or None.
-        fraction: of the distinct examples to validate on.
+        fraction: of the groups to validate on.
     """
-    group: dict[bytes, int] = {}
-    of_row = torch.tensor([group.setdefault(digest, len(group)) for digest in digests])
-    first = torch.full((len(group),), len(digests), dtype=torch.int64)
-    first.scatter_reduce_(0, of_row, torch.arange(len(digests)), "amin")
-    classes = torch.zeros(len(group), dtype=torch.int64) if label is None else label.cpu()[first]
-    wanted = min(max(1, round(fraction * len(group))), len(group) - 1)
+    of_row, first = numbered(groups)
+    classes = torch.zeros_like(first) if label is None else label.cpu()[first]
+    wanted = min(max(1, round(fraction * len(first))), len(first) - 1)
     _, chosen = stratified(classes, wanted, keep=1, purpose="validation")
     held = torch.isin(of_row, chosen)
     return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()

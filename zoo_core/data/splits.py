@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -77,6 +77,35 @@ def _keep_some(share: list[int], counts: Sequence[int], keep: int) -> None:
         missing -= 1
 
 
+def numbered(groups: Sequence[Hashable]) -> tuple[Tensor, Tensor]:
+    """Return the number of each row's group, in order of appearance, and the first row of each group."""
+    number: dict[Hashable, int] = {}
+    of_row = torch.tensor([number.setdefault(group, len(number)) for group in groups])
+    first = torch.full((len(number),), len(groups), dtype=torch.int64)
+    return of_row, first.scatter_reduce_(0, of_row, torch.arange(len(groups)), "amin")
+
+
+def two_parts(order: Tensor, groups: Sequence[Hashable], most: int) -> tuple[Tensor, Tensor]:
+    """Return two parts of equal size that share no group.
+
+    Args:
+        order: (N,) every row, shuffled; a group's rows stand at the place of the first of them, so that where
+            each row is a group the parts are `order[:n]` and `order[n : 2 * n]`.
+        groups: of the N rows.
+        most: rows a part; there are fewer where groups leave fewer.
+    """
+    of_row, first = numbered(groups)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    earliest = torch.full_like(first, len(order)).scatter_reduce_(0, of_row, place, "amin")
+    rows = torch.argsort(earliest[of_row] * len(order) + place)
+    n = min(most, len(order) // 2)
+    apart = torch.nonzero(of_row[rows[n:]] != of_row[rows[n - 1]]).flatten()
+    start = n + int(apart[0]) if len(apart) else len(order)
+    n = min(n, len(order) - start)
+    return rows[:n], rows[start : start + n]
+
+
 def digests(rows: Tensor) -> list[bytes]:
     """Return the sha256 digest of each example's bytes."""
     return [hashlib.sha256(row.tobytes()).digest() for row in rows.contiguous().numpy()]
@@ -113,7 +142,7 @@ def resident(
 
 def replace_digests(table: Table, digests: Sequence[bytes]) -> Table:
     """Return the table with the sha256 of each row's example."""
-    return Table(table.columns, table.transforms, digests)
+    return Table(table.columns, table.transforms, digests, table.groups)
 
 
 def all_digests(table: Table, size: int = 4096) -> Sequence[bytes]:

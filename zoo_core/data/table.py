@@ -138,11 +138,14 @@ class Table:
         columns: by name.
         transforms: applied to rows in this order; a random one in training only.
         digests: sha256 of each row's example, where they are known.
+        groups: group of near-duplicates that each row's example is in, where they are known; the parts that a
+            split is cut into share none.
     """
 
     columns: Mapping[str, Column]
     transforms: tuple[Transform, ...] = ()
     digests: Sequence[bytes] = field(default=(), repr=False, compare=False)
+    groups: Sequence[int] = field(default=(), repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -207,22 +210,27 @@ class Table:
         if not self.in_memory:
             return self
         columns = {name: column.to(device) for name, column in self.columns.items()}
-        return Table(columns, tuple(t.to(device) for t in self.transforms), self.digests)
+        return Table(columns, tuple(t.to(device) for t in self.transforms), self.digests, self.groups)
 
     def take(self, kept: Tensor) -> Table:
         """Return the table of these rows only, in this order."""
         digests = [self.digests[row] for row in kept.tolist()] if self.digests else ()
+        groups = [self.groups[row] for row in kept.tolist()] if self.groups else ()
         columns = {name: column.take(kept) for name, column in self.columns.items()}
-        return Table(columns, self.transforms, digests)
+        return Table(columns, self.transforms, digests, groups)
+
+    def in_groups(self, groups: Sequence[int]) -> Table:
+        """Return the table with the group of near-duplicates of each row."""
+        return Table(self.columns, self.transforms, self.digests, groups)
 
     def then(self, *transforms: Transform) -> Table:
         """Return the table with more transforms, after those it has."""
-        return Table(self.columns, (*self.transforms, *transforms), self.digests)
+        return Table(self.columns, (*self.transforms, *transforms), self.digests, self.groups)
 
     def having(self, **columns: Tensor | None) -> Table:
         """Return the table with more columns in memory, or others under their names; None adds none."""
         more = {name: Memory(values) for name, values in columns.items() if values is not None}
-        return Table({**self.columns, **more}, self.transforms, self.digests)
+        return Table({**self.columns, **more}, self.transforms, self.digests, self.groups)
 
 
 class Resident(Table):

@@ -1,8 +1,8 @@
 """Sanity checks of the metrics: the score of real images, the order of graded damage, agreement with another
 tool.
 
-The training split is cut in two random halves: one is the reference, the other is scored, as it is and
-damaged. A metric that can't order these can't order models.
+The training split is cut in two random halves that share no near-duplicates, where those are known: one is
+the reference, the other is scored, as it is and damaged. A metric that can't order these can't order models.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.loading import Resident
+from zoo_core.data.splits import two_parts
 from zoo_core.errors import UsageError
 from zoo_core.registry.manager import Entry
 from zoo_core.registry.metrics import base_name, direction
@@ -110,10 +111,10 @@ def bench(config: RunConfig, most: int | None, say: Callable[[str], None]) -> Be
     if not data.info.is_image:
         raise UsageError(f"{data.info.name!r} holds points", "expected: images; e.g. data=digits")
     order = torch.randperm(len(data.train), generator=generator(0, "audit"))
-    n = min(len(data.train) // 2, most or LARGEST)
+    parts = two_parts(order, data.train.groups or range(len(order)), most or LARGEST)
+    n = len(parts[0])
     if n < FEWEST:
         raise UsageError(f"{n} images a side are too few to order damage by", f"expected: at least {FEWEST}")
-    parts = [order[:n], order[n : 2 * n]]
     real, probe = (data.train.examples(part).cpu() for part in parts)
     every = data.train.label
     labels = [None if every is None else every.cpu()[part] for part in parts]
