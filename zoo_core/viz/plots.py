@@ -59,6 +59,12 @@ def save_samples(x: Tensor, info: DataInfo, path: Path, columns: int | None = No
         )
 
 
+def save_lines(texts: Sequence[str], path: Path) -> None:
+    """Write captions into a text file, one a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+
+
 def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = ()) -> None:
     """Write samples as a PNG file each, of their own size.
 

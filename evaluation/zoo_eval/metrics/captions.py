@@ -1,0 +1,191 @@
+"""Captions as data: samples that copy, and whether a model finds an image's own caption among others.
+
+Captions are held out by composition: every word of a test caption is known from training, and where captions
+are names no combination is. An image's caption is found by
+
+    log p(caption given image) - log p(caption)
+
+and not by the first term alone. The captions to choose from are equally likely, so the best choice is by
+p(image given caption), which is proportional to p(caption given image) / p(caption): without the division
+short and common captions win whatever the image shows. Bounds stand for both, at the same masks.
+
+Beside it stands a nearest-neighbor captioner: the caption of the training image that is nearest in the data's
+feature network, compared with the captions to choose from by the words that they share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.loading import to_unit
+from zoo_core.interfaces import EvalContext, HasConditionalLikelihood, HasLikelihood
+from zoo_core.machine.distributed import share, world
+from zoo_core.results import NotApplicable, Value
+from zoo_core.seeds import Seeds, derive, generator
+from zoo_core.types import Cond
+from zoo_eval.features import gathered
+from zoo_eval.metrics.retrieval import GALLERY, Columns, aligned, compositions, mean_rank, overlap
+from zoo_eval.statistics.intervals import fraction
+
+QUERIES = 100
+"""Most images whose caption is looked for."""
+SHOWN = 20
+"""Samples that are attached."""
+LONG = 3
+"""Words from which on a copied caption counts as memorized: shorter ones coincide by chance."""
+
+
+def copies(samples: Sequence[str], known: Sequence[str]) -> list[bool]:
+    """Return whether each caption is one of the known captions."""
+    every = set(known)
+    return [caption in every for caption in samples]
+
+
+def excess(samples: Sequence[str], held: Sequence[str], known: Sequence[str]) -> float | None:
+    """Return how much more often long samples copy a known caption than long held-out captions do.
+
+    Returns:
+        The difference of two fractions; None where either has no caption of LONG words.
+    """
+    fractions = []
+    for captions in (samples, held):
+        found = copies([one for one in captions if len(one.split()) >= LONG], known)
+        if not found:
+            return None
+        fractions.append(sum(found) / len(found))
+    return fractions[0] - fractions[1]
+
+
+def own_ranks(scores: Tensor, own: Tensor) -> Tensor:
+    """Return the rank of each query's own caption, (q,) float64, 1 for the highest score.
+
+    Half of the captions of an equal score count as higher.
+
+    Args:
+        scores: (q, m) of captions to choose from.
+        own: (q,) column of the own caption.
+    """
+    mine = scores.gather(1, own[:, None])
+    ties = (scores == mine).double().sum(1) - 1
+    return 1 + (scores > mine).double().sum(1) + ties / 2
+
+
+def chosen(test: Sequence[str], train: Sequence[str]) -> tuple[list[int], list[int]] | str:
+    """Return (rows that are looked for, rows to choose from) of test captions, or why there are none.
+
+    Looked for are new compositions; they are among those to choose from, which are different captions.
+    """
+    first = {caption: row for row, caption in reversed(list(enumerate(test)))}
+    gallery = sorted(first.values())
+    order = torch.randperm(len(gallery), generator=generator(0, "captions")).tolist()
+    queries = [row for row in compositions(test, train) if first[test[row]] == row][:QUERIES]
+    if not queries:
+        return "no held-out caption is a new combination of training captions' words"
+    others = [gallery[k] for k in order if gallery[k] not in set(queries)]
+    kept = sorted({*queries, *others[: max(0, GALLERY - len(queries))]})
+    return queries, kept
+
+
+def gains(ctx: EvalContext, queries: Sequence[int], gallery: Sequence[int]) -> tuple[Tensor, str] | None:
+    """Return log p(caption given image) - log p(caption) of images and captions, and the likelihood's name.
+
+    Args:
+        queries: test rows of the images.
+        gallery: test rows of the captions.
+
+    Returns:
+        ((q, m) float64 nats, name); None for a model that reads no image.
+    """
+    recipe, data = ctx.recipe, ctx.data
+    x = ctx.to_model(data.test.examples(torch.tensor(gallery)))
+    shown = data.described.test.examples(torch.tensor(queries))
+    image = to_unit(shown, data.info.image_levels).to(ctx.device)
+    noise = Seeds(derive(0, "captions"), range(len(x)), ctx.device)
+    with ctx.inference():
+        alone = recipe.likelihoods(x, noise=noise, k=1)[0]
+        parts = []
+        for row in share(len(queries), world()):
+            cond = Cond(image=image[row : row + 1].expand(len(x), -1, -1, -1))
+            given = recipe.likelihoods_given(x, cond, noise=noise, k=1)
+            if not given:
+                return None
+            parts.append((given[0].log_prob - alone.log_prob).double().cpu())
+    found = gathered(torch.stack(parts) if parts else None)
+    assert found is not None
+    return found, alone.name
+
+
+def neighbors(ctx: EvalContext, queries: Sequence[int]) -> Tensor:
+    """Return the training row of the nearest image of each test row, (q,) int64: by cosine about the mean."""
+    similar = aligned(ctx.test.values)[list(queries)] @ aligned(ctx.train.values).T
+    return similar.argmax(1)
+
+
+# -- as registered metrics
+
+
+def drawn(ctx: EvalContext) -> Columns:
+    """Return `copied captions`, the fraction of samples that are training captions, and `memorization`.
+
+    The first samples are attached as texts.
+    """
+    data = ctx.data
+    known, held, samples = (
+        data.tokenizer.decode_all(tokens.tolist())
+        for tokens in (data.train.tokens, data.test.tokens, ctx.rows)
+    )
+    copied = torch.tensor(copies(samples, known))
+    ctx.attach("samples", json.dumps(samples[:SHOWN], ensure_ascii=False).encode(), "json")
+    ctx.say(f"captions drawn: {'; '.join(samples[:5])}")
+    more = excess(samples, held, known)
+    column = "memorization[captions]"
+    what = f"copies among captions of {LONG} words or more, less than the fraction of held-out ones"
+    reason = f"no captions of {LONG} words or more"
+    return {
+        "copied captions": fraction(copied),
+        column: NotApplicable(reason=reason)
+        if more is None
+        else Value(value=more, n=len(samples), note=what),
+    }
+
+
+def captioning(ctx: EvalContext) -> Columns:
+    """Return `captioning`, the fraction of held-out images whose caption ranks first, and `captioning rank`.
+
+    `neighbor captioning` and `neighbor captioning rank` are those of the nearest-neighbor captioner.
+    """
+    data = ctx.data
+    train, test = (data.tokenizer.decode_all(split.tokens.tolist()) for split in (data.train, data.test))
+    found = chosen(test, train)
+    if isinstance(found, str):
+        return {"captioning": NotApplicable(reason=found)}
+    queries, gallery = found
+    own = torch.tensor([gallery.index(row) for row in queries])
+    told = [train[row] for row in neighbors(ctx, queries).tolist()]
+    shared = torch.tensor([[overlap(one, test[row]) for row in gallery] for one in told], dtype=torch.float64)
+    note = f"{len(queries)} held-out images among {len(gallery)} captions"
+    columns = _columns(own_ranks(shared, own), ctx.column("neighbor captioning"), note)
+    why = "the model has no likelihood given an image"
+    able = isinstance(ctx.recipe, HasLikelihood) and isinstance(ctx.recipe, HasConditionalLikelihood)
+    scored = gains(ctx, queries, gallery) if able else None
+    if scored is None:
+        return {"captioning": NotApplicable(reason=why), **columns}
+    values, name = scored
+    ranks = own_ranks(values, own)
+    best = values.argmax(1).tolist()
+    table = [
+        {"caption": test[row], "chosen": test[gallery[k]], "neighbor": near, "rank": rank}
+        for row, k, near, rank in zip(queries, best, told, ranks.tolist(), strict=True)
+    ]
+    ctx.attach("captioning", json.dumps(table, ensure_ascii=False).encode(), "json")
+    return {**_columns(ranks, f"captioning[{name}]", note), **columns}
+
+
+def _columns(ranks: Tensor, column: str, note: str) -> Columns:
+    base, bracket, rest = column.partition("[")
+    values = {column: fraction(ranks == 1), f"{base} rank{bracket}{rest}": mean_rank(ranks)}
+    return {name: value.model_copy(update={"note": note}) for name, value in values.items()}
