@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.captions import Tokenizer
-from zoo_core.data.levels import quantize
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 from zoo_core.viz.drawing import enlarged, tile
 from zoo_core.viz.plane import scatter
-from zoo_core.viz.plots import save_folder, save_lines, save_samples
+from zoo_core.viz.plots import save_folder, save_lines, save_samples, texts_of
 
 
 class SampleTensor(Tensor):
@@ -44,12 +43,7 @@ class SampleTensor(Tensor):
         Raises:
             UsageError: for other samples.
         """
-        info = self.data_info
-        if info.task != "caption" or info.levels is None or self.tokenizer is None:
-            raise UsageError(
-                f"samples of task {info.task!r} are no captions", "expected: a run of data.task=caption"
-            )
-        return self.tokenizer.decode_all(quantize(self.plain(), info.levels).tolist())
+        return texts_of(self.plain(), self.data_info, self.tokenizer)
 
     def grid(self, columns: int | None = None) -> Any:
         """Return the samples as one PIL image: images side by side, or a scatter plot of points.

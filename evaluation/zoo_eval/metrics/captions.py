@@ -31,8 +31,8 @@ from zoo_eval.features import gathered
 from zoo_eval.metrics.retrieval import GALLERY, Columns, aligned, compositions, mean_rank, overlap
 from zoo_eval.statistics.intervals import fraction
 
-QUERIES = 100
-"""Most images whose caption is looked for."""
+FEWEST, QUERIES = 10, 100
+"""Fewest and most images whose caption is looked for."""
 SHOWN = 20
 """Samples that are attached."""
 LONG = 3
@@ -83,8 +83,8 @@ def chosen(test: Sequence[str], train: Sequence[str]) -> tuple[list[int], list[i
     gallery = sorted(first.values())
     order = torch.randperm(len(gallery), generator=generator(0, "captions")).tolist()
     queries = [row for row in compositions(test, train) if first[test[row]] == row][:QUERIES]
-    if not queries:
-        return "no held-out caption is a new combination of training captions' words"
+    if len(queries) < FEWEST:
+        return f"needs {FEWEST} held-out captions that are new combinations of known words; {len(queries)} here"
     others = [gallery[k] for k in order if gallery[k] not in set(queries)]
     kept = sorted({*queries, *others[: max(0, GALLERY - len(queries))]})
     return queries, kept
