@@ -53,7 +53,14 @@ class MDLMConfig(LevelConfig):
             {**LARGER, "model.bound_terms": 16, "sample.steps": 64}, "for 28x28 and 32x32; not tuned"
         ),
         "default@caption": Preset(
-            {"train.steps": 1500, "train.batch_size": 64, "optim.net.lr": 1e-3}, "for captions"
+            {
+                "model.width": 96,
+                "model.layers": 2,
+                "optim.net.lr": 1e-3,
+                "train.steps": 1000,
+                "train.batch_size": 64,
+            },
+            "for captions: a small network, since there are few of them",
         ),
     }
 

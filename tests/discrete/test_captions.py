@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.discrete.worlds import agrees, everything, frequencies_agree, images
+from zoo_core.cli import invoke
 from zoo_core.config import validate
+from zoo_core.data.strokes import WORDS as STROKES
 from zoo_core.errors import UsageError
+from zoo_core.events.trackers import read_metrics
+from zoo_core.results import read_result
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_discrete.mdlm import MDLM, MDLMConfig
@@ -158,3 +164,36 @@ def test_captions_alone_read_no_image() -> None:
 def test_networks_of_images_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         world(**options)
+
+
+@pytest.mark.slow(depends=("plugins/zoo_discrete", "zoo_core", "evaluation/zoo_eval"))
+def test_a_run_on_captions_is_scored_drawn_and_written(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole job on digits: bits per token on both splits held out, samples as text, and `zoo sample`."""
+    words = ["plugin=mdlm", "data.task=caption", "preset=tiny", "run_dir=told", "eval.baselines=false"]
+    assert invoke(["run", *words, "data.validation=0.2", "eval.every=60", "track.wandb=off"]) == 0
+    result = read_result(Path("told/result.json"))
+    assert result.data.task == "caption"
+    bits = result.metrics["bits_per_token[elbo]"]
+    assert 1 < bits.value < 6.2  # the uniform law has 6.2 bits
+    assert {"copied captions", "memorization[captions]"} <= set(result.metrics)
+    assert result.not_applicable["frechet"].reason == "the examples are captions"
+    (curve,) = [r for r in read_metrics(Path("told/metrics.jsonl")) if "validation/bits_per_token[elbo]" in r]
+    assert 1 < curve["validation/bits_per_token[elbo]"] < 6.2
+    known = {"", *STROKES.words}
+    drawn = Path("told/plots/samples.txt").read_text().splitlines()
+    assert len(drawn) == 64
+    assert known.issuperset(" ".join(drawn).split())
+    assert invoke(["sample", "told", "-n", "5", "--out", "some.txt"]) == 0
+    assert Path("some.txt").read_text().splitlines() == drawn[:5]
+    Image.new("L", (8, 8), 90).save(_folder("images") / "one.png")
+    assert invoke(["sample", "told", "cond=images", "--out", "one.txt"]) == 0
+    assert len(Path("one.txt").read_text().splitlines()) == 1
+    assert invoke(["sample", "told", "--out", "some.png"]) == 2
+    assert "expected: --out a .txt file" in capsys.readouterr().err
+
+
+def _folder(name: str) -> Path:
+    Path(name).mkdir()
+    return Path(name)

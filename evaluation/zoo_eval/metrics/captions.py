@@ -84,7 +84,9 @@ def chosen(test: Sequence[str], train: Sequence[str]) -> tuple[list[int], list[i
     order = torch.randperm(len(gallery), generator=generator(0, "captions")).tolist()
     queries = [row for row in compositions(test, train) if first[test[row]] == row][:QUERIES]
     if len(queries) < FEWEST:
-        return f"needs {FEWEST} held-out captions that are new combinations of known words; {len(queries)} here"
+        return (
+            f"needs {FEWEST} held-out captions that are new combinations of known words; has {len(queries)}"
+        )
     others = [gallery[k] for k in order if gallery[k] not in set(queries)]
     kept = sorted({*queries, *others[: max(0, GALLERY - len(queries))]})
     return queries, kept
@@ -106,14 +108,14 @@ def gains(ctx: EvalContext, queries: Sequence[int], gallery: Sequence[int]) -> t
     image = to_unit(shown, data.info.image_levels).to(ctx.device)
     noise = Seeds(derive(0, "captions"), range(len(x)), ctx.device)
     with ctx.inference():
+        if not recipe.likelihoods_given(x[:1], Cond(image=image[:1]), noise=noise[:1], k=1):
+            return None
         alone = recipe.likelihoods(x, noise=noise, k=1)[0]
         parts = []
         for row in share(len(queries), world()):
             cond = Cond(image=image[row : row + 1].expand(len(x), -1, -1, -1))
-            given = recipe.likelihoods_given(x, cond, noise=noise, k=1)
-            if not given:
-                return None
-            parts.append((given[0].log_prob - alone.log_prob).double().cpu())
+            given = recipe.likelihoods_given(x, cond, noise=noise, k=1)[0]
+            parts.append((given.log_prob - alone.log_prob).double().cpu())
     found = gathered(torch.stack(parts) if parts else None)
     assert found is not None
     return found, alone.name
