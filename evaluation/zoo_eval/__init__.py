@@ -137,6 +137,10 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="likelihoods of the test split, exact and bounds",
         ),
         MetricSpec(
+            "likelihood-given-image", f"{here}.captions:given_image", ("model", "captions"),
+            columns={"bits_per_token": "lower"}, summary="likelihood of test captions given their images",
+        ),
+        MetricSpec(
             "truth", f"{here}.truth:truth", ("density",),
             columns={"true density": "", "sample bits": "", "implausible": ""},
             summary="likelihood of the test split, and of images drawn, under the known law of the data",

@@ -177,6 +177,7 @@ def test_a_run_on_captions_is_scored_drawn_and_written(
     assert result.data.task == "caption"
     bits = result.metrics["bits_per_token[elbo]"]
     assert 1 < bits.value < 6.2  # the uniform law has 6.2 bits
+    assert 1 < result.metrics["bits_per_token[elbo, given image]"].value < 6.2
     assert {"copied captions", "memorization[captions]"} <= set(result.metrics)
     assert result.not_applicable["frechet"].reason == "the examples are captions"
     (curve,) = [r for r in read_metrics(Path("told/metrics.jsonl")) if "validation/bits_per_token[elbo]" in r]

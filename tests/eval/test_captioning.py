@@ -21,7 +21,7 @@ from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds
 from zoo_core.types import Cond, DataInfo, Likelihood
 from zoo_eval.context import Context
-from zoo_eval.metrics.captions import captioning, chosen, copies, drawn, excess, own_ranks
+from zoo_eval.metrics.captions import captioning, chosen, copies, drawn, excess, given_image, own_ranks
 from zoo_eval.metrics.likelihood import columns_of, ratio_and_error
 from zoo_eval.metrics.retrieval import overlap
 
@@ -83,6 +83,8 @@ class Scene:
             for table in (self.data.described.train, self.data.described.test)
         )
         self.rows = torch.tensor([WORDS.encode(caption) for caption in samples or TRAIN])
+        self.protocol = SimpleNamespace(likelihood_n=12)
+        self.config = SimpleNamespace(eval=SimpleNamespace(batch_size=5))
         self.files: dict[str, Any] = {}
         self.lines: list[str] = []
 
@@ -129,6 +131,19 @@ def test_an_images_caption_is_found_whatever_captions_are_common() -> None:
     assert note == "12 held-out images among 12 captions"
     assert [row["caption"] for row in scene.files["captioning"]] == HELD
     assert [row["chosen"] for row in scene.files["captioning"]] == HELD
+
+
+def test_bits_per_token_given_images_are_of_their_own() -> None:
+    """2 nats for each of 2 words less than the captions alone; catches images of other rows."""
+    scene: Any = Scene(Reader(2.0))
+    value = given_image(scene)["bits_per_token[elbo, given image]"]
+    assert isinstance(value, Value)
+    first = torch.tensor([WORDS.encode(caption)[0] for caption in HELD])
+    nats = 50 + 9 * first.double().mean() - 4
+    assert value.value == pytest.approx(float(nats) / (2 * math.log(2)))
+    assert (value.n, value.bound) == (12, "upper")
+    found = given_image(Scene(Blind(1.0)))  # type: ignore[arg-type]
+    assert isinstance(found["bits_per_token"], NotApplicable)
 
 
 def test_a_model_that_gains_by_wrong_words_ranks_last() -> None:

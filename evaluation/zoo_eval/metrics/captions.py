@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from zoo_core.data.loading import to_unit
-from zoo_core.interfaces import EvalContext, HasConditionalLikelihood, HasLikelihood
+from zoo_core.interfaces import EvalContext, HasConditionalLikelihood
 from zoo_core.machine.distributed import share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
-from zoo_core.types import Cond
+from zoo_core.types import Cond, Likelihood
 from zoo_eval.features import gathered
+from zoo_eval.metrics.likelihood import chosen_rows, columns_of
 from zoo_eval.metrics.retrieval import GALLERY, Columns, aligned, compositions, mean_rank, overlap
 from zoo_eval.statistics.intervals import fraction
 
@@ -35,6 +37,7 @@ FEWEST, QUERIES = 10, 100
 """Fewest and most images whose caption is looked for."""
 SHOWN = 20
 """Samples that are attached."""
+ALONE = "the model has no likelihood given an image"
 LONG = 3
 """Words from which on a copied caption counts as memorized: shorter ones coincide by chance."""
 
@@ -92,6 +95,22 @@ def chosen(test: Sequence[str], train: Sequence[str]) -> tuple[list[int], list[i
     return queries, kept
 
 
+def given_images(ctx: EvalContext, captions: Tensor, images: Tensor, noise: Seeds) -> Likelihood | None:
+    """Return the likelihood of test captions given test images, both rows (n,); None for a model without.
+
+    Args:
+        noise: of each.
+    """
+    recipe, data = ctx.recipe, ctx.data
+    if not isinstance(recipe, HasConditionalLikelihood):
+        return None
+    x = ctx.to_model(data.test.examples(captions))
+    shown = to_unit(data.described.test.examples(images), data.info.image_levels).to(ctx.device)
+    with ctx.inference():
+        found = recipe.likelihoods_given(x, Cond(image=shown), noise=noise, k=1)
+    return found[0] if found else None
+
+
 def gains(ctx: EvalContext, queries: Sequence[int], gallery: Sequence[int]) -> tuple[Tensor, str] | None:
     """Return log p(caption given image) - log p(caption) of images and captions, and the likelihood's name.
 
@@ -102,20 +121,18 @@ def gains(ctx: EvalContext, queries: Sequence[int], gallery: Sequence[int]) -> t
     Returns:
         ((q, m) float64 nats, name); None for a model that reads no image.
     """
-    recipe, data = ctx.recipe, ctx.data
-    x = ctx.to_model(data.test.examples(torch.tensor(gallery)))
-    shown = data.described.test.examples(torch.tensor(queries))
-    image = to_unit(shown, data.info.image_levels).to(ctx.device)
+    captions = torch.tensor(gallery)
+    x = ctx.to_model(ctx.data.test.examples(captions))
     noise = Seeds(derive(0, "captions"), range(len(x)), ctx.device)
+    if given_images(ctx, captions[:1], torch.tensor(queries[:1]), noise[:1]) is None:
+        return None
     with ctx.inference():
-        if not recipe.likelihoods_given(x[:1], Cond(image=image[:1]), noise=noise[:1], k=1):
-            return None
-        alone = recipe.likelihoods(x, noise=noise, k=1)[0]
-        parts = []
-        for row in share(len(queries), world()):
-            cond = Cond(image=image[row : row + 1].expand(len(x), -1, -1, -1))
-            given = recipe.likelihoods_given(x, cond, noise=noise, k=1)[0]
-            parts.append((given.log_prob - alone.log_prob).double().cpu())
+        alone = ctx.recipe.likelihoods(x, noise=noise, k=1)[0]
+    parts = []
+    for row in share(len(queries), world()):
+        given = given_images(ctx, captions, torch.full_like(captions, queries[row]), noise)
+        assert given is not None
+        parts.append((given.log_prob - alone.log_prob).double().cpu())
     found = gathered(torch.stack(parts) if parts else None)
     assert found is not None
     return found, alone.name
@@ -155,6 +172,27 @@ def drawn(ctx: EvalContext) -> Columns:
     }
 
 
+def given_image(ctx: EvalContext) -> Columns:
+    """Return `bits_per_token[kind, given image]`; a bound has the masks that it has of captions alone."""
+    rows = chosen_rows(ctx.data, ctx.protocol.likelihood_n)
+    seed, size = derive(0, "likelihood"), ctx.config.eval.batch_size
+    probe = given_images(ctx, rows[:1], rows[:1], Seeds(seed, range(1), ctx.device))
+    if probe is None:
+        return {"bits_per_token": NotApplicable(reason=ALONE)}
+    own, parts = share(len(rows), world()), []
+    for first in range(own.start, own.stop, size):
+        index = rows[first : min(first + size, own.stop)]
+        noise = Seeds(seed, range(first, first + len(index)), ctx.device)
+        found = given_images(ctx, index, index, noise)
+        assert found is not None
+        parts.append(found.log_prob.double().cpu())
+    log_prob = gathered(torch.cat(parts) if parts else None)
+    assert log_prob is not None
+    words = (ctx.data.test.examples(rows) > 0).sum(1)
+    whole = replace(probe, log_prob=log_prob, variant="given image")
+    return dict(columns_of(whole, ctx.data.info, words))
+
+
 def captioning(ctx: EvalContext) -> Columns:
     """Return `captioning`, the fraction of held-out images whose caption ranks first, and `captioning rank`.
 
@@ -171,11 +209,9 @@ def captioning(ctx: EvalContext) -> Columns:
     shared = torch.tensor([[overlap(one, test[row]) for row in gallery] for one in told], dtype=torch.float64)
     note = f"{len(queries)} held-out images among {len(gallery)} captions"
     columns = _columns(own_ranks(shared, own), ctx.column("neighbor captioning"), note)
-    why = "the model has no likelihood given an image"
-    able = isinstance(ctx.recipe, HasLikelihood) and isinstance(ctx.recipe, HasConditionalLikelihood)
-    scored = gains(ctx, queries, gallery) if able else None
+    scored = gains(ctx, queries, gallery)
     if scored is None:
-        return {"captioning": NotApplicable(reason=why), **columns}
+        return {"captioning": NotApplicable(reason=ALONE), **columns}
     values, name = scored
     ranks = own_ranks(values, own)
     best = values.argmax(1).tolist()
