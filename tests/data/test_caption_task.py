@@ -133,6 +133,7 @@ def test_samples_are_alone_or_of_the_images_of_a_folder(tmp_path: Path) -> None:
         Image.new("L", (4, 4), 17 * k).save(tmp_path / f"{k}.png")
     cond = read_conditions(str(tmp_path), data, None, say=lambda line: None)
     assert cond.image is not None
+    assert cond.image.shape == (2, 1, 4, 4)
     torch.testing.assert_close(cond.image[:, 0, 0, 0], torch.tensor([-1.0, 2 / 15 - 1]))
 
 

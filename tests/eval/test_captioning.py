@@ -181,8 +181,8 @@ def test_ties_are_shared() -> None:
 
 def test_looked_for_are_new_compositions_among_different_captions() -> None:
     """Catches single words, captions that occur twice, and a gallery that lacks an own caption."""
-    train = ["red cat", "blue dog", *(f"{k} tree" for k in range(20)), *(f"house {k}" for k in range(20))]
-    new = [f"house {k} tree" for k in range(12)]
+    train = ["red cat", "blue dog", *(f"{k} tree" for k in range(20)), *(f"river {k}" for k in range(20))]
+    new = [f"river {k} tree" for k in range(12)]
     test = ["dog", "red dog", *new, "red dog", "cat"]
     found = chosen(test, train)
     assert not isinstance(found, str)

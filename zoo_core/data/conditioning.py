@@ -189,7 +189,7 @@ def given_images(
             f"images of {info.name!r} are {height}x{width}",
             "expected: square ones, to read a folder as them",
         )
-    channels = 1 if info.image_channels == 1 else 3
+    channels = 1 if (info.image_channels or info.shape[0]) == 1 else 3
     as_trained = {name: getattr(config, name) for name in ("resize", "background") if hasattr(config, name)}
     options: dict[str, Any] = {"path": folder, "size": height, "channels": channels, **as_trained}
     names, found, report = read_images(FolderConfig(**options))
