@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zoo_core.seeds import Seeds
 
-Task = Literal["unconditional", "class", "text", "paired", "unpaired", "views"]
+Task = Literal["unconditional", "class", "text", "paired", "unpaired", "views", "caption"]
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,17 @@ class DataInfo:
 
     Attributes:
         name: the dataset's registered name.
-        shape: of one example without the batch: (C, H, W) for images, (D,) for points.
-        levels: L, the number of values of a pixel (256 for 8-bit images, 17 for the digits);
-            None for points of the plane, which are continuous.
+        shape: of one example without the batch: (C, H, W) for images, (D,) for points, (length,) for
+            captions.
+        levels: L, the number of values of a pixel (256 for 8-bit images, 17 for the digits), or of tokens of
+            a caption; None for points of the plane, which are continuous.
         classes: number of classes, 0 where there are no labels.
         vocabulary: number of caption tokens, the padding counted; 0 where there are no captions.
         caption_length: tokens of every caption, padding included; 0 where there are no captions.
         task: what this run models of the data: x alone, or x given labels, captions or images. A batch
             holds all that the dataset has, whatever the task.
         image_channels: of the image that an example is conditioned on; 0 where there is none.
+        image_levels: L of that image, where it is not that of x; None elsewhere.
     """
 
     name: str
@@ -44,6 +46,7 @@ class DataInfo:
     caption_length: int = 0
     task: Task = "unconditional"
     image_channels: int = 0
+    image_levels: int | None = None
 
     @property
     def dims(self) -> int:
@@ -62,7 +65,7 @@ class Cond:
     Attributes:
         label: (n,) int64, in [0, classes); the null class, for guidance, is `classes`.
         tokens: (n, length) int64 caption tokens, 0 for padding.
-        image: (n, C, H, W) in [-1, 1].
+        image: (n, C, H, W) in [-1, 1]; an image of zeros stands for none.
         sigma: (n,) noise level of `image`.
         augment: (n, 9) augmentation of the data, `zoo_core.data.augment`; None and zeros mean none.
     """

@@ -51,8 +51,8 @@ zoo run plugin=vae data=folder data.path=FOLDER
 
 **Features** is the default feature network of the distances between distributions; `eval.extractor` chooses
 another. **Tasks** are what a model can learn: x alone (`unconditional`), x given its class (`class`) or its
-caption (`text`), pairs of an image and its source (`paired`), two domains (`unpaired`), or views of one
-object (`views`).
+caption (`text`), pairs of an image and its source (`paired`), two domains (`unpaired`), views of one
+object (`views`), or captions alone or given their image (`caption`).
 """
 
 

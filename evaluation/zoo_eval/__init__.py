@@ -50,7 +50,13 @@ def _with_inception(columns: Mapping[str, str]) -> dict[str, str]:
 def zoo_metrics() -> list[MetricSpec]:
     here = "zoo_eval.metrics"
     both, features = _with_inception, ("features", "reference")
-    likelihoods = {"bits_per_dim": "lower", "nats": "higher", "KL": "", "active": ""}
+    likelihoods = {
+        "bits_per_dim": "lower",
+        "bits_per_token": "lower",
+        "nats": "higher",
+        "KL": "",
+        "active": "",
+    }
     prdc = dict.fromkeys(("precision", "recall", "density", "coverage"), "higher")
     pairs = {"L1": "lower", "PSNR": "higher", "SSIM": "higher", "LPIPS": "lower", "effnet distance": "lower"}
     pairs |= dict.fromkeys(("trivial L1", "trivial PSNR", "trivial SSIM"), "")
@@ -114,8 +120,25 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="samples closer to the training split than new examples are",
         ),
         MetricSpec(
+            "captions", f"{here}.captions:drawn", ("samples", "captions"),
+            columns={"copied captions": "", "memorization": ""},
+            summary="captions drawn: how many are captions of the training split",
+        ),
+        MetricSpec(
+            "captioning", f"{here}.captions:captioning", (*features, "model", "captions"),
+            columns={
+                "captioning": "higher", "captioning rank": "lower",
+                "neighbor captioning": "", "neighbor captioning rank": "",
+            },
+            summary="rank of an image's own caption among held-out ones, beside a nearest-neighbor captioner",
+        ),
+        MetricSpec(
             "likelihood", f"{here}.likelihood:likelihood", ("model",), columns=likelihoods,
             summary="likelihoods of the test split, exact and bounds",
+        ),
+        MetricSpec(
+            "likelihood-given-image", f"{here}.captions:given_image", ("model", "captions"),
+            columns={"bits_per_token": "lower"}, summary="likelihood of test captions given their images",
         ),
         MetricSpec(
             "truth", f"{here}.truth:truth", ("density",),

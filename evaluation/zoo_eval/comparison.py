@@ -19,6 +19,7 @@ BASES = (
     "precision",
     "recall",
     "bits_per_dim",
+    "bits_per_token",
     "nats",
     "modes",
     "L1",

@@ -35,6 +35,8 @@ from zoo_eval.modes import modes_of_samples, modes_of_split
 from zoo_eval.protocol import Protocol
 
 T = TypeVar("T")
+OF_IMAGES = frozenset({"features", "reference", "samples", "labels"})
+"""Needs of metrics that compare images or points, and not captions."""
 Draw = Callable[[int, int, Cond | None], Iterator[Drawn]]
 """(n, start, conditions) -> batches of samples `start` to `start + n`."""
 
@@ -187,7 +189,12 @@ class Context:
 
     def missing(self, needs: Iterable[str]) -> str:
         """Return why a metric with these needs can't be computed; "" where it can."""
+        needs = tuple(needs)
+        written = self.data.described is not None
+        if written and "captions" not in needs and OF_IMAGES & set(needs):
+            return "the examples are captions"
         reasons = {
+            "captions": "" if written else "the examples are not captions",
             "labels": "the samples were not asked for by class"
             if self.label is None
             else "the training data have no labels"
@@ -206,6 +213,11 @@ class Context:
     @property
     def data(self) -> Dataset:
         return self.source.data
+
+    @property
+    def images(self) -> Dataset:
+        """What features are of: the data, or the images that captions describe."""
+        return self.data.described or self.data
 
     @property
     def device(self) -> torch.device:
@@ -258,13 +270,13 @@ class Context:
         return self._real("test")
 
     def _real(self, name: str) -> Features:
-        split: Table = getattr(self.data, name)
+        split: Table = getattr(self.images, name)
 
         def compute() -> dict[str, Tensor]:
             self.say(f"features of the {name} split ({len(split):,}), once for {self.extractor.name}")
             own = len(share(len(split), world()))
             batches = self._shown(self.batches(split), f"features of {name}", own)
-            found = extract(batches, self.extractor, self.data.info, name)
+            found = extract(batches, self.extractor, self.images.info, name)
             kept = {"values": found.values, "spatial": found.spatial}
             return {key: value for key, value in kept.items() if value is not None}
 
@@ -277,7 +289,7 @@ class Context:
         return Features(
             kept["values"].double(),
             spatial=None if spatial is None else spatial.double(),
-            modes=modes_of_split(split, self.data),
+            modes=modes_of_split(split, self.images),
             points=points,
             projected=self._projected(kept["values"]),
         )
@@ -288,7 +300,7 @@ class Context:
         return self.extractor.project(values.double())
 
     def _extract(self, batches: Iterable[Tensor], what: str, channels: int | None = None) -> Features:
-        info = self.data.info
+        info = self.images.info
         if channels is not None:
             info = replace(info, shape=(channels, *info.shape[1:]))
         found = extract(batches, self.extractor, info, what)
@@ -345,6 +357,7 @@ class Context:
     ) -> Mapping[str, Tensor]:
         """Return what was computed before from the same data and key, on this machine, or compute it."""
         split = "" if self.data.validation is None else f" trained on {len(self.data.train)}"
+        split += "" if self.data.described is None else f" tested on {len(self.data.test)}"
         return cached(name, (f"{self.data.sha256}{split}", *key), compute, self.source.warning)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
@@ -364,7 +377,7 @@ class Context:
 
     def _shown(self, batches: Iterable[Tensor], what: str, total: int) -> Iterator[Tensor]:
         """Yield batches, showing how many of `total` examples are done."""
-        done, unit = 0, "images" if self.data.info.is_image else "points"
+        done, unit = 0, "images" if self.images.info.is_image else "points"
         self.source.progress(what, done, total, unit)
         for batch in batches:
             yield batch

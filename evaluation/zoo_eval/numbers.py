@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LIKELIHOODS = ("bits_per_dim", "bits_per_token", "nats")
+"""Base names of the columns of likelihoods."""
+
 
 def number(value: float) -> str:
     """Return a value in at most 8 characters: three significant digits, two decimals from 10 on."""

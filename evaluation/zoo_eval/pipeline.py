@@ -135,8 +135,9 @@ def prepare(source: Source) -> Setup:
     chosen_metrics(config.metrics)
     extractor = choose_extractor(source.config, data.info.name, source.device)
     protocol = make_protocol(config, data, extractor, mode_classifier(data))
-    first = data.train.examples(torch.arange(min(2, len(data.train))))
-    extract([first], extractor, data.info, "training")
+    images = data.described or data
+    first = images.train.examples(torch.arange(min(2, len(images.train))))
+    extract([first], extractor, images.info, "training")
     return Setup(protocol, extractor)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from zoo_core.machine.terminal import has_colors
 from zoo_core.registry.metrics import base_name, declared, direction
 from zoo_core.results import NotApplicable, Result, Value
-from zoo_eval.numbers import number
+from zoo_eval.numbers import LIKELIHOODS, number
 from zoo_eval.verdicts import memorization_text
 
 ARROWS = {"lower": "↓", "higher": "↑", "": " "}
@@ -35,7 +35,7 @@ def likelihood_kinds(result: Result) -> dict[str, Value]:
     return {
         column.partition("[")[2].removesuffix("]"): value
         for column, value in result.metrics.items()
-        if base_name(column) in ("bits_per_dim", "nats")
+        if base_name(column) in LIKELIHOODS
     }
 
 
@@ -96,9 +96,9 @@ def summary_lines(result: Result, baselines: Sequence[Result] = (), width: int |
 def _table(result: Result, beside: Sequence[Result], width: int | None) -> list[str]:
     columns = [result, *beside]
     names = {column: None for other in columns for column in other.metrics if column in result.metrics}
-    names |= {c: None for other in beside for c in other.metrics if base_name(c) in ("bits_per_dim", "nats")}
+    names |= {c: None for other in beside for c in other.metrics if base_name(c) in LIKELIHOODS}
     rows = [["", *(other.plugin for other in columns)]]
-    for name in sorted(names, key=lambda name: base_name(name) in ("bits_per_dim", "nats")):
+    for name in sorted(names, key=lambda name: base_name(name) in LIKELIHOODS):
         found = [other.metrics.get(name) for other in columns]
         cells = ["n/a" if v is None else value_text(v) for v in found]
         rows.append([f"{name}{NO_BREAK}{ARROWS[direction(name)]}".rstrip(), *cells])

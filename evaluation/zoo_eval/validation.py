@@ -23,7 +23,9 @@ FAST = {
     "memorization_n": 0,
     "baselines": False,
 }
-"""How a run is scored during training."""
+"""How a run is scored during training; captions, which have no distance, by their likelihood."""
+SELECTS = (f"FD{SUFFIX}", f"FID{SUFFIX}", "bits_per_token")
+"""Base names of the columns that select; lower is better."""
 
 
 def validation_data(data: Dataset) -> Dataset:
@@ -44,7 +46,9 @@ def validation_data(data: Dataset) -> Dataset:
         )
     text = f"{data.sha256} validation {len(data.train)} {len(data.validation)}"
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return replace(data, test=data.validation, validation=None, sha256=sha256, reread=None)
+    described = None if data.described is None else validation_data(data.described)
+    held = data.validation
+    return replace(data, test=held, validation=None, sha256=sha256, reread=None, described=described)
 
 
 def validation_source(run: EvaluatedRun) -> Source:
@@ -58,7 +62,9 @@ def validation_source(run: EvaluatedRun) -> Source:
     def draw(n: int, start: int, cond: Cond | None) -> Iterator[Drawn]:
         return run.draw(n, start=start, seed=seed, cond=cond)
 
-    config = run.config.model_copy(update={"eval": run.config.eval.model_copy(update=FAST)})
+    written = run.data.described is not None
+    update = {**FAST, "metrics": ["likelihood"]} if written else FAST
+    config = run.config.model_copy(update={"eval": run.config.eval.model_copy(update=update)})
     return replace(
         source_of(run),
         config=config,
@@ -71,7 +77,8 @@ def validation_source(run: EvaluatedRun) -> Source:
 
 
 def validate(run: EvaluatedRun) -> dict[str, float]:
-    """Return the Frechet distance of a run's samples to the validation part, by the name of its column.
+    """Return the Frechet distance of a run's samples to the validation part, by the name of its column; of
+    captions the bits per token of the validation part.
 
     Raises:
         ZooError: where samples or features are unfit to be scored.
@@ -83,5 +90,5 @@ def validate(run: EvaluatedRun) -> dict[str, float]:
     return {
         name.replace(SUFFIX, "", 1): one.value
         for name, one in measured.values.items()
-        if name.partition("[")[0] in (f"FD{SUFFIX}", f"FID{SUFFIX}")
+        if name.partition("[")[0] in SELECTS
     }

@@ -137,7 +137,8 @@ def attach_worst(ctx: EvalContext) -> Plot | None:
     Every process takes part in the distances; the first one draws.
     """
     config, info = ctx.config, ctx.data.info
-    if not config.track.plots or not config.plots.worst or not (info.is_image or info.shape == (2,)):
+    drawable = (info.is_image or info.shape == (2,)) and ctx.data.described is None
+    if not config.track.plots or not config.plots.worst or not drawable:
         return None
     nearest_training(ctx, ctx.protocol.memorization_n or min(MOST, len(ctx.rows)))
     if not world().first:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_baselines.fitted import Fitted, FittedConfig
+from zoo_core.data.levels import level_dtype
 from zoo_core.data.loading import TrainData, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.seeds import generator
@@ -22,7 +23,7 @@ class Copycat(Fitted):
     """Sample k is row k of a permutation of the training set, over and over.
 
     Attributes:
-        rows: (N, *shape) training examples as stored: uint8 levels, or float32 points.
+        rows: (N, *shape) training examples: levels of `level_dtype`, or float32 points.
     """
 
     data_sized = ("rows",)
@@ -30,13 +31,14 @@ class Copycat(Fitted):
 
     def __init__(self, config: FittedConfig, data: DataInfo) -> None:
         super().__init__(config, data)
-        kind = torch.float32 if data.levels is None else torch.uint8
+        kind = torch.float32 if data.levels is None else level_dtype(data.levels)
         self.register_buffer("rows", torch.zeros(0, *data.shape, dtype=kind))
 
     def fit(self, train: TrainData) -> None:
         kept = min(len(train), max(1, MAX_BYTES // (self.data.dims * self.rows.element_size())))
         index = torch.randperm(len(train), generator=generator(train.seed, "copycat"))[:kept].sort().values
-        self.rows = torch.cat([train.split.examples(part) for part in index.split(2048)]).to(self.rows.device)
+        rows = torch.cat([train.split.examples(part) for part in index.split(2048)])
+        self.rows = rows.to(self.rows)  # tokens are stored wider
 
     def sample(self, request: SampleRequest) -> Samples:
         if len(self.rows) == 0:

@@ -1,7 +1,8 @@
 """Independent pixels: each has the frequencies of its levels in the training data, add-0.1 smoothed.
 
-Points have an independent histogram for each coordinate over the training data's range, with a tail of
-one bin's width (exponential) on either side, so that no point has density 0.
+Captions have independent places, each with the frequencies of its words. Points have an independent histogram
+for each coordinate over the training data's range, with a tail of one bin's width (exponential) on either
+side, so that no point has density 0.
 """
 
 from __future__ import annotations

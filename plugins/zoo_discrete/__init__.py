@@ -1,4 +1,4 @@
-"""Discrete diffusion: images and points as levels, noised by a Markov chain over them."""
+"""Discrete diffusion: images, points and captions as levels, noised by a Markov chain over them."""
 
 from __future__ import annotations
 
@@ -27,5 +27,6 @@ def zoo_plugins() -> list[PluginSpec]:
             config="zoo_discrete.mdlm:MDLMConfig",
             summary="masked diffusion in continuous time, with a network that does not depend on the time",
             paper="arXiv:2406.07524",
+            tasks=("unconditional", "caption"),
         ),
     ]

@@ -14,17 +14,20 @@ the code length of the network as an autoregressive model of that order (Ou et a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Preset
+from zoo_core.config import Preset, later
+from zoo_core.diffusion.recipe import task_condition
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
+from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
 from zoo_discrete.network import LevelModel, LevelNetwork
 from zoo_discrete.recipe import LARGER, TINY, UNTUNED, LevelConfig, LevelDiffusion, mean_bits, strata
+from zoo_discrete.tokens import TokenNetwork
 from zoo_discrete.transitions import categorical
 from zoo_discrete.values import values_of
 
@@ -35,6 +38,9 @@ class MDLMModel(LevelModel):
     bound_terms: int = Field(64, ge=1)
     """Number of terms of the bound that are evaluated per example, stratified over the number of hidden
     values; with as many as an example has values, each number once."""
+    cond_dropout: float = later(0.5, since="0.2.0", gt=0, le=1)
+    """Captions: probability that a caption's image is left out in training, so that one network models
+    captions alone and given their image; 1 for captions alone."""
 
 
 class MDLMConfig(LevelConfig):
@@ -45,6 +51,16 @@ class MDLMConfig(LevelConfig):
         "default@image<=16": UNTUNED,
         "default@image<=48": Preset(
             {**LARGER, "model.bound_terms": 16, "sample.steps": 64}, "for 28x28 and 32x32; not tuned"
+        ),
+        "default@caption": Preset(
+            {
+                "model.width": 96,
+                "model.layers": 2,
+                "optim.net.lr": 1e-3,
+                "train.steps": 1000,
+                "train.batch_size": 64,
+            },
+            "for captions: a small network, since there are few of them",
         ),
     }
 
@@ -83,21 +99,31 @@ class MDLM(LevelDiffusion):
 
     def __init__(self, config: MDLMConfig, data: DataInfo) -> None:
         values = values_of("mdlm", data, 0)
-        net = LevelNetwork(config.model, data, values.count, values.count + 1, time_scale=1.0)
+        reads = data if config.model.cond_dropout < 1 else replace(data, image_channels=0)
+        kind = TokenNetwork if data.task == "caption" else LevelNetwork
+        net = kind(config.model, reads, values.count, values.count + 1, time_scale=1.0)
         super().__init__(config, data, values, net)
+        self.image_channels = reads.image_channels
 
-    def log_probs(self, k: Tensor) -> Tensor:
+    def given(self, cond: Cond | None) -> Cond | None:
+        """Return what the network reads of conditions; None for nothing."""
+        if cond is None or not self.image_channels:
+            return None
+        return task_condition(cond, self.data.task)
+
+    def log_probs(self, k: Tensor, cond: Cond | None = None) -> Tensor:
         """Return log p of every level of every value, (n, D, K), given the visible ones of states (n, D)."""
-        return self.logits(k, torch.zeros(len(k), device=k.device)).log_softmax(-1)
+        return self.logits(k, torch.zeros(len(k), device=k.device), cond).log_softmax(-1)
 
-    def nats(self, x0: Tensor, hidden: Tensor) -> Tensor:
+    def nats(self, x0: Tensor, hidden: Tensor, cond: Cond | None = None) -> Tensor:
         """Return D / m times the code length of the m hidden values given the visible ones, (n,) nats.
 
         Args:
             x0: levels, (n, D).
             hidden: (n, D) bool, m >= 1 in each row.
+            cond: what the network reads.
         """
-        log_prob = self.log_probs(x0.masked_fill(hidden, self.values.count))
+        log_prob = self.log_probs(x0.masked_fill(hidden, self.values.count), cond)
         own = log_prob.gather(2, x0[..., None])[..., 0]
         weight = hidden * (x0.shape[1] / hidden.sum(1, keepdim=True))
         return -(own.to(torch.promote_types(own.dtype, torch.float32)) * weight).sum(1)
@@ -109,7 +135,11 @@ class MDLM(LevelDiffusion):
         u = torch.rand(n, generator=rng, device=x0.device)
         m = strata(u, torch.arange(n, device=x0.device), n, dims)
         order = torch.rand(x0.shape, generator=rng, device=x0.device)
-        loss = mean_bits(self.nats(x0, hidden_by_order(order, m)), dims)
+        cond = self.given(batch.cond)
+        if cond is not None and cond.image is not None:
+            kept = torch.rand(n, generator=rng, device=x0.device) >= self.config.model.cond_dropout
+            cond = replace(cond, image=cond.image * kept[:, None, None, None])
+        loss = mean_bits(self.nats(x0, hidden_by_order(order, m), cond), dims)
         return Loss(loss, log={"loss": loss.detach()})
 
     def sample(self, request: SampleRequest) -> Samples:
@@ -118,10 +148,14 @@ class MDLM(LevelDiffusion):
         The network is evaluated only for samples of which a step draws a value: between such steps nothing
         changes and its output is known.
         """
-        parts = [self._draw(noise, request.steps) for _, noise in self.chunks(request.noise)]
+        cond = self.given(request.cond)
+        parts = [
+            self._draw(noise, request.steps, None if cond is None else cond[rows])
+            for rows, noise in self.chunks(request.noise)
+        ]
         return Samples(torch.cat([x for x, _ in parts]), calls=max(calls for _, calls in parts))
 
-    def _draw(self, noise: Seeds, steps: int | None) -> tuple[Tensor, int]:
+    def _draw(self, noise: Seeds, steps: int | None, cond: Cond | None) -> tuple[Tensor, int]:
         """Return images, and the largest number of evaluations that one of them took."""
         dims = self.data.dims
         when = reveal_steps(noise.rand((dims,), name="order"), steps)
@@ -131,14 +165,22 @@ class MDLM(LevelDiffusion):
         for step in when.unique().tolist():  # sorted; the other steps draw nothing
             now = when == step
             rows = now.any(1).nonzero()[:, 0]
-            probability = self.log_probs(x[rows]).exp()
+            probability = self.log_probs(x[rows], None if cond is None else cond[rows]).exp()
             x[rows] = torch.where(now[rows], categorical(probability, u[rows]), x[rows])
             calls[rows] += 1
         return self.values.decode(x.unflatten(1, self.data.shape), noise), int(calls.max())
 
-    @torch.no_grad()
     def likelihoods(self, x: Tensor, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
-        """Return the continuous-time bound, estimated without bias."""
+        """Return the continuous-time bound, estimated without bias; of captions alone."""
+        return [self._bound(x, noise, None)]
+
+    def likelihoods_given(self, x: Tensor, cond: Cond, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
+        """Return the bound given conditions; with equal noise of the same masks. Empty if it reads none."""
+        read = self.given(cond)
+        return [] if read is None else [self._bound(x, noise, read)]
+
+    @torch.no_grad()
+    def _bound(self, x: Tensor, noise: Seeds, cond: Cond | None) -> Likelihood:
         dims = self.data.dims
         terms = min(dims, self.config.model.bound_terms)
         found = []
@@ -148,7 +190,8 @@ class MDLM(LevelDiffusion):
             for j in range(terms):
                 u = own.rand((1 + dims,), name="term", step=j)
                 m = strata(u[:, 0], torch.full_like(u[:, 0], j), terms, dims)
-                nats = nats + self.nats(x0, hidden_by_order(u[:, 1:], m)).double() / terms
+                hidden = hidden_by_order(u[:, 1:], m)
+                nats = nats + self.nats(x0, hidden, None if cond is None else cond[rows]).double() / terms
             found.append(-nats)
         note = f"{terms} of {dims} numbers of hidden values an example, one order each, unbiased"
-        return [Likelihood(torch.cat(found), "elbo", calls=terms, note=note)]
+        return Likelihood(torch.cat(found), "elbo", calls=terms, note=note)

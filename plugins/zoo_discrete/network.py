@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo_core.nn.backbone import Backbone, build_backbone
 from zoo_core.nn.bounding import bounded
 from zoo_core.nn.logistic import parameters_of
-from zoo_core.types import DataInfo
+from zoo_core.types import Cond, DataInfo
 
 LOGIT_MAX = 12.0
 """Greatest size of a logit: no level has a probability below exp(-24) / K."""
@@ -61,8 +61,8 @@ class LevelNetwork(nn.Module):
         inner = replace(data, shape=(self.size * data.shape[0], *data.shape[1:]))
         self.net = build_backbone(model, inner, time_scale=time_scale, time_range=1000 / time_scale)
 
-    def forward(self, k: Tensor, t: Tensor) -> Tensor:
+    def forward(self, k: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         h = self.embed(k).movedim(-1, 2)  # the features of a channel are side by side
-        h = self.net(h.flatten(1, 2), t)
+        h = self.net(h.flatten(1, 2), t, cond)
         h = parameters_of(h.unflatten(1, (k.shape[1], self.size)).movedim(2, -1))
         return bounded(F.linear(h, self.head, self.bias), -LOGIT_MAX, LOGIT_MAX)

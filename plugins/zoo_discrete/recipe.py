@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core.config import EmaConfig, NetworkOptim, Preset, RunConfig, TrainConfig
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
-from zoo_core.types import Batch, Context, DataInfo, Loss
-from zoo_discrete.network import LevelModel, LevelNetwork
+from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
+from zoo_discrete.network import LevelModel
 from zoo_discrete.values import CHUNK, Cells, Pixels
 
 
@@ -54,16 +54,14 @@ class LevelDiffusion(Recipe):
 
     Args:
         config: options.
-        data: of images or points.
+        data: of images, points or captions.
         values: the map of the data to integers.
-        net: logits of the levels of each value.
+        net: logits of the levels of each value, called as net(k, t, cond).
     """
 
     units: ClassVar[Mapping[str, str]] = dict.fromkeys(("loss", "bound", "cross_entropy"), "bits/dim")
 
-    def __init__(
-        self, config: LevelConfig, data: DataInfo, values: Pixels | Cells, net: LevelNetwork
-    ) -> None:
+    def __init__(self, config: LevelConfig, data: DataInfo, values: Pixels | Cells, net: nn.Module) -> None:
         super().__init__()
         self.config, self.data = config, data
         self.values, self.net = values, net
@@ -78,10 +76,10 @@ class LevelDiffusion(Recipe):
         """Return the loss of a batch; the model's."""
         raise NotImplementedError(f"{type(self).__name__}.loss")
 
-    def logits(self, k: Tensor, t: Tensor) -> Tensor:
-        """Return the network's logits, (n, D, K) of states (n, D) at times (n,)."""
-        net: LevelNetwork = self.net
-        return net(k.unflatten(1, self.data.shape), t).flatten(1, -2)
+    def logits(self, k: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        """Return the network's logits, (n, D, K) of states (n, D) at times (n,), given conditions."""
+        found: Tensor = self.net(k.unflatten(1, self.data.shape), t, cond)
+        return found.flatten(1, -2)
 
     def encode_flat(self, x: Tensor) -> Tensor:
         """Return the levels of data (n, *shape), (n, D) int64."""

@@ -17,7 +17,7 @@ MAX_VALUES = 1 << 12
 
 
 class Pixels(nn.Module):
-    """Images as the levels of their pixels.
+    """Images as the levels of their pixels, and captions as their tokens.
 
     Attributes:
         count: K, the number of levels.
@@ -31,11 +31,11 @@ class Pixels(nn.Module):
         self.count = levels
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the levels of images (n, C, H, W), int64 in [0, K)."""
+        """Return the levels of images (n, C, H, W), or tokens (n, length), int64 in [0, K)."""
         return quantize(x, self.count).long()
 
     def decode(self, k: Tensor, noise: Seeds) -> Tensor:
-        """Return images in [-1, 1] of levels (n, C, H, W); nothing is random."""
+        """Return images or tokens in [-1, 1] of levels like them; nothing is random."""
         return to_unit(k, self.count)
 
     def log_density(self, x: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def run_of(dataset: Dataset, task: str, batch_size: int = 7) -> Any:
 
 def test_what_a_dataset_serves_is_what_it_holds() -> None:
     # catches classes said of data without labels
-    assert DIGITS.tasks == ("unconditional", "class", "text", "paired", "unpaired", "views")
+    assert DIGITS.tasks == ("unconditional", "class", "text", "caption", "paired", "unpaired", "views")
     assert RING.tasks == ("unconditional", "class")
     assert ROLL.tasks == ("unconditional",)
     for entry in manager().entries("dataset"):

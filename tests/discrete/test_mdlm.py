@@ -142,7 +142,7 @@ def test_samples_in_few_steps_have_the_law_of_ancestral_steps(steps: int) -> Non
     """
     recipe = world()
     table = 2 * torch.randn(4**D, D, LEVELS, generator=generator(3), dtype=torch.float64)
-    recipe.logits = lambda k, t: table[(k * torch.tensor([16, 4, 1])).sum(1)]  # type: ignore[method-assign]
+    recipe.logits = lambda k, t, cond=None: table[(k * torch.tensor([16, 4, 1])).sum(1)]  # type: ignore[method-assign]
     every = everything(LEVELS, D)
     found = []
     for when in itertools.product(range(steps), repeat=D):

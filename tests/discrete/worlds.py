@@ -50,7 +50,7 @@ def tabulated(recipe: Any, times: int) -> Any:
         found = [recipe.logits(every, torch.full((len(every),), float(t))) for t in range(times + 1)]
     table = torch.stack(found).double()
     places = count ** torch.arange(recipe.data.dims - 1, -1, -1)
-    recipe.logits = lambda k, t: table[t.long(), (k * places).sum(1)]
+    recipe.logits = lambda k, t, cond=None: table[t.long(), (k * places).sum(1)]
     return recipe
 
 

@@ -218,13 +218,13 @@ DRAWN = 64
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Output: .png (grid), .npz (uint8 NHWC), or a folder (one file per image).",
+    help="Output: .png (grid), .npz (uint8 NHWC), a folder (one file per image), or .txt (captions).",
 )
 @trust_option
 def sample(
     folder: str, words: tuple[str, ...], count: int | None, seed: int | None, out: Path | None
 ) -> None:
-    """Sample from a trained run into a grid (.png), an array (.npz), or a folder of images.
+    """Sample from a trained run into a grid (.png), an array (.npz), a folder of images, or captions.
 
     zoo sample runs/... -n 16                    16 samples
 
@@ -236,7 +236,7 @@ def sample(
 
     zoo sample runs/... sampler=heun sample.steps=18   with another sampler
 
-    zoo sample runs/... cond=FOLDER --out DONE   translations of the images of a folder
+    zoo sample runs/... cond=FOLDER --out DONE   translations of the images of a folder, or their captions
     """
     given = parse_words(words)
     others = {key: value for key, value in given.items() if key != "cond"}
@@ -262,8 +262,9 @@ def sample(
 
     made = load(folder, say=say, **others)
     said, data = given.get("cond"), made.data
-    translates = data.info.task in SHOWN
-    each_once = None if translates else DRAWN
+    translates, writes = data.info.task in SHOWN, data.info.task == "caption"
+    _check_form(out, writes)
+    each_once = None if translates or writes else DRAWN
     cond = None
     if said is not None:
         cond = read_conditions(said, data, count or each_once, made.config.data, say)
@@ -275,8 +276,10 @@ def sample(
         n, seed=seed, cond=cond, progress=lambda done: console.advance("sampling", done, n, "samples")
     )
     used = made.config.sample.seed if seed is None else seed
-    path = out or made.dir / "plots" / _default_name(n, used, said, others)
-    if not path.suffix:
+    path = out or made.dir / "plots" / _default_name(n, used, said, others, ".txt" if writes else ".png")
+    if writes:
+        x.save(path)
+    elif not path.suffix:
         _check_empty(path)
         save_folder(x, data.info, path, _names(said) if translates and said else ())
     elif translates and path.suffix == ".png":
@@ -312,9 +315,10 @@ def _check_out(out: Path | None) -> None:
     """
     if out is None:
         return
-    if out.suffix and (out.suffix not in (".png", ".npz") or out.is_dir()):
+    if out.suffix and (out.suffix not in (".png", ".npz", ".txt") or out.is_dir()):
         raise UsageError(
-            f"can't write samples to {str(out)!r}", "expected: --out a .png or .npz file, or a folder"
+            f"can't write samples to {str(out)!r}",
+            "expected: --out a .png or .npz file, or a folder; of captions a .txt file",
         )
     if not out.suffix:
         _check_empty(out)
@@ -330,15 +334,34 @@ def _check_out(out: Path | None) -> None:
         raise MachineError(f"can't write to {out}: permission denied", "next: --out another place")
 
 
-def _default_name(n: int, seed: int, cond: str | None, options: Mapping[str, str]) -> str:
+def _check_form(out: Path | None, writes: bool) -> None:
+    """Refuse a file that samples of a run can't be written as.
+
+    Args:
+        out: the file or folder, None for the default.
+        writes: whether the samples are captions.
+
+    Raises:
+        UsageError: for captions in another file than .txt, and for others in one.
+    """
+    if out is not None and (out.suffix == ".txt") != writes:
+        raise UsageError(
+            f"can't write {'captions' if writes else 'these samples'} to {str(out)!r}",
+            "expected: --out a .txt file" if writes else "expected: --out a .png or .npz file, or a folder",
+        )
+
+
+def _default_name(
+    n: int, seed: int, cond: str | None, options: Mapping[str, str], suffix: str = ".png"
+) -> str:
     """Return the file name of samples: another one for another number, seed, condition or option."""
     said = [] if cond is None else [cond]
     said += [f"{key}={value}" for key, value in options.items()]
     if not said:
-        return f"samples-{n}-seed{seed}.png"
+        return f"samples-{n}-seed{seed}{suffix}"
     text = " ".join(said)
     slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in text)[:40]
-    return f"samples-{n}-seed{seed}-{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}.png"
+    return f"samples-{n}-seed{seed}-{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}{suffix}"
 
 
 def _names(folder: str) -> Sequence[str]:

@@ -148,11 +148,11 @@ class DataConfig(Config):
     """Registered name."""
     root: str | None = None
     """Folder that holds or receives downloaded files; none for ZOO_HOME/data."""
-    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views"] = later(
+    task: Literal["", "unconditional", "class", "text", "paired", "unpaired", "views", "caption"] = later(
         "", since="0.1.0"
     )
-    """Task: unconditional, conditional on a class or a caption, or on another image; empty for the model's
-    first task that the dataset supports."""
+    """Task: unconditional, conditional on a class or a caption, on another image, or captions themselves as
+    data; empty for the model's first task that the dataset supports."""
     source: Literal[
         "edges", "lowres", "mask", "gray", "itself", "crop", "jpeg", "freeform", "blur", "labels"
     ] = later("edges", since="0.1.0")

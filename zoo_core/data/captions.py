@@ -5,7 +5,7 @@ A caption is `length` integers: words by their place in the vocabulary, from 1, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zoo_core.errors import UsageError, nearest
@@ -70,3 +70,7 @@ class Tokenizer:
         if wrong:
             raise UsageError(f"no word has token {wrong[0]}", f"expected: 0 to {self.vocabulary - 1}")
         return " ".join(self.words[token - 1] for token in tokens if token)
+
+    def decode_all(self, captions: Iterable[Sequence[int]]) -> list[str]:
+        """Return captions as texts, as `decode` does."""
+        return [self.decode(tokens) for tokens in captions]

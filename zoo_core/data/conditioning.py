@@ -129,8 +129,8 @@ def read_conditions(
     Sample k takes condition k modulo their number.
 
     Args:
-        text: "3", "three,seven" (names or numbers of classes), "a three" (a caption); for a translation, a
-            folder of the images to translate, which are used in the order of their names.
+        text: "3", "three,seven" (names or numbers of classes), "a three" (a caption); for a translation, or
+            for captions, a folder of the images that are given, which are used in the order of their names.
         dataset: of the run.
         n: number of samples; None for one of each condition.
         config: `data` of the run, as in `given_images`.
@@ -141,8 +141,8 @@ def read_conditions(
             anything but images.
     """
     info = dataset.info
-    if info.task in SHOWN:
-        _, image, report = given_images(text, dataset, config)
+    if info.task in SHOWN or dataset.described is not None:
+        _, image, report = given_images(text, dataset.described or dataset, config)
         for line in report:
             say(f"cond: {line}")
         return Cond(image=image[torch.arange(n or len(image)) % len(image)])
@@ -189,7 +189,7 @@ def given_images(
             f"images of {info.name!r} are {height}x{width}",
             "expected: square ones, to read a folder as them",
         )
-    channels = 1 if info.image_channels == 1 else 3
+    channels = 1 if (info.image_channels or info.shape[0]) == 1 else 3
     as_trained = {name: getattr(config, name) for name in ("resize", "background") if hasattr(config, name)}
     options: dict[str, Any] = {"path": folder, "size": height, "channels": channels, **as_trained}
     names, found, report = read_images(FolderConfig(**options))

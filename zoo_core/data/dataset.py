@@ -32,6 +32,7 @@ PREPARED: Mapping[str, str] = {
     "paired": "zoo_core.data.tasks:paired",
     "unpaired": "zoo_core.data.tasks:unpaired",
     "views": "zoo_core.data.tasks:views",
+    "caption": "zoo_core.data.tasks:captions",
 }
 """Task -> "module:function" that prepares a data set for it, called with (dataset, data.source)."""
 
@@ -56,6 +57,8 @@ class Dataset:
         validation: held-out part of the training split for every selection (stopping, tuning); or None.
         augmentations: random transforms of training examples.
         by_content: whether its files are the user's and may change: the content names its runs.
+        described: the images that its examples are captions of, as a data set with rows in the same order;
+            None where examples are no captions.
         reread: returns the sha256 of the content, read again from its files; None where nothing is cached.
     """
 
@@ -73,6 +76,7 @@ class Dataset:
     validation: Table | None = None
     augmentations: tuple[Transform, ...] = ()
     by_content: bool = False
+    described: Dataset | None = None
     reread: Callable[[], str] | None = None
 
     @property
@@ -84,7 +88,7 @@ class Dataset:
     def tasks(self) -> tuple[Task, ...]:
         """What can be modeled: what its loader says, x alone, x given labels, captions or images."""
         labeled: tuple[Task, ...] = ("class",) if self.train.label is not None and self.info.classes else ()
-        captioned: tuple[Task, ...] = ("text",) if self.tokenizer is not None else ()
+        captioned: tuple[Task, ...] = ("text", "caption") if self.tokenizer is not None else ()
         imaged: tuple[Task, ...] = ()
         redrawn = any(t.random and "image" in t.makes for t in self.train.transforms)
         if self.info.is_image and not redrawn:

@@ -335,7 +335,10 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
 def _info(found: Record) -> DataInfo:
     info = DataInfo(**{**found, "shape": tuple(found["shape"])})
     sizes = (*info.shape, info.levels or 0, info.classes, info.vocabulary, info.caption_length)
-    if not all(isinstance(size, int) and 0 <= size <= LARGEST for size in (*sizes, info.image_channels)):
+    if not all(
+        isinstance(size, int) and 0 <= size <= LARGEST
+        for size in (*sizes, info.image_channels, info.image_levels or 0)
+    ):
         raise ValueError("a size in `info` is not a whole number within its bounds")
     if not 0 < info.dims <= LARGEST:
         raise ValueError(f"{info.dims:,} values in one example; a record has at most {LARGEST:,}")

@@ -1,7 +1,9 @@
-"""The map between stored pixel values and the floats that a model sees.
+"""The map between stored values and the floats that a model sees.
 
 Images are stored as integers k in [0, L), uint8, L being the number of gray levels of a channel. A model sees
-x = 2k / (L - 1) - 1 in [-1, 1]; each value has a bin of width 2 / (L - 1) around it.
+x = 2k / (L - 1) - 1 in [-1, 1]; each value has a bin of width 2 / (L - 1) around it. Captions are stored as
+tokens in [0, L) and seen in the same way, L being the size of the vocabulary; the order of tokens means
+nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ from torch import Tensor
 from zoo_core.errors import UsageError
 
 
+def level_dtype(count: int) -> torch.dtype:
+    """Return the type that integers in [0, count) are stored in: uint8 for images, int32 beyond 256."""
+    return torch.uint8 if count <= 256 else torch.int32
+
+
 def to_unit(levels: Tensor, count: int) -> Tensor:
     """Return bin centers in [-1, 1], float32, for integer values in [0, count)."""
     return levels.to(torch.float32).mul_(2 / (count - 1)).sub_(1)
 
 
 def quantize(x: Tensor, count: int) -> Tensor:
-    """Return the nearest integer value in [0, count), uint8; x is clamped to [-1, 1] first.
+    """Return the nearest integer value in [0, count), of `level_dtype`; x is clamped to [-1, 1] first.
 
     Raises:
         UsageError: where x is not finite.
@@ -26,7 +33,7 @@ def quantize(x: Tensor, count: int) -> Tensor:
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
         raise UsageError(f"{bad} of {len(x)} samples hold a NaN or an infinity", "expected: finite images")
-    return x.float().clamp(-1, 1).add(1).mul((count - 1) / 2).round_().to(torch.uint8)
+    return x.float().clamp(-1, 1).add(1).mul((count - 1) / 2).round_().to(level_dtype(count))
 
 
 def dequantize(x: Tensor, count: int, noise: Tensor) -> Tensor:

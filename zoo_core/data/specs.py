@@ -6,7 +6,7 @@ from zoo_core.registry.spec import DatasetSpec
 
 _MADE = "drawn by the zoo from a fixed seed"
 _LABELED = ("unconditional", "class")
-_CAPTIONED = (*_LABELED, "text")
+_CAPTIONED = (*_LABELED, "text", "caption")
 _PAIRS = ("paired", "unpaired", "views")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.levels import to_unit
-from zoo_core.data.table import Table, conds
+from zoo_core.data.table import Table, conds, example_of
 from zoo_core.data.transforms import RowRandom, Rows, stretches
 from zoo_core.errors import UsageError
 from zoo_core.machine.distributed import ALONE, World, shares
@@ -122,11 +122,10 @@ class TrainData:
         cond = Cond(
             label=None if label is None else label.to(self.device, non_blocking=True),
             tokens=None if caption is None else caption.to(self.device, non_blocking=True),
-            image=None if source is None else self.to_model(source),
+            image=None if source is None else self._seen(source, self.info.image_levels or self.info.levels),
         )
-        x = rows["image"] if "image" in rows else rows["point"]
         other = None if second is None else self.to_model(second)
-        return Batch(self.to_model(x), cond, index.to(self.device), other)
+        return Batch(self.to_model(example_of(rows)), cond, index.to(self.device), other)
 
     def close(self) -> None:
         """Wait for the batches that are being read ahead, and forget them."""
@@ -145,5 +144,8 @@ class TrainData:
 
     def to_model(self, rows: Tensor) -> Tensor:
         """Return stored examples as a model sees them: floats on the device, images in [-1, 1]."""
+        return self._seen(rows, self.info.levels)
+
+    def _seen(self, rows: Tensor, levels: int | None) -> Tensor:
         rows = rows.to(self.device, non_blocking=True)
-        return rows if self.info.levels is None else to_unit(rows, self.info.levels)
+        return rows if levels is None else to_unit(rows, levels)

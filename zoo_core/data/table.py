@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from zoo_core.data.transforms import RowRandom, Rows, Transform
 from zoo_core.types import Cond
+
+T = TypeVar("T")
 
 
 class Column(ABC):
@@ -130,9 +132,9 @@ class Streamed(_OnDemand):
 class Table:
     """Named columns of equal length, and what is done with their rows.
 
-    Names that the library reads: `image` (uint8, (C, H, W)) or `point` (float32, (D,)), the examples; `label`
-    (int64); `caption` (int64 tokens); `source` (uint8, the image that an example is made from); `second`
-    (uint8, what an example is paired with).
+    Names that the library reads: `image` (uint8, (C, H, W)), `point` (float32, (D,)) or `tokens` (int64,
+    (length,)), the examples; `label` (int64); `caption` (int64 tokens); `source` (uint8, the image that an
+    example is made from); `second` (uint8, what an example is paired with).
 
     Attributes:
         columns: by name.
@@ -174,11 +176,10 @@ class Table:
         return rows
 
     def examples(self, index: Tensor) -> Tensor:
-        """Return the examples of these rows: uint8 images (n, C, H, W), or float32 points (n, D)."""
+        """Return the examples of these rows: uint8 images (n, C, H, W), float32 points (n, D), or tokens."""
         if self.transforms:
-            rows = self.rows(index)
-            return rows["image"] if "image" in rows else rows["point"]
-        return self.columns["image" if "image" in self.columns else "point"].rows(index)
+            return example_of(self.rows(index))
+        return example_of(self.columns).rows(index)
 
     def column(self, name: str) -> Tensor | None:
         """Return all values of a column that is held in memory; None where there is none of this name."""
@@ -231,6 +232,19 @@ class Table:
         """Return the table with more columns in memory, or others under their names; None adds none."""
         more = {name: Memory(values) for name, values in columns.items() if values is not None}
         return Table({**self.columns, **more}, self.transforms, self.digests, self.groups)
+
+
+EXAMPLES = ("image", "point", "tokens")
+"""Columns that examples may be in; a table has one of them."""
+
+
+def example_of(columns: Mapping[str, T]) -> T:
+    """Return what stands in the column of the examples.
+
+    Raises:
+        KeyError: where there is no such column.
+    """
+    return columns[next((name for name in EXAMPLES if name in columns), EXAMPLES[0])]
 
 
 class Resident(Table):

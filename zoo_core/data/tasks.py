@@ -1,15 +1,25 @@
-"""Tasks on images: transforms added to the tables of a data set, and a second domain where there is one."""
+"""Tasks: transforms added to the tables of a data set, a second domain where there is one, and captions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from zoo_core.data.corruptions import SOURCES
 from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.splits import stratified
-from zoo_core.data.transforms import Corrupt, SecondDomain, SideBySide, SourceAsImage, TwoViews, WithoutSource
+from zoo_core.data.table import Table
+from zoo_core.data.transforms import (
+    CaptionAsExample,
+    Corrupt,
+    SecondDomain,
+    SideBySide,
+    SourceAsImage,
+    TwoViews,
+    WithoutSource,
+)
 from zoo_core.errors import UsageError
 
 
@@ -107,3 +117,60 @@ def views(dataset: Dataset, source: str) -> Dataset:
         source: not used.
     """
     return replace(dataset, subset=dataset.train.then(TwoViews()))
+
+
+def captions(dataset: Dataset, source: str) -> Dataset:
+    """Return captions as the data: examples are tokens (length,), and each comes with its image as source.
+
+    A test caption with a word that no training caption has is left out: a model of a closed vocabulary knows
+    nothing of such a word, and its code length would be that of a constant. Where captions differ, as names
+    do, the rest are new combinations of known words.
+
+    Args:
+        dataset: of images with captions.
+        source: not used.
+
+    Raises:
+        UsageError: where no test caption is left.
+    """
+    known = _words(dataset.train)
+    test = dataset.test.take(_made_of(dataset.test, known))
+    held = dataset.validation
+    if held is not None:
+        held = held.take(_made_of(held, known))
+    if not len(test):
+        raise UsageError(
+            f"every test caption of {dataset.info.name!r} has a word that no training caption has",
+            "expected: test captions of words that training captions have",
+        )
+    left = len(dataset.test) - len(test)
+    line = f"{left:,} of {len(dataset.test):,} test captions left out: words that no training caption has"
+    info = dataset.info
+    described = replace(dataset, test=test, validation=held, subset=None, origin=None)
+    return replace(
+        described,
+        train=dataset.train.then(CaptionAsExample()),
+        test=test.then(CaptionAsExample()),
+        validation=None if held is None else held.then(CaptionAsExample()),
+        described=described,
+        report=(*dataset.report, *([line] if left else [])),
+        info=replace(
+            info,
+            shape=(info.caption_length,),
+            levels=info.vocabulary,
+            image_channels=info.shape[0],
+            image_levels=info.levels,
+        ),
+    )
+
+
+def _words(table: Table) -> Tensor:
+    """Return the tokens that occur in captions, each once."""
+    assert table.tokens is not None
+    return table.tokens.unique()
+
+
+def _made_of(table: Table, known: Tensor) -> Tensor:
+    """Return the rows whose captions have known tokens only, ascending."""
+    assert table.tokens is not None
+    return torch.isin(table.tokens, known).all(1).nonzero().flatten()

@@ -135,6 +135,17 @@ class SourceAsImage(Transform):
         return {**kept, "image": rows["source"]}
 
 
+class CaptionAsExample(Transform):
+    """Make the caption the example, and its image the source that it may be conditioned on."""
+
+    makes: ClassVar[Sequence[str]] = ("tokens", "source")
+    drops: ClassVar[Sequence[str]] = ("image", "caption")
+
+    def __call__(self, rows: Rows, rng: RowRandom | None) -> Rows:
+        kept = {name: values for name, values in rows.items() if name not in self.drops}
+        return {**kept, "tokens": rows["caption"], "source": rows["image"]}
+
+
 class WithoutSource(Transform):
     """Remove the source, so that nothing tells which image belongs to which."""
 

@@ -70,7 +70,7 @@ def task_condition(cond: Cond, task: Task) -> Cond | None:
             return Cond(label=cond.label)
         case "text":
             return Cond(tokens=cond.tokens)
-        case "paired":
+        case "paired" | "caption":
             return Cond(image=cond.image)
     return None
 

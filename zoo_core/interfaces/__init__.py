@@ -6,6 +6,7 @@ which family a model belongs to.
 
 from zoo_core.interfaces.capabilities import (
     HasCodebook,
+    HasConditionalLikelihood,
     HasCritic,
     HasEncoder,
     HasLatents,
@@ -52,6 +53,7 @@ __all__ = [
     "HasUnits",
     "HasViews",
     "HasCodebook",
+    "HasConditionalLikelihood",
     "HasCritic",
     "HasOutput",
     "Translator",

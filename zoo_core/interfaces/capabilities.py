@@ -27,6 +27,27 @@ class HasLikelihood(Protocol):
 
 
 @runtime_checkable
+class HasConditionalLikelihood(Protocol):
+    """A recipe with a likelihood of data given what they are conditioned on, or a bound on it."""
+
+    def likelihoods_given(self, x: Tensor, cond: Cond, *, noise: Seeds, k: int) -> Sequence[Likelihood]:
+        """Return every kind of likelihood that the model has for a batch given its conditions.
+
+        With equal noise a bound differs from that of `likelihoods` by the condition alone.
+
+        Args:
+            x: as in `likelihoods`.
+            cond: one row an example.
+            noise: per-example randomness.
+            k: importance samples, for the kinds that use them.
+
+        Returns:
+            Empty for a model that reads no condition.
+        """
+        ...
+
+
+@runtime_checkable
 class HasCritic(Protocol):
     """A recipe with a network that scores how real an example is."""
 

@@ -27,6 +27,16 @@ class DiTConfig(MLPConfig):
     """Transformer: attention heads."""
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Refuse heads that do not divide a transformer's width.
+
+    Raises:
+        UsageError: as said.
+    """
+    if width % heads:
+        raise UsageError(f"{heads} heads do not divide a width of {width}", "expected: a multiple of heads")
+
+
 class DiTBlock(nn.Module):
     """h + g1 attend(a1 norm(h) + b1), then h + g2 feed(a2 norm(h) + b2); a, b, g are read from the condition.
 
@@ -88,10 +98,7 @@ class DiT(nn.Module):
                 f"patches of {patch} do not tile an image of {size[0]}x{size[1]}",
                 "expected: a divisor of both",
             )
-        if width % heads:
-            raise UsageError(
-                f"{heads} heads do not divide a width of {width}", "expected: a multiple of heads"
-            )
+        check_heads(width, heads)
         self.patch = patch
         self.image_channels = source_channels(data)
         self.time = TimeEmbedding(width, width, time_scale, times=times)

@@ -11,11 +11,17 @@ from zoo_core.registry.manager import manager
 
 
 def preset_key(
-    presets: Mapping[str, Any], name: str, data: str, side: Any = None, provider: str = ""
+    presets: Mapping[str, Any],
+    name: str,
+    data: str,
+    side: Any = None,
+    provider: str = "",
+    task: str = "",
 ) -> str | None:
     """Return the key of the preset for a dataset, for its kind of data, or for any; None where there is none.
 
-    Kinds are "NAME@points" and "NAME@image<=S", for images of at most S pixels a side; the least S wins.
+    Kinds are "NAME@points" and "NAME@image<=S", for images of at most S pixels a side; the least S wins. With
+    task "caption" examples are captions, of kind "NAME@caption" whatever the dataset.
 
     Args:
         presets: of the plugin, by key.
@@ -23,23 +29,26 @@ def preset_key(
         data: registered name of the dataset.
         side: of the images of a dataset that leaves it to an option.
         provider: distribution of the dataset, where two claim its name.
+        task: `data.task`.
     """
+    if task == "caption":
+        return next((key for key in (f"{name}@caption", name) if key in presets), None)
     keys = (f"{name}@{data}", *_of_kind(presets, name, data, side, provider), name)
     return next((key for key in keys if key in presets), None)
 
 
 def preset_overrides(
-    config: type[RunConfig], name: str, data: str, side: Any = None, provider: str = ""
+    config: type[RunConfig], name: str, data: str, side: Any = None, provider: str = "", task: str = ""
 ) -> tuple[Mapping[str, Any], ZooError | None]:
     """Return the overrides of a preset, and the error where there is no such preset.
 
     Args:
         config: of the plugin.
         name: of the preset; "" for "default", which need not exist.
-        data, side, provider: as in `preset_key`.
+        data, side, provider, task: as in `preset_key`.
     """
     presets = config.PRESETS
-    key = preset_key(presets, name or "default", data, side, provider)
+    key = preset_key(presets, name or "default", data, side, provider, task)
     if key is not None:
         return presets[key].overrides, None
     if not name:

@@ -240,7 +240,10 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     chosen = config.model_fields["data"].default
     side = flat.get("data.size", getattr(chosen, "size", None))
     provider = str(flat.get("providers.data") or "")
-    overrides, problem = preset_overrides(config, str(flat.get("preset") or ""), chosen.name, side, provider)
+    task = str(flat.get("data.task") or "")
+    overrides, problem = preset_overrides(
+        config, str(flat.get("preset") or ""), chosen.name, side, provider, task
+    )
     if problem is not None:
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}

@@ -110,9 +110,10 @@ class ExtractorSpec(NamedTuple):
     parts: bool = False
 
 
-NEEDS = ("features", "labels", "reference", "samples", "model", "density", "source")
+NEEDS = ("features", "labels", "reference", "samples", "model", "density", "source", "captions")
 """What a metric may need: features of the samples; classes that the samples were asked for; features of the
-real splits; the samples themselves; the model; the known density of the data; source images of a translation.
+real splits; the samples themselves; the model; the known density of the data; source images of a translation;
+examples that are captions, whose features are then those of their images.
 """
 
 

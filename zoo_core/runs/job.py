@@ -230,6 +230,8 @@ def _execute(
     for line in dataset.report:
         warn(line)
     made = build(config, dataset, folder, here, say=say, warn=warn, parts=parts)
+    for line in made.data.report[len(dataset.report) :]:  # what the task left out
+        warn(line)
     if made.parts.note:
         say(f"note: the run {made.parts.note}")
     if config.init:

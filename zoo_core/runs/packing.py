@@ -100,8 +100,8 @@ def pack(
             result,
             spec=entry.spec,
             package=entry.distribution,
-            is_image=manager().find("dataset", config.data.name, config.providers.data).spec.levels
-            is not None,
+            is_image=config.data.task != "caption"
+            and manager().find("dataset", config.data.name, config.providers.data).spec.levels is not None,
             license_=license_,
             files=list(manifest.files),
         )

@@ -36,7 +36,7 @@ class Drawn:
     """A batch of samples as they are scored.
 
     Attributes:
-        rows: uint8 levels (n, C, H, W), or float32 points (n, D).
+        rows: uint8 levels (n, C, H, W), float32 points (n, D), or tokens (n, length).
         calls: network calls per sample.
         clipped: share of values that lay outside [-1, 1] before quantizing; 0 for points.
     """
@@ -231,7 +231,8 @@ class Run:
     ) -> SampleTensor:
         """Draw n samples, (n, *shape) on the CPU: images in [-1, 1] at their data's levels, or points.
 
-        The tensor can be shown and written: `run.sample(16).grid()`, `run.sample(16).save("samples.png")`.
+        The tensor can be shown and written: `run.sample(16).grid()`, `run.sample(16).save("samples.png")`; of
+        captions `run.sample(16).texts()`.
 
         Args:
             n: how many.
@@ -252,7 +253,7 @@ class Run:
         rows = torch.cat(parts)
         levels = self.data.info.levels
         x = rows if levels is None else rows.float().mul_(2 / (levels - 1)).sub_(1)
-        return sample_tensor(x, self.data.info)
+        return sample_tensor(x, self.data.info, self.data.tokenizer)
 
     def draw(
         self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None

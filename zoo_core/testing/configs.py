@@ -99,8 +99,10 @@ def dataset_of(scope: str) -> str:
     """Return a dataset that a preset "name@scope" applies to; "" for a preset of any data.
 
     Args:
-        scope: "points", "image<=S" (images of at most S pixels a side), or the name of a dataset.
+        scope: "points", "caption", "image<=S" (images of at most S pixels a side), or the name of a dataset.
     """
+    if scope == "caption":
+        return "digits"
     limit = scope.removeprefix("image<=")
     if limit == scope or not limit.isdecimal():
         return "ring" if scope == "points" else scope
@@ -123,6 +125,7 @@ def presets_are_valid(model: Model) -> None:
         if data and data not in installed:
             continue
         words = [f"plugin={model.name}", f"data={data or model.data}", f"preset={name}"]
+        words += ["data.task=caption"] if scope == "caption" else []
         try:
             resolve(words)
         except UsageError as error:

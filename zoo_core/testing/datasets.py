@@ -225,16 +225,16 @@ def batches_are_in_the_models_range(subject: DatasetSubject) -> None:
 
 
 def pairs_have_their_form(subject: DatasetSubject) -> None:
-    """Of pairs, two domains and views each example comes with another image, of the channels said."""
+    """Of pairs, two domains, views and captions each example comes with an image, of the channels said."""
     tasks = [task for task in PREPARED if task in subject.entry.spec.tasks]
     if not tasks:
         raise NotApplicable("it serves no task of two images")
     for task in tasks:
         data = subject.loaded.for_task(cast("Task", task))
         batch = TrainData(data.training, data.info, seed=0).next(8)
-        other = batch.cond.image if task == "paired" else batch.second
+        other = batch.cond.image if task in ("paired", "caption") else batch.second
         channels = data.info.shape[0] if task == "views" else data.info.image_channels
-        expected = (8, channels, *data.info.shape[1:])
+        expected = (8, channels, *subject.loaded.info.shape[1:])
         if other is None or tuple(other.shape) != expected or float(other.abs().max()) > 1:
             found = (
                 "no image" if other is None else f"{tuple(other.shape)}, up to {float(other.abs().max()):.3g}"

@@ -15,6 +15,8 @@ from pathlib import Path, PurePath
 import torch
 from torch import Tensor
 
+from zoo_core.data.captions import Tokenizer
+from zoo_core.data.levels import quantize
 from zoo_core.errors import UsageError
 from zoo_core.events import hookimpl
 from zoo_core.events.trackers import read_metrics
@@ -31,6 +33,8 @@ from zoo_core.viz.plot import Animation, Job, Plot, run_line, save_plot
 GRID_ROWS = 8
 """Of a sample grid, which has as many columns, or one for each class or caption."""
 POINTS = 2000
+TEXTS = "samples.txt"
+"""Samples of a run that are captions, one a line."""
 
 
 def save_samples(x: Tensor, info: DataInfo, path: Path, columns: int | None = None) -> None:
@@ -57,6 +61,28 @@ def save_samples(x: Tensor, info: DataInfo, path: Path, columns: int | None = No
             f"can't write samples as {path.name!r}",
             "expected: a file that ends in .png or .npz, or a folder's name without an ending",
         )
+
+
+def texts_of(x: Tensor, info: DataInfo, tokenizer: Tokenizer | None) -> list[str]:
+    """Return samples as texts, where they are captions.
+
+    Args:
+        x: (n, length) in [-1, 1].
+
+    Raises:
+        UsageError: for other samples.
+    """
+    if info.task != "caption" or info.levels is None or tokenizer is None:
+        raise UsageError(
+            f"samples of task {info.task!r} are no captions", "expected: a run of data.task=caption"
+        )
+    return tokenizer.decode_all(quantize(x, info.levels).tolist())
+
+
+def save_lines(texts: Sequence[str], path: Path) -> None:
+    """Write captions into a text file, one a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
 
 
 def save_folder(x: Tensor, info: DataInfo, folder: Path, names: Sequence[str] = ()) -> None:
@@ -104,6 +130,10 @@ class Plots:
             if name == "samples" and isinstance(drawn, Plot):
                 with _warned(run, GRID):
                     _write_grid(drawn, run.dir / "plots" / GRID)
+        if run.data_info.task == "caption":
+            with _warned(run, TEXTS):
+                drawn_texts = texts_of(run.sample(GRID_ROWS**2), run.data_info, run.data.tokenizer)
+                save_lines(drawn_texts, run.dir / "plots" / TEXTS)
         worst = run.dir / "plots" / f"worst.{run.config.plots.format}"  # drawn with the scores
         if worst.is_file():
             run.announce("worst", worst)

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.data.captions import Tokenizer
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 from zoo_core.viz.drawing import enlarged, tile
 from zoo_core.viz.plane import scatter
-from zoo_core.viz.plots import save_folder, save_samples
+from zoo_core.viz.plots import save_folder, save_lines, save_samples, texts_of
 
 
 class SampleTensor(Tensor):
-    """Samples of a run, (n, *shape) on the CPU: images in [-1, 1] or points.
+    """Samples of a run, (n, *shape) on the CPU: images in [-1, 1], points, or tokens of captions in [-1, 1].
 
     It is a tensor like any other. What is computed from it (`x[:4]`, `x + 1`, `x.to(device)`), a copy, and
     what is read back from a file are plain tensors.
@@ -29,10 +30,20 @@ class SampleTensor(Tensor):
 
     data_info: DataInfo
     """Shape, levels and classes of the data."""
+    tokenizer: Tokenizer | None
+    """Of the data's captions; None where there are none."""
 
     def plain(self) -> Tensor:
         """Return the same values, in the same memory, as a `torch.Tensor`."""
         return self.as_subclass(Tensor)
+
+    def texts(self) -> list[str]:
+        """Return the samples as texts, where they are captions.
+
+        Raises:
+            UsageError: for other samples.
+        """
+        return texts_of(self.plain(), self.data_info, self.tokenizer)
 
     def grid(self, columns: int | None = None) -> Any:
         """Return the samples as one PIL image: images side by side, or a scatter plot of points.
@@ -60,14 +71,17 @@ class SampleTensor(Tensor):
         """Write the samples as `zoo sample --out` does, and return the path.
 
         Args:
-            path: `.png` for a grid, `.npz` for the array `samples`, or a folder for one PNG file per image.
+            path: `.png` for a grid, `.npz` for the array `samples`, or a folder for one PNG file per image;
+                of captions `.txt`, one a line.
             columns: of a grid; None for a square one.
 
         Raises:
-            UsageError: for another suffix, or a folder for points.
+            UsageError: for another suffix, or a folder for points or captions.
         """
         path = Path(path)
-        if path.suffix:
+        if path.suffix == ".txt":
+            save_lines(self.texts(), path)
+        elif path.suffix:
             save_samples(self.plain(), self.data_info, path, columns)
         else:
             save_folder(self.plain(), self.data_info, path)
@@ -93,8 +107,8 @@ class SampleTensor(Tensor):
         return self.plain().clone()
 
 
-def sample_tensor(x: Tensor, info: DataInfo) -> SampleTensor:
+def sample_tensor(x: Tensor, info: DataInfo, tokenizer: Tokenizer | None = None) -> SampleTensor:
     """Return samples (n, *shape) with what is known of their data."""
     made = x.as_subclass(SampleTensor)
-    made.data_info = info
+    made.data_info, made.tokenizer = info, tokenizer
     return made

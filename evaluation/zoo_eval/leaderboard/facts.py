@@ -11,6 +11,7 @@ from typing import Literal
 
 from zoo_core.registry.metrics import base_name
 from zoo_core.results.result import ProtocolRecord
+from zoo_eval.numbers import LIKELIHOODS
 from zoo_eval.store.limits import limits
 
 Scale = Literal["log", "linear"]
@@ -98,7 +99,7 @@ def noise_floor_of(column: str) -> str:
 
 def is_likelihood(column: str) -> bool:
     """Return whether a column is a likelihood."""
-    return base_name(column) in ("bits_per_dim", "nats")
+    return base_name(column) in LIKELIHOODS
 
 
 def kind_of(column: str) -> str:

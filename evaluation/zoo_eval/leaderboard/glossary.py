@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from zoo_core.registry.metrics import base_name
 from zoo_eval.leaderboard.facts import Facts
+from zoo_eval.numbers import LIKELIHOODS
 
 
 class Term(NamedTuple):
@@ -43,8 +44,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "modes", "balance", "on-modes", "accuracy",
     ),
     TRANSLATION: ("L1", "LPIPS", "effnet distance", "PSNR", "SSIM", "FD to source", "FID to source", "cycle"),
-    CAPTIONS: ("retrieval", "caption rank", "new caption rank"),
-    LIKELIHOOD: ("bits_per_dim", "nats"),
+    CAPTIONS: (
+        "retrieval", "caption rank", "new caption rank", "captioning", "captioning rank",
+        "neighbor captioning", "neighbor captioning rank",
+    ),
+    LIKELIHOOD: ("bits_per_dim", "bits_per_token", "nats"),
     DENSITY: (
         "KL from truth", "log-likelihood error", "score error", "true density", "sample bits", "implausible",
     ),
@@ -156,6 +160,11 @@ METRICS: Mapping[str, Term] = {
         "Kinds are ranked only among themselves.",
         _LIKELIHOOD,
     ),
+    "bits_per_token": Term(
+        "Code length of the held-out captions over the number of their words; the bits of padding, which "
+        "tells where a caption ends, are counted. The kind is in brackets.",
+        _LIKELIHOOD,
+    ),
     "nats": Term("Log-likelihood of the test split in nats; the kind is in brackets.", _LIKELIHOOD),
     "KL": Term("KL divergence of the latent from its prior, in nats.", _LIKELIHOOD),
     "active": Term("Number of latent parts that carry at least 0.05 nats.", _LIKELIHOOD),
@@ -196,6 +205,25 @@ METRICS: Mapping[str, Term] = {
         "Mean rank of a sample's own caption among 100 captions, by the distance to another artist's "
         "drawings; 1 is best, chance is 50.5.",
         _METRICS,
+    ),
+    "captioning": Term(
+        "Fraction of held-out images whose own caption has the largest gain in log-likelihood by the image, "
+        "among up to 100 held-out captions.",
+        _METRICS,
+    ),
+    "captioning rank": Term("Mean rank of an image's own caption by that gain; 1 is the best.", _METRICS),
+    "neighbor captioning": Term(
+        "The same fraction for the caption of the nearest training image, which ranks captions by the words "
+        "that they share with it. Shown, never ranked.",
+        _METRICS,
+    ),
+    "neighbor captioning rank": Term(
+        "Mean rank of an image's own caption by the words that it shares with the caption of the nearest "
+        "training image. Shown, never ranked.",
+        _METRICS,
+    ),
+    "copied captions": Term(
+        "Fraction of samples that are captions of the training split. Shown, never ranked.", _METRICS
     ),
     "new caption rank": Term(
         "As caption rank, for captions whose combination of words is not in the training split.", _METRICS
@@ -271,7 +299,7 @@ def definition(column: str, facts: Facts) -> Term:
     found = METRICS.get(base) or METRICS.get(base.replace("FID", "FD").replace("KID", "KD"))
     if found is None:
         return Term(facts.summaries.get(base, ""), "")
-    if base in ("bits_per_dim", "nats"):
+    if base in LIKELIHOODS:
         kind = column.partition("[")[2].removesuffix("]")
         about = KINDS.get(kind.partition("-")[0])
         return Term(f"{found.about} {kind}: {about}." if about else found.about, found.see)

@@ -54,6 +54,11 @@ TASKS: Mapping[str, Task] = {
         columns=_TRANSLATION,
         axis="seconds_per_sample",
     ),
+    "caption": Task(
+        "Models generate captions from noise alone; the likelihood is that of held-out captions.",
+        ranks=("bits_per_token",),
+        columns=("captioning", "captioning rank", "copied captions"),
+    ),
     "views": Task("Models learn from pairs of views of one object and generate such pairs from noise alone."),
 }
 """By `data.task`."""

@@ -22,7 +22,7 @@ from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Bad, Conflict
 
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
-_FIRST = ("given", "state", "bits/dim", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
+_FIRST = ("given", "state", "bits/dim", "bits/token", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
 """Which columns are kept where not all of them fit, most important first; the others come after them."""
 _BACKGROUND = ("noise floor", "memorization", "authenticity", "KL", "active")
 """Base names that the text leaves out: they qualify other columns."""
@@ -156,9 +156,7 @@ def _likelihood(ranked: Ranked, unit: str) -> str:
     found = [name for name in ranked.row.scores if base_name(name) == unit]
     if not found:
         return "n/a"
-    best = (min if unit == "bits_per_dim" else max)(
-        found, key=lambda n: mean_interval(ranked.row.scores[n])[0]
-    )
+    best = (max if unit == "nats" else min)(found, key=lambda n: mean_interval(ranked.row.scores[n])[0])
     sign = BOUNDS.get(ranked.row.bounds[best], "")
     return f"{sign}{mean_interval(ranked.row.scores[best])[0]:.3f} {printable(kind_of(best))[:12]}"
 
@@ -198,7 +196,7 @@ def text_columns(table: Table) -> tuple[list[TextColumn], list[TextColumn]]:
             beside = column_notation(rows, name)
             heading = _SHORT.get(base, base) + beside.factor
             more.append(TextColumn(heading, [_mean_text(r, name, beside) for r in rows]))
-    for unit, heading in (("bits_per_dim", "bits/dim"), ("nats", "nats")):
+    for unit, heading in (("bits_per_dim", "bits/dim"), ("bits_per_token", "bits/token"), ("nats", "nats")):
         if any(base_name(name) == unit for name in shown):
             more.append(TextColumn(heading, [_likelihood(r, unit) for r in rows]))
     for name, heading, show in _COSTS:

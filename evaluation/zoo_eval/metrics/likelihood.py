@@ -1,4 +1,5 @@
-"""Likelihoods of test examples: every kind a model has, in bits/dim for images and nats for points.
+"""Likelihoods of test examples: every kind a model has, in bits/dim for images, bits per token for captions
+and nats for points.
 
 All kinds estimate or bound one quantity, the code length of the test set's levels. Each kind is a column of
 its own: a bound is never ranked with exact values, nor a dequantized density with probabilities of levels.
@@ -41,6 +42,15 @@ def mean_and_error(values: Tensor) -> tuple[float, float | None]:
     return float(values.mean()), error
 
 
+def ratio_and_error(bits: Tensor, words: Tensor) -> tuple[float, float | None]:
+    """Return sum(bits) / sum(words) over captions, and its standard error by linearization; both (n,)."""
+    bits, words = bits.double(), words.double()
+    ratio = float(bits.sum() / words.sum())
+    if len(bits) < 2:
+        return ratio, None
+    return ratio, float((bits - ratio * words).std() / (words.mean() * len(bits) ** 0.5))
+
+
 def in_bits(info: DataInfo) -> bool:
     """Return whether a log-likelihood is reported in bits/dim: of images with more than two levels.
 
@@ -49,20 +59,38 @@ def in_bits(info: DataInfo) -> bool:
     return info.levels is not None and info.levels > 2
 
 
-def value_of(log_prob: Tensor, info: DataInfo, *, bound: bool = False, note: str = "") -> tuple[str, Value]:
+def base_of(info: DataInfo) -> str:
+    """Return the base name of the column of a likelihood."""
+    if info.task == "caption":
+        return "bits_per_token"
+    return "bits_per_dim" if in_bits(info) else "nats"
+
+
+def value_of(
+    log_prob: Tensor, info: DataInfo, *, bound: bool = False, note: str = "", words: Tensor | None = None
+) -> tuple[str, Value]:
     """Return (base name, value) of per-example log-likelihoods, (n,) nats.
 
-    `bits_per_dim` (lower is better) for images, with the nats in its note; `nats` (higher is better)
-    otherwise. A lower bound on the log-likelihood is an upper bound on bits.
+    `bits_per_dim` (lower is better) for images, with the nats in its note; `nats` (higher is better) for
+    points. A lower bound on the log-likelihood is an upper bound on bits. `bits_per_token` (lower is better)
+    is the code length of all captions over the number of their words. Padding is part of a caption: its bits
+    tell where the caption ends, and they are counted; its places are not.
+
+    Args:
+        words: number of words of each example, (n,), where they are captions.
     """
     nats, error = mean_and_error(log_prob)
-    if not in_bits(info):
+    base = base_of(info)
+    if base == "nats":
         ends: Any = "lower" if bound else "exact"
-        return "nats", Value(value=nats, standard_error=error, n=len(log_prob), bound=ends, note=note)
-    bits, error = mean_and_error(bits_per_dim(log_prob, info.dims))
+        return base, Value(value=nats, standard_error=error, n=len(log_prob), bound=ends, note=note)
+    if words is None:
+        bits, error = mean_and_error(bits_per_dim(log_prob, info.dims))
+    else:
+        bits, error = ratio_and_error(bits_per_dim(log_prob, 1), words)
     text = ", ".join(filter(None, (note, f"{nats:.1f} nats")))
     ends = "upper" if bound else "exact"
-    return "bits_per_dim", Value(value=bits, standard_error=error, n=len(log_prob), bound=ends, note=text)
+    return base, Value(value=bits, standard_error=error, n=len(log_prob), bound=ends, note=text)
 
 
 def chosen_rows(dataset: Dataset, n: int) -> Tensor:
@@ -266,12 +294,14 @@ def diverged(found: Likelihood) -> str:
     return f"the probability flow of {far} of {len(found.log_prob)} test examples diverges" if far else ""
 
 
-def columns_of(found: Likelihood, info: DataInfo) -> dict[str, Value | NotApplicable]:
-    """Return the columns of one kind: bits_per_dim or nats, and the use of its latent where it has one."""
+def columns_of(
+    found: Likelihood, info: DataInfo, words: Tensor | None = None
+) -> dict[str, Value | NotApplicable]:
+    """Return the columns of one kind: its value (`value_of`), and the use of its latent where it has one."""
     kind = column_kind(found)
     if reason := diverged(found):
-        return {f"{'bits_per_dim' if in_bits(info) else 'nats'}[{kind}]": NotApplicable(reason=reason)}
-    base, value = value_of(found.log_prob, info, bound=found.is_bound, note=found.note)
+        return {f"{base_of(info)}[{kind}]": NotApplicable(reason=reason)}
+    base, value = value_of(found.log_prob, info, bound=found.is_bound, note=found.note, words=words)
     return {f"{base}[{kind}]": value, **latent_use(found.kl, kind)}
 
 
@@ -328,7 +358,11 @@ def measured(ctx: EvalContext) -> list[Likelihood]:
 def likelihood(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the columns of every kind of likelihood the model has."""
     found = measured(ctx)
+    info = ctx.data.info
     if not found:
-        base = "bits_per_dim" if in_bits(ctx.data.info) else "nats"
-        return {base: NotApplicable(reason="the model has no likelihood")}
-    return {column: value for one in found for column, value in columns_of(one, ctx.data.info).items()}
+        return {base_of(info): NotApplicable(reason="the model has no likelihood")}
+    words = None
+    if info.task == "caption":
+        rows = chosen_rows(ctx.data, ctx.protocol.likelihood_n)
+        words = (ctx.data.test.examples(rows) > 0).sum(1)
+    return {column: value for one in found for column, value in columns_of(one, info, words).items()}

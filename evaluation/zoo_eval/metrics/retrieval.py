@@ -86,10 +86,15 @@ def compositions(captions: Sequence[str], known: Sequence[str]) -> list[int]:
     ]
 
 
+def overlap(caption: str, other: str) -> float:
+    """Return Jaccard's index of the words of two captions: 1 for the same words, 0 for none in common."""
+    own, theirs = set(caption.split()), set(other.split())
+    return len(own & theirs) / len(own | theirs)
+
+
 def closest(caption: str, known: Sequence[str]) -> int:
-    """Return the row of the known caption that shares most of its words: the first by Jaccard's index."""
-    own = set(caption.split())
-    shared = [len(own & set(one.split())) / len(own | set(one.split())) for one in known]
+    """Return the row of the known caption that shares most of its words, the first of equals (`overlap`)."""
+    shared = [overlap(caption, one) for one in known]
     return shared.index(max(shared))
 
 
@@ -118,11 +123,6 @@ def drawings(ctx: EvalContext) -> Drawings | str:
     return ctx.once("drawings", compute)
 
 
-def texts(tokens: Tensor, tokenizer: Tokenizer) -> list[str]:
-    """Return captions (n, length) as texts."""
-    return [tokenizer.decode(caption) for caption in tokens.tolist()]
-
-
 # -- as registered metrics
 
 
@@ -143,7 +143,7 @@ def retrieval(ctx: EvalContext) -> Columns:
     real = ranks(ctx.train.values[train >= 0], gallery.values, train[train >= 0])
     return {
         column: _noted(fraction(made == 1), f"training images {float((real == 1).double().mean()):.3f}"),
-        ctx.column("caption rank"): _noted(_mean_rank(made), f"training images {float(real.mean()):.1f}"),
+        ctx.column("caption rank"): _noted(mean_rank(made), f"training images {float(real.mean()):.1f}"),
     }
 
 
@@ -157,7 +157,7 @@ def new_captions(ctx: EvalContext) -> Columns:
     if isinstance(gallery, str):
         return {column: NotApplicable(reason=gallery)}
     data = ctx.data
-    known, held = (texts(split.tokens, data.tokenizer) for split in (data.train, data.test))
+    known, held = (data.tokenizer.decode_all(split.tokens.tolist()) for split in (data.train, data.test))
     place = {name: row for row, name in enumerate(gallery.names)}
     rows = [row for row in compositions(held, known) if held[row] in place]
     if not rows:
@@ -172,10 +172,11 @@ def new_captions(ctx: EvalContext) -> Columns:
     copied = ctx.train.values[[closest(held[row], known) for row in rows]]
     copies = float(ranks(copied, gallery.values, own).mean())
     what = f"{len(rows)} captions, {DRAWS} samples each; training images of the closest captions {copies:.1f}"
-    return {column: _noted(_mean_rank(made), what)}
+    return {column: _noted(mean_rank(made), what)}
 
 
-def _mean_rank(found: Tensor) -> Value:
+def mean_rank(found: Tensor) -> Value:
+    """Return the mean of ranks among GALLERY captions, (n,), with its interval."""
     return interval(float(found.mean()), found, least=1.0, most=float(GALLERY))
 
 

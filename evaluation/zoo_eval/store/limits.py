@@ -21,16 +21,40 @@ _DISTANCES = (
 LIMITS = {
     **dict.fromkeys(_DISTANCES, _POSITIVE),
     **dict.fromkeys(
-        ("bits_per_dim", "density", "modes", "log-likelihood error", "score error", "KL", "active"), _POSITIVE
+        (
+            "bits_per_dim",
+            "bits_per_token",
+            "density",
+            "modes",
+            "log-likelihood error",
+            "score error",
+            "KL",
+            "active",
+        ),
+        _POSITIVE,
     ),
     **dict.fromkeys(
-        ("precision", "recall", "coverage", "accuracy", "authenticity", "balance", "cycle", "retrieval"),
+        (
+            "precision",
+            "recall",
+            "coverage",
+            "accuracy",
+            "authenticity",
+            "balance",
+            "cycle",
+            "retrieval",
+            "captioning",
+            "neighbor captioning",
+            "copied captions",
+        ),
         _FRACTION,
     ),
     **dict.fromkeys(("on-modes", "clipped-density", "clipped-coverage"), _FRACTION),
     "SSIM": (-1.0, 1.0),
     **dict.fromkeys(("IS", "vendi"), (1.0, math.inf)),
-    **dict.fromkeys(("caption rank", "new caption rank"), (1.0, math.inf)),
+    **dict.fromkeys(
+        ("caption rank", "new caption rank", "captioning rank", "neighbor captioning rank"), (1.0, math.inf)
+    ),
     "memorization": (-1.0, 1.0),
     "sample bits": _POSITIVE,
     "implausible": _FRACTION,

@@ -28,7 +28,7 @@ from zoo_eval.leaderboard.text import conflict_lines, names, notes
 from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import STATES, Bad
 
-UNITS = {"bits_per_dim": "bits/dim", "nats": "nats"}
+UNITS = {"bits_per_dim": "bits/dim", "bits_per_token": "bits/token", "nats": "nats"}
 """Units of likelihoods, by base name."""
 
 
