@@ -7,6 +7,7 @@ from pathlib import Path
 from zoo_core.config import RunConfig
 from zoo_core.results import Selection, recorded_selection
 from zoo_core.runs.best import best_selection
+from zoo_core.runs.lengths import length_selection
 
 
 def selection_of(folder: Path, config: RunConfig) -> Selection | None:
@@ -21,4 +22,6 @@ def selection_of(folder: Path, config: RunConfig) -> Selection | None:
     """
     if config.sample.checkpoint == "best":
         return best_selection(folder)
-    return recorded_selection(folder)
+    length = config.sample.ema_length
+    chosen = None if length is None else length_selection(folder, length)
+    return chosen or recorded_selection(folder)
