@@ -157,9 +157,9 @@ def sample(source: Source, n: int) -> Sampled:
         done += len(part.rows)
         source.progress("sampling", done, len(own), "samples")
     seconds = time.monotonic() - start
+    kinds = [kind for kind in gather(None if rows is None else (rows.dtype, rows.shape[1:])) if kind]
     if rows is None:  # a share of none
-        info = source.data.info
-        rows = _room(n, info.shape, torch.float32 if info.levels is None else torch.uint8)
+        rows = _room(n, kinds[0][1], kinds[0][0])
     _gather_samples(rows)
     every = gather((nfe, math.fsum(clips), seconds, peak_bytes(source.device)))
     peaks = [peak for *_, peak in every if peak is not None]
