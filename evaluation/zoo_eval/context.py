@@ -25,7 +25,7 @@ from zoo_core.data.loading import Dataset, Table, quantize, to_unit
 from zoo_core.interfaces import EvaluatedRun, Extractor
 from zoo_core.machine.distributed import World, gather, gather_rows, share, world
 from zoo_core.machine.memory import peak_bytes, reset_peak
-from zoo_core.machine.spool import room
+from zoo_core.machine.spool import new_array
 from zoo_core.results import Attachment
 from zoo_core.results.attachments import attachment_of
 from zoo_core.runs import Drawn
@@ -149,7 +149,7 @@ def sample(source: Source, n: int) -> Sampled:
     source.progress("sampling", done, len(own), "samples")
     for part in source.draw(len(own), own.start, mine) if own else ():
         if rows is None:
-            rows = _room(n, part.rows.shape[1:], part.rows.dtype)
+            rows = _samples(n, part.rows.shape[1:], part.rows.dtype)
         first = own.start + done
         rows[first : first + len(part.rows)] = part.rows
         clips.append(part.clipped * len(part.rows))
@@ -159,7 +159,7 @@ def sample(source: Source, n: int) -> Sampled:
     seconds = time.monotonic() - start
     kinds = [kind for kind in gather(None if rows is None else (rows.dtype, rows.shape[1:])) if kind]
     if rows is None:  # a share of none
-        rows = _room(n, kinds[0][1], kinds[0][0])
+        rows = _samples(n, kinds[0][1], kinds[0][0])
     _gather_samples(rows)
     every = gather((nfe, math.fsum(clips), seconds, peak_bytes(source.device)))
     peaks = [peak for *_, peak in every if peak is not None]
@@ -173,9 +173,9 @@ def sample(source: Source, n: int) -> Sampled:
     )
 
 
-def _room(n: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _samples(n: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     kind = torch.empty(0, dtype=dtype).numpy().dtype
-    return torch.from_numpy(room((n, *shape), kind))
+    return torch.from_numpy(new_array((n, *shape), kind))
 
 
 def rounds(n: int, size: int, most: int) -> Iterator[list[range]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo_core.data.arrays import ArrayHeader, only_array, read_array, read_headers
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError
-from zoo_core.machine.spool import room
+from zoo_core.machine.spool import new_array
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 
@@ -118,7 +118,7 @@ def _quantized(images: Tensor, info: DataInfo, levels: int) -> Tensor:
     """Return uint8 (n, H, W, C) of K values as levels (n, C, H, W)."""
     assert info.levels is not None
     count, height, width, channels = images.shape
-    rows = torch.from_numpy(room((count, channels, height, width), np.uint8))
+    rows = torch.from_numpy(new_array((count, channels, height, width), np.uint8))
     for index in torch.arange(count).split(CONVERTED):
         part = images[index[0] : index[-1] + 1].permute(0, 3, 1, 2)
         if info.levels != levels:
@@ -243,7 +243,7 @@ def _from_folder(path: Path, info: DataInfo, need: int) -> tuple[Tensor, list[st
     listing = list_files(str(root))
     chosen, notes = _choose(len(listing.names), need, str(path))
     names = [listing.names[k] for k in chosen.tolist()]
-    found = torch.from_numpy(room((need, size, size, channels), np.uint8))
+    found = torch.from_numpy(new_array((need, size, size, channels), np.uint8))
     bad = [f"{shown(name)}: {reason}" for name, reason in listing.bad]
     conversions: Counter[str] = Counter()
     for place, name in enumerate(names):

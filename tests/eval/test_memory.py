@@ -78,10 +78,10 @@ def test_memory_does_not_grow_with_the_number_of_samples(home: Path, monkeypatch
 def test_an_array_is_in_memory_where_it_is_small_or_no_file_can_hold_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert spool.room((4, 2), np.float32).nbytes == 32
+    assert spool.new_array((4, 2), np.float32).nbytes == 32
     assert not (home / "scratch").exists()
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
-    large = spool.room((4, 2), np.float32)
+    large = spool.new_array((4, 2), np.float32)
     large[:] = 3
     assert (large.shape, large.dtype, float(large.sum())) == ((4, 2), np.float32, 24.0)
     assert (home / "scratch").is_dir()
@@ -91,7 +91,7 @@ def test_an_array_is_in_memory_where_it_is_small_or_no_file_can_hold_it(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert spool.room((4, 2), np.float32).base is None
+    assert spool.new_array((4, 2), np.float32).base is None
 
 
 @pytest.mark.parametrize(("n", "size", "most"), [(10, 3, 2), (2, 3, 5), (7, 1, 3)])

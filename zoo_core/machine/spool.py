@@ -1,4 +1,4 @@
-"""Room for arrays that memory should not have to hold: in files without a name, gone with the array."""
+"""Arrays that memory should not have to hold: in files without a name, which are gone with the array."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "scratch"
 """In ZOO_HOME: where the files are."""
 
 
-def room(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
+def new_array(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
     """Return a new array of any content, in a mapped file if it is larger than `IN_MEMORY`.
 
     The system writes its pages out and takes them back as it needs memory. The space is taken at once: a disk

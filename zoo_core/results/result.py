@@ -233,7 +233,7 @@ class Selection(Record):
     space_sha256: Sha256
     """Of the search space, or of the steps or lengths that were compared, as canonical JSON."""
     seconds: Amount
-    """Training and scoring of all trials, of weights their scoring; a result has them as `Cost.search_seconds` too."""
+    """Training and scoring of all trials, of weights their scoring; `Cost.search_seconds` has them too."""
 
     @property
     def line(self) -> str:
