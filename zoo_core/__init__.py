@@ -42,7 +42,8 @@ def load(
     say: Callable[[str], None] = print,
     **given: Any,
 ) -> Run:
-    """Return a trained run with the weights of its last checkpoint, to sample from or to score.
+    """Return a trained run with the weights of its last checkpoint, to sample from or to score;
+    `**{"sample.checkpoint": "best"}` takes its best one.
 
     Args:
         run: its folder, the folder of a bundle, `zoo://data/name` of the package genzoo-weights, or

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.argument("words", nargs=-1, metavar="[protocol=NAME] [eval.KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[protocol=NAME] [eval.KEY=VALUE] [sample.checkpoint=best]...")
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 @trust_option
 def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
@@ -32,9 +32,11 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
 
     zoo eval runs/digits/vae/0123456789ab-s0 protocol=standard
 
+    zoo eval runs/digits/vae/0123456789ab-s0 sample.checkpoint=best    the best checkpoint on validation
+
     The result is stored in the run's folder: as result.json if the run has none, and otherwise as
-    result-HASH.json, by its protocol. Where the same samples were scored under that protocol before, the new
-    columns are added to that result.
+    result-HASH.json, by its protocol, or by its protocol and weights. Where the same samples were scored
+    under that protocol before, the new columns are added to that result.
     """
     from zoo_eval.rescoring import rescore
     from zoo_eval.summary import summary_lines

@@ -23,14 +23,15 @@ from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions
 from zoo_core.data.loading import Dataset, Table, quantize, to_unit
 from zoo_core.interfaces import EvaluatedRun, Extractor
-from zoo_core.machine.distributed import gather, share, world
+from zoo_core.machine.distributed import World, gather, gather_rows, share, world
 from zoo_core.machine.memory import peak_bytes, reset_peak
+from zoo_core.machine.spool import new_array
 from zoo_core.results import Attachment
 from zoo_core.results.attachments import attachment_of
 from zoo_core.runs import Drawn
 from zoo_core.types import Cond, Samples
 from zoo_eval.cache import cached
-from zoo_eval.features import Features, ProjectedExtractor, extract, gathered, in_batches
+from zoo_eval.features import Features, ProjectedExtractor, extract, in_batches
 from zoo_eval.modes import modes_of_samples, modes_of_split
 from zoo_eval.protocol import Protocol
 
@@ -130,27 +131,40 @@ class Sampled:
     peak: int | None = None
 
 
+CHUNK = 1 << 24
+"""Bytes of samples that are gathered from each process, or hashed, at a time."""
+
+
 def sample(source: Source, n: int) -> Sampled:
-    """Return samples 0 to n - 1; each process draws its share."""
+    """Return samples 0 to n - 1; each process draws its share.
+
+    Many samples are in a file (`zoo_core.machine.spool`), so that no memory holds them all.
+    """
     asked = None if source.run is None else conditions(source.data, n)
     own = share(n, world())
     mine = None if asked is None else asked[slice(own.start, own.stop)].to(source.device)
     reset_peak(source.device)
     start = time.monotonic()
-    parts: list[Drawn] = []
-    done = 0
+    rows: Tensor | None = None
+    clips: list[float] = []
+    nfe = done = 0
     source.progress("sampling", done, len(own), "samples")
     for part in source.draw(len(own), own.start, mine) if own else ():
-        parts.append(part)
+        if rows is None:
+            rows = _samples(n, part.rows.shape[1:], part.rows.dtype)
+        first = own.start + done
+        rows[first : first + len(part.rows)] = part.rows
+        clips.append(part.clipped * len(part.rows))
+        nfe = max(nfe, part.calls)
         done += len(part.rows)
         source.progress("sampling", done, len(own), "samples")
     seconds = time.monotonic() - start
-    rows = gathered(torch.cat([part.rows for part in parts]).cpu() if parts else None)
-    clipped = math.fsum(part.clipped * len(part.rows) for part in parts)
-    nfe = max((part.calls for part in parts), default=0)
-    every = gather((nfe, clipped, seconds, peak_bytes(source.device)))
+    kinds = [kind for kind in gather(None if rows is None else (rows.dtype, rows.shape[1:])) if kind]
+    if rows is None:  # a share of none
+        rows = _samples(n, kinds[0][1], kinds[0][0])
+    _gather_samples(rows)
+    every = gather((nfe, math.fsum(clips), seconds, peak_bytes(source.device)))
     peaks = [peak for *_, peak in every if peak is not None]
-    assert rows is not None
     return Sampled(
         rows=rows,
         label=None if asked is None else asked.label,
@@ -161,9 +175,41 @@ def sample(source: Source, n: int) -> Sampled:
     )
 
 
+def _samples(n: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    kind = torch.empty(0, dtype=dtype).numpy().dtype
+    return torch.from_numpy(new_array((n, *shape), kind))
+
+
+def rounds(n: int, size: int, most: int) -> Iterator[list[range]]:
+    """Yield which of n samples each of `size` processes sends in each round, at most `most` of them."""
+    shares = [share(n, World(rank, size)) for rank in range(size)]
+    for start in range(0, max(map(len, shares)), most):
+        yield [own[start : start + most] for own in shares]
+
+
+def _gather_samples(rows: Tensor) -> None:
+    """Give every process the samples of the others, in place, a part of them at a time."""
+    here = world()
+    if here.size == 1:
+        return
+    for sent in rounds(len(rows), here.size, _at_once(rows)):
+        own = sent[here.rank]
+        found = gather_rows(rows[own.start : own.stop])
+        for its, part in zip(sent, found.split([len(one) for one in sent]), strict=True):
+            rows[its.start : its.stop] = part
+
+
+def _at_once(rows: Tensor) -> int:
+    """Return how many samples are one chunk."""
+    return max(1, CHUNK // max(1, math.prod(rows.shape[1:]) * rows.element_size()))
+
+
 def samples_hash(rows: Tensor) -> str:
     """Return the sha256, in hex, of samples in order: of their uint8 levels, or float32 points."""
-    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    for part in rows.split(_at_once(rows)):
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass

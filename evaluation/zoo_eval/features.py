@@ -227,7 +227,7 @@ def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, wha
     Raises:
         UsageError: where a batch or its features are unfit, or there are none at all.
     """
-    parts: list[Extracted] = []
+    kept = [Growing() for _ in range(3)]
     for batch in batches:
         rows = check_examples(batch, info)
         spatial: Tensor | None = None
@@ -235,9 +235,10 @@ def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, wha
             features, classes, spatial = extractor.with_spatial(rows, info)
         else:
             features, classes = extractor(rows, info)
-        more = (None if one is None else one.cpu() for one in (classes, spatial))
-        parts.append(Extracted(features.cpu(), *more))
-    every = [gathered(_joined([part[k] for part in parts])) for k in range(3)]
+        for own, part in zip(kept, (features, classes, spatial), strict=True):
+            if part is not None:
+                own.add(part.cpu())
+    every = [gathered(own.rows) for own in kept]
     values, *others = every
     if values is None:
         raise UsageError(f"no {what} examples", "expected: at least 1")
@@ -247,9 +248,32 @@ def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, wha
     return Extracted(values, *others)
 
 
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    kept = [part for part in parts if part is not None]
-    return torch.cat(kept) if kept else None
+class Growing:
+    """Rows that are put together, in one tensor that is doubled as it fills.
+
+    A list of small tensors, each made after the large ones of its batch, keeps the allocator from using the
+    memory of those again: it then grows by a batch each time.
+    """
+
+    def __init__(self) -> None:
+        self._kept: Tensor | None = None
+        self._count = 0
+
+    def add(self, part: Tensor) -> None:
+        """Add rows (n, ...) on the CPU, of the same shape and dtype as those before."""
+        count = self._count + len(part)
+        if self._kept is None or count > len(self._kept):
+            larger = part.new_empty(max(count, 2 * self._count), *part.shape[1:])
+            if self._kept is not None:
+                larger[: self._count] = self._kept[: self._count]
+            self._kept = larger
+        self._kept[self._count : count] = part
+        self._count = count
+
+    @property
+    def rows(self) -> Tensor | None:
+        """All rows; None where none were added."""
+        return None if self._kept is None else self._kept[: self._count]
 
 
 def in_batches(split: Table, size: int) -> Iterator[Tensor]:

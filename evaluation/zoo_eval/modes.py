@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo_core.data.loading import Dataset, Table
 from zoo_core.machine.distributed import share, world
 from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
-from zoo_eval.features import Modes, check_examples, full_precision, gathered
+from zoo_eval.features import Growing, Modes, check_examples, full_precision, gathered
 
 WITHIN = 3.0
 """Standard deviations from a mode's mean within which a point is the mode's."""
@@ -100,8 +100,10 @@ def seen_by(classifier: Classifier, levels: Tensor, dataset: Dataset) -> Tensor:
 def modes_of_images(batches: Iterable[Tensor], dataset: Dataset, device: torch.device) -> Modes:
     """Return the class that the dataset's classifier sees in each image; each process gives its share."""
     classifier = Classifier(classifier_name(dataset), device)
-    seen = [seen_by(classifier, check_examples(rows, dataset.info), dataset).cpu() for rows in batches]
-    index = gathered(torch.cat(seen) if seen else None)
+    seen = Growing()
+    for rows in batches:
+        seen.add(seen_by(classifier, check_examples(rows, dataset.info), dataset).cpu())
+    index = gathered(seen.rows)
     assert index is not None
     return Modes(classifier.name, index, dataset.info.classes, classifier.accuracy)
 

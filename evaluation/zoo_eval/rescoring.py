@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from zoo_core.config import RunConfig, flatten
@@ -18,12 +19,13 @@ from zoo_core.results import (
     merged,
     recorded_audit,
     recorded_result,
-    recorded_selection,
     write_result,
 )
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import load, saved_config
+from zoo_core.runs.best import checkpoints_of
 from zoo_core.runs.exchange import run_folder
+from zoo_core.runs.selected import selection_of
 from zoo_core.seeds import Seeds
 from zoo_core.training import checkpoint
 from zoo_eval.context import source_of
@@ -31,13 +33,16 @@ from zoo_eval.pipeline import Identity, evaluate
 from zoo_eval.protocol import with_protocol
 
 FREE = ("sample.batch_size", "data.root")
-"""Options beside eval.* that do not change a run's samples; any other would make it another run."""
+"""Options beside eval.* that do not change a run's samples."""
+WEIGHTS = ("sample.checkpoint", "sample.ema_length")
+"""Options that choose among the weights that a run kept: such a result is an entry of its own. Any other
+option would make it another run."""
 
 
 def identity_of(run: EvaluatedRun) -> Identity:
     """Return whose result a run's is."""
     config = run.config
-    selection = recorded_selection(run.dir)
+    selection = selection_of(run.dir, config)
     return Identity(
         plugin=config.plugin,
         family=run.spec.family,
@@ -56,8 +61,13 @@ def identity_of(run: EvaluatedRun) -> Identity:
         ),
         config=config_record(flatten(plain(config))),
         selection=selection,
-        audit=recorded_audit(run.dir),
+        # The audited states fix the weights of the last checkpoint, and neither earlier ones nor snapshots.
+        audit=recorded_audit(run.dir) if _is_last(config) else None,
     )
+
+
+def _is_last(config: RunConfig) -> bool:
+    return config.sample.checkpoint == "last" and config.sample.ema_length is None
 
 
 def score(run: EvaluatedRun) -> Result:
@@ -70,17 +80,18 @@ def score(run: EvaluatedRun) -> Result:
 
 
 def rescore(run: str | Path, words: Mapping[str, str], *, say: Callable[[str], None] = print) -> Result:
-    """Score a run under changed `eval.*` options and record the result in its folder.
+    """Score a run under changed `eval.*` options, or with other weights of it, and record the result.
 
     Args:
         run: folder of a finished run or of a bundle, or `hf://user/name[@revision]`.
-        words: dotted key -> text; `protocol=` is short for `eval.protocol=`.
+        words: dotted key -> text; `protocol=` is short for `eval.protocol=`. `WEIGHTS` choose its weights.
         say: receives progress and warnings.
 
     Returns:
         The result. It is recorded in result.json where the run has none, or where the result there has the
         same protocol and samples, whose columns are then kept (`results.merged`); else in
-        result-<protocol hash>.json.
+        result-<protocol hash>.json, and in result-<protocol hash>-<config hash>.json if it is of other
+        weights than the run's own.
 
     Raises:
         UsageError: for an option that would change the samples, or where there is no run.
@@ -91,16 +102,21 @@ def rescore(run: str | Path, words: Mapping[str, str], *, say: Callable[[str], N
     config = _config(folder, with_protocol(words))
     if config.eval.protocol == "none":
         raise UsageError(f"{folder} has eval.protocol=none", f"next: zoo eval {folder} protocol=quick")
-    result = score(load(folder, config=config, say=say))
-    own = recorded_result(folder / "result.json")
+    made = load(folder, config=config, say=say)
+    its_own = config_hash(config) == config_hash(saved_config(folder))
+    source = source_of(made)
+    result = evaluate(source if its_own else replace(source, folder=None), identity_of(made))
+    own = recorded_result(folder / "result.json") if its_own else None
     attached = {} if own is None else own.attachments
     result = result.model_copy(
         update={
-            "weights_sha256": _weights_sha256(folder),
+            "weights_sha256": _weights_sha256(checkpoints_of(folder, config)),
             "attachments": {**attached, **result.attachments},
         }
     )
-    if own is None or own.protocol.hash == result.protocol.hash:
+    if not its_own:
+        path = folder / f"result-{result.protocol.hash}-{result.config_hash}.json"
+    elif own is None or own.protocol.hash == result.protocol.hash:
         path = folder / "result.json"
     else:
         path = folder / f"result-{result.protocol.hash}.json"
@@ -108,7 +124,7 @@ def rescore(run: str | Path, words: Mapping[str, str], *, say: Callable[[str], N
 
 
 def _config(folder: Path, words: Mapping[str, str]) -> RunConfig:
-    """Return the config of a run with other options of its scoring.
+    """Return the config of a run with other options of its scoring, or other weights.
 
     Raises:
         UsageError, Mistakes: as `rescore`.
@@ -116,25 +132,27 @@ def _config(folder: Path, words: Mapping[str, str]) -> RunConfig:
     saved = saved_config(folder)
     config = resolve({"config": str(folder), **words}) if words else saved
     for key in words:
-        if not key.startswith("eval.") and key not in FREE:
+        if not key.startswith("eval.") and key not in (*FREE, *WEIGHTS):
             raise UsageError(
                 f"{key!r} changes the run, not how it is scored",
-                f"expected: eval.KEY, {', '.join(FREE)}",
+                f"expected: eval.KEY, {', '.join((*FREE, *WEIGHTS))}",
                 f"next: zoo run config={folder} {key}={words[key]}",
             )
     return config
 
 
-def _weights_sha256(folder: Path) -> str:
+def _weights_sha256(checkpoints: Path) -> str:
     """Return the SHA-256 of the raw weights that `load` reads: of the newest checkpoint that is intact.
 
     Raises:
         MachineError: where there is none.
     """
-    for path in reversed(checkpoint.listed(folder / "checkpoints")):
+    for path in reversed(checkpoint.listed(checkpoints)):
         with contextlib.suppress(MachineError):
             return checkpoint.verify(path)[checkpoint.WEIGHTS]
-    raise MachineError(f"{folder} has no intact checkpoint", f"next: zoo run resume={folder}")
+    raise MachineError(
+        f"{checkpoints} has no intact checkpoint", f"next: zoo run resume={checkpoints.parent}"
+    )
 
 
 def _recorded(result: Result, path: Path, say: Callable[[str], None]) -> Result:

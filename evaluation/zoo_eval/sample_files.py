@@ -14,11 +14,14 @@ from torch import Tensor
 from zoo_core.data.arrays import ArrayHeader, only_array, read_array, read_headers
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError
+from zoo_core.machine.spool import new_array
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
 
 NAMES = ("samples", "arr_0")
 """Names of the array, where a file holds several."""
+CONVERTED = 1024
+"""Images that are looked at, or converted, at a time."""
 LISTED = 20
 """Bad files named in one message."""
 COMPARED = 2_000
@@ -114,10 +117,14 @@ def _points(array: np.ndarray[Any, Any]) -> Tensor:
 def _quantized(images: Tensor, info: DataInfo, levels: int) -> Tensor:
     """Return uint8 (n, H, W, C) of K values as levels (n, C, H, W)."""
     assert info.levels is not None
-    rows = images.permute(0, 3, 1, 2)
-    if info.levels != levels:
-        rows = (rows.double() * ((info.levels - 1) / (levels - 1))).round().to(torch.uint8)
-    return rows.contiguous()
+    count, height, width, channels = images.shape
+    rows = torch.from_numpy(new_array((count, channels, height, width), np.uint8))
+    for index in torch.arange(count).split(CONVERTED):
+        part = images[index[0] : index[-1] + 1].permute(0, 3, 1, 2)
+        if info.levels != levels:
+            part = (part.double() * ((info.levels - 1) / (levels - 1))).round().to(torch.uint8)
+        rows[index[0] : index[-1] + 1] = part
+    return rows
 
 
 def _scaling(info: DataInfo) -> list[str]:
@@ -131,7 +138,10 @@ def _check_range(images: Tensor, data: Dataset) -> None:
     Raises:
         UsageError: with what was probably meant.
     """
-    found = images.unique()
+    counts = torch.zeros(256, dtype=torch.int64)
+    for part in images.split(CONVERTED):
+        counts += part.flatten().bincount(minlength=256)
+    found = counts.nonzero()[:, 0]
     most, levels = int(found[-1]), data.info.levels
     assert levels is not None
     if most <= 1:
@@ -233,7 +243,7 @@ def _from_folder(path: Path, info: DataInfo, need: int) -> tuple[Tensor, list[st
     listing = list_files(str(root))
     chosen, notes = _choose(len(listing.names), need, str(path))
     names = [listing.names[k] for k in chosen.tolist()]
-    found = torch.empty(need, size, size, channels, dtype=torch.uint8)
+    found = torch.from_numpy(new_array((need, size, size, channels), np.uint8))
     bad = [f"{shown(name)}: {reason}" for name, reason in listing.bad]
     conversions: Counter[str] = Counter()
     for place, name in enumerate(names):

@@ -11,8 +11,9 @@ from zoo_core.errors import MachineError, NotFoundError, UsageError
 from zoo_core.runs.lock import held, locked
 
 WRITTEN = re.compile(
-    r"config\.yaml|data\.json|metrics\.jsonl|(reported|result(-[0-9a-f]{12})?|run|provenance|origin)\.json"
-    r"|wandb\.json|\.lock|checkpoints|plots|wandb|[\w.-]+\.(png|svg|html)|(samples|curves)-[0-9a-f]{12}\.\w+"
+    r"config\.yaml|data\.json|metrics\.jsonl|(reported|run|provenance|origin)\.json"
+    r"|result(-[0-9a-f]{12}){0,2}\.json|(best|lengths|selection|audit)\.json|best|snapshots|grids|audit"
+    r"|wandb\.json|\.lock|checkpoints|plots|wandb|tensorboard|[\w.-]+\.(png|svg|html)|(samples|curves)-[0-9a-f]{12}\.\w+"
 )
 """Names in the folder of a run that zoo or a plot wrote."""
 

@@ -1,4 +1,7 @@
-"""The command `zoo tune`: a search over the options of a model, scored on held-out training data."""
+"""The commands `zoo tune`, a search over the options of a model, and `zoo lengths`, a choice of EMA weights.
+
+Both are scored on held-out training data.
+"""
 
 from __future__ import annotations
 
@@ -11,4 +14,7 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
-    return [CommandSpec("tune", "zoo_tune.cli:tune", "Search for good options of a model", group="run")]
+    return [
+        CommandSpec("tune", "zoo_tune.cli:tune", "Search for good options of a model", group="run"),
+        CommandSpec("lengths", "zoo_tune.cli:lengths", "Choose the length of EMA weights", group="run"),
+    ]

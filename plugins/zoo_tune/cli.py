@@ -1,4 +1,4 @@
-"""The command `zoo tune`."""
+"""The commands `zoo tune` and `zoo lengths`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from zoo_core.cli.completion import complete
 from zoo_core.cli.launching import launcher_options, run_jobs
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.tables import paragraph, table
+from zoo_core.cli.trusting import trust_option
 from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
@@ -129,6 +130,34 @@ def tune(
         click.echo(line)
     click.echo(f"runs of the winner: {made.folder / 'winner'}; the search: {made.folder / RECORD}", err=True)
     raise click.exceptions.Exit(status)
+
+
+@click.command()
+@click.argument("folder", metavar="RUN")
+@click.option(
+    "--among",
+    metavar="LENGTHS",
+    help="Lengths to compare beside that of training, 0.03 to 0.20; default: 0.03,0.05,0.07,0.1,0.14,0.2.",
+)
+@trust_option
+def lengths(folder: str, among: str | None) -> None:
+    """Choose the length of EMA weights by a score on the validation part.
+
+    zoo lengths runs/digits/edm/0123456789ab-s0 --among 0.05,0.15
+
+    The run was trained with train.ema.kind=power and data.validation=0.1. Samples have seeds of their own,
+    and the test split is not read. A result of the run with the chosen length then says that it was selected.
+    """
+    from zoo_tune.lengths import AMONG, HEAD, choose, lengths_of
+
+    chosen = choose(
+        folder,
+        AMONG if among is None else lengths_of(among),
+        lambda line: click.echo(paragraph(line), err=True),
+    )
+    click.echo(table(chosen.rows(), [*HEAD[:2], HEAD[2].format(chosen.column)]))
+    for line in chosen.lines():
+        click.echo(paragraph(line, indent=4))
 
 
 def _metric(given: dict[str, str], name: str | None) -> Any:

@@ -130,6 +130,12 @@ def tuning(
     for key in ("run_dir", "resume", "config", "init"):
         if key in given:
             raise UsageError(f"{key}= names one run, and a search has many", "expected: plugin=NAME")
+    for key in ("sample.checkpoint", "sample.ema_length"):
+        if key in given:
+            raise UsageError(
+                f"{key}= chooses among the weights of one run, and a search selects options",
+                "expected: options without it",
+            )
     if "plugin" not in given:
         raise UsageError("no model was named", "expected: plugin=NAME", "next: zoo list")
     asked = resolve(given)

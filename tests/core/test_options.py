@@ -113,7 +113,7 @@ def test_changing_an_option_of_sampling_changes_what_it_names() -> None:
         "batch_size": ("sample.steps=2", "sample.batch_size=2"),
         "precision": ("sample.steps=2", "sample.precision=bfloat16"),
     }
-    elsewhere = {"ema_length"}  # tests/core/test_power.py
+    elsewhere = {"ema_length", "checkpoint"}  # tests/core/test_power.py, tests/eval/test_validation.py
     assert {*cases, *elsewhere} - {"none"} == set(SampleConfig.model_fields)
     drawn = {}
     for name, words in cases.items():

@@ -10,6 +10,7 @@ import torch
 from zoo_core.data.loading import Resident
 from zoo_core.errors import UsageError
 from zoo_core.results import Value
+from zoo_eval.metrics import memorization
 from zoo_eval.metrics.memorization import (
     Reference,
     authentic,
@@ -34,7 +35,7 @@ def noisy(x, size, rng):
     return moved.clamp(0, 16).to(torch.uint8)
 
 
-def test_distances_are_the_exact_ones(rng):
+def test_distances_are_the_exact_ones(rng, monkeypatch):
     # catches a rounding error at 0, a block's row skipped, a root or a mean left out, another row's number
     train = torch.randint(0, 256, (100, 3, 5, 5), generator=rng, dtype=torch.uint8)
     x = torch.randint(0, 256, (40, 3, 5, 5), generator=rng, dtype=torch.uint8)
@@ -46,6 +47,18 @@ def test_distances_are_the_exact_ones(rng):
     assert torch.allclose(found.distance, every.amin(1) / 75**0.5, rtol=1e-12, atol=0)
     assert torch.equal(found.distance[:7], torch.zeros(7, dtype=torch.float64))
     assert torch.equal(found.index, every.argmin(1))
+    sizes = []
+
+    class Seen(Resident):
+        def examples(self, index):
+            sizes.append(len(index))
+            return super().examples(index)
+
+    monkeypatch.setattr(memorization, "VALUES", 10 * 75)  # as if the images were large
+    again = nearest(x, Seen(train))
+    assert torch.equal(again.index, found.index)
+    assert torch.equal(again.distance, found.distance)
+    assert max(sizes) == 10
 
 
 def test_an_example_is_not_its_own_neighbor(rng):

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from zoo_eval.features import arithmetic_device
-from zoo_eval.metrics import frechet, kernel, prdc
+from zoo_eval.metrics import by_class, frechet, kernel, points, prdc
 from zoo_eval.metrics.inception_score import divergences, inception_score
 from zoo_eval.statistics import intervals
 from zoo_eval.statistics.intervals import interval, means_by_counts, resampled_means
@@ -70,6 +70,16 @@ def scores(real: Tensor, fake: Tensor) -> object:
     return inception_score(fake, splits=2), interval(1.0, divergences(fake))
 
 
+def classes(real: Tensor, fake: Tensor) -> object:
+    """The labels are on the host, as data have them."""
+    labels = torch.arange(len(real)) % 3, torch.arange(len(fake)) % 3
+    return by_class.class_distances(real, labels[0], fake, labels[1])
+
+
+def of_points(real: Tensor, fake: Tensor) -> object:
+    return points.transport(real, fake), points.squared_mmd(real, fake, points.bandwidth(real))
+
+
 WORK: dict[str, Callable[[Tensor, Tensor], object]] = {
     "distance": distances,
     "few samples": lambda real, fake: distances(real[:6], fake[:6]),
@@ -77,6 +87,8 @@ WORK: dict[str, Callable[[Tensor, Tensor], object]] = {
     "kernel": kernels,
     "neighborhoods": prdc.values,
     "scores": scores,
+    "classes": classes,
+    "points": of_points,
 }
 
 

@@ -136,6 +136,9 @@ class SampleConfig(Config):
     ema_length: float | None = later(None, since="0.2.0", gt=0, lt=0.28)
     """Length of the EMA weights that are sampled after training with train.ema.kind=power, from 0.03 to
     0.20; none for train.ema.sigma_rel."""
+    checkpoint: Literal["last", "best"] = later("last", since="0.2.0")
+    """Checkpoint that is sampled and scored after training: the last, or the best by its score on the
+    validation part (`eval.every`)."""
 
 
 class DataConfig(Config):

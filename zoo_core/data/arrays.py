@@ -21,6 +21,7 @@ import numpy as np
 
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.machine.files import open_regular
+from zoo_core.machine.spool import new_array
 
 LARGEST_ARRAY = 8 << 30
 """Bytes of the largest array that is read into memory, unless the caller allows another size."""
@@ -129,7 +130,7 @@ def _read_body(
             header.shape if rows is None else (len(rows), *header.shape[1:])
         )
     wanted = _checked(rows, header, path)
-    taken = np.empty((len(wanted), *header.shape[1:]), native)
+    taken = new_array((len(wanted), *header.shape[1:]), native)
     order = np.argsort(wanted, kind="stable")
     per_block = max(1, BLOCK // max(1, _row_bytes(header)))
     for start in range(0, header.shape[0] if len(wanted) else 0, per_block):

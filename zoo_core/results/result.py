@@ -135,7 +135,7 @@ class Cost(Record):
     """Wall-clock seconds of each metric."""
     metric_device: Annotated[dict[Name, Text], Field(max_length=128)] = {}
     search_seconds: Amount | None = None
-    """Training and scoring of all trials of the search that selected the options; None without a search."""
+    """Seconds of the selection of the options or the weights (`Selection.seconds`); None without one."""
 
     @model_serializer(mode="wrap")
     def _without_search(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -210,9 +210,10 @@ class Hardware(Record):
 
 
 class Selection(Record):
-    """How the options of a run were selected: by a search over trials that are scored on held-out data.
+    """How the options or the weights of a run were selected: by scores on held-out data.
 
-    The trials' seeds are never those of the run.
+    The trials of a search have training seeds that are never those of the run. Of weights, checkpoints or EMA
+    weights of several lengths, each is a trial. None has the sampling seeds of the run.
     """
 
     trials: Annotated[int, Field(ge=1, lt=2**31)]
@@ -230,9 +231,9 @@ class Selection(Record):
     value: Number
     """Score of the selected trial."""
     space_sha256: Sha256
-    """Of the search space, as canonical JSON."""
+    """Of the search space, or of the steps or lengths that were compared, as canonical JSON."""
     seconds: Amount
-    """Training and scoring of all trials; a result has them as `Cost.search_seconds` too."""
+    """Training and scoring of all trials, of weights their scoring; `Cost.search_seconds` has them too."""
 
     @property
     def line(self) -> str:
@@ -303,7 +304,7 @@ class Result(Record):
     samples_sha256: Sha256
     weights_sha256: Sha256 | None = None
     selection: Selection | None = None
-    """How the options were selected, where a search did that."""
+    """How the options or the weights were selected, where scores on held-out data did that."""
     audit: TrainingAudit | None = None
     """The states of the training, where the run kept them (`train.audit`)."""
     attachments: Annotated[dict[Name, Attachment], Field(max_length=16)] = {}

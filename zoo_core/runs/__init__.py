@@ -1,7 +1,16 @@
 """Runs: a model with its data, folder and weights; training one from start to result."""
 
 from zoo_core.machine.device import choose_device
-from zoo_core.runs.opening import build, cost, default_dir, load, load_data, restore, saved_config
+from zoo_core.runs.opening import (
+    build,
+    choose_weights,
+    cost,
+    default_dir,
+    load,
+    load_data,
+    restore,
+    saved_config,
+)
 from zoo_core.runs.run import Drawn, Run
 
 __all__ = [
@@ -9,6 +18,7 @@ __all__ = [
     "Run",
     "build",
     "choose_device",
+    "choose_weights",
     "cost",
     "default_dir",
     "load",

@@ -49,8 +49,18 @@ from zoo_core.results.attachments import (
     small_png,
     write_attachment,
 )
-from zoo_core.runs import Run, build, choose_device, cost, default_dir, load_data, restore, saved_config
-from zoo_core.runs.best import Best
+from zoo_core.runs import (
+    Run,
+    build,
+    choose_device,
+    choose_weights,
+    cost,
+    default_dir,
+    load_data,
+    restore,
+    saved_config,
+)
+from zoo_core.runs.best import Best, check_best, checkpoints_of
 from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
@@ -62,7 +72,7 @@ from zoo_core.runs.folder import (
 )
 from zoo_core.runs.initial import initialize
 from zoo_core.runs.known import remember
-from zoo_core.runs.lengths import save_snapshot, use_length
+from zoo_core.runs.lengths import save_snapshot
 from zoo_core.runs.lock import locked
 from zoo_core.runs.parts import NONE, OPTION, Parts, net_of, of_objects, trust_modules
 from zoo_core.runs.parts import trust as trust_name
@@ -217,6 +227,7 @@ def _execute(
         done = None  # a function that is asked for has not been computed yet
     if done is None:
         privacy.refuse_hidden(flatten(plain(config)))
+    check_best(config)
     choose_device(config.device)  # one that is not there is refused before the data are read
     dataset = load_data(config) if dataset is None else dataset
     identity.check(folder, dataset)
@@ -369,8 +380,7 @@ def _train(
             f"interrupted at step {harness.counts.total} of {made.config.train.steps}; saved in {made.dir}",
             f"next: zoo run resume={made.dir}",
         )
-    if made.config.sample.ema_length is not None:
-        use_length(made, made.config.sample.ema_length)
+    choose_weights(made)
     made.cost = cost(made)
 
 
@@ -404,7 +414,7 @@ def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     announced = Announced()
     with events.listening([announced]):
         events.tell("zoo_plot_trained", run=trained_view_of(made, events))
-    weights = checkpoint.listed(made.dir / "checkpoints")[-1]
+    weights = checkpoint.listed(checkpoints_of(made.dir, made.config))[-1]
     hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
     if result is not None:
         attached = {**result.attachments, **_attach(made)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from zoo_core.nn.own import available
 from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.runs import initial
+from zoo_core.runs.best import best_checkpoint, check_best
 from zoo_core.runs.fitted import check_grid
 from zoo_core.runs.guiding import guide_of, load_guide
 from zoo_core.runs.lengths import use_length
@@ -154,7 +156,7 @@ def load(
     say: Callable[[str], None] = print,
     parts: Parts = NONE,
 ) -> Run:
-    """Return a trained run with the weights of its last checkpoint, to sample from or to score.
+    """Return a trained run with the weights that `sample.checkpoint` chooses, to sample from or to score.
 
     Args:
         folder: of a run or a bundle; or `hf://user/name[@revision]` or `zoo://data/name`, pulled first.
@@ -180,10 +182,32 @@ def load(
     if found is None:
         raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
     restore(made, *found)
-    if config.sample.ema_length is not None:
-        use_length(made, config.sample.ema_length)
+    choose_weights(made)
     made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
     return made
+
+
+def choose_weights(made: Run) -> None:
+    """Give a run that has the weights of its last checkpoint those that its options of sampling choose.
+
+    Its counts, and so its cost, stay those of the whole training.
+
+    Raises:
+        UsageError: where the run keeps no best checkpoint, or has no EMA weights of the length that is
+            asked for.
+        MachineError: where its best checkpoint or its snapshots are missing or corrupt.
+    """
+    config = made.config.sample
+    check_best(made.config)
+    if config.checkpoint == "best":
+        path, saved = best_checkpoint(made.dir, made.say)
+        averages = made.harness.averages.of
+        for name in averages.keys() - saved.state["ema"].keys():  # of stages that began later
+            del averages[name]
+        state = {**saved.state, "counts": asdict(made.harness.counts)}
+        restore(made, path, checkpoint.Checkpoint(saved.weights, saved.ema, state))
+    if config.ema_length is not None:
+        use_length(made, config.ema_length)
 
 
 def restore(made: Run, path: Path, saved: checkpoint.Checkpoint) -> None:

@@ -58,6 +58,13 @@ def pack(
 
     config = saved_config(run)
     entry = manager().find("plugin", config.plugin, config.providers.plugin)
+    for key, value in (("checkpoint", "last"), ("ema_length", None)):
+        if getattr(config.sample, key) != value:
+            raise UsageError(
+                f"{run} is sampled with sample.{key}={getattr(config.sample, key)}, and a bundle holds the "
+                "weights of the last checkpoint alone",
+                f"next: zoo run config={run} sample.{key}={'none' if value is None else value}",
+            )
     found = checkpoint.latest(run / "checkpoints", say)
     if found is None:
         raise MachineError(f"{run} has no checkpoint yet", f"next: zoo run resume={run}")

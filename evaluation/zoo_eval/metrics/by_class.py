@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import NotApplicable, Value
-from zoo_eval.metrics.frechet import check_pair, distance, moments
+from zoo_eval.metrics.frechet import check_pair, distance, moments, pair_on_device
 
 LEAST = 2
 """Examples of a class, real and generated, that a covariance takes."""
@@ -52,12 +52,13 @@ def by_class(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return `FD by class[extractor]`: the mean over classes; each class's own is attached as `by-class`."""
     column = ctx.column("FD by class")
     assert ctx.label is not None
-    found, n = class_distances(ctx.train.main, ctx.data.train.label, ctx.generated.main, ctx.label)
+    real, fake = pair_on_device(ctx, ctx.train.main, ctx.generated.main)
+    found, n = class_distances(real, ctx.data.train.label, fake, ctx.label)
     if not found:
         return {column: NotApplicable(reason=f"no class has {LEAST} samples and {LEAST} training examples")}
     ctx.attach("by-class", json.dumps({str(k): value for k, value in found.items()}).encode(), "json")
     value = float(torch.tensor(list(found.values()), dtype=torch.float64).mean())
-    d = ctx.generated.main.shape[1]
+    d = fake.shape[1]
     worst = max(found, key=found.__getitem__)
     note = (
         f"mean of {len(found)} classes of at least {n:,} examples; highest: class {worst}, {found[worst]:.4g}"

@@ -29,6 +29,8 @@ PERCENTILE = 0.05
 
 _BLOCK = 512
 _CANDIDATES = 4
+VALUES = 8192 * 3072
+"""Most values of a block of a split, as float32: fewer rows of larger images are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def nearest(
 
     Args:
         x: (n, *shape), integer levels, float points or features.
-        split: its rows are read `block` at a time.
+        split: its rows are read `block` at a time, fewer where they are large.
         own: (n,) for each example a row of the split that does not count, because it is the example itself.
         device: where distances are computed, if it has float64; the result is on the CPU.
     """
@@ -67,14 +69,16 @@ def nearest(
     own = None if own is None else own.to(device)
     best = torch.full((len(flat),), torch.inf, dtype=torch.float64, device=device)
     place = torch.zeros(len(flat), dtype=torch.int64, device=device)
-    for index in torch.arange(len(split)).split(block):
+    width = max(1, flat.shape[1])
+    at_once = min(_BLOCK, max(1, VALUES // (16 * width)))  # float64, of each of its candidates
+    for index in torch.arange(len(split)).split(min(block, max(1, VALUES // width))):
         rows = split.examples(index).to(device).flatten(1)
         index = index.to(device)
         shift = rows[:1].float()
         near = rows.float() - shift
         norm = near.square().sum(1)
-        for start in range(0, len(flat), _BLOCK):
-            these = slice(start, min(start + _BLOCK, len(flat)))
+        for start in range(0, len(flat), at_once):
+            these = slice(start, min(start + at_once, len(flat)))
             part = flat[these]
             rough = torch.addmm(norm, part.float() - shift, near.T, alpha=-2)
             candidates = rough.topk(min(_CANDIDATES, len(rows)), largest=False).indices

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo_core.interfaces import EvalContext
 from zoo_core.results import Interval, NotApplicable, Value
 from zoo_core.seeds import generator
-from zoo_eval.features import check_features
+from zoo_eval.features import arithmetic_device, check_features
 from zoo_eval.metrics.kernel import kernel_influence
 from zoo_eval.statistics.intervals import interval, squared_distance_interval
 
@@ -44,8 +44,9 @@ def transport(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     x, _ = x.sort(0)
     ordered, order = y.sort(0)
     n, m = len(x), len(y)
-    edges = torch.cat((torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n)).unique()  # over n m
-    width = edges.diff(prepend=torch.zeros(1, dtype=edges.dtype)).double() / (n * m)
+    ends = (x.new_ones(n, dtype=torch.int64).cumsum(0) * m, x.new_ones(m, dtype=torch.int64).cumsum(0) * n)
+    edges = torch.cat(ends).unique()  # over n m
+    width = edges.diff(prepend=edges.new_zeros(1)).double() / (n * m)
     of_x, of_y = (edges - 1) // m, (edges - 1) // n
     squared = (width[:, None] * (x[of_x] - ordered[of_y]).square()).sum(0)
     goal = torch.zeros_like(ordered).index_add_(0, of_y, width[:, None] * x[of_x]) * m  # T(y), averaged
@@ -66,7 +67,7 @@ def sliced_wasserstein(real: Tensor, fake: Tensor) -> tuple[float, Tensor]:
     """
     real = check_features(real, "real points")
     fake = check_features(fake, "generated points")
-    lines = directions(real.shape[1])
+    lines = directions(real.shape[1]).to(real.device)
     squared, potential = transport(real @ lines.T, fake @ lines.T)
     value = float(squared.mean().sqrt())
     return value, potential.mean(1) / (2 * max(value, 1e-12))
@@ -130,6 +131,8 @@ def points(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     real, fake = ctx.train.points, ctx.generated.points
     if real is None or fake is None:
         return {}
+    on = arithmetic_device(ctx.device)
+    real, fake = real.to(on), fake.to(on)
     distance, moved = sliced_wasserstein(real, fake)
     n = ctx.protocol.neighbors_n
     rows = torch.randperm(len(real), generator=generator(0, "mmd"))[:n]

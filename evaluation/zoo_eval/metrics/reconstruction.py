@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo_core.interfaces import EvalContext, HasEncoder
 from zoo_core.results import NotApplicable, Value
-from zoo_eval.metrics.frechet import frechet_distance
+from zoo_eval.metrics.frechet import frechet_distance, pair_on_device
 
 
 def reconstructions(ctx: EvalContext) -> Iterator[Tensor]:
@@ -29,4 +29,5 @@ def reconstruction(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {column: NotApplicable(reason="the model has no encoder")}
     with ctx.inference():
         found = ctx.features(reconstructions(ctx), "reconstructed")
-    return {column: Value(value=frechet_distance(ctx.test.main, found.main), n=len(found))}
+    one, two = pair_on_device(ctx, ctx.test.main, found.main)
+    return {column: Value(value=frechet_distance(one, two), n=len(found))}

@@ -25,7 +25,7 @@ from zoo_core.results.result import DataRecord, ProtocolRecord
 from zoo_eval.store.limits import problem
 from zoo_eval.store.states import STATES, recorded_states
 
-_RUN_FILE = re.compile(r"result(-[0-9a-f]{12})?\.json")
+_RUN_FILE = re.compile(r"result(-[0-9a-f]{12}){0,2}\.json")
 _RUN_FOLDER = re.compile(r"[0-9a-f-]{12,}-s\d+")
 _COSTS = (
     "train_seconds", "images_seen", "steps", "parameters", "train_flops", "train_peak_bytes",

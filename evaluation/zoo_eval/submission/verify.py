@@ -173,12 +173,12 @@ def _same_run(result: Result, folder: Path) -> None:
     Raises:
         UsageError: naming what differs.
     """
-    from zoo_core.registry.resolution import config_hash
-    from zoo_core.runs import saved_config
+    from zoo_core.registry.resolution import config_hash, resolve
+    from zoo_core.runs.best import checkpoints_of
     from zoo_core.training import checkpoint
 
-    config = saved_config(folder)
-    saved = checkpoint.listed(folder / "checkpoints")
+    config = resolve({"config": str(folder), **_weights_of(result)})
+    saved = checkpoint.listed(checkpoints_of(folder, config))
     if not saved:
         raise MachineError(f"{folder} has no checkpoint", "expected: the folder of a finished run")
     there = {
@@ -196,6 +196,13 @@ def _same_run(result: Result, folder: Path) -> None:
     ]
     if wrong:
         raise UsageError(f"{folder} is not the run of that file", *wrong, "expected: --run with its own run")
+
+
+def _weights_of(result: Result) -> dict[str, Any]:
+    """Return the options that chose a result's weights among those that its run kept."""
+    from zoo_eval.rescoring import WEIGHTS
+
+    return {key: result.config[key] for key in WEIGHTS if key in result.config}
 
 
 def _scored_as(result: Result, folder: Path) -> RunConfig:
@@ -217,7 +224,8 @@ def _scored_as(result: Result, folder: Path) -> RunConfig:
         "eval.ode": ode if ode in get_args(EvalConfig.model_fields["ode"].annotation) else "auto",
     }
     given = {key: value for key, value in asked.items() if value is not None}
-    return resolve({"config": str(folder), **given, "eval.metrics": asked_metrics(result)})
+    chosen = {**_weights_of(result), **given, "eval.metrics": asked_metrics(result)}
+    return resolve({"config": str(folder), **chosen})
 
 
 def _differences(claimed: Mapping[str, Scalar], here: Mapping[str, Scalar]) -> list[str]:
