@@ -89,16 +89,15 @@ def two_parts(order: Tensor, groups: Sequence[Hashable], most: int) -> tuple[Ten
     """Return two parts of equal size that share no group.
 
     Args:
-        order: (N,) every row, shuffled; a group's rows stand at the place of the first of them, so that where
-            each row is a group the parts are `order[:n]` and `order[n : 2 * n]`.
+        order: (N,) every row, shuffled; a group stands at the place of its first row, whatever its size, so
+            that where each row is a group the parts are `order[:n]` and `order[n : 2 * n]`.
         groups: of the N rows.
         most: rows a part; there are fewer where groups leave fewer.
     """
     of_row, first = numbered(groups)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
-    earliest = torch.full_like(first, len(order)).scatter_reduce_(0, of_row, place, "amin")
-    rows = torch.argsort(earliest[of_row] * len(order) + place)
+    rows = torch.argsort(place[first][of_row] * len(order) + place)
     n = min(most, len(order) // 2)
     apart = torch.nonzero(of_row[rows[n:]] != of_row[rows[n - 1]]).flatten()
     start = n + int(apart[0]) if len(apart) else len(order)
