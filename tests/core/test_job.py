@@ -202,6 +202,30 @@ def test_events_give_each_listener_what_it_asks_for() -> None:
     assert said == []
 
 
+def test_a_run_within_a_run_is_not_heard_by_the_listeners_of_the_outer_one() -> None:
+    """Catches a tracker that takes a baseline for its own run, and one that is lost afterwards."""
+    received: list[tuple[str, int]] = []
+
+    class Listening:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @hookimpl
+        def zoo_log(self, step: int) -> None:
+            received.append((self.name, step))
+
+    outer, inner = (Events(manager(), print) for _ in range(2))
+    with outer.listening([Listening("run")]), outer.listening([Listening("score")]):
+        outer.tell("zoo_log", run=None, step=1, values={})
+        with inner.listening([Listening("baseline")]):
+            inner.tell("zoo_log", run=None, step=2, values={})
+        outer.tell("zoo_log", run=None, step=3, values={})
+    outer.tell("zoo_log", run=None, step=4, values={})
+    names = ("run", "score")
+    assert sorted(received) == [("baseline", 2), *((name, step) for name in names for step in (1, 3))]
+    assert manager().trackers == {}
+
+
 @pytest.mark.slow(depends=("zoo_core", "evaluation"))
 @pytest.mark.parametrize("hook", ["zoo_preflight", "zoo_score"])
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(0)])

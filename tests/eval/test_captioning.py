@@ -143,7 +143,7 @@ def test_bits_per_token_given_images_are_of_their_own() -> None:
     assert value.value == pytest.approx(float(nats) / (2 * math.log(2)))
     assert (value.n, value.bound) == (12, "upper")
     found = given_image(Scene(Blind(1.0)))  # type: ignore[arg-type]
-    assert isinstance(found["bits_per_token"], NotApplicable)
+    assert isinstance(found["bits_per_token[given image]"], NotApplicable)
 
 
 def test_a_model_that_gains_by_wrong_words_ranks_last() -> None:

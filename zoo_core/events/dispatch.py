@@ -35,16 +35,30 @@ class Events:
 
     @contextmanager
     def listening(self, trackers: Sequence[Any]) -> Iterator[None]:
-        """Within the block these objects hear every event that they have a hookimpl for."""
-        names = [
-            self.here.pm.register(tracker, name=f"{type(tracker).__name__}:{id(tracker)}")
-            for tracker in trackers
-        ]
+        """Within the block these objects hear every event that they have a hookimpl for.
+
+        Those of a run that this one is part of, as a baseline is of the run beside which it is scored, hear
+        nothing meanwhile.
+        """
+        others = [one for one in self.here.trackers.items() if one[1] is not self]
+        silent = [(name, of, self._leave(name)) for name, of in others]
+        names = [self._join(f"{type(tracker).__name__}:{id(tracker)}", self, tracker) for tracker in trackers]
         try:
             yield
         finally:
             for name in names:
-                self.here.pm.unregister(name=name)
+                self._leave(name)
+            for name, of, tracker in silent:
+                self._join(name, of, tracker)
+
+    def _join(self, name: str, of: object, tracker: Any) -> str:
+        self.here.pm.register(tracker, name=name)
+        self.here.trackers[name] = of
+        return name
+
+    def _leave(self, name: str) -> Any:
+        del self.here.trackers[name]
+        return self.here.pm.unregister(name=name)
 
     def ask(self, hook: str, **facts: Any) -> list[Any]:
         """Return what every implementation of a hook answers, None left out.

@@ -71,6 +71,7 @@ class Manager:
         sources: entry points that can be used, by distribution and name.
         failures: what can't be used, and why.
         unlisted: distributions of which nothing is known yet.
+        trackers: objects that hear a run's events: whose they are, by their name in `pm`.
     """
 
     def __init__(self, found: Sequence[EntryPoint] | None = None, *, children: bool = True) -> None:
@@ -79,6 +80,7 @@ class Manager:
         self.sources: list[Source] = []
         self.failures: list[Failure] = []
         self.unlisted: list[str] = []
+        self.trackers: dict[str, object] = {}
         self._listening: set[str] = set()
         listings: Sequence[Listing | None]
         if found is None:

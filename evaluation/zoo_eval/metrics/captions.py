@@ -178,7 +178,7 @@ def given_image(ctx: EvalContext) -> Columns:
     seed, size = derive(0, "likelihood"), ctx.config.eval.batch_size
     probe = given_images(ctx, rows[:1], rows[:1], Seeds(seed, range(1), ctx.device))
     if probe is None:
-        return {"bits_per_token": NotApplicable(reason=ALONE)}
+        return {"bits_per_token[given image]": NotApplicable(reason=ALONE)}
     own, parts = share(len(rows), world()), []
     for first in range(own.start, own.stop, size):
         index = rows[first : min(first + size, own.stop)]
