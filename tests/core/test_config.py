@@ -185,11 +185,14 @@ def test_every_preset_of_every_plugin_resolves_and_is_sourced(name: str) -> None
     for key, preset in config.PRESETS.items():
         assert preset.source
         bare, _, kind = key.partition("@")
-        data = {"points": "ring", "image<=16": "digits", "image<=48": "cifar10"}.get(kind, kind)
-        given = (
-            ["data=digits", "data.task=caption"] if kind == "caption" else [f"data={data}"] if data else []
+        kinds = {"points": "ring", "image<=16": "digits", "image<=48": "cifar10", "caption": "digits"}
+        data = kinds.get(kind, kind)
+        words = (
+            [f"plugin={name}"]
+            + ([f"data={data}"] if data else [])
+            + ([f"data.task={kind}"] if kind == "caption" else [])
+            + ([f"preset={bare}"] if bare != "default" else [])
         )
-        words = [f"plugin={name}"] + given + ([f"preset={bare}"] if bare != "default" else [])
         flat = flatten(plain(resolve(words)))
         for option, value in flatten(dict(preset.overrides)).items():
             found = flat[option] if option in flat else flat[f"{option}.name"]
