@@ -85,8 +85,8 @@ class HVAEConfig(RunConfig):
             {"model.latent_dims": (32, 24, 16), "model.hidden": 512, "model.dropout": 0.0}
             | {"train.steps": 2000, "train.batch_size": 64}
             | {"optim.net.lr": 1e-3, "optim.net.warmup": 100},
-            "for 28x28 and 32x32: wider and without dropout, four minutes of one core; at the rate of smaller "
-            "images a run of this length diverged on emoji",
+            "for 28x28 and 32x32: wider and without dropout, four minutes of one core; at the rate of the "
+            "digits a run of this length diverged on emoji",
         ),
         "default@points": Preset(
             {"model.latent_dims": (2, 2, 2), "model.hidden": 128, "model.dropout": 0.0}

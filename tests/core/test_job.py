@@ -202,7 +202,7 @@ def test_events_give_each_listener_what_it_asks_for() -> None:
     assert said == []
 
 
-def test_a_run_within_a_run_is_not_heard_by_the_listeners_of_the_outer_one() -> None:
+def test_events_of_a_run_within_a_run_do_not_reach_the_listeners_of_the_outer_one() -> None:
     """Catches a tracker that takes a baseline for its own run, and one that is lost afterwards."""
     received: list[tuple[str, int]] = []
 
