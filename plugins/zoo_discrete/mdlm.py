@@ -101,7 +101,7 @@ class MDLM(LevelDiffusion):
         values = values_of("mdlm", data, 0)
         reads = data if config.model.cond_dropout < 1 else replace(data, image_channels=0)
         kind = TokenNetwork if data.task == "caption" else LevelNetwork
-        net = kind(config.model, reads, values.count, values.count + 1, time_scale=1.0)
+        net = kind(config.model, reads, values.count, values.count + 1)
         super().__init__(config, data, values, net)
         self.image_channels = reads.image_channels
 

@@ -46,7 +46,7 @@ class LevelNetwork(nn.Module):
     """
 
     def __init__(
-        self, model: LevelModel, data: DataInfo, levels: int, states: int, *, time_scale: float
+        self, model: LevelModel, data: DataInfo, levels: int, states: int, *, time_scale: float = 1.0
     ) -> None:
         super().__init__()
         self.size = min(model.features, levels)

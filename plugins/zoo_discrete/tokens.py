@@ -51,15 +51,12 @@ class TokenNetwork(nn.Module):
         data: of captions; with `image_channels` the network reads images.
         levels: K, the size of the vocabulary.
         states: number of states; states from K on are the mask.
-        time_scale: not used.
 
     Raises:
         UsageError: for another network than this one, or heads that do not divide the width.
     """
 
-    def __init__(
-        self, model: LevelModel, data: DataInfo, levels: int, states: int, *, time_scale: float
-    ) -> None:
+    def __init__(self, model: LevelModel, data: DataInfo, levels: int, states: int) -> None:
         super().__init__()
         if model.net != "auto":
             raise UsageError(

@@ -79,8 +79,8 @@ POINTS: Mapping[str, Any] = {
 
 
 PLAIN: Mapping[str, Any] = {"model.hidden": 0, "model.init": "dcgan"}
-"""DCGAN's generator and initial weights, for images of 28 or 32 pixels: with a fully connected layer, or from
-the initial weights of torch, `gan` and `lsgan` collapse on emoji to a few images."""
+"""DCGAN's generator and initial weights, for images of 28 or 32 pixels: with a fully connected layer before
+the convolutions `gan` collapses on emoji to a few images, from either initial weights."""
 WIDER: Mapping[str, Any] = {**PLAIN, "model.generator_width": 48, "model.critic_width": 48}
 """Networks for images of 28 or 32 pixels where a step updates the critic once."""
 

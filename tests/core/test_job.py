@@ -219,6 +219,8 @@ def test_events_of_a_run_within_a_run_do_not_reach_the_listeners_of_the_outer_on
         outer.tell("zoo_log", run=None, step=1, values={})
         with inner.listening([Listening("baseline")]):
             inner.tell("zoo_log", run=None, step=2, values={})
+        with pytest.raises(ValueError, match="already"), inner.listening([same := Listening("twice"), same]):
+            pass
         outer.tell("zoo_log", run=None, step=3, values={})
     outer.tell("zoo_log", run=None, step=4, values={})
     names = ("run", "score")

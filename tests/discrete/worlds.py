@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from zoo_core.config import validate
 from zoo_core.data.loading import to_unit
 from zoo_core.seeds import generator
-from zoo_core.types import DataInfo
+from zoo_core.types import Cond, DataInfo
 from zoo_discrete.d3pm import D3PM, D3PMConfig
 from zoo_discrete.mdlm import MDLM, MDLMConfig
 
@@ -52,6 +53,39 @@ def tabulated(recipe: Any, times: int) -> Any:
     places = count ** torch.arange(recipe.data.dims - 1, -1, -1)
     recipe.logits = lambda k, t, cond=None: table[t.long(), (k * places).sum(1)]
     return recipe
+
+
+def log_prob(recipe: MDLM, x: Tensor, groups: Sequence[tuple[int, ...]], cond: Cond | None = None) -> Tensor:
+    """Return log p of levels (n, D) whose values are drawn group by group, independently within a group."""
+    total = torch.zeros(len(x), dtype=torch.float64)
+    state = torch.full_like(x, recipe.values.count)
+    with torch.no_grad():
+        for group in groups:
+            law = recipe.log_probs(state, cond)
+            for i in group:
+                total += law[torch.arange(len(x)), i, x[:, i]]
+            state[:, group] = x[:, group]
+    return total
+
+
+def by_orders(recipe: MDLM, x: Tensor, cond: Cond | None = None) -> Tensor:
+    """Return log p of levels (n, D) as an autoregressive model, in each of the D! orders, (D!, n) nats."""
+    orders = itertools.permutations(range(x.shape[1]))
+    return torch.stack([log_prob(recipe, x, [(i,) for i in order], cond) for order in orders])
+
+
+def by_masks(recipe: MDLM, x: Tensor, cond: Cond | None = None) -> Tensor:
+    """Return the mean of the model's own terms of its bound over all masks, (n,) nats of log p."""
+    dims = x.shape[1]
+    total = torch.zeros(len(x), dtype=torch.float64)
+    with torch.no_grad():
+        for m in range(1, dims + 1):
+            masks = list(itertools.combinations(range(dims), m))
+            for mask in masks:
+                hidden = torch.zeros(x.shape, dtype=torch.bool)
+                hidden[:, list(mask)] = True
+                total -= recipe.nats(x, hidden, cond) / (dims * len(masks))
+    return total
 
 
 def everything(count: int, dims: int) -> Tensor:

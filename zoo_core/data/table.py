@@ -242,7 +242,7 @@ def example_of(columns: Mapping[str, T]) -> T:
     """Return what stands in the column of the examples.
 
     Raises:
-        KeyError: where there is no such column.
+        KeyError: where there is none.
     """
     return columns[next((name for name in EXAMPLES if name in columns), EXAMPLES[0])]
 

@@ -42,8 +42,10 @@ class Events:
         """
         others = [one for one in self.here.trackers.items() if one[1] is not self]
         silent = [(name, of, self._leave(name)) for name, of in others]
-        names = [self._join(f"{type(tracker).__name__}:{id(tracker)}", self, tracker) for tracker in trackers]
+        names: list[str] = []
         try:
+            for tracker in trackers:
+                names.append(self._join(f"{type(tracker).__name__}:{id(tracker)}", self, tracker))
             yield
         finally:
             for name in names:

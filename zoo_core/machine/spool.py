@@ -36,6 +36,10 @@ def new_array(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, size)
             pages = mmap.mmap(file.fileno(), size)
-    except (OSError, AttributeError, MachineError):  # no space, no right to write, no such call
+    except (
+        OSError,
+        AttributeError,
+        MachineError,
+    ):  # no space, no right to write, or a system without the call
         return np.empty(shape, dtype)
     return np.frombuffer(pages, dtype).reshape(shape)
