@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from zoo_core.machine.terminal import has_colors
-from zoo_core.registry.metrics import base_name, declared, direction
+from zoo_core.registry.manager import manager
+from zoo_core.registry.metrics import base_name, direction
 from zoo_core.results import NotApplicable, Result, Value
 from zoo_eval.numbers import LIKELIHOODS, number
 from zoo_eval.verdicts import memorization_text
@@ -142,5 +143,5 @@ def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
 
 def _absent(reasons: Mapping[str, NotApplicable]) -> list[str]:
     """Return why columns are absent; metrics that don't apply to the run at all are left out."""
-    metrics = {entry.spec.name for entry in declared().values()}
+    metrics = {entry.spec.name for entry in manager().entries("metric")}
     return [f"n/a         {name}: {one.reason}" for name, one in reasons.items() if name not in metrics]
