@@ -23,6 +23,7 @@ from pages.listings import datasets_page, samplers_page
 from pages.models import index_page, model_pages, options_page
 from pages.readme import readme, sampled_rows, shown_rows
 from pages.results import Scored, scored_rows
+from pages.tasks import tasks_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -38,6 +39,7 @@ def pages(scored: Sequence[Scored]) -> dict[str, str]:
         "samplers.md": samplers_page(),
         "datasets.md": datasets_page(),
         "models/index.md": index_page(),
+        "tasks.md": tasks_page(ROOT),
         **model_pages(DOCS, scored),
         "../README.md": readme((ROOT / "README.md").read_text(), scored),
     }

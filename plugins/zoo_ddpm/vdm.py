@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig, later
 from zoo_core.data.loading import quantize
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
-from zoo_core.diffusion.prediction import like
+from zoo_core.diffusion.prediction import like, target
 from zoo_core.diffusion.presets import LARGER_IMAGES, ON_A_GPU
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionOptim, DiffusionRecipe, spread_evenly
 from zoo_core.diffusion.specs import DPMPP_SDE
@@ -59,6 +59,8 @@ class VDMModel(DiffusionModel):
     """Number of steps of the chain whose bound is trained and reported; 0 for continuous time."""
     bound_terms: int = Field(64, ge=1)
     """Number of times at which the bound is evaluated per example, stratified."""
+    prediction: Literal["eps", "v"] = later("eps", since="0.2.0")
+    """Output of the network: eps^, as in the paper, or v^, with eps^ = alpha v^ + sigma z. The bound is of eps^."""
 
 
 class VDMConfig(RunConfig):
@@ -72,9 +74,10 @@ class VDMConfig(RunConfig):
         ),
         "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
         "default@image<=48": Preset(
-            {**LARGER_IMAGES.overrides, "model.bound_terms": 16}, LARGER_IMAGES.source
+            {**LARGER_IMAGES.overrides, "model.bound_terms": 16, "model.prediction": "v"},
+            f"{LARGER_IMAGES.source}; v, because an error of eps is multiplied by sigma",
         ),
-        "gpu@image<=48": ON_A_GPU,
+        "gpu@image<=48": Preset({**ON_A_GPU.overrides, "model.prediction": "v"}, ON_A_GPU.source),
     }
 
     model: VDMModel = VDMModel()
@@ -121,19 +124,30 @@ def reconstruction_term(x0: Tensor, eps: Tensor, gamma: Tensor, levels: int) -> 
 
 
 def diffusion_term(
-    net: Net, x0: Tensor, gamma: Tensor, weight: Tensor, eps: Tensor, cond: Cond | None = None
+    net: Net,
+    x0: Tensor,
+    gamma: Tensor,
+    weight: Tensor,
+    eps: Tensor,
+    cond: Cond | None = None,
+    prediction: Literal["eps", "v"] = "eps",
 ) -> Tensor:
     """Return weight |eps - eps^|^2 / 2 of each example, (n,) nats (sections 4 and 5).
 
     Args:
-        net: eps^, called as net(z, gamma, cond).
+        net: eps^ or v^, called as net(z, gamma, cond).
         x0: (n, *shape).
         gamma, weight: (n,), as of `terms_of`.
         eps: standard normal, like x0.
         cond: of the network.
+        prediction: which of the two the network says.
     """
-    z = like(torch.sigmoid(-gamma).sqrt(), x0) * x0 + like(torch.sigmoid(gamma).sqrt(), x0) * eps
-    error = (eps - net(z, gamma, cond)).square().flatten(1).sum(1)
+    alpha, sigma = like(torch.sigmoid(-gamma).sqrt(), x0), like(torch.sigmoid(gamma).sqrt(), x0)
+    z = alpha * x0 + sigma * eps
+    error = target(x0, eps, alpha, sigma, prediction) - net(z, gamma, cond)
+    if prediction == "v":  # eps = alpha v + sigma z
+        error = alpha * error
+    error = error.square().flatten(1).sum(1)
     return weight.to(error) * error / 2
 
 
@@ -181,7 +195,7 @@ class VDM(DiffusionRecipe):
             pieces=PIECES if model.schedule == "learned" else 1,
         )
         net = build_backbone(model, data, time_range=model.gamma_max - low, time_scale=TIME_SCALE)
-        super().__init__(config, data, schedule, net, DPMPP_SDE, time_scale=TIME_SCALE)
+        super().__init__(config, data, schedule, net, DPMPP_SDE, model.prediction, TIME_SCALE)
 
     @property
     def spreads(self) -> bool:
@@ -230,12 +244,13 @@ class VDM(DiffusionRecipe):
             eps: standard normal, like x0.
             cond: of the network.
         """
+        kind = self.config.model.prediction
         if self.config.model.T:
             gamma, weight = chain_terms(self.schedule, u, self.config.model.T)
-            return diffusion_term(self.net, x0, gamma, weight, eps, cond)
+            return diffusion_term(self.net, x0, gamma, weight, eps, cond, kind)
         shape = self.schedule.shape(u)
         gamma, weight = terms_of(self.schedule, *shape)
-        found = diffusion_term(self.net, x0, gamma, weight, eps, cond)
+        found = diffusion_term(self.net, x0, gamma, weight, eps, cond, kind)
         factor = 2 * found.detach() / (self.data.dims * math.log(2))
         for part in shape:
             if part.requires_grad:

@@ -19,6 +19,10 @@ MODELS = {
     "pixelcnn": (PixelCNN, PixelCNNConfig),
     "pixel-transformer": (PixelTransformer, PixelTransformerConfig),
 }
+VARIANTS = {name: (name, {}) for name in MODELS} | {
+    "pixel-transformer, above": ("pixel-transformer", {"model.above": True})
+}
+"""Name of a model and the options that change which pixels its network reads."""
 
 
 def made(

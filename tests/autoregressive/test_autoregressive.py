@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import logistic as scipy_logistic
 
-from tests.autoregressive.models import MODELS, every_image, made
+from tests.autoregressive.models import MODELS, VARIANTS, every_image, made
 from zoo_autoregressive.mixture import ColorMixture
 from zoo_autoregressive.pixelcnn import dilations
 from zoo_autoregressive.recipe import check_images
@@ -18,20 +18,21 @@ from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     ("shape", "order"),
     [((1, 8, 8), "rows"), ((3, 3, 4), "rows"), ((1, 5, 2), "rows"), ((3, 3, 4), "columns")],
 )
 def test_a_value_depends_on_every_earlier_one_and_on_no_later_one(
-    name: str, shape: tuple[int, ...], order: str
+    variant: str, shape: tuple[int, ...], order: str
 ) -> None:
     """Jacobian of log p(x_d | x_<d), pixels row by row or column by column, each with its colors in order.
 
     Catches a mask that lets a pixel or a color see itself or a later one, the blind spot up and to the right,
     too few layers to reach the first pixel, and colors that ignore one another.
     """
-    recipe = made(name, shape, **{"model.order": order})
+    name, options = VARIANTS[variant]
+    recipe = made(name, shape, **{"model.order": order, **options})
     x = (1.4 * torch.rand(1, *shape, generator=generator(1, name), dtype=torch.float64) - 0.7).contiguous()
     pixels = torch.arange(math.prod(shape)).view(shape)
     places = pixels.permute((1, 2, 0) if order == "rows" else (2, 1, 0)).flatten()
@@ -73,11 +74,14 @@ def test_samples_have_the_probabilities_of_the_likelihood(name: str) -> None:
     assert bool(((frequency - p).abs() < 4 * (p * (1 - p) / n).sqrt() + 1e-9).all()), (frequency, p)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("shape", [(1, 5, 4), (3, 4, 3)])
-def test_cached_sampling_gives_the_parameters_of_the_forward_pass(name: str, shape: tuple[int, ...]) -> None:
+def test_cached_sampling_gives_the_parameters_of_the_forward_pass(
+    variant: str, shape: tuple[int, ...]
+) -> None:
     """Every pixel's parameters as `fill` computes them, against one forward pass over the finished images."""
-    recipe, label = made(name, shape, classes=2), torch.tensor([1, 0, 1])
+    name, options = VARIANTS[variant]
+    recipe, label = made(name, shape, classes=2, **options), torch.tensor([1, 0, 1])
     target = to_unit(torch.randint(17, (3, *shape), generator=generator(2, name)), 17).double()
     found: list[torch.Tensor] = []
 
@@ -91,6 +95,15 @@ def test_cached_sampling_gives_the_parameters_of_the_forward_pass(name: str, sha
         whole = recipe.net(target, label)
     torch.testing.assert_close(x, target)
     torch.testing.assert_close(torch.stack(found, 2).unflatten(2, shape[1:]), whole, rtol=1e-9, atol=1e-9)
+
+
+def test_above_are_three_pixels_of_the_row_above() -> None:
+    """The network without its blocks: place 5 of a 3x3 image (second row, last column) reads 1, 2 and 4."""
+    recipe = made("pixel-transformer", (1, 3, 3), **{"model.above": True})
+    recipe.net.blocks = torch.nn.ModuleList()
+    x = torch.rand(1, 1, 3, 3, generator=generator(5), dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda v: recipe.net(v)[0, :, 1, 2].sum(), x)
+    assert jacobian.flatten().nonzero().flatten().tolist() == [1, 2, 4]
 
 
 def test_colors_follow_equation_3() -> None:

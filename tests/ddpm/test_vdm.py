@@ -176,6 +176,37 @@ def test_a_term_of_steps_is_the_divergence_of_the_step():
     torch.testing.assert_close(diffusion_term(wrong_net, x0, gamma, weight / steps, eps), expected)
 
 
+def test_the_bound_is_the_same_for_both_outputs_of_the_network():
+    """A network that says v^ = (eps^ - sigma z) / alpha; catches a wrong sign or factor of v."""
+    x0, gamma = STATES, torch.linspace(-3, 4, len(STATES)).double()
+    eps = torch.randn(x0.shape, generator=generator(1), dtype=torch.float64)
+    weight = torch.full_like(gamma, 2.5)
+
+    def of_v(z, gamma, cond):
+        alpha, sigma = torch.sigmoid(-gamma).sqrt()[:, None], torch.sigmoid(gamma).sqrt()[:, None]
+        return (wrong_net(z, gamma, cond) - sigma * z) / alpha
+
+    expected = diffusion_term(wrong_net, x0, gamma, weight, eps)
+    torch.testing.assert_close(diffusion_term(of_v, x0, gamma, weight, eps, prediction="v"), expected)
+
+
+def test_the_denoiser_reads_what_the_network_is_trained_to_say():
+    """x0 from the sampler's denoiser and from the loss agree; catches an option that reaches one of them."""
+    x0 = torch.linspace(-1, 1, 4 * 64).reshape(4, 1, 8, 8)
+    eps = torch.randn(x0.shape, generator=generator(2))
+    for kind in ("eps", "v"):
+        made = recipe(**{"model.prediction": kind, "model.clip_x0": False})
+        with torch.no_grad():
+            for parameter in made.net.parameters():
+                parameter.add_(0.05)  # a network that is zero at first says the same of everything
+            u = torch.full((4,), 0.4)
+            sigma = (made.schedule.gamma(u[:1]) / 2).exp().to(x0)
+            guess = made.denoiser()(x0 + sigma * eps, sigma.expand(4))
+            (gamma, weight) = terms_of(made.schedule, *made.schedule.shape(u))
+            error = (guess - x0).square().flatten(1).sum(1) / sigma**2  # of eps
+            torch.testing.assert_close(made.diffusion(x0, u, eps), weight * error / 2, rtol=1e-3, atol=1e-3)
+
+
 def test_the_schedule_is_monotone_between_its_ends():
     """Catches a slope that is not the derivative, and pieces that do not meet."""
     made = schedule(0, pieces=5)
