@@ -60,7 +60,7 @@ class VDMModel(DiffusionModel):
     bound_terms: int = Field(64, ge=1)
     """Number of times at which the bound is evaluated per example, stratified."""
     prediction: Literal["eps", "v"] = later("eps", since="0.2.0")
-    """Output of the network: eps^, as in the paper, or v^, with eps^ = alpha v^ + sigma z. The bound is of eps^."""
+    """Output of the network: eps^, as in the paper, or v^, with eps^ = alpha v^ + sigma z."""
 
 
 class VDMConfig(RunConfig):

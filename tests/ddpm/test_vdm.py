@@ -202,7 +202,7 @@ def test_the_denoiser_reads_what_the_network_is_trained_to_say():
             u = torch.full((4,), 0.4)
             sigma = (made.schedule.gamma(u[:1]) / 2).exp().to(x0)
             guess = made.denoiser()(x0 + sigma * eps, sigma.expand(4))
-            (gamma, weight) = terms_of(made.schedule, *made.schedule.shape(u))
+            _, weight = terms_of(made.schedule, *made.schedule.shape(u))
             error = (guess - x0).square().flatten(1).sum(1) / sigma**2  # of eps
             torch.testing.assert_close(made.diffusion(x0, u, eps), weight * error / 2, rtol=1e-3, atol=1e-3)
 
