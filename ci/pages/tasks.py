@@ -31,7 +31,7 @@ CLASSES = """
 ## Classes
 
 ```sh
-zoo bench emoji-quick plugin=cgan,ddpm,iddpm,vp-sde,edm,ldm data.task=class  # an hour
+zoo bench emoji-quick plugin=cgan,ddpm,iddpm,vp-sde,edm,ldm data.task=class  # hours
 ```
 
 Each sample is given one of 9 categories. `accuracy` is the share of samples that a classifier puts into the
@@ -40,23 +40,20 @@ example objects, symbols, travel) are not visual classes.
 """
 
 SWEEP = """
-### Guidance scale
-
-```sh
-python ci/studies/guidance.py runs/emoji/{plugin}/RUN --n {n}  # minutes
-```
+### Guidance scale of `{plugin}`
 
 ![Distance and class accuracy against the guidance scale]({image})
 
-The same weights and the same noise at each scale of classifier-free guidance, {n:,} samples a scale. Scale
-1 is the model without guidance, and 0 the model without its condition.
+The same weights and the same noise at each scale of classifier-free guidance, {n:,} samples a scale, by
+`python ci/studies/guidance.py RUN`. Scale 1 is the model without guidance, and 0 the model without its
+condition.
 """
 
 TEXT = """
 ## Text
 
 ```sh
-zoo bench emoji-quick plugin=text-gan,dvae,ddpm,ldm data.task=text  # an hour
+zoo bench emoji-quick plugin=text-gan,dvae,ddpm,ldm data.task=text  # hours
 ```
 
 Each sample is given the name of an emoji. `retrieval` is the fraction of samples that are nearest to their

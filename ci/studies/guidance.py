@@ -28,7 +28,7 @@ from zoo_core.machine.files import write_atomic
 from zoo_core.registry.resolution import config_hash
 from zoo_core.results import Value
 from zoo_core.runs import Run
-from zoo_core.viz.style import make_figure
+from zoo_core.viz.style import make_figure, styled
 from zoo_eval.context import Context, sample, source_of
 from zoo_eval.metrics.frechet import cell, check_pair
 from zoo_eval.metrics.modes import class_accuracy
@@ -99,10 +99,11 @@ def line_of(row: dict[str, Any]) -> str:
     return f"{head}  {row['nfe']} NFE {row['seconds']:7.1f} s"
 
 
+@styled
 def draw_study(record: dict[str, Any], path: Path) -> None:
     """Plot distance and class accuracy, each with its 95 % interval, against the scale."""
     rows = sorted(record["rows"], key=lambda row: row["scale"])
-    figure = make_figure(9.0, 3.8)
+    figure = make_figure(8.0, 3.2)
     for place, (key, title) in enumerate((("distance", rows[0]["column"]), ("accuracy", "class accuracy"))):
         axes = figure.add_subplot(1, 2, place + 1)
         known = [row for row in rows if row[key]]
@@ -114,11 +115,11 @@ def draw_study(record: dict[str, Any], path: Path) -> None:
         if key == "accuracy" and record["accuracy_on_real"]:
             label = "classifier on held-out real images"
             axes.axhline(record["accuracy_on_real"], color="black", linestyle=":", label=label)
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend()
         axes.set(xlabel="guidance scale", ylabel=title)
-        axes.grid(alpha=0.25)
-    about = f"{record['plugin']} on {record['data']}, guidance {record['guide']}"
-    figure.suptitle(f"{about}: {record['n']:,} samples a point", fontsize=10)
+    kinds = {"free": "classifier-free guidance", "classifier": "guidance by a classifier"}
+    kind = kinds.get(record["guide"], "autoguidance")
+    figure.suptitle(f"{record['plugin']} on {record['data']}, {kind}: {record['n']:,} samples a point")
     figure.savefig(path)
 
 
