@@ -283,7 +283,7 @@ def _parsed(text: str) -> ArrayHeader:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Arrays]:
-    """Provide the arrays of a file, by what its first bytes say it is; each of its faults is a `UsageError`."""
+    """Provide the arrays of a file, as its first bytes say what it is; its faults are `UsageError`s."""
     with open_regular(path) as file:
         try:
             head = file.read(6)
