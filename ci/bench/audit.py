@@ -23,7 +23,6 @@ from zoo_audit.trace import kept_state
 from zoo_core.config import RunConfig
 from zoo_core.data import identity
 from zoo_core.events import Events
-from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, parse_words, resolve
 from zoo_core.runs import build, load_data
@@ -58,7 +57,7 @@ class Timed:
     def __init__(self, config: RunConfig, folder: Path, kept: bool) -> None:
         data = load_data(config)
         folder.mkdir(parents=True)
-        identity.write(folder, data, write_atomic)
+        identity.write(folder, data)
         self.made = build(config, data, folder, manager(), say=_unsaid, warn=_unsaid)
         self.every, self._goal = config.train.audit, 0
         self.keeping: list[Times] = []

@@ -24,7 +24,7 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.table import Streamed, Table
 from zoo_core.errors import MachineError, NotFoundError, UsageError
-from zoo_core.machine.files import read_bounded
+from zoo_core.machine.files import read_bounded, write_atomic
 from zoo_core.types import DataInfo, Task
 
 RECORD = "data.json"
@@ -153,7 +153,7 @@ def _damaged(path: Path, error: Exception) -> MachineError:
     )
 
 
-def write(folder: Path, dataset: Dataset, write_atomic: Callable[[Path, bytes], None]) -> None:
+def write(folder: Path, dataset: Dataset) -> None:
     """Record the identity of data in a run's folder, where it has no record yet."""
     if not (folder / RECORD).exists():
         write_atomic(folder / RECORD, json.dumps(record(dataset)).encode())

@@ -29,7 +29,6 @@ from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal, threads
 from zoo_core.machine.distributed import World, from_first, gather, joined, local_processes
 from zoo_core.machine.faults import machine_error
-from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.metrics import optional_metrics
 from zoo_core.registry.resolution import config_hash, plain, resolve
@@ -257,7 +256,7 @@ def _execute(
             if place.first:
                 write_config(config, folder)
                 _remember(folder, warn)
-                identity.write(folder, dataset, write_atomic)
+                identity.write(folder, dataset)
                 write_provenance(folder, made.provenance)
             _train(made, view, events, signals, place, start, console.step if place.first else _unseen)
             result = _finish(made, events, place)
