@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePath
 
 import torch
@@ -102,12 +101,8 @@ def load(config: CaptionedFolderConfig, fresh: bool = False) -> Dataset:
         sha256=whole.hexdigest(),
         report=tuple(report),
         tokenizer=tokenizer,
-        reread=partial(_content, config),
+        reread=lambda: load(config, fresh=True).sha256,
     )
-
-
-def _content(config: CaptionedFolderConfig) -> str:
-    return load(config, fresh=True).sha256
 
 
 def vocabulary(captions: Iterable[Sequence[str]], config: CaptionedFolderConfig) -> Tokenizer:

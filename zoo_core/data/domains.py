@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
 
 import torch
@@ -100,18 +99,12 @@ def load_domains(config: FolderConfig, fresh: bool = False) -> Dataset:
         info=info,
         train=_paired(train.table, origin.train) if matched else train.table,
         test=_paired(test.table, origin.test) if matched else test.table,
-        sha256=fingerprint(
-            *((table.digests, None) for table in (train.table, test.table, origin.train, origin.test))
-        ),
+        sha256=fingerprint(train.table, test.table, origin.train, origin.test),
         report=tuple(report),
         origin=origin,
         by_content=True,
-        reread=partial(_content, config),
+        reread=lambda: load_domains(config, fresh=True).sha256,
     )
-
-
-def _content(config: FolderConfig) -> str:
-    return load_domains(config, fresh=True).sha256
 
 
 def _paired(table: Table, source: Table) -> Table:
