@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.config import RunConfig, flatten, strict_json
-from zoo_core.errors import MachineError, UsageError, ZooError
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.launch.calibration import allowed_steps, measure, shortened
 from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
@@ -22,10 +22,10 @@ from zoo_core.registry.resolution import plain, resolve
 from zoo_core.results import Result
 from zoo_core.runs import build, load_data, restore
 from zoo_core.runs import cost as cost_of
+from zoo_core.runs.checkpoints import newest
 from zoo_core.runs.continuing import extension
 from zoo_core.runs.folder import recorded_state
 from zoo_core.runs.job import execute
-from zoo_core.training import checkpoint
 from zoo_eval.context import source_of
 from zoo_eval.pipeline import evaluate
 from zoo_eval.rescoring import identity_of
@@ -135,10 +135,7 @@ def scored(folder: Path, config: RunConfig) -> Result:
     """
     data = validation_data(load_data(config))
     made = build(config, data, folder, manager(), say=_unsaid, warn=_unsaid)
-    found = checkpoint.latest(folder / "checkpoints", _unsaid)
-    if found is None:
-        raise MachineError(f"{folder} has no checkpoint")
-    restore(made, *found)
+    restore(made, *newest(folder, _unsaid))
     made.cost = {name: value for name, value in cost_of(made).items() if name != "train_peak_bytes"}
     return evaluate(replace(source_of(made), folder=None, say=_unsaid), identity_of(made))
 

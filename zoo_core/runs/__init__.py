@@ -10,6 +10,7 @@ from zoo_core.runs.opening import (
     load_data,
     restore,
     saved_config,
+    untrained,
 )
 from zoo_core.runs.run import Drawn, Run
 
@@ -25,4 +26,5 @@ __all__ = [
     "load_data",
     "restore",
     "saved_config",
+    "untrained",
 ]
