@@ -16,8 +16,9 @@ from zoo_core.results import (
     Cost,
     Result,
     SamplingRecord,
+    TrainingAudit,
     merged,
-    recorded_audit,
+    recorded,
     recorded_result,
     write_result,
 )
@@ -62,7 +63,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
         config=config_record(flatten(plain(config))),
         selection=selection,
         # The audited states fix the weights of the last checkpoint, and neither earlier ones nor snapshots.
-        audit=recorded_audit(run.dir) if _is_last(config) else None,
+        audit=recorded(TrainingAudit, run.dir) if _is_last(config) else None,
     )
 
 

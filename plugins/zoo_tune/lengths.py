@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from zoo_core.config import SampleConfig
 from zoo_core.errors import UsageError
-from zoo_core.results import Selection, recorded_selection
+from zoo_core.results import Selection, recorded
 from zoo_core.results.result import canonical_json
 from zoo_core.runs import Run, load
 from zoo_core.runs.exchange import run_folder
@@ -137,7 +137,7 @@ def _check(made: Run) -> None:
         UsageError: as `choose`.
     """
     config = made.config
-    if config.sample.checkpoint != "last" or recorded_selection(made.dir) is not None:
+    if config.sample.checkpoint != "last" or recorded(Selection, made.dir) is not None:
         raise UsageError(
             f"{made.dir}: its checkpoint or its options were selected on the validation part before",
             "expected: a run of zoo run, with its last checkpoint",

@@ -25,7 +25,7 @@ from zoo_audit.digest import state_sha256
 from zoo_audit.trace import kept_state, read_trace, write_trace
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import config_hash, resolve
-from zoo_core.results import Reexecution, Result, TrainingAudit, read_result, write_audit, write_result
+from zoo_core.results import Reexecution, Result, TrainingAudit, read_result, write_record, write_result
 from zoo_core.results.attachments import attachment_of, read_attachment, write_attachment
 from zoo_core.results.result import content_hash
 from zoo_core.training import checkpoint
@@ -174,7 +174,7 @@ def refounded(run: Path, place: int, state: checkpoint.Checkpoint) -> None:
     states[place] = (states[place][0], state_sha256(state))
     trace = replace(trace, states=tuple(states))
     write_trace(trace, run)
-    write_audit(trace.commitment(), run)
+    write_record(trace.commitment(), run)
     rewritten(run, audit=trace.commitment())
 
 

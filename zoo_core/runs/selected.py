@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo_core.config import RunConfig
-from zoo_core.results import Selection, recorded_selection
+from zoo_core.results import Selection, recorded
 from zoo_core.runs.best import best_selection
 from zoo_core.runs.lengths import length_selection
 
@@ -24,4 +24,4 @@ def selection_of(folder: Path, config: RunConfig) -> Selection | None:
         return best_selection(folder)
     length = config.sample.ema_length
     chosen = None if length is None else length_selection(folder, length)
-    return chosen or recorded_selection(folder)
+    return chosen or recorded(Selection, folder)
