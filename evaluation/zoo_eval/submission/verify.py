@@ -34,7 +34,7 @@ from zoo_core.results.result import Scalar
 from zoo_eval.store.limits import problem
 from zoo_eval.store.states import STATES, Verdict, record
 from zoo_eval.submission.comparison import NOISE_VERSION, Repeated, asked_metrics, compare, misstatements
-from zoo_eval.submission.data import check_data
+from zoo_eval.submission.submit import check_data
 
 MOST_SAMPLES = 1_000_000
 """Samples that are drawn for a result whose protocol can't be repeated here."""
