@@ -100,8 +100,3 @@ def noise_floor_of(column: str) -> str:
 def is_likelihood(column: str) -> bool:
     """Return whether a column is a likelihood."""
     return base_name(column) in LIKELIHOODS
-
-
-def kind_of(column: str) -> str:
-    """Return what stands in a column's brackets: "elbo" of `bits_per_dim[elbo]`; "" where it has none."""
-    return column.partition("[")[2].removesuffix("]")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo_core.errors import UsageError, nearest
-from zoo_core.registry.metrics import base_name
+from zoo_core.registry.metrics import base_name, kind_of
 from zoo_core.results.result import DataRecord, ProtocolRecord, Scalar
-from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, kind_of, protocol_name, protocol_title
+from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, protocol_name, protocol_title
 from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
 from zoo_eval.leaderboard.tasks import task_name, task_of

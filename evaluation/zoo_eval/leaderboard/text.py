@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from zoo_core.errors import UsageError
-from zoo_core.registry.metrics import base_name
+from zoo_core.registry.metrics import base_name, kind_of
 from zoo_core.registry.resolution import deciding
 from zoo_core.results import read_result
-from zoo_eval.leaderboard.facts import is_likelihood, kind_of
+from zoo_eval.leaderboard.facts import is_likelihood
 from zoo_eval.leaderboard.notation import Notation, clock, fixed, notation_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
 from zoo_eval.leaderboard.table import Group, Table
