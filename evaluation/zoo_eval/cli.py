@@ -85,12 +85,9 @@ def leaderboard(
     from zoo_eval.leaderboard.page import write_page
     from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups
     from zoo_eval.leaderboard.text import other_lines
-    from zoo_eval.store import collect
+    from zoo_eval.store import chosen_roots, collect
 
-    for root in roots:
-        if not root.exists():
-            raise UsageError(f"no folder {str(root)!r}", "expected: a folder of runs, or a result file")
-    here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
+    here = chosen_roots(roots)
     found, bad = collect(here)
     if json_ and format_ not in ("text", "json"):
         raise UsageError(f"--json and --format {format_} exclude each other")

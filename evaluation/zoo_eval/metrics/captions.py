@@ -226,4 +226,4 @@ def captioning(ctx: EvalContext) -> Columns:
 def _columns(ranks: Tensor, column: str, note: str) -> Columns:
     base, bracket, rest = column.partition("[")
     values = {column: fraction(ranks == 1), f"{base} rank{bracket}{rest}": mean_rank(ranks)}
-    return {name: value.model_copy(update={"note": note}) for name, value in values.items()}
+    return {name: value.noted(note) for name, value in values.items()}
