@@ -13,6 +13,7 @@ from zoo_core.cli.launching import launcher_options, run_jobs
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.tables import table
 from zoo_core.errors import UsageError
+from zoo_core.machine.terminal import tell
 from zoo_core.registry.resolution import parse_words, resolve_matrix
 
 if TYPE_CHECKING:
@@ -129,10 +130,7 @@ def _scores(
         click.echo("some runs have failed; the same command tries them again", err=True)
         raise click.exceptions.Exit(status)
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
-    return [record.score(config, k, say) for config in configs for k in range(sampling)]
+    return [record.score(config, k, tell) for config in configs for k in range(sampling)]
 
 
 def _show(found: object, rows: Sequence[Sequence[str]], head: Sequence[str], path: Path) -> None:

@@ -20,6 +20,7 @@ from zoo_core.config import RunConfig
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.events.console import Console
 from zoo_core.machine.distributed import launched
+from zoo_core.machine.terminal import tell
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import parse_words, plain, resolve_matrix
 from zoo_core.results import RunResult
@@ -257,17 +258,14 @@ def sample(
         )
     _check_out(out)
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    made = load(folder, say=say, **others)
+    made = load(folder, say=tell, **others)
     said, data = given.get("cond"), made.data
     translates, writes = data.info.task in SHOWN, data.info.task == "caption"
     _check_form(out, writes)
     each_once = None if translates or writes else DRAWN
     cond = None
     if said is not None:
-        cond = read_conditions(said, data, count or each_once, made.config.data, say)
+        cond = read_conditions(said, data, count or each_once, made.config.data, tell)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     console = Console()
