@@ -15,7 +15,7 @@ import click
 from zoo_core.cli.trusting import trust_option
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
-from zoo_core.machine.terminal import tell
+from zoo_core.machine.terminal import has_colors, tell
 from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
@@ -141,17 +141,14 @@ def _tables(groups: Sequence[Group], metric: str | None) -> list[Table]:
 
 
 def _print_tables(tables: Sequence[Table]) -> None:
-    from zoo_eval.leaderboard.text import conflict_lines, plain, show_rich
+    from zoo_eval.leaderboard.text import conflict_lines, plain
 
     width = shutil.get_terminal_size().columns
     for place, table in enumerate(tables):
         if place:
             click.echo()
-        if sys.stdout.isatty():
-            show_rich(table, width)
-        else:
-            for line in plain(table, width):
-                click.echo(line)
+        for line in plain(table, width, styled=has_colors()):
+            click.echo(line)
         for line in conflict_lines(table.group.conflicts):
             tell(line)
 

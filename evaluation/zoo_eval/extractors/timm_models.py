@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError, nearest
+from zoo_core.machine.files import sha256_of
 from zoo_core.types import DataInfo
-from zoo_eval.extractors.classifiers import after_each, digest
+from zoo_eval.extractors.classifiers import after_each
 from zoo_eval.extractors.fetching import reachable, read_weights
 from zoo_eval.extractors.inception import to_rgb_bytes
 
@@ -109,7 +110,7 @@ class TimmModel:
         self.net = net.requires_grad_(False).eval().float().to(device)
         self.device = torch.device(device)
         self.name = f"timm:{name}"
-        self.sha256 = digest(path)
+        self.sha256 = sha256_of(path)
         self.dim = int(net.num_features)
         self.size = tuple(inputs["input_size"][1:])
         self.mode = "bilinear" if inputs["interpolation"] == "bilinear" else "bicubic"

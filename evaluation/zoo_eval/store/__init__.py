@@ -5,10 +5,10 @@ from zoo_eval.store.files import (
     Bad,
     Collection,
     Entry,
+    Reader,
     Score,
     chosen_roots,
     collect,
-    read_entry,
     result_files,
 )
 from zoo_eval.store.states import STATES, Verdict
@@ -23,7 +23,7 @@ __all__ = [
     "Verdict",
     "chosen_roots",
     "collect",
-    "read_entry",
+    "Reader",
     "result_files",
     "separate",
 ]

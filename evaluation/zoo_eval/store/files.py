@@ -165,15 +165,6 @@ class Reader:
         )
 
 
-def read_entry(path: Path, states: Mapping[str, str]) -> Entry | Bad:
-    """Return what tables need of the result in a file, or why it is not a result.
-
-    Args:
-        states: as in `Reader`.
-    """
-    return Reader(states).read(path)
-
-
 def result_files(root: Path) -> list[Path]:
     """Return every result*.json under a folder, in order; links to folders are not followed."""
     if not root.is_dir():
