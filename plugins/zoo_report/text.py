@@ -182,7 +182,7 @@ def statistics(compared: Comparison) -> list[str]:
 
 def value_text(row: Compared, style: Style) -> str:
     """Return a value with its interval."""
-    text = number(row.center)
+    text = number(row.place.center)
     if row.interval is None:
         return text
     low, high = (number(end) for end in row.interval)
@@ -205,11 +205,11 @@ def findings(compared: Comparison) -> list[str]:
     if worse:
         runner = worse[0]
         if column.scale == "log":
-            ratio = max(runner.center, SMALL) / max(best.center, SMALL)
+            ratio = max(runner.place.center, SMALL) / max(best.place.center, SMALL)
             size = number(ratio if column.better == "lower" else 1 / ratio)
             how = f"by a factor of {size}"
         else:
-            how = f"by {number(abs(runner.center - best.center))}"
+            how = f"by {number(abs(runner.place.center - best.place.center))}"
         rest = f" and from {common([row.name for row in worse[1:]])}" if len(worse) > 1 else ""
         lines.append(f"It differs significantly from {runner.name} ({how}){rest}.")
     return lines
@@ -301,9 +301,9 @@ def _cell(value: float | None, show: Callable[[float], str]) -> str:
 
 
 def _rank_text(row: Compared) -> str:
-    if row.rank is None:
+    if row.place.rank is None:
         return "-" if row.ranked.mark in LEFT_OUT else "?"
-    return f"={row.rank}" if row.tied else str(row.rank)
+    return f"={row.place.rank}" if row.place.tied else str(row.place.rank)
 
 
 def table(compared: Comparison, style: Style) -> str:

@@ -40,10 +40,10 @@ def test_centers_are_geometric_means_and_intervals_contain_them(tmp_path: Path) 
     write(tmp_path, *seeds("wgan", GOOD), *seeds("vae", BAD))
     rows = {row.name: row for row in compared(tmp_path).rows}
     for name, values in (("wgan", GOOD), ("vae", BAD)):
-        assert rows[name].center == pytest.approx(math.prod(values) ** (1 / 3))
+        assert rows[name].place.center == pytest.approx(math.prod(values) ** (1 / 3))
         ends = rows[name].interval
         assert ends is not None
-        assert ends[0] < rows[name].center < ends[1]
+        assert ends[0] < rows[name].place.center < ends[1]
         assert [one.seed for one in rows[name].results] == [0, 1, 2]
 
 
@@ -65,7 +65,7 @@ def test_a_better_verified_row_is_not_called_better(tmp_path: Path) -> None:
     # catches the board's order, in which states come first, taken for an order by score
     write(tmp_path, *seeds("wgan", GOOD), *seeds("vae", BAD), *seeds("lsgan", NEAR))
     found = compared(tmp_path, reproduced="vae")
-    assert [(row.name, row.rank, row.tied) for row in found.rows] == [
+    assert [(row.name, row.place.rank, row.place.tied) for row in found.rows] == [
         ("wgan", 1, True),
         ("lsgan", 1, True),
         ("vae", 3, False),
@@ -130,8 +130,8 @@ def test_a_column_of_differences_is_averaged_arithmetically(tmp_path: Path) -> N
 
     write(tmp_path, *kd((-0.01, 0.0, 0.01), "wgan"), *kd((1.0, 1.1, 1.2), "vae"))
     found = compared(tmp_path, "KD")
-    assert found.rows[0].center == pytest.approx(0.0, abs=1e-12)
-    assert found.rows[1].center == pytest.approx(1.1)
+    assert found.rows[0].place.center == pytest.approx(0.0, abs=1e-12)
+    assert found.rows[1].place.center == pytest.approx(1.1)
     text = report(found, MARKDOWN)
     assert "Values are means" in text
     assert "(by 1.1)" in text
