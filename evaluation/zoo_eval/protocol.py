@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the leaderboard reads plans without torch
     from zoo_core.types import DataInfo
 
 Probe = Literal["rademacher", "gaussian", "exact"]
+"""Divergence estimator of the probability flow."""
 
 METRICS_VERSION = 3
 """Version of the built-in metrics' arithmetic; raised when a metric would change on the same samples."""
