@@ -17,6 +17,7 @@ from zoo_core.config import RunConfig, flatten, strict_json
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.launch.calibration import allowed_steps, measure, shortened
 from zoo_core.machine.files import write_atomic
+from zoo_core.machine.terminal import untold
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import plain, resolve
 from zoo_core.results import Result
@@ -117,10 +118,6 @@ def _train_seconds(folder: Path) -> float:
     return float(recorded_state(folder)["cost"]["train_seconds"])
 
 
-def _unsaid(line: str) -> None:
-    """Say nothing: the trial's own line says what matters."""
-
-
 def scoring(options: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
     """Return the options by which a trial is scored: the user's protocol, the metric, memorization."""
     return {"eval.protocol": options["eval.protocol"], "eval.metrics": [metric.entry, "memorization"]}
@@ -134,10 +131,10 @@ def scored(folder: Path, config: RunConfig) -> Result:
         config: of the run, with the options of its scoring.
     """
     data = validation_data(load_data(config))
-    made = build(config, data, folder, manager(), say=_unsaid, warn=_unsaid)
-    restore(made, *newest(folder, _unsaid))
+    made = build(config, data, folder, manager(), say=untold, warn=untold)
+    restore(made, *newest(folder, untold))
     made.cost = {name: value for name, value in cost_of(made).items() if name != "train_peak_bytes"}
-    return evaluate(replace(source_of(made), folder=None, say=_unsaid), identity_of(made))
+    return evaluate(replace(source_of(made), folder=None, say=untold), identity_of(made))
 
 
 def write_task(folder: Path, task: Mapping[str, Any]) -> None:

@@ -220,7 +220,7 @@ def _execute(
 ) -> RunResult:
     here = manager()
     console = Console(config.track.progress)
-    say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
+    say, warn = (console.say, console.warn) if place.first else (terminal.untold, terminal.untold)
     done = from_first(finished(folder, config, warn) if place.first else None)
     if done is not None and not parts.metrics.keys() <= done.metrics.keys():
         done = None  # a function that is asked for has not been computed yet
@@ -286,10 +286,6 @@ def _listeners(config: RunConfig, console: Console, events: Events) -> list[Any]
     """Return the run's own listeners, and those that installed plugins bring for this config."""
     brought = events.ask("zoo_listeners", config=config)
     return [*listeners(config, console), *(one for some in brought for one in some)]
-
-
-def _unsaid(line: str) -> None:
-    """Say nothing: the first process has said it."""
 
 
 def _unseen(step: int) -> None:
