@@ -238,8 +238,7 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
     record = measure(given, most, say=tell)
     text = json.dumps(record, indent=1, allow_nan=False)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, f"{text}\n".encode())
+        write_atomic(out, f"{text}\n".encode(), parents=True)
         tell(f"recorded: {out}")
     for line in [text] if json_ else audit_lines(record):
         click.echo(line)

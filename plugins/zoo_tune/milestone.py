@@ -139,8 +139,7 @@ def scored(folder: Path, config: RunConfig) -> Result:
 
 def write_task(folder: Path, task: Mapping[str, Any]) -> None:
     """Write into a trial's folder what `main` is to do; `_done` reads its fields."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / TASK, json.dumps(task).encode())
+    write_atomic(folder / TASK, json.dumps(task).encode(), parents=True)
 
 
 def _done(task: Mapping[str, Any], folder: Path) -> Planned | Measured:

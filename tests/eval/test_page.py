@@ -405,7 +405,7 @@ def test_a_page_is_replaced_in_one_step_and_its_neighbors_stay(tmp_path, monkeyp
     before = path.read_bytes()
     assert write_page([], path.parent) == path
     assert path.read_bytes() != before
-    monkeypatch.setattr(writing.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(MachineError, match="No space left"):
         write_page([], path.parent)
     assert [one.name for one in path.parent.iterdir()] == ["index.html"]

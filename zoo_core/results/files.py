@@ -118,5 +118,5 @@ def write_record(record: Record, folder: Path) -> None:
     """
     from zoo_core.machine.files import write_atomic
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RECORDS[type(record)][0], record.model_dump_json().encode())
+    path = folder / RECORDS[type(record)][0]
+    write_atomic(path, record.model_dump_json().encode(), parents=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo_core.config import strict_json
 from zoo_core.errors import MachineError, UsageError
-from zoo_core.machine.files import cannot_write, write_atomic
+from zoo_core.machine.files import write_atomic
 from zoo_core.results import Selection
 from zoo_core.runs.checkpoints import newest_sha256
 from zoo_core.training.ema import Ema
@@ -45,12 +45,7 @@ def save_snapshot(
             for parameter, tensor in its.items()
         }
         path = _place(folder, name) / f"step-{step:08d}.safetensors"
-        content = save(flat)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(path, len(content), error) from error
-        write_atomic(path, content)
+        write_atomic(path, save(flat), parents=True)
 
 
 def _place(folder: Path, name: str) -> Path:
