@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from zoo_core.cli.completion import complete
-from zoo_core.cli.launching import launcher_options
+from zoo_core.cli.launching import Launch, launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.preview import preview
 from zoo_core.cli.tables import paragraph, table
@@ -41,9 +41,7 @@ def run(
     rerun: bool,
     dry_run: bool,
     json_: bool,
-    launcher: str | None,
-    slots: int | None,
-    resources: tuple[str, ...],
+    launch: Launch,
 ) -> None:
     """Train, sample, score, record and plot.
 
@@ -72,7 +70,7 @@ def run(
                 "expected: resume=RUN, or resume=RUN train.steps=N to train it further",
                 "next: zoo run config=RUN/config.yaml init=RUN key=value starts another run from its weights",
             )
-        if dry_run or launcher or slots or resources:
+        if dry_run or launch:
             raise UsageError(
                 "resume= was given with --dry-run, --launcher, --slots or --resource",
                 "next: zoo run config=RUN/config.yaml run_dir=RUN with that option",
@@ -94,8 +92,8 @@ def run(
     if rerun:
         for config in configs:
             _set_aside(config)
-    if launcher or slots or resources:
-        return _launch(configs, launcher, slots, resources, json_)
+    if launch:
+        return _launch(configs, launch, json_)
     if len(configs) == 1:
         from zoo_core.runs.job import run as run_one
 
@@ -147,20 +145,13 @@ def _set_aside(config: RunConfig) -> None:
         click.echo(f"the earlier run is kept in {kept}", err=True)
 
 
-def _launch(
-    configs: Sequence[RunConfig],
-    launcher: str | None,
-    slots: int | None,
-    resources: Sequence[str],
-    json_: bool,
-) -> None:
-    from zoo_core.cli.launching import run_jobs
+def _launch(configs: Sequence[RunConfig], launch: Launch, json_: bool) -> None:
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
     from zoo_core.runs import saved_config
     from zoo_core.runs.folder import finished
 
-    outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
+    outcomes = launch.run([training_job(config) for config in configs])
     done = [outcome.job.folder for outcome in outcomes if outcome.status == 0]
     found = (finished(folder, saved_config(folder)) for folder in done)
     results = [made for made in found if made is not None]
