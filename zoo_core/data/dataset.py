@@ -30,7 +30,7 @@ class Domain:
 
 
 PREPARED: Mapping[str, str] = {
-    "paired": "zoo_core.data.tasks:paired",
+    "paired": "zoo_core.data.tasks:with_origin",
     "unpaired": "zoo_core.data.tasks:unpaired",
     "views": "zoo_core.data.tasks:views",
     "caption": "zoo_core.data.tasks:captions",

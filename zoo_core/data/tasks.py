@@ -58,15 +58,6 @@ def with_origin(dataset: Dataset, source: str) -> Dataset:
     return _with_sources(dataset.then(Corrupt(source, dataset.info.levels), info=info), source)
 
 
-def paired(dataset: Dataset, source: str) -> Dataset:
-    """Return the data of a run that sees which image each image is made from.
-
-    Raises:
-        UsageError: as `with_origin`.
-    """
-    return with_origin(dataset, source)
-
-
 def unpaired(dataset: Dataset, source: str) -> Dataset:
     """Return the data of a run that sees two domains, and never which image belongs to which.
 
