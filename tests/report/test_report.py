@@ -17,7 +17,7 @@ from zoo_eval.leaderboard.formats import latex
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import collect
 from zoo_report.cli import report as command
-from zoo_report.comparison import Comparison, common, compare, different
+from zoo_report.comparison import Compared, Comparison, common, compare, different
 from zoo_report.text import LATEX, MARKDOWN, report
 
 GOOD, BAD, NEAR = (1.0, 1.1, 0.9), (9.0, 9.9, 8.1), (1.05, 1.15, 0.95)
@@ -76,6 +76,10 @@ def test_a_better_verified_row_is_not_called_better(tmp_path: Path) -> None:
     assert "The results of wgan and lsgan are reported" in text
 
 
+def placed(row: Compared, **changes: float | None) -> Compared:
+    return replace(row, place=replace(row.place, **changes))
+
+
 def test_two_rows_differ_by_the_test_and_not_by_their_ranks(tmp_path: Path) -> None:
     write(tmp_path, *seeds("wgan", GOOD), *seeds("lsgan", NEAR), *seeds("vae", BAD))
     found = compared(tmp_path)
@@ -83,13 +87,14 @@ def test_two_rows_differ_by_the_test_and_not_by_their_ranks(tmp_path: Path) -> N
     assert different(found, wgan, vae)
     assert different(found, vae, lsgan)
     assert not different(found, wgan, lsgan)
-    assert not different(found, wgan, replace(vae, error=None))
+    assert not different(found, wgan, placed(vae, error=None))
     # With errors as large as the difference there is none to be found, whatever the ranks are.
-    assert not different(found, replace(wgan, error=2.0), replace(vae, error=2.0))
+    assert not different(found, placed(wgan, error=2.0), placed(vae, error=2.0))
     # Two spreads of equal rows: p of Student's t at t = 2.5 and 4 degrees of freedom is 0.067.
-    unit = replace(wgan, error=2**-0.5, df=4.0, center=1.0)
-    assert not different(replace(found, threshold=0.066), unit, replace(unit, center=math.exp(2.5)))
-    assert different(replace(found, threshold=0.067), unit, replace(unit, center=math.exp(2.5)))
+    unit = placed(wgan, error=2**-0.5, df=4.0, center=1.0)
+    far = placed(unit, center=math.exp(2.5))
+    assert not different(replace(found, threshold=0.066), unit, far)
+    assert different(replace(found, threshold=0.067), unit, far)
 
 
 def test_a_row_with_one_seed_is_shown_and_not_compared(tmp_path: Path) -> None:
