@@ -24,9 +24,8 @@ from zoo_core.results import (
 )
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import load, saved_config
-from zoo_core.runs.best import checkpoints_of
+from zoo_core.runs.best import checkpoints_of, selection_of
 from zoo_core.runs.exchange import run_folder
-from zoo_core.runs.selected import selection_of
 from zoo_core.seeds import Seeds
 from zoo_core.training import checkpoint
 from zoo_eval.context import source_of

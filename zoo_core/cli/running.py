@@ -114,11 +114,11 @@ def run(
 
 def _trust_typed(configs: Sequence[RunConfig]) -> None:
     """Let runs import the networks of the user's own that were typed for them."""
-    from zoo_core.runs import default_dir
+    from zoo_core.runs import folder_of
     from zoo_core.runs.job import trust_typed
 
     for config in configs:
-        trust_typed(config, Path(config.run_dir) if config.run_dir else default_dir(config))
+        trust_typed(config, folder_of(config))
 
 
 def _steps(text: str) -> int:
@@ -133,11 +133,11 @@ def _steps(text: str) -> int:
 
 
 def _set_aside(config: RunConfig) -> None:
-    from zoo_core.runs import default_dir
+    from zoo_core.runs import folder_of
     from zoo_core.runs.lock import held
     from zoo_core.runs.repeat import set_aside
 
-    folder = Path(config.run_dir) if config.run_dir else default_dir(config)
+    folder = folder_of(config)
     if held(folder):
         raise MachineError(f"another process is at work in {folder}", "next: wait for it, then --rerun")
     kept = set_aside(folder)

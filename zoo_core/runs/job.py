@@ -55,6 +55,7 @@ from zoo_core.runs import (
     choose_weights,
     cost,
     default_dir,
+    folder_of,
     load_data,
     restore,
     saved_config,
@@ -129,7 +130,7 @@ def run(
     typed = {} if isinstance(config, RunConfig) else flatten({**(config or {}), **given})
     resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
     data = None if data is None else configured(data, resolved.data)
-    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved, data)
+    folder = folder_of(resolved, data)
     if typed.get(OPTION) == net_of(resolved):
         trust_typed(resolved, folder)
     return execute(resolved, folder, data, parts=parts)

@@ -56,6 +56,11 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
     return runs_root() / config.data.name / config.plugin / name
 
 
+def folder_of(config: RunConfig, dataset: Dataset | None = None) -> Path:
+    """Return the folder that a run is made in: `run_dir`, or its default."""
+    return Path(config.run_dir) if config.run_dir else default_dir(config, dataset)
+
+
 def load_data(config: RunConfig) -> Dataset:
     """Return the dataset that a config names, with the validation part and augmentations it asks for."""
     entry = manager().find("dataset", config.data.name, config.providers.data)

@@ -74,7 +74,8 @@ def pack(
         _check_finite(weights)
     shared = portable(plain(config))
     result = _shared_result(run / "result.json")
-    provenance = _without_command(_json_or_empty(run / "provenance.json"))
+    recorded = run / "provenance.json"
+    provenance = _without_command(strict_json.read(recorded)) if recorded.exists() else {}
     try:
         with safe_open(path / checkpoint.WEIGHTS, framework="pt") as file:
             header = file.metadata()
@@ -144,10 +145,6 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
     bad = [n for n, t in weights.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if bad:
         raise UsageError(f"{len(bad)} of the weights are not finite, the first is {bad[0]!r}")
-
-
-def _json_or_empty(path: Path) -> Any:
-    return strict_json.read(path) if path.exists() else {}
 
 
 def _shared_result(path: Path) -> Result | None:
