@@ -26,7 +26,7 @@ from zoo_core.data.folder import read
 from zoo_core.data.image_files import LISTED, find_root
 from zoo_core.data.table import Table
 from zoo_core.data.transforms import ChooseCaption
-from zoo_core.errors import NotFoundError, UsageError
+from zoo_core.errors import NotFoundError, UsageError, beginning
 from zoo_core.machine.files import read_bounded
 
 MAX_BYTES = 1 << 20
@@ -175,8 +175,7 @@ def _captions(root: str, names: Sequence[str]) -> list[list[list[str]]]:
     if bad:
         raise UsageError(
             f"{len(bad)} of {len(names)} images have no usable captions in {shown(root)}",
-            *bad[:LISTED],
-            f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
+            *beginning(bad, LISTED),
             "expected: for an image a/b.jpg a file a/b.txt of one caption a line",
         )
     return texts

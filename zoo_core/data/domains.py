@@ -24,7 +24,7 @@ from zoo_core.data.image_files import (
 from zoo_core.data.layout import DOMAINS
 from zoo_core.data.splits import fingerprint
 from zoo_core.data.table import Table
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, beginning
 from zoo_core.types import DataInfo
 
 
@@ -135,8 +135,7 @@ def _refuse_unmatched(a: Place, b: Place, split: str) -> None:
     if alone or twice:
         raise UsageError(
             f"{len(a.names)} images in {split}A and {len(b.names)} in {split}B are not pairs",
-            *(f"{name} has no partner of the same name" for name in alone[:LISTED]),
-            f"and {len(alone) - LISTED} more" if len(alone) > LISTED else "",
+            *beginning([f"{name} has no partner of the same name" for name in alone], LISTED),
             "two files differ in nothing but their extension" if twice else "",
             "next: data.pairs=folders, if nothing belongs to anything",
         )

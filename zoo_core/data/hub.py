@@ -13,7 +13,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.image_files import conversions_of
 from zoo_core.data.images import BadImage, convert
 from zoo_core.data.labels import checked_labels
-from zoo_core.errors import MachineError, UsageError, ZooError
+from zoo_core.errors import MachineError, UsageError, ZooError, beginning
 from zoo_core.machine.faults import machine_error
 
 NAMED = 5
@@ -131,10 +131,8 @@ def _arrays(splits: Any, name: str, image: str, label: str, config: HubConfig, n
         for note in made.notes:
             notes[note] = notes.get(note, 0) + 1
     if bad or not images:
-        raise UsageError(
-            f"{len(bad)} of {len(table)} images of {config.repo} can't be used", *bad[:NAMED],
-            f"and {len(bad) - NAMED} more" if len(bad) > NAMED else "",
-        )  # fmt: skip
+        what = f"{len(bad)} of {len(table)} images of {config.repo} can't be used"
+        raise UsageError(what, *beginning(bad, NAMED))
     if not label:
         return torch.stack(images), None
     where = f"column {label} of split {name} of {config.repo}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
-from zoo_core.errors import MachineError, UsageError, nearest
+from zoo_core.errors import MachineError, UsageError, guess
 from zoo_core.machine.files import sha256_of
 from zoo_core.types import DataInfo
 from zoo_eval.extractors.classifiers import after_each
@@ -33,10 +33,9 @@ def pretrained_config(name: str) -> Any:
 
     bare, _, tag = name.partition(".")
     if not timm.is_model(bare):
-        match = nearest(bare, timm.list_models())
         raise UsageError(
             f"timm has no model {bare!r}",
-            f"did you mean: eval.extractor=timm:{match}" if match else "",
+            guess(bare, timm.list_models(), "eval.extractor=timm:{}"),
             "see: python -c 'import timm; print(timm.list_models(\"*PART*\"))'",
         )
     tags = timm.list_pretrained(f"{bare}.*")
