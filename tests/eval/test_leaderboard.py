@@ -493,7 +493,7 @@ INDEX = Index.model_validate(
 )
 def test_published_scores_stand_beside_the_same_quantity_only(data, column, values):
     # catches the literature's FID beside a distance in another network's features
-    assert [one.value for one in references(data, column, INDEX)] == values
+    assert [one.value for _, one in references(data, column, INDEX)] == values
 
 
 def test_published_scores_are_shown_and_never_ranked(table, monkeypatch):

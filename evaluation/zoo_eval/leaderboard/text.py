@@ -313,11 +313,11 @@ def reference_lines(table: Table) -> list[str]:
     """Return a published score of each model, of the same quantity, under a heading of their own."""
     if not table.references:
         return []
-    metric, data = table.references[0].metric, table.group.data.name
+    metric, data = table.references[0][1].metric, table.group.data.name
     lines = [f"published {metric} on {data}, other protocols, not ranked:"]
-    for one in table.references:
+    for name, one in table.references:
         unread = "" if one.read else "; unverified"
-        lines.append(f"  {one.plugin} {number(one.value)}: {one.protocol} ({one.source}{unread})")
+        lines.append(f"  {name} {number(one.value)}: {one.conditions} ({one.source}{unread})")
     lines.append(f"  all of them: zoo registry scores --data {data} --metric {metric}")
     return [printable(line) for line in lines]
 
