@@ -133,17 +133,18 @@ def make(name: str, run: Path, target: Path, *, train: int, test: int, draws: in
         train, test: images that are shipped.
         draws, conditioned: images behind the entropy.
     """
+    from zoo_core.machine.terminal import untold
     from zoo_core.runs.exchange import pull, push
     from zoo_core.runs.needed import compaction
     from zoo_oracle.files import DRAWS as DRAWN
     from zoo_oracle.files import LAW, MODEL, LawFile, sha256_of
-    from zoo_oracle.oracle import opened, silent
+    from zoo_oracle.oracle import opened
 
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / name
         made.mkdir()
-        kept = compaction(run, "float16", silent)
-        push(run, str(made / MODEL), license_="Apache-2.0", compact=kept, say=silent)
+        kept = compaction(run, "float16", untold)
+        push(run, str(made / MODEL), license_="Apache-2.0", compact=kept, say=untold)
         oracle = opened(pull(str(made / MODEL), Path(scratch) / "run"))
         rows, label = oracle.draw(train + test, 0)
         assert label is not None

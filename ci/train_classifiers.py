@@ -28,8 +28,9 @@ from zoo_core.config import DataConfig
 from zoo_core.data.emoji import EmojiConfig
 from zoo_core.data.loading import Dataset, TrainData, to_unit
 from zoo_core.data.specs import DATASETS
+from zoo_core.machine.files import sha256_of
 from zoo_core.registry.spec import DatasetSpec, load_target
-from zoo_eval.extractors.classifiers import ARCHITECTURES, WEIGHTS, EffNetHead, FeatureNet, digest
+from zoo_eval.extractors.classifiers import ARCHITECTURES, WEIGHTS, EffNetHead, FeatureNet
 from zoo_eval.extractors.effnet import EffNetLite0
 
 
@@ -166,7 +167,7 @@ def head_data(plan: HeadPlan, archive: Path | None) -> tuple[Tensor, Tensor, Ten
         archived_images(archive, count, split) for split, count in (("train", TRAINED), ("test", HELD_OUT))
     ]
     label = [torch.arange(10).repeat_interleave(len(x) // 10) for x in images]
-    return images[0], label[0], images[1], label[1], digest(archive)
+    return images[0], label[0], images[1], label[1], sha256_of(archive)
 
 
 def write_head(name: str, archive: Path | None) -> None:
@@ -196,7 +197,7 @@ def record_head(
         "shape": [3, 32, 32],
         "data": plan.data,
         "data_sha256": sha256,
-        "sha256": digest(path),
+        "sha256": sha256_of(path),
         "train_accuracy": round(head_accuracy(head, *train), 4),
         "test_accuracy": round(head_accuracy(head, *test), 4),
         "trained_on": f"features of {len(train[1])} training images; tested on {len(test[1])}",
@@ -299,7 +300,7 @@ def main() -> None:
             "shape": list(dataset.info.shape),
             "data": plan.data,
             "data_sha256": dataset.sha256,
-            "sha256": digest(path),
+            "sha256": sha256_of(path),
             "train_accuracy": round(accuracy(net, dataset, "train"), 4),
             "test_accuracy": round(accuracy(net, dataset, "test"), 4),
             "trained_on": f"the training split, {len(dataset.train)} images, shifted and turned a little",

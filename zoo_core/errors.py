@@ -102,6 +102,22 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     return None
 
 
+def guess(name: str, options: Iterable[str], say: str = "{}") -> str:
+    """Return the note "did you mean: ..." with the option closest in spelling; "" where none is close.
+
+    Args:
+        say: how the option is typed, e.g. "plugin={}".
+    """
+    match = nearest(name, options)
+    return f"did you mean: {say.format(match)}" if match else ""
+
+
+def beginning(lines: Sequence[str], most: int) -> list[str]:
+    """Return at most so many lines, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], f"and {more} more"] if more > 0 else list(lines)
+
+
 SHORT = 6
 """Names listed after a guess that is likely right."""
 
@@ -124,10 +140,10 @@ def not_found(kind: str, name: str, options: Iterable[str], *notes: str, say: st
         say: how the match is typed, e.g. "plugin={}".
     """
     options = sorted(options)
-    match = nearest(name, options)
+    near = guess(name, options, say)
     return NotFoundError(
         f"no {kind} {name!r} is installed",
-        f"did you mean: {say.format(match)}" if match else "",
-        f"installed: {listed(options, name if match else None)}",
+        near,
+        f"installed: {listed(options, name if near else None)}",
         *notes,
     )

@@ -23,7 +23,7 @@ from zoo_audit.trace import kept_state
 from zoo_core.config import RunConfig
 from zoo_core.data import identity
 from zoo_core.events import Events
-from zoo_core.machine.files import write_atomic
+from zoo_core.machine.terminal import untold
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash, parse_words, resolve
 from zoo_core.runs import build, load_data
@@ -58,11 +58,11 @@ class Timed:
     def __init__(self, config: RunConfig, folder: Path, kept: bool) -> None:
         data = load_data(config)
         folder.mkdir(parents=True)
-        identity.write(folder, data, write_atomic)
-        self.made = build(config, data, folder, manager(), say=_unsaid, warn=_unsaid)
+        identity.write(folder, data)
+        self.made = build(config, data, folder, manager(), say=untold, warn=untold)
         self.every, self._goal = config.train.audit, 0
         self.keeping: list[Times] = []
-        recorder, view = Recorder(), view_of(self.made, Events(manager(), _unsaid))
+        recorder, view = Recorder(), view_of(self.made, Events(manager(), untold))
         metadata = {"plugin": config.plugin, "data": config.data.name, "config": config_hash(config)}
         if kept:
             recorder.zoo_run_started(view)
@@ -105,10 +105,6 @@ def measured(config: RunConfig, rounds: int, folder: Path) -> dict[str, float]:
         }
     state = kept_state(audited.made.dir, audited.every)
     return found | {"bytes_of_a_state": sum(file.stat().st_size for file in state.iterdir())}
-
-
-def _unsaid(line: str) -> None:
-    """Print nothing between the numbers."""
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ def _draw_strips(figure: Any, rows: Sequence[Scored], root: Path) -> None:
         )
         figure.text(0.03, bottom + 0.24 * height, row.family, va="center", size=SMALL, color=GRAY)
         found = strip((root / row.samples).read_bytes())
-        for place, cell in enumerate(found.cells if found else ()):
+        for place, cell in enumerate(found or ()):
             axes = figure.add_axes((0.27 + place * 0.09, bottom + 0.04 * height, 0.085, 0.92 * height))
             axes.imshow(cell, cmap="gray" if cell.ndim == 2 else None, vmin=0, vmax=255)
             axes.set_axis_off()

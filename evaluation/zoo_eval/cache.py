@@ -66,8 +66,7 @@ def cached(
         return kept
     made = compute()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, save(made, metadata={"sha256": tensors_hash(made)}))
-    except (OSError, MachineError) as error:
+        write_atomic(path, save(made, metadata={"sha256": tensors_hash(made)}), parents=True)
+    except MachineError as error:
         say(f"warning: {os.fspath(path)} can't be kept: {error}")
     return made

@@ -15,6 +15,7 @@ import click
 from zoo_core.cli.trusting import trust_option
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
+from zoo_core.machine.terminal import has_colors, tell
 from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
     from zoo_eval.rescoring import rescore
     from zoo_eval.summary import summary_lines
 
-    result = rescore(folder, parse_words(words), say=_tell)
+    result = rescore(folder, parse_words(words), say=tell)
     lines = [result.model_dump_json()] if json_ else summary_lines(result)
     for line in lines:
         click.echo(line)
@@ -85,12 +86,9 @@ def leaderboard(
     from zoo_eval.leaderboard.page import write_page
     from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups
     from zoo_eval.leaderboard.text import other_lines
-    from zoo_eval.store import collect
+    from zoo_eval.store import chosen_roots, collect
 
-    for root in roots:
-        if not root.exists():
-            raise UsageError(f"no folder {str(root)!r}", "expected: a folder of runs, or a result file")
-    here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
+    here = chosen_roots(roots)
     found, bad = collect(here)
     if json_ and format_ not in ("text", "json"):
         raise UsageError(f"--json and --format {format_} exclude each other")
@@ -138,31 +136,28 @@ def _tables(groups: Sequence[Group], metric: str | None) -> list[Table]:
     if left and not tables:
         raise left[0][1]
     for group, why in left:
-        _tell(printable(f"left out: {group.title}: {why.what}"))
+        tell(printable(f"left out: {group.title}: {why.what}"))
     return tables
 
 
 def _print_tables(tables: Sequence[Table]) -> None:
-    from zoo_eval.leaderboard.text import conflict_lines, plain, show_rich
+    from zoo_eval.leaderboard.text import conflict_lines, plain
 
     width = shutil.get_terminal_size().columns
     for place, table in enumerate(tables):
         if place:
             click.echo()
-        if sys.stdout.isatty():
-            show_rich(table, width)
-        else:
-            for line in plain(table, width):
-                click.echo(line)
+        for line in plain(table, width, styled=has_colors()):
+            click.echo(line)
         for line in conflict_lines(table.group.conflicts):
-            _tell(line)
+            tell(line)
 
 
 def _tell_refused(bad: Sequence[Bad]) -> None:
     from zoo_eval.leaderboard.text import refused_lines
 
     for line in refused_lines(bad):
-        _tell(line)
+        tell(line)
 
 
 @click.command()
@@ -192,9 +187,7 @@ def score(
     from zoo_eval.samples import score_samples
     from zoo_eval.summary import summary_lines
 
-    made = score_samples(
-        samples, parse_words(words), name=name, manifest=manifest, replace=replace, say=_tell
-    )
+    made = score_samples(samples, parse_words(words), name=name, manifest=manifest, replace=replace, say=tell)
     for line in [made.scored.model_dump_json()] if json_ else summary_lines(made.scored, made.baselines):
         click.echo(line)
 
@@ -210,7 +203,7 @@ def stats(words: tuple[str, ...], json_: bool) -> None:
     from zoo_eval.reference import statistics
     from zoo_eval.summary import number
 
-    found = statistics(parse_words(words), say=_tell)
+    found = statistics(parse_words(words), say=tell)
     if json_:
         click.echo(json.dumps(found, allow_nan=False))
         return
@@ -242,12 +235,11 @@ def audit(words: tuple[str, ...], most: int | None, out: Path | None, json_: boo
     from zoo_eval.audit.table import audit_lines, faults
 
     given = {"data": "digits"} | parse_words(words)
-    record = measure(given, most, say=_tell)
+    record = measure(given, most, say=tell)
     text = json.dumps(record, indent=1, allow_nan=False)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, f"{text}\n".encode())
-        _tell(f"recorded: {out}")
+        write_atomic(out, f"{text}\n".encode(), parents=True)
+        tell(f"recorded: {out}")
     for line in [text] if json_ else audit_lines(record):
         click.echo(line)
     wrong = faults(record)
@@ -270,9 +262,9 @@ def submit(folder: Path, out: Path | None) -> None:
     """
     from zoo_eval.submission import submission, write_submission
 
-    path = write_submission(submission(folder, _tell), out)
+    path = write_submission(submission(folder, tell), out)
     click.echo(str(path))
-    _tell(f"next: zoo verify {path} --run {folder if folder.is_dir() else folder.parent}")
+    tell(f"next: zoo verify {path} --run {folder if folder.is_dir() else folder.parent}")
 
 
 class Spot(click.ParamType):
@@ -308,7 +300,7 @@ def verify(file: Path, folder: Path | None, spot: int | None, json_: bool) -> No
     from zoo_eval.leaderboard.text import printable
     from zoo_eval.submission import verify as repeat
 
-    verdict = repeat(file, folder, spot=spot, say=_tell)
+    verdict = repeat(file, folder, spot=spot, say=tell)
     if json_:
         click.echo(json.dumps(dataclasses.asdict(verdict), allow_nan=False))
     else:
@@ -317,10 +309,6 @@ def verify(file: Path, folder: Path | None, spot: int | None, json_: bool) -> No
         click.echo(f"state: {verdict.state}")
     if verdict.refuted:
         raise UsageError(f"{file} makes claims that are not those of the run", "see: the findings above")
-
-
-def _tell(line: str) -> None:
-    click.echo(line, err=True)
 
 
 @click.command()

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo_core.config import EvalConfig
-from zoo_core.errors import UsageError, nearest
+from zoo_core.errors import UsageError, guess
 from zoo_core.results import ProtocolRecord
 from zoo_core.results.result import fields_hash
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the leaderboard reads plans without torch
     from zoo_core.types import DataInfo
 
 Probe = Literal["rademacher", "gaussian", "exact"]
+"""Divergence estimator of the probability flow."""
 
 METRICS_VERSION = 3
 """Version of the built-in metrics' arithmetic; raised when a metric would change on the same samples."""
@@ -148,10 +149,9 @@ def plan(name: str) -> Plan:
 
 def unknown_plan(name: str, *expected: str) -> UsageError:
     """Return the error for a name that is not a plan's, with what is expected instead."""
-    match = nearest(name, PLANS)
     return UsageError(
         f"no protocol {name!r}",
-        f"did you mean: eval.protocol={match}" if match else "",
+        guess(name, PLANS, "eval.protocol={}"),
         f"protocols: {', '.join(expected)}",
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
 
 from zoo_core.registry.index import Index, load_index
 from zoo_core.registry.ledger import Published
@@ -17,30 +16,8 @@ from zoo_core.registry.metrics import base_name
 COLUMNS = {"fid": "FID", "kid": "KID", "is": "IS"}
 """Name of a metric in registry.yaml -> our column; bits_per_dim and nats are base names of likelihoods."""
 
-
-class Reference(NamedTuple):
-    """A published score.
-
-    Attributes:
-        plugin: registered name of the model.
-        metric: as registry.yaml calls it: "fid", "is", "bits_per_dim", "nats".
-        value: the score.
-        protocol: what was run and how it was measured, in words.
-        source: where it is published.
-        read: whether the source itself was read; otherwise the value is unverified.
-    """
-
-    plugin: str
-    metric: str
-    value: float
-    protocol: str
-    source: str
-    read: bool
-
-    @classmethod
-    def of(cls, plugin: str, one: Published) -> Reference:
-        """Return an entry of the ledger as a reference row."""
-        return cls(plugin, one.metric, one.value, one.conditions, one.source, one.read)
+Reference = tuple[str, Published]
+"""Registered name of a model, and a score that is published of it."""
 
 
 @cache
@@ -58,7 +35,7 @@ def references(data: str, column: str, index: Index | None = None) -> list[Refer
     """
     base = base_name(column)
     return [
-        Reference.of(name, one)
+        (name, one)
         for name, one in (index or _index()).scores
         if one.data == data and (COLUMNS.get(one.metric) == column or one.metric == base)
     ]
@@ -66,7 +43,7 @@ def references(data: str, column: str, index: Index | None = None) -> list[Refer
 
 def headlines(found: Iterable[Reference]) -> list[Reference]:
     """Return the first reference of each model; the index begins with what its paper is known for."""
-    first: dict[str, Reference] = {}
-    for one in found:
-        first.setdefault(one.plugin, one)
-    return list(first.values())
+    first: dict[str, Published] = {}
+    for name, one in found:
+        first.setdefault(name, one)
+    return list(first.items())

@@ -16,16 +16,16 @@ from zoo_core.results import (
     Cost,
     Result,
     SamplingRecord,
+    TrainingAudit,
     merged,
-    recorded_audit,
+    recorded,
     recorded_result,
     write_result,
 )
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import load, saved_config
-from zoo_core.runs.best import checkpoints_of
+from zoo_core.runs.best import checkpoints_of, selection_of
 from zoo_core.runs.exchange import run_folder
-from zoo_core.runs.selected import selection_of
 from zoo_core.seeds import Seeds
 from zoo_core.training import checkpoint
 from zoo_eval.context import source_of
@@ -62,7 +62,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
         config=config_record(flatten(plain(config))),
         selection=selection,
         # The audited states fix the weights of the last checkpoint, and neither earlier ones nor snapshots.
-        audit=recorded_audit(run.dir) if _is_last(config) else None,
+        audit=recorded(TrainingAudit, run.dir) if _is_last(config) else None,
     )
 
 

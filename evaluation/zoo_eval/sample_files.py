@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo_core.data.arrays import ArrayHeader, only_array, read_array, read_headers
 from zoo_core.data.loading import Dataset
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, beginning
 from zoo_core.machine.spool import new_array
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
@@ -257,8 +257,7 @@ def _from_folder(path: Path, info: DataInfo, need: int) -> tuple[Tensor, list[st
     if bad:
         raise UsageError(
             f"{len(bad)} of {need:,} files in {path} can't be scored",
-            *bad[:LISTED],
-            f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
+            *beginning(bad, LISTED),
             f"expected: images of {size}x{size}: resizing would change every metric",
         )
     if listing.others:

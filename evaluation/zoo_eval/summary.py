@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from zoo_core.machine.terminal import has_colors
 from zoo_core.registry.manager import manager
-from zoo_core.registry.metrics import base_name, direction
+from zoo_core.registry.metrics import base_name, direction, kind_of
 from zoo_core.results import NotApplicable, Result, Value
 from zoo_eval.numbers import LIKELIHOODS, number
 from zoo_eval.verdicts import memorization_text
@@ -26,27 +26,13 @@ def value_text(value: Value) -> str:
     return f"{SIGNS[value.bound]}{number(value.value)}"
 
 
-def is_frechet(column: str) -> bool:
-    """Return whether a column is the Frechet distance to the training split, which the noise floor is of."""
-    return base_name(column) in ("FD", "FID")
-
-
-def likelihood_kinds(result: Result) -> dict[str, Value]:
-    """Return the values of likelihoods by kind."""
-    return {
-        column.partition("[")[2].removesuffix("]"): value
-        for column, value in result.metrics.items()
-        if base_name(column) in LIKELIHOODS
-    }
-
-
 def posterior_gap(result: Result) -> str | None:
     """Return the line of IWAE minus ELBO, where a model has both: the cost of the encoder's posterior.
 
     ELBO = log p - KL(q || posterior), and IWAE lies between ELBO and log p (Burda et al. 2016,
     arXiv:1509.00519, Theorem 1).
     """
-    kinds = likelihood_kinds(result)
+    kinds = {kind_of(name): one for name, one in result.metrics.items() if base_name(name) in LIKELIHOODS}
     elbo = kinds.get("elbo")
     iwae = max(
         (k for k in kinds if k.startswith("iwae-") and k[5:].isdecimal()),
@@ -120,7 +106,7 @@ def _table(result: Result, beside: Sequence[Result], width: int | None) -> list[
 
 
 def _distance_lines(result: Result, beside: Sequence[Result]) -> list[str]:
-    column = next(filter(is_frechet, result.metrics), None)
+    column = next((name for name in result.metrics if base_name(name) in ("FD", "FID")), None)
     if column is None:
         return []
     value = result.metrics[column]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvaluatedRun
+from zoo_core.machine.terminal import untold
 from zoo_core.runs import Drawn
 from zoo_core.seeds import derive
 from zoo_core.types import Cond
@@ -71,7 +72,7 @@ def validation_source(run: EvaluatedRun) -> Source:
         data=validation_data(run.data),
         draw=draw,
         folder=None,
-        say=lambda line: None,
+        say=untold,
         progress=lambda what, done, total, unit: None,
     )
 

@@ -20,6 +20,7 @@ from zoo_core.registry.resolution import resolve
 from zoo_core.results import Reexecution, Result
 from zoo_core.results.reexecution import Outcome
 from zoo_core.runs import load_data, saved_config
+from zoo_core.runs.checkpoints import places
 from zoo_core.training import checkpoint
 from zoo_core.training.checkpoint import Checkpoint
 
@@ -159,10 +160,7 @@ class Auditor:
         """
         if index < len(self.trace.states) - 1:
             return checkpoint.load(kept_state(self.folder, self.trace.states[index][0]))
-        saved = checkpoint.listed(self.folder / "checkpoints")
-        if not saved:
-            raise MachineError(f"{self.folder} has no checkpoint")
-        return checkpoint.load(saved[-1])
+        return checkpoint.load(places(self.folder)[-1])
 
     def _is_recorded(self, state: Checkpoint, index: int) -> bool:
         """Return whether a state is the one that was hashed, after as many steps as the trace says."""

@@ -18,7 +18,7 @@ from zoo_core.errors import UsageError, ZooError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
 from zoo_core.registry.resolution import plain
-from zoo_core.results import write_audit
+from zoo_core.results import write_record
 from zoo_core.results.files import AUDIT
 from zoo_core.training import checkpoint
 
@@ -87,7 +87,7 @@ class Recorder:
             _keep(Path(path), kept_state(run.dir, step))
         write_trace(trace, run.dir)
         if ended and [state[0] for state in trace.states] == boundaries(step, trace.every):
-            write_audit(trace.commitment(), run.dir)
+            write_record(trace.commitment(), run.dir)
             run.say(f"audit: {trace.commitment().line}")
 
     @hookimpl

@@ -13,6 +13,7 @@ from zoo_core.config import RunConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import MachineError
 from zoo_core.events import Events
+from zoo_core.machine.terminal import untold
 from zoo_core.registry.manager import manager
 from zoo_core.runs import Run, build
 from zoo_core.runs.initial import initialize
@@ -53,14 +54,14 @@ class Trainer:
         self.device = first.device
 
     def _built(self) -> Run:
-        return build(self.config, self.data, self.folder, manager(), say=_unsaid, warn=_unsaid)
+        return build(self.config, self.data, self.folder, manager(), say=untold, warn=untold)
 
     def _initialize(self, made: Run) -> None:
         """Do what a job does between building a run and training it."""
         if self.config.init:
             initialize(made, self.config.init)
         # Networks that the evaluation builds draw from the generators that some losses draw from later.
-        Events(manager(), _unsaid).ask("zoo_preflight", run=made)
+        Events(manager(), untold).ask("zoo_preflight", run=made)
 
     def execute(self, start: Checkpoint | None, end: int | None) -> Executed:
         """Train one segment.
@@ -125,7 +126,3 @@ def _distance(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> f
     floats = [name for name in a if a[name].is_floating_point()]
     squares = [float((a[name].double() - b[name].double()).square().sum()) for name in floats]
     return math.sqrt(sum(squares))
-
-
-def _unsaid(line: str) -> None:
-    """Say nothing: the verdict says what matters."""

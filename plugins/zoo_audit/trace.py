@@ -117,9 +117,7 @@ def write_trace(trace: Trace, folder: Path) -> None:
     Raises:
         MachineError: where it can't be written.
     """
-    path = folder / FOLDER / TRACE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(asdict(trace)).encode())
+    write_atomic(folder / FOLDER / TRACE, json.dumps(asdict(trace)).encode(), parents=True)
 
 
 def read_trace(folder: Path) -> Trace:

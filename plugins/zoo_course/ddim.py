@@ -38,12 +38,6 @@ def straightness(path: Tensor) -> float:
     return float(((path[-1] - path[0]).norm(dim=1) / length).mean())
 
 
-def energy_distance(x: Tensor, y: Tensor) -> float:
-    """Return 2 E|x - y| - E|x - x'| - E|y - y'|, which is 0 only for equal distributions."""
-    within = [torch.cdist(z, z).sum() / (len(z) * (len(z) - 1)) for z in (x, y)]
-    return float(2 * torch.cdist(x, y).mean() - sum(within))
-
-
 def spread_around_modes(x: Tensor, density: Mixture) -> float:
     """Return the root mean square distance to the nearest mode over that of the data, std sqrt(D)."""
     nearest = torch.cdist(x, density.means).min(1).values

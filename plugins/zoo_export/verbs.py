@@ -8,6 +8,7 @@ import click
 
 from zoo_core.cli.trusting import trust_option
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.machine.terminal import tell
 
 
 @click.command()
@@ -54,7 +55,7 @@ def export(run: str, to: str, out: Path, part: str | None) -> None:
         raise UsageError(f"{out} exists", "next: choose another --out, or remove it")
     if not out.parent.is_dir():
         raise MachineError(f"no folder {str(out.parent)!r}", "expected: --out in a folder that exists")
-    made = load(run, say=lambda line: click.echo(line, err=True))
+    made = load(run, say=tell)
     if to == "diffusers":
         if part not in (None, "denoiser"):
             raise UsageError(f"--to diffusers exports a denoiser, not a {part}", "expected: no --part")

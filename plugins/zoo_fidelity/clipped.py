@@ -141,11 +141,11 @@ def density_column(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the column `clipped-density[extractor]`."""
     real, fake, note = _sides(ctx)
     found = clipped_density(real, fake, ctx.protocol.density_k)
-    return {ctx.column("clipped-density"): found.model_copy(update={"note": note})}
+    return {ctx.column("clipped-density"): found.noted(note)}
 
 
 def coverage_column(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return the column `clipped-coverage[extractor]`."""
     real, fake, note = _sides(ctx)
     found = clipped_coverage(real, fake, ctx.protocol.density_k)
-    return {ctx.column("clipped-coverage"): found.model_copy(update={"note": note})}
+    return {ctx.column("clipped-coverage"): found.noted(note)}

@@ -200,4 +200,4 @@ def fld_column(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         f"Gaussians around {len(fake):,} samples, fitted to {len(train):,} of the training split, "
         f"likelihood of {len(test):,} of the test split; {found.note}"
     )
-    return {ctx.column("FLD"): found.model_copy(update={"note": note})}
+    return {ctx.column("FLD"): found.noted(note)}

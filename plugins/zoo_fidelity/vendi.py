@@ -65,4 +65,4 @@ def vendi_column(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     if samples is None or test is None:
         return {column: NotApplicable(reason="the features of an image are all 0, and have no cosine")}
     note = f"cosine kernel, {len(samples):,} samples; test split of {len(test):,}: {vendi(test).value:.4g}"
-    return {column: vendi(samples).model_copy(update={"note": note})}
+    return {column: vendi(samples).noted(note)}

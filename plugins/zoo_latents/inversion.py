@@ -16,15 +16,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.diffusion.denoiser import Clips
 from zoo_core.diffusion.grids import trailing
-from zoo_core.diffusion.guidance import Conditioned
 from zoo_core.diffusion.levels import on_device, on_host
+from zoo_core.diffusion.sampling import at_most
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasDenoiser, HasEncoder, HasLatents
 from zoo_core.runs import Run
 from zoo_core.seeds import Seeds
 from zoo_core.types import Cond
+from zoo_restore.restoration import denoiser_of
 
 How = Literal["ddim", "encoder", "search"]
 
@@ -169,14 +169,10 @@ def ways(run: Run) -> list[How]:
 
 def _by_ddim(run: Run, image: Tensor, steps: int, cond: Cond | None) -> Inverted:
     recipe: Any = run.recipe
-    denoise: Denoiser = recipe.denoiser()
-    if isinstance(denoise, Clips):  # a clamp can't be undone
-        denoise = denoise.unclipped()
-    if cond is not None:
-        denoise = Conditioned(denoise, cond)
+    denoise = denoiser_of(run, cond)  # without a clamp, which can't be undone
     latent = denoise.space == "latent"
     x0 = recipe.encode(image) if latent else image
-    sigmas = trailing(denoise, steps if denoise.levels is None else min(steps, len(denoise.levels)))
+    sigmas = trailing(denoise, at_most(steps, denoise))
     x = ddim_inversion(denoise, x0, sigmas)
     again = ddim_sampling(denoise, x, sigmas)
     return Inverted("ddim", x / denoise.prior_std, recipe.decode(again) if latent else again)

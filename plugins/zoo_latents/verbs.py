@@ -10,11 +10,8 @@ import click
 from zoo_core.cli.trusting import trust_option
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.machine.files import write_atomic
+from zoo_core.machine.terminal import tell
 from zoo_core.registry.resolution import parse_words
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 @click.command()
@@ -46,7 +43,7 @@ def interpolate(
     from zoo_core.viz.samples import sample_tensor
     from zoo_latents.interpolation import interpolated
 
-    run = load(folder, say=_say, **parse_words(words))
+    run = load(folder, say=tell, **parse_words(words))
     x = interpolated(run, rows, points, run.config.sample.seed if seed is None else seed)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +117,9 @@ def invert(
 
     if out.is_file():
         raise UsageError(f"{out} is a file", "expected: --out FOLDER")
-    run = load(folder, say=_say)
-    names, image = read_images(run, images, count, _say)
-    given = condition(run, cond, len(names), _say) if run.data.info.task != "paired" else None
+    run = load(folder, say=tell)
+    names, image = read_images(run, images, count, tell)
+    given = condition(run, cond, len(names), tell) if run.data.info.task != "paired" else None
     found = inverted(
         run,
         image,

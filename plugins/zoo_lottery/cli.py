@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_core.cli.launching import launcher_options, run_jobs
+from zoo_core.cli.launching import Launch, launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.tables import table
 from zoo_core.errors import UsageError
+from zoo_core.machine.terminal import tell
 from zoo_core.registry.resolution import parse_words, resolve_matrix
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def total(
     training: int,
     sampling: int,
     out: Path,
-    launcher: str | None,
-    slots: int | None,
-    resources: tuple[str, ...],
+    launch: Launch,
 ) -> None:
     """Compare models over training seeds, with several sampling seeds of each.
 
@@ -59,7 +58,7 @@ def total(
     from zoo_lottery.table import TOTAL_HEAD, ordered, total_rows
 
     configs = _matrix(words, {"seed": training})
-    scores = _scores(configs, sampling, out, launcher, slots, resources)
+    scores = _scores(configs, sampling, out, launch)
     found = ordered(by_model(configs, scores, (training, sampling)))
     _show(found, total_rows(found), TOTAL_HEAD, out / "total.json")
 
@@ -73,9 +72,7 @@ def sources(
     words: tuple[str, ...],
     levels: int,
     out: Path,
-    launcher: str | None,
-    slots: int | None,
-    resources: tuple[str, ...],
+    launch: Launch,
 ) -> None:
     """Tell apart the seeds of initial weights, order of the data and training noise.
 
@@ -87,7 +84,7 @@ def sources(
     from zoo_lottery.table import SOURCES_HEAD, source_rows
 
     configs = _matrix(words, {"seeds.init": levels, "seeds.order": levels, "seeds.noise": levels})
-    scores = _scores(configs, 1, out, launcher, slots, resources)
+    scores = _scores(configs, 1, out, launch)
     found = by_model(configs, scores, (levels, levels, levels))
     _show(found, source_rows(found), SOURCES_HEAD, out / "sources.json")
 
@@ -110,29 +107,19 @@ def _matrix(words: Sequence[str], seeds: dict[str, int]) -> list[RunConfig]:
     ]
 
 
-def _scores(
-    configs: Sequence[RunConfig],
-    sampling: int,
-    out: Path,
-    launcher: str | None,
-    slots: int | None,
-    resources: Sequence[str],
-) -> list[float]:
+def _scores(configs: Sequence[RunConfig], sampling: int, out: Path, launch: Launch) -> list[float]:
     """Train what is missing, and return the scores of each run under each sampling seed, run by run."""
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
     from zoo_lottery.record import Record
 
     record = Record(out / "scores.json")
-    outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
+    outcomes = launch.run([training_job(config) for config in configs])
     if status := first_status(outcomes):
         click.echo("some runs have failed; the same command tries them again", err=True)
         raise click.exceptions.Exit(status)
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
-    return [record.score(config, k, say) for config in configs for k in range(sampling)]
+    return [record.score(config, k, tell) for config in configs for k in range(sampling)]
 
 
 def _show(found: object, rows: Sequence[Sequence[str]], head: Sequence[str], path: Path) -> None:

@@ -67,11 +67,7 @@ class Record:
         if key not in self._scores:
             self._scores[key] = _value(folder, config, sampling, say)
             text = json.dumps({"schema": SCHEMA, "scores": self._scores}, indent=1)
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise MachineError(f"can't write {self.path.parent}: {error.strerror}") from error
-            write_atomic(self.path, text.encode())
+            write_atomic(self.path, text.encode(), parents=True)
         return self._scores[key]
 
 

@@ -7,7 +7,6 @@ law.json    sums of both, the number of training images, and the entropy
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from zoo_core.data.arrays import read_array
 from zoo_core.errors import MachineError, NotFoundError
 from zoo_core.hub.bundle import MANIFEST
 from zoo_core.hub.shipped import DISTRIBUTION, shipped_root
+from zoo_core.machine.files import sha256_of
 
 FOLDER, MODEL, DRAWS, LAW = "oracles", "model", "draws.npz", "law.json"
 SHA256: Mapping[str, str] = {
@@ -53,12 +53,6 @@ class LawFile(Config):
     """Its standard error."""
     entropy_draws: int = Field(ge=0)
     """Images that it was computed from."""
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_of(name: str) -> Path:

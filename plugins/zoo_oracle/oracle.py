@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import UsageError
+from zoo_core.machine.terminal import untold
 from zoo_core.runs import load, saved_config
 from zoo_core.runs.exchange import run_folder
 from zoo_core.runs.run import Run
@@ -21,10 +22,6 @@ from zoo_core.types import Cond
 
 BATCH = 500
 """Images that go through the model at once."""
-
-
-def silent(line: str) -> None:
-    """Print nothing: a user who trains another model did not ask for what opening this one says."""
 
 
 class Oracle:
@@ -100,7 +97,8 @@ def opened(folder: Path) -> Oracle:
     try:
         run = run_folder(str(folder))
         config = saved_config(run).model_copy(update={"device": "cpu"})
-        return Oracle(load(run, config=config, say=silent))
+        # Who trains another model did not ask for what opening this one says.
+        return Oracle(load(run, config=config, say=untold))
     finally:
         set_random_states(states, device)
 

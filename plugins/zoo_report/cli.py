@@ -39,16 +39,11 @@ def report(
     from zoo_eval.leaderboard.facts import installed
     from zoo_eval.leaderboard.table import Choice, make_groups, make_table
     from zoo_eval.leaderboard.text import refused_lines
-    from zoo_eval.store import collect
+    from zoo_eval.store import chosen_roots, collect
     from zoo_report.comparison import compare
     from zoo_report.text import report as written
 
-    for root in roots:
-        if not root.exists():
-            raise UsageError(
-                f"no file or folder {str(root)!r}", "expected: a folder of runs, or a result file"
-            )
-    here = roots or tuple(root for root in (runs_root(), Path("results")) if root.exists())
+    here = chosen_roots(roots)
     found, bad = collect(here)
     for line in refused_lines(bad):
         click.echo(line, err=True)

@@ -27,31 +27,22 @@ class Compared:
     Attributes:
         name: the plugin, with the beginning of the configuration's hash where the plugin has several rows.
         ranked: its place on the board, where better verified rows stand first whatever their scores.
-        rank: among all rows of the comparison, by their scores alone; 1 is best. None where the row is not
-            tested.
-        tied: whether another row has the same rank.
-        center: mean over training seeds; on the log scale the geometric mean.
+        place: among all rows of the comparison, by their scores alone.
         interval: 95 % interval over training seeds, with the variance shrunk to the table's; of a row with
             one seed, over the samples of its run; None where there is neither.
-        error: standard error of the center, on the column's scale; None where the row is not tested.
-        df: degrees of freedom of its variance; None where the row is not tested.
         results: its files, ascending by seed.
     """
 
     name: str
     ranked: Ranked
-    rank: int | None
-    tied: bool
-    center: float
+    place: ranking.Place
     interval: tuple[float, float] | None
-    error: float | None
-    df: float | None
     results: tuple[Result, ...]
 
     @property
     def tested(self) -> bool:
         """Whether the row takes part in the tests over training seeds."""
-        return self.rank is not None
+        return self.place.rank is not None
 
 
 @dataclass(frozen=True)
@@ -108,12 +99,8 @@ def compare(table: Table) -> Comparison:
             Compared(
                 f"{row.plugin}/{row.config_hash[:6]}" if several else row.plugin,
                 one,
-                place.rank,
-                place.tied,
-                place.center,
+                place,
                 place.interval or row.within.get(column.name),
-                place.error,
-                place.df,
                 tuple(read_result(entry.path) for entry in row.entries),
             )
         )
@@ -126,12 +113,13 @@ def different(compared: Comparison, one: Compared, other: Compared) -> bool:
 
     Rows of different ranks may not: a row starts a new rank where it differs from any row of the rank above.
     """
-    if one.error is None or other.error is None or one.df is None or other.df is None:
+    first, second = one.place, other.place
+    if first.error is None or second.error is None or first.df is None or second.df is None:
         return False
     log = compared.table.column.scale == "log"
-    a, b = (math.log(row.center) if log else row.center for row in (one, other))
-    t = abs(a - b) / math.hypot(one.error, other.error)
-    return bool(2 * special.stdtr(min(one.df, other.df), -t) <= compared.threshold)
+    a, b = (math.log(place.center) if log else place.center for place in (first, second))
+    t = abs(a - b) / math.hypot(first.error, second.error)
+    return bool(2 * special.stdtr(min(first.df, second.df), -t) <= compared.threshold)
 
 
 def mean_cost(row: Compared, name: str) -> float | None:

@@ -21,14 +21,12 @@ class Style:
 
     Attributes:
         escape: makes a text safe.
-        interval: writes the ends of an interval.
         table: writes a table of a heading and rows of cells.
         heading: writes the title.
         code: writes a command.
     """
 
     escape: Callable[[str], str]
-    interval: Callable[[str, str], str]
     table: Callable[[Sequence[str], Sequence[Sequence[str]], str], str]
     heading: Callable[[str], str]
     code: Callable[[str], str]
@@ -59,14 +57,12 @@ def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]], capti
 
 MARKDOWN = Style(
     escape=lambda text: text,
-    interval=lambda low, high: f"[{low}, {high}]",
     table=_markdown_table,
     heading=lambda text: f"## {text}",
     code=lambda text: f"`{text}`",
 )
 LATEX = Style(
     escape=latex,
-    interval=lambda low, high: f"[{low}, {high}]",
     table=_latex_table,
     heading=lambda text: rf"\subsection*{{{latex(text)}}}",
     code=lambda text: rf"\texttt{{{latex(text)}}}",
@@ -180,13 +176,13 @@ def statistics(compared: Comparison) -> list[str]:
     return lines
 
 
-def value_text(row: Compared, style: Style) -> str:
+def value_text(row: Compared) -> str:
     """Return a value with its interval."""
-    text = number(row.center)
+    text = number(row.place.center)
     if row.interval is None:
         return text
     low, high = (number(end) for end in row.interval)
-    return f"{text} {style.interval(low, high)}"
+    return f"{text} [{low}, {high}]"
 
 
 def findings(compared: Comparison) -> list[str]:
@@ -199,17 +195,17 @@ def findings(compared: Comparison) -> list[str]:
     worse = [row for row in tested[1:] if different(compared, best, row)]
     column = compared.table.column
     word = "lowest" if column.better == "lower" else "highest"
-    lines = [f"{best.name} has the {word} {column.name}, {value_text(best, MARKDOWN)}."]
+    lines = [f"{best.name} has the {word} {column.name}, {value_text(best)}."]
     if equal:
         lines.append(f"The difference to {common(equal)} is not significant.")
     if worse:
         runner = worse[0]
         if column.scale == "log":
-            ratio = max(runner.center, SMALL) / max(best.center, SMALL)
+            ratio = max(runner.place.center, SMALL) / max(best.place.center, SMALL)
             size = number(ratio if column.better == "lower" else 1 / ratio)
             how = f"by a factor of {size}"
         else:
-            how = f"by {number(abs(runner.center - best.center))}"
+            how = f"by {number(abs(runner.place.center - best.place.center))}"
         rest = f" and from {common([row.name for row in worse[1:]])}" if len(worse) > 1 else ""
         lines.append(f"It differs significantly from {runner.name} ({how}){rest}.")
     return lines
@@ -301,9 +297,9 @@ def _cell(value: float | None, show: Callable[[float], str]) -> str:
 
 
 def _rank_text(row: Compared) -> str:
-    if row.rank is None:
+    if row.place.rank is None:
         return "-" if row.ranked.mark in LEFT_OUT else "?"
-    return f"={row.rank}" if row.tied else str(row.rank)
+    return f"={row.place.rank}" if row.place.tied else str(row.place.rank)
 
 
 def table(compared: Comparison, style: Style) -> str:
@@ -316,7 +312,7 @@ def table(compared: Comparison, style: Style) -> str:
             _rank_text(row),
             row.name,
             str(len(row.ranked.row.seeds)),
-            value_text(row, style),
+            value_text(row),
             _cell(mean_cost(row, "nfe"), lambda v: f"{v:.0f}"),
             _cell(mean_cost(row, "parameters"), lambda v: f"{v:,.0f}"),
             _cell(mean_cost(row, "train_seconds"), duration),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasDenoiser, coupling_of
+from zoo_core.machine.terminal import untold
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.resolution import resolve
 from zoo_core.runs import Run, build, load_data
@@ -46,13 +47,9 @@ def registered() -> Mapping[str, DenoiserFacts]:
     found = {}
     for name in denoising():
         config = resolve({"plugin": name, "preset": "tiny", "device": "cpu"})
-        run = build(config, load_data(config), Path(), manager(), say=_silent, warn=_silent)
+        run = build(config, load_data(config), Path(), manager(), say=untold, warn=untold)
         found[name] = facts_of(run)
     return found
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 def refuse(methods: Sequence[MethodSpec], operator: OperatorSpec, denoiser: DenoiserFacts) -> None:

@@ -16,6 +16,7 @@ from zoo_core.data.levels import quantize, to_unit
 from zoo_core.diffusion.denoiser import Clips, CountsCalls
 from zoo_core.diffusion.grids import trailing
 from zoo_core.diffusion.guidance import Conditioned
+from zoo_core.diffusion.sampling import at_most
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser
 from zoo_core.registry.spec import load_target
@@ -167,7 +168,7 @@ def restore(
             for rows in torch.arange(n).split(size):
                 denoise = denoiser_of(run, None if cond is None else cond[rows])
                 problem = _problem(run, operator, spec, measured, rows, denoise.space)
-                sigmas = trailing(denoise, steps or _at_most(method.steps, denoise))
+                sigmas = trailing(denoise, steps or at_most(method.steps, denoise))
                 noise = Seeds(seed, (draw * n + rows).tolist(), run.device)
                 watch = _Count()
                 before = denoise.calls if isinstance(denoise, CountsCalls) else 0
@@ -201,10 +202,6 @@ def _problem(
         guide = recipe.encode(guide.clamp(-1, 1))
     spectrum = operator.spectrum if spec.linear else None
     return Problem(y, guide, operator, spectrum, measured.noise, bounded=space == "data")
-
-
-def _at_most(steps: int, denoise: Denoiser) -> int:
-    return steps if denoise.levels is None else min(steps, len(denoise.levels))
 
 
 def _check_finite(x: Tensor, method: MethodSpec) -> None:

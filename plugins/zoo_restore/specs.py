@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo_restore.spec import MethodSpec, OperatorSpec
 
 _OPERATOR = "zoo_restore.operators:{}".format
 _OPTIONS = "zoo_restore.options:{}".format
+_LINEAR: Any = {"linear": True, "pseudo_inverse": True, "differentiable": True}
 
 OPERATORS: list[OperatorSpec] = [
     OperatorSpec(
@@ -13,18 +16,14 @@ OPERATORS: list[OperatorSpec] = [
         _OPERATOR("Inpaint"),
         _OPTIONS("InpaintConfig"),
         "some pixels are hidden: the middle, random ones, or those of a mask file",
-        linear=True,
-        pseudo_inverse=True,
-        differentiable=True,
+        **_LINEAR,
         mask=True,
     ),
     OperatorSpec(
         "uncrop",
         _OPERATOR("Uncrop"),
         summary="only the middle half of each side is kept",
-        linear=True,
-        pseudo_inverse=True,
-        differentiable=True,
+        **_LINEAR,
         mask=True,
     ),
     OperatorSpec(
@@ -32,26 +31,20 @@ OPERATORS: list[OperatorSpec] = [
         _OPERATOR("Lowres"),
         _OPTIONS("LowresConfig"),
         "blocks of pixels are averaged",
-        linear=True,
-        pseudo_inverse=True,
-        differentiable=True,
+        **_LINEAR,
     ),
     OperatorSpec(
         "blur",
         _OPERATOR("Blur"),
         _OPTIONS("BlurConfig"),
         "a Gaussian blur",
-        linear=True,
-        pseudo_inverse=True,
-        differentiable=True,
+        **_LINEAR,
     ),
     OperatorSpec(
         "gray",
         _OPERATOR("Gray"),
         summary="the luminance of color images",
-        linear=True,
-        pseudo_inverse=True,
-        differentiable=True,
+        **_LINEAR,
     ),
     OperatorSpec(
         "jpeg",

@@ -14,6 +14,7 @@ from pydantic import Field
 from zoo_core.cli.trusting import trust_option
 from zoo_core.config import Config, validate
 from zoo_core.errors import MachineError, Mistakes, UsageError
+from zoo_core.machine.terminal import tell
 from zoo_core.registry.resolution import parse_words
 
 if TYPE_CHECKING:
@@ -107,16 +108,13 @@ def restore(
     operator_options = options_of(operator_spec, operator_words)
     options = {spec.name: options_of(spec, method_words) for spec in methods}
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    run = load(folder, say=say)
+    run = load(folder, say=tell)
     refuse(methods, operator_spec, facts_of(run))
-    names, image = restoration.read_images(run, images, count, say)
+    names, image = restoration.read_images(run, images, count, tell)
     operator = load_target(operator_spec.target)(operator_options, run.data.info)
     original = settings.given == "original"
     measured = restoration.measure(operator, names, image, settings.noise, seed, original)
-    cond = restoration.condition(run, settings.cond, len(names), say)
+    cond = restoration.condition(run, settings.cond, len(names), tell)
     console, total = Console(), len(names) * settings.draws
     restored = {}
     for spec in methods:
@@ -134,7 +132,7 @@ def restore(
             cond=cond,
             progress=partial(_advance, console, spec.name, total),
         )
-    trivial = report.trivial_restorations(run, operator, operator_spec, measured, say)
+    trivial = report.trivial_restorations(run, operator, operator_spec, measured, tell)
     rows = report.rows_of(run, operator, measured, trivial, restored)
     record = {
         "run": {"plugin": run.config.plugin, "data": run.config.data.name, "seed": run.config.seed},

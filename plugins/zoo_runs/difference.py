@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo_core.registry.resolution import deciding
 from zoo_core.results import Result
-from zoo_eval.leaderboard.facts import BASELINE, installed
+from zoo_eval.leaderboard.facts import BASELINE, Column, installed
 from zoo_eval.statistics.ranking import LEVEL, rank
 from zoo_runs.records import RunRecord, same_configuration
 
@@ -95,15 +95,16 @@ def score_differences(
 def _difference(column: str, one: Result, two: Result, seeds: Sequence[Sequence[Result]]) -> ScoreDifference:
     values = (one.metrics[column].value, two.metrics[column].value)
     facts = installed().column(column)
-    direction = "" if facts is None else facts.better
-    better = None
+    direction, better = "" if facts is None else facts.better, None
     if direction and values[0] != values[1]:
         better = int((values[1] < values[0]) == (direction == "lower"))
-    return ScoreDifference(column, values, values[1] - values[0], better, _verdict(column, one, two, seeds))
+    verdict = _verdict(column, facts, one, two, seeds)
+    return ScoreDifference(column, values, values[1] - values[0], better, verdict)
 
 
-def _verdict(column: str, one: Result, two: Result, seeds: Sequence[Sequence[Result]]) -> str:
-    facts = installed().column(column)
+def _verdict(
+    column: str, facts: Column | None, one: Result, two: Result, seeds: Sequence[Sequence[Result]]
+) -> str:
     if facts is None or facts.better not in ("lower", "higher"):
         return "not ranked"
     if (one.plugin, one.config_hash) == (two.plugin, two.config_hash):

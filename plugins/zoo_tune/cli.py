@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.completion import complete
-from zoo_core.cli.launching import launcher_options, run_jobs
+from zoo_core.cli.launching import Launch, launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.tables import paragraph, table
 from zoo_core.cli.trusting import trust_option
@@ -78,9 +78,7 @@ def tune(
     seeds: int,
     seed: int,
     dry_run: bool,
-    launcher: str | None,
-    slots: int | None,
-    resources: tuple[str, ...],
+    launch: Launch,
 ) -> None:
     """Search for good options of a model, and retrain the best on fresh seeds.
 
@@ -116,16 +114,14 @@ def tune(
     click.echo(f"kept in {made.folder}", err=True)
     if dry_run:
         return
-    record = made.search(lambda line: click.echo(paragraph(line), err=True)).run(
-        _trainer(made, launcher, slots, resources)
-    )
+    record = made.search(lambda line: click.echo(paragraph(line), err=True)).run(_trainer(made, launch))
     winner = chosen(record)
     click.echo(table(trial_rows(record, winner), TRIALS_HEAD))
     for line in summary(record, winner):
         click.echo(paragraph(line, indent=4))
     if not seeds:
         return
-    results, status = retrain(made, record, seeds, lambda configs: _run(configs, launcher, slots, resources))
+    results, status = retrain(made, record, seeds, lambda configs: _run(configs, launch))
     for line in result_lines(results, record.metric):
         click.echo(line)
     click.echo(f"runs of the winner: {made.folder / 'winner'}; the search: {made.folder / RECORD}", err=True)
@@ -182,26 +178,22 @@ def _values(made: Tuning) -> dict[str, Any]:
     return flatten(plain(made.trial))
 
 
-def _trainer(made: Tuning, launcher: str | None, slots: int | None, resources: Sequence[str]) -> Trainer:
+def _trainer(made: Tuning, launch: Launch) -> Trainer:
     from zoo_tune.trainers import Here, Jobs
 
     trials = made.trials
-    if launcher is None and slots is None:
+    if not launch:
         return Here(trials.base, trials.root, trials.metric, trials.seed)
-    from zoo_core.launch.queue import make_launcher
-
-    place = make_launcher(launcher or "local", slots, parse_words(resources))
+    place = launch.opened()
     place.close()
-    return Jobs(trials, place.slots, lambda jobs: run_jobs(jobs, launcher, slots, resources, shown=False))
+    return Jobs(trials, place.slots, lambda jobs: launch.run(jobs, shown=False))
 
 
-def _run(
-    configs: Sequence[RunConfig], launcher: str | None, slots: int | None, resources: Sequence[str]
-) -> int:
+def _run(configs: Sequence[RunConfig], launch: Launch) -> int:
     from zoo_core.launch.here import run_matrix
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
 
-    if launcher is None and slots is None:
+    if not launch:
         return run_matrix(configs)
-    return first_status(run_jobs([training_job(c) for c in configs], launcher, slots, resources))
+    return first_status(launch.run([training_job(c) for c in configs]))

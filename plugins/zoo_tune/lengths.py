@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from zoo_core.config import SampleConfig
 from zoo_core.errors import UsageError
-from zoo_core.results import Selection, recorded_selection
+from zoo_core.machine.terminal import untold
+from zoo_core.results import Selection, recorded
 from zoo_core.results.result import canonical_json
 from zoo_core.runs import Run, load
 from zoo_core.runs.exchange import run_folder
@@ -84,9 +85,7 @@ class Chosen:
         return [selected, f"next: zoo eval {self.folder} sample.ema_length={self.best.length:g}"]
 
 
-def choose(
-    run: str, among: Sequence[float] = AMONG, progress: Callable[[str], None] = lambda line: None
-) -> Chosen:
+def choose(run: str, among: Sequence[float] = AMONG, progress: Callable[[str], None] = untold) -> Chosen:
     """Score a trained run with EMA weights of several lengths on its validation part and record the best.
 
     Args:
@@ -100,7 +99,7 @@ def choose(
         MachineError: where its checkpoint or a snapshot is missing or corrupt.
     """
     folder = run_folder(run)
-    made = load(folder, say=lambda line: None)
+    made = load(folder, say=untold)
     _check(made)
     config = made.config
     trained = config.sample.ema_length or config.train.ema.sigma_rel
@@ -137,7 +136,7 @@ def _check(made: Run) -> None:
         UsageError: as `choose`.
     """
     config = made.config
-    if config.sample.checkpoint != "last" or recorded_selection(made.dir) is not None:
+    if config.sample.checkpoint != "last" or recorded(Selection, made.dir) is not None:
         raise UsageError(
             f"{made.dir}: its checkpoint or its options were selected on the validation part before",
             "expected: a run of zoo run, with its last checkpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zoo_core.errors import UsageError, nearest
+from zoo_core.errors import UsageError, guess
 from zoo_core.registry.metrics import base_name
 from zoo_core.results import Result
 
@@ -66,10 +66,9 @@ def metric_of(name: str) -> Metric:
         UsageError: for a name that is none, with the nearest one.
     """
     if name not in METRICS:
-        match = nearest(name, METRICS)
         raise UsageError(
             f"trials can't be selected by {name!r}",
-            f"did you mean: --metric {match}" if match else "",
+            guess(name, METRICS, "--metric {}"),
             f"expected: {', '.join(METRICS)}",
         )
     return METRICS[name]

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.config import RunConfig, flatten, strict_json
-from zoo_core.errors import MachineError, UsageError, ZooError
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.launch.calibration import allowed_steps, measure, shortened
 from zoo_core.machine.files import write_atomic
+from zoo_core.machine.terminal import untold
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import plain, resolve
 from zoo_core.results import Result
 from zoo_core.runs import build, load_data, restore
 from zoo_core.runs import cost as cost_of
+from zoo_core.runs.checkpoints import newest
 from zoo_core.runs.continuing import extension
 from zoo_core.runs.folder import recorded_state
 from zoo_core.runs.job import execute
-from zoo_core.training import checkpoint
 from zoo_eval.context import source_of
 from zoo_eval.pipeline import evaluate
 from zoo_eval.rescoring import identity_of
@@ -117,10 +118,6 @@ def _train_seconds(folder: Path) -> float:
     return float(recorded_state(folder)["cost"]["train_seconds"])
 
 
-def _unsaid(line: str) -> None:
-    """Say nothing: the trial's own line says what matters."""
-
-
 def scoring(options: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
     """Return the options by which a trial is scored: the user's protocol, the metric, memorization."""
     return {"eval.protocol": options["eval.protocol"], "eval.metrics": [metric.entry, "memorization"]}
@@ -134,19 +131,15 @@ def scored(folder: Path, config: RunConfig) -> Result:
         config: of the run, with the options of its scoring.
     """
     data = validation_data(load_data(config))
-    made = build(config, data, folder, manager(), say=_unsaid, warn=_unsaid)
-    found = checkpoint.latest(folder / "checkpoints", _unsaid)
-    if found is None:
-        raise MachineError(f"{folder} has no checkpoint")
-    restore(made, *found)
+    made = build(config, data, folder, manager(), say=untold, warn=untold)
+    restore(made, *newest(folder, untold))
     made.cost = {name: value for name, value in cost_of(made).items() if name != "train_peak_bytes"}
-    return evaluate(replace(source_of(made), folder=None, say=_unsaid), identity_of(made))
+    return evaluate(replace(source_of(made), folder=None, say=untold), identity_of(made))
 
 
 def write_task(folder: Path, task: Mapping[str, Any]) -> None:
     """Write into a trial's folder what `main` is to do; `_done` reads its fields."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / TASK, json.dumps(task).encode())
+    write_atomic(folder / TASK, json.dumps(task).encode(), parents=True)
 
 
 def _done(task: Mapping[str, Any], folder: Path) -> Planned | Measured:

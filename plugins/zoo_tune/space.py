@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from zoo_core.config import RunConfig, canonical, comma_list, flatten, options, strict_yaml
-from zoo_core.errors import Mistakes, UsageError, ZooError, nearest
+from zoo_core.errors import Mistakes, UsageError, ZooError, guess
 from zoo_core.registry.resolution import plain, resolve
 from zoo_core.results.result import canonical_json
 
@@ -235,8 +235,7 @@ EXPECTED = "option=low..high, option=low..high:log or option=a,b,c"
 
 def _stated(key: str, value: Any, known: Mapping[str, FieldInfo]) -> Dimension:
     if key not in known:
-        match = nearest(key, known)
-        raise UsageError(f"no option {key!r} to search", f"did you mean: {match}" if match else "")
+        raise UsageError(f"no option {key!r} to search", guess(key, known))
     if isinstance(value, str) and ".." in value:
         ends, _, scale = value.partition(":")
         low, _, high = ends.partition("..")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo_core.config import strict_json
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import UsageError
 from zoo_core.machine.files import write_atomic
 
 SCHEMA = 1
@@ -130,11 +130,7 @@ def write_record(record: Record, path: Path) -> None:
         MachineError: where it can't be written.
     """
     text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MachineError(f"can't write {path.parent}: {error.strerror}") from error
-    write_atomic(path, text.encode())
+    write_atomic(path, text.encode(), parents=True)
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:

@@ -18,9 +18,9 @@ from zoo_core.results import (
     Result,
     Selection,
     read_result,
-    recorded_selection,
+    recorded,
+    write_record,
     write_result,
-    write_selection,
 )
 from zoo_core.results.result import canonical_json
 from zoo_core.runs import load_data
@@ -220,8 +220,8 @@ def retrain(
     configs = [winner_config(made, winner, seed) for seed in range(seeds)]
     folders = [Path(str(config.run_dir)) for config in configs]
     for folder in folders:
-        if recorded_selection(folder) != how:  # of a search that has gone on since then
-            write_selection(how, folder)
+        if recorded(Selection, folder) != how:  # of a search that has gone on since then
+            write_record(how, folder)
     status = run(configs)
     results = [_said(folder / "result.json", how) for folder in folders if (folder / "result.json").exists()]
     return results, status

@@ -25,12 +25,12 @@ from zoo_audit.digest import state_sha256
 from zoo_audit.trace import kept_state, read_trace, write_trace
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import config_hash, resolve
-from zoo_core.results import Reexecution, Result, TrainingAudit, read_result, write_audit, write_result
+from zoo_core.results import Reexecution, Result, TrainingAudit, read_result, write_record, write_result
 from zoo_core.results.attachments import attachment_of, read_attachment, write_attachment
 from zoo_core.results.result import content_hash
 from zoo_core.training import checkpoint
 from zoo_eval.cli import verify as verify_command
-from zoo_eval.store import Verdict, read_entry
+from zoo_eval.store import Reader, Verdict
 from zoo_eval.store.states import record, recorded_states, verdicts_folder
 from zoo_eval.submission import verify
 from zoo_eval.submission.comparison import Repeated
@@ -91,7 +91,7 @@ def test_an_honest_training_is_audited_and_the_verdict_can_be_repeated(run: Path
     assert "power: a forgery in the first or the last segment is caught for certain" in said
     (stored,) = verdicts_folder().glob("*.json")
     training = json.loads(stored.read_text())["training"]
-    assert read_entry(file, recorded_states()).state == "audited"
+    assert Reader(recorded_states()).read(file).state == "audited"
     again = audited(result, run, 2, bytes.fromhex(training["challenge"]))
     assert list(again.executed) == training["executed"]
     assert len(again.executed) == 4
@@ -174,7 +174,7 @@ def refounded(run: Path, place: int, state: checkpoint.Checkpoint) -> None:
     states[place] = (states[place][0], state_sha256(state))
     trace = replace(trace, states=tuple(states))
     write_trace(trace, run)
-    write_audit(trace.commitment(), run)
+    write_record(trace.commitment(), run)
     rewritten(run, audit=trace.commitment())
 
 

@@ -7,10 +7,10 @@ import math
 
 import torch
 
+from tests.making import settings
 from zoo_autoregressive.pixel_transformer import PixelTransformer, PixelTransformerConfig
 from zoo_autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from zoo_autoregressive.recipe import Autoregressive
-from zoo_core.config import validate
 from zoo_core.data.loading import to_unit
 from zoo_core.seeds import generator
 from zoo_core.types import DataInfo
@@ -39,8 +39,7 @@ def made(
     """
     kind, config = MODELS[name]
     sizes = {"model.width": 12, "model.components": 3}
-    given, mistakes = validate(config, {**sizes, **options}, name)
-    assert not mistakes, mistakes
+    given = settings(config, "", **{**sizes, **options})
     info = DataInfo("images", shape, levels, classes, task="class" if classes else "unconditional")
     recipe = kind(given, info).double().eval()
     rng = generator(0, name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo_core.data.arrays import check_finite, only_array, read_array, read_headers
+from zoo_core.data.arrays import only_array, read_array, read_headers
 from zoo_core.errors import MachineError, UsageError
 
 KINDS = ["?", "|u1", "<i2", ">i4", "<u8", "<f2", "<f4", ">f8"]
@@ -176,11 +176,3 @@ def test_pipe_does_not_block(tmp_path: Path) -> None:
     for path in (tmp_path / "a.npy", tmp_path, Path("/dev/zero"), tmp_path / "absent.npy"):
         with pytest.raises(UsageError, match="regular file"):
             read_headers(path)
-
-
-def test_rows_that_are_not_finite_are_counted() -> None:
-    points = np.zeros((10, 2), np.float32)
-    check_finite(points, "points")
-    points[3, 1], points[7, 0] = np.nan, np.inf
-    with pytest.raises(UsageError, match=r"2 of 10 rows[^$]*first: row 3"):
-        check_finite(points, "points")

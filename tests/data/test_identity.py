@@ -43,11 +43,6 @@ def read(root: Path, **options: Any) -> Dataset:
     return load(FolderConfig.model_validate({"path": str(root), "size": 4, "channels": 1, **options}))
 
 
-def write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
 def add(root: Path) -> None:
     for k in range(5):
         image(root / "cat" / f"new{k}.png", 100 + k)
@@ -68,7 +63,8 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_changed_is_said(root: Path, tmp_path: Path, change: str) -> None:
     """Catches other data that pass for a run's own, and a message that leaves the user to search."""
     run = tmp_path / "run"
-    identity.write(run, read(root), write)
+    run.mkdir()
+    identity.write(run, read(root))
     identity.check(run, read(root))
     modify, line = CHANGES[change]
     modify(root)
@@ -80,11 +76,13 @@ def test_what_changed_is_said(root: Path, tmp_path: Path, change: str) -> None:
 
 def test_another_split_of_the_same_images_is_other_data(root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    identity.write(run, read(root, holdout=0.1), write)
+    run.mkdir()
+    identity.write(run, read(root, holdout=0.1))
     with pytest.raises(UsageError, match="examples moved to another split"):
         identity.check(run, read(root, holdout=0.4))
     held = tmp_path / "held"
-    identity.write(held, with_validation(read(root), 0.2), write)
+    held.mkdir()
+    identity.write(held, with_validation(read(root), 0.2))
     with pytest.raises(UsageError, match="split: 22 train/3 test/5 validation, now 27 train/3 test"):
         identity.check(held, read(root))
 
@@ -92,15 +90,16 @@ def test_another_split_of_the_same_images_is_other_data(root: Path, tmp_path: Pa
 def test_a_record_is_written_once(root: Path, tmp_path: Path) -> None:
     """Catches a resume on other data that makes the record fit them."""
     run = tmp_path / "run"
-    identity.write(run, read(root), write)
+    run.mkdir()
+    identity.write(run, read(root))
     before = (run / identity.RECORD).read_bytes()
     add(root)
-    identity.write(run, read(root), write)
+    identity.write(run, read(root))
     assert (run / identity.RECORD).read_bytes() == before
 
 
 def test_an_earlier_runs_provenance_is_compared(root: Path, tmp_path: Path) -> None:
-    write(tmp_path / "provenance.json", json.dumps({"data": {"sha256": read(root).sha256}}).encode())
+    (tmp_path / "provenance.json").write_bytes(json.dumps({"data": {"sha256": read(root).sha256}}).encode())
     identity.check(tmp_path, read(root))
     add(root)
     with pytest.raises(UsageError, match="the data changed"):
@@ -111,7 +110,7 @@ def test_an_earlier_runs_provenance_is_compared(root: Path, tmp_path: Path) -> N
     "content", [b"", b"[]", b"{", b'{"schema": 1}', b'{"schema": 2, "sha256": ""}', b"\xff"]
 )
 def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
-    write(tmp_path / identity.RECORD, content)
+    (tmp_path / identity.RECORD).write_bytes(content)
     with pytest.raises(MachineError, match=r"data\.json is damaged"):
         identity.read(tmp_path)
 
@@ -123,7 +122,7 @@ def test_a_record_that_does_not_say_whether_the_density_is_known_is_damaged(
     document = identity.record(read(root))
     del document["density"]
     document |= {} if density is None else {"density": density}
-    write(tmp_path / identity.RECORD, json.dumps(document).encode())
+    (tmp_path / identity.RECORD).write_bytes(json.dumps(document).encode())
     with pytest.raises(MachineError, match=r"data\.json is damaged"):
         identity.stored(tmp_path, lambda: read(root))
 
@@ -138,7 +137,7 @@ def test_a_record_of_the_wrong_form_is_named_where_it_is_compared(
     """Catches a traceback from a record that came with somebody's bundle."""
     dataset = read(root)
     document = {**identity.record(dataset), "sha256": "0" * 64, **wrong}
-    write(tmp_path / identity.RECORD, json.dumps(document).encode())
+    (tmp_path / identity.RECORD).write_bytes(json.dumps(document).encode())
     with pytest.raises(MachineError, match=r"data\.json is damaged"):
         identity.check(tmp_path, dataset)
 
@@ -158,7 +157,7 @@ def same_rows(a: Dataset, b: Dataset) -> None:
 def test_stored_data_are_the_data(tmp_path: Path, task: Any) -> None:
     """Catches labels, captions or sources that come back in another order."""
     data = load_digits(DataConfig())
-    identity.write(tmp_path, data, write)
+    identity.write(tmp_path, data)
     opened: list[int] = []
 
     def again() -> Dataset:
@@ -184,7 +183,8 @@ def test_data_with_a_density_are_loaded() -> None:
 
 def test_stored_data_that_changed_are_refused_when_they_are_read(root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    identity.write(run, read(root), write)
+    run.mkdir()
+    identity.write(run, read(root))
     add(root)
     found = identity.stored(run, lambda: read(root))
     assert found is not None
@@ -246,12 +246,14 @@ def test_captions_are_stored(tmp_path: Path) -> None:
     from zoo_core.data.captioned_folder import load as load_captioned
     from zoo_core.data.conditioning import read_conditions
 
+    (tmp_path / "text").mkdir()
     for k in range(10):
         image(tmp_path / "images" / f"{k}.png", k)
-        write(tmp_path / "text" / f"{k}.txt", b"a cat\na black cat" if k % 2 else b"a dog")
+        (tmp_path / "text" / f"{k}.txt").write_bytes(b"a cat\na black cat" if k % 2 else b"a dog")
     config = CaptionedFolderConfig(path=str(tmp_path / "images"), size=4, channels=1, min_count=1)
     data = load_captioned(config)
-    identity.write(tmp_path / "run", data, write)
+    (tmp_path / "run").mkdir()
+    identity.write(tmp_path / "run", data)
     shutil.rmtree(tmp_path / "images")
     found = identity.stored(tmp_path / "run", lambda: load_captioned(config))
     assert found is not None

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from zoo_core.config import DataConfig
 from zoo_core.data import benchmarks, digits
 from zoo_core.data.specs import DATASETS
-from zoo_core.data.splits import fingerprint, held_out, stratified
+from zoo_core.data.splits import fingerprint, held_out, replace_digests, stratified
+from zoo_core.data.table import Resident, Table
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.spec import NAME, load_target
 
@@ -101,13 +103,17 @@ def test_digits_are_all_of_scikit_learns() -> None:
 def test_fingerprint_sees_order_labels_and_the_border_between_splits() -> None:
     """Catches data that changed under a hash that did not."""
     a, b, label = b"a" * 32, b"b" * 32, torch.tensor([0, 1])
+
+    def table(digests: list[bytes], label: Tensor | None = None) -> Table:
+        return replace_digests(Resident(torch.zeros(len(digests), 2), label), digests)
+
     seen = {
-        fingerprint(([a, b], None)),
-        fingerprint(([b, a], None)),
-        fingerprint(([a, b], label)),
-        fingerprint(([a, b], label.flip(0))),
-        fingerprint(([a], None), ([b], None)),
-        fingerprint(([a, b], None), ([], None)),
+        fingerprint(table([a, b])),
+        fingerprint(table([b, a])),
+        fingerprint(table([a, b], label)),
+        fingerprint(table([a, b], label.flip(0))),
+        fingerprint(table([a]), table([b])),
+        fingerprint(table([a, b]), table([])),
     }
     assert len(seen) == 6
 

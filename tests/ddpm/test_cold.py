@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Batch, Cond, DataInfo, SampleRequest
 from zoo_ddpm.cold import RULES, Cold, ColdConfig, restore
 from zoo_ddpm.degradations import blur, blurs, pixelate
 
@@ -21,10 +21,7 @@ DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
 
 
 def recipe(data=DIGITS, **options):
-    torch.manual_seed(0)
-    made, mistakes = validate(ColdConfig, ColdConfig.PRESETS["tiny"].overrides | options, "cold")
-    assert not mistakes, mistakes
-    return Cold(made, data).eval()
+    return made_of(Cold, ColdConfig, data, **options).eval()
 
 
 def images(n, shape=(1, 8, 8), seed=0):
@@ -165,9 +162,7 @@ class Spy(nn.Module):
 def test_the_loss_is_the_absolute_error_at_every_step():
     made, x = recipe(), images(1).expand(8000, -1, -1, -1)
     made.net = spy = Spy()
-    found = made.loss(
-        Batch(x, Cond(), torch.arange(8000)), Context(0, 0, 0, torch.Generator().manual_seed(0))
-    )
+    found = made.loss(batch(x), context())
     assert set(spy.t.tolist()) == set(range(1, 9))
     each = torch.stack([(made.degrade(x[:1], s) - x[:1]).abs().mean() for s in range(1, 9)])
     assert float(found.loss) == pytest.approx(float(each.mean()), abs=4.5 * float(each.std()) / 8000**0.5)
@@ -222,9 +217,3 @@ def test_the_block_determines_what_is_kept():
         recipe(**{"model.degradation": "pixelate", "model.block": size}).start_mean.numel() for size in (2, 8)
     ]
     assert counts == [16, 1]
-
-
-@pytest.mark.parametrize("name", ColdConfig.PRESETS)
-def test_presets_are_options_that_exist(name):
-    made, mistakes = validate(ColdConfig, ColdConfig.PRESETS[name].overrides, "cold")
-    assert (mistakes, made is None) == ([], False)

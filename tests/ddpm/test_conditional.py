@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo_core.config import validate
+from tests.making import made_of
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
 from zoo_ddpm.ddpm import DDPM, DDPMConfig
 
-OPTIONS = DDPMConfig.PRESETS["tiny"].overrides | {"model.width": 64}
 N = 400
 
 
@@ -25,10 +24,9 @@ def examples(rng):
 
 def learned(task, classifier=False):
     """Return a model of these points given their task's condition, trained for seconds."""
-    made, mistakes = validate(DDPMConfig, OPTIONS | {"model.classifier": classifier}, "ddpm")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    model = DDPM(made, DataInfo("x", (2,), levels=None, classes=2, vocabulary=3, caption_length=2, task=task))
+    data = DataInfo("x", (2,), levels=None, classes=2, vocabulary=3, caption_length=2, task=task)
+    options = {"model.width": 64, "model.classifier": classifier}
+    model = made_of(DDPM, DDPMConfig, data, **options)
     rng = torch.Generator().manual_seed(0)
     losses = [(model.loss, model.net)]
     if classifier:

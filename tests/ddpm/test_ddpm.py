@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of, settings
 from zoo_core.diffusion.sampling import bind
 from zoo_core.diffusion.schedule import DiscreteVP, linear_betas
 from zoo_core.diffusion.specs import SAMPLERS
 from zoo_core.interfaces import Denoiser, HasDenoiser, HasLikelihood
 from zoo_core.nn.backbone import build_backbone
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Context, DataInfo, SampleRequest
 from zoo_ddpm import zoo_plugins
 from zoo_ddpm.ddpm import DDPM, DDPMConfig, l_simple
 
@@ -25,23 +25,8 @@ DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
 MOONS = DataInfo("moons", (2,), levels=None)
 
 
-def config(**options):
-    made, mistakes = validate(DDPMConfig, DDPMConfig.PRESETS["tiny"].overrides | options, "ddpm")
-    assert not mistakes, mistakes
-    return made
-
-
 def recipe(data=DIGITS, **options):
-    torch.manual_seed(0)
-    return DDPM(config(**options), data).eval()
-
-
-def context(seed=0):
-    return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(seed))
-
-
-def batch(x):
-    return Batch(x, Cond(), torch.arange(len(x)))
+    return made_of(DDPM, DDPMConfig, data, **options).eval()
 
 
 class Spy(nn.Module):
@@ -56,7 +41,7 @@ class Spy(nn.Module):
 def test_loss_noises_by_the_schedule_at_every_time(prediction):
     """Catches a time shifted by one, which no optimum shows: with x0 = 1e8, x_t / x0 is sqrt(alpha_bar_t)."""
     made = recipe(MOONS, **{"model.T": 1000, "model.beta_1": 1e-4, "model.beta_T": 0.02})
-    made.config = config(**{"model.T": 1000, "model.prediction": prediction})
+    made.config = settings(DDPMConfig, **{"model.T": 1000, "model.prediction": prediction})
     made.net = spy = Spy()
     made.loss(batch(torch.full((20_000, 2), 1e8)), context())
     assert set(spy.t.tolist()) == set(range(1, 1001))
@@ -179,18 +164,9 @@ def test_few_terms_agree_with_all_of_them():
     assert abs(float(difference.mean())) < 4.5 * float(difference.std()) / math.sqrt(n)
 
 
-@pytest.mark.parametrize("name", DDPMConfig.PRESETS)
-def test_presets_are_options_that_exist(name):
-    """Catches a preset that names an option which was renamed."""
-    made, mistakes = validate(DDPMConfig, DDPMConfig.PRESETS[name].overrides, "ddpm")
-    assert mistakes == []
-    assert made is not None
-    assert DDPMConfig.PRESETS[name].source
-
-
 def test_paper_preset_is_hos():
     """Catches a preset that claims the paper and trains another network."""
-    made, _ = validate(DDPMConfig, DDPMConfig.PRESETS["paper@cifar10"].overrides, "ddpm")
+    made = settings(DDPMConfig, "paper@cifar10")
     with torch.device("meta"):
         net = build_backbone(made.model, DataInfo("cifar10", (3, 32, 32), levels=256))
     assert round(sum(p.numel() for p in net.parameters()) / 1e6, 1) == 35.7

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.diffusion.likelihood import bound, gaussian_log_prob
 from zoo_core.diffusion.samplers import forward_std, posterior_std
 from zoo_core.diffusion.schedule import DiscreteVP, cosine_betas
 from zoo_core.interfaces import HasPosterior
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import DataInfo, SampleRequest
 from zoo_ddpm.iddpm import IDDPM, IDDPMConfig, LearnedVariance, interpolated_log_var
 
 DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
@@ -22,21 +22,12 @@ POINT = DataInfo("line", (1,), levels=None)
 
 
 def recipe(data=DIGITS, **options):
-    made, mistakes = validate(IDDPMConfig, IDDPMConfig.PRESETS["tiny"].overrides | options, "iddpm")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return IDDPM(made, data).eval()
-
-
-def context():
-    return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(0))
+    return made_of(IDDPM, IDDPMConfig, data, **options).eval()
 
 
 def test_the_estimate_of_a_point_at_the_highest_level_has_the_scale_of_the_data():
     """Points are not clipped: there an error of the network must not count sigma-fold (samples at 25)."""
-    made, _ = validate(IDDPMConfig, IDDPMConfig.PRESETS["default@points"].overrides, "iddpm")
-    torch.manual_seed(0)
-    model = IDDPM(made, DataInfo("plane", (2,), levels=None)).eval()
+    model = made_of(IDDPM, IDDPMConfig, DataInfo("plane", (2,), levels=None), "default@points").eval()
     with torch.no_grad():
         for parameter in model.parameters():  # the last layer starts at zero
             parameter.add_(0.01 * torch.randn_like(parameter))
@@ -139,7 +130,7 @@ def test_the_variance_loss_moves_no_mean():
     for weight in (1.0, 0.0):
         made = recipe(**{"model.vlb_weight": weight})
         made.net = Told(outputs)
-        loss = made.loss(Batch(x, Cond(), torch.arange(4)), context()).loss
+        loss = made.loss(batch(x), context()).loss
         grads.append(torch.autograd.grad(loss, outputs)[0])
     hybrid, simple = grads
     torch.testing.assert_close(hybrid[:, :1], simple[:, :1])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo_core.config import TrainConfig, validate
+from tests.making import made_of
+from zoo_core.config import TrainConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.diffusion.sampling import bind
 from zoo_core.diffusion.specs import ANCESTRAL
@@ -62,13 +63,10 @@ def built(*words):
 
 def trained(kind, config_class, **options):
     """Train a recipe for some steps on images of exactly unit variance, and return it."""
-    made, mistakes = validate(config_class, config_class.PRESETS["tiny"].overrides | options, "test")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    recipe = kind(made, TWO_LEVELS)
+    recipe = made_of(kind, config_class, TWO_LEVELS, **options)
     half = torch.randint(0, 2, (32, 1, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     data = TrainData(Resident(torch.cat((half, 1 - half))), TWO_LEVELS, seed=3)
-    Harness(recipe, TrainConfig(steps=12, batch_size=16, ema=made.train.ema), data, seed=5).run()
+    Harness(recipe, TrainConfig(steps=12, batch_size=16, ema=recipe.config.train.ema), data, seed=5).run()
     return recipe.eval()
 
 

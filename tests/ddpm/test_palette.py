@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import context, made_of, randomized
 from zoo_core.data.corruptions import hole
 from zoo_core.interfaces import HasLikelihood, Translator
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build, load_data
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Batch, Cond, DataInfo, SampleRequest
 from zoo_ddpm.ddpm import DDPM, DDPMConfig
 from zoo_ddpm.palette import Palette, PaletteConfig
 
@@ -24,10 +23,7 @@ PAIRED = DataInfo("digits", (1, 8, 8), levels=17, image_channels=1, task="paired
 
 
 def recipe(data=PAIRED, **options):
-    made, mistakes = validate(PaletteConfig, PaletteConfig.PRESETS["tiny"].overrides | options, "palette")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return Palette(made, data).eval()
+    return made_of(Palette, PaletteConfig, data, **options).eval()
 
 
 def run(*words):
@@ -35,14 +31,6 @@ def run(*words):
     made = build(config, load_data(config), Path(), manager(), say=lambda _: None, warn=lambda _: None)
     made.harness.run()
     return made
-
-
-def randomized(net):
-    """Undo the zero start, behind which a fault would hide."""
-    torch.manual_seed(0)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    return net
 
 
 def test_training_tells_the_network_the_source_of_each_row():
@@ -59,7 +47,7 @@ def test_training_tells_the_network_the_source_of_each_row():
     given = Batch(
         torch.zeros(500, 1, 8, 8), Cond(label=torch.zeros(500).long(), image=image), torch.arange(500)
     )
-    made.loss(given, Context(0, 0.0, 0, torch.Generator().manual_seed(0)))
+    made.loss(given, context())
     assert torch.equal(spy.cond.image, image)
     assert spy.cond.label is None
 
@@ -68,16 +56,13 @@ def test_a_source_of_zeros_gives_the_unconditional_model():
     """Catches a source that enters by another way than as channels of the input."""
     made = recipe()
     randomized(made.net)
-    config, _ = validate(DDPMConfig, DDPMConfig.PRESETS["tiny"].overrides, "ddpm")
-    plain = DDPM(config, replace(PAIRED, task="unconditional", image_channels=0)).eval()
+    plain = made_of(DDPM, DDPMConfig, replace(PAIRED, task="unconditional", image_channels=0)).eval()
     weights = dict(made.net.state_dict())
     weights["first.weight"] = weights["first.weight"][:, :1]
     plain.net.load_state_dict(weights)
     x = torch.rand(6, 1, 8, 8)
     given = Batch(x, Cond(image=torch.zeros_like(x)), torch.arange(6))
-    losses = [
-        one.loss(given, Context(0, 0.0, 0, torch.Generator().manual_seed(0))).loss for one in (made, plain)
-    ]
+    losses = [one.loss(given, context()).loss for one in (made, plain)]
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
     request = SampleRequest(Seeds(0, range(6)), Cond(image=torch.zeros(6, 1, 8, 8)), steps=5)
     drawn = made.sample(request).x
@@ -134,9 +119,3 @@ def test_a_translation_is_a_sample_given_the_image():
     assert not torch.equal(translated, made.translate(image.flip(0), noise=Seeds(3, range(4))))
     assert isinstance(made, Translator)
     assert not isinstance(made, HasLikelihood)  # of p(y), which it has none of
-
-
-@pytest.mark.parametrize("name", PaletteConfig.PRESETS)
-def test_presets_are_options_that_exist(name):
-    """Catches a preset that names an option which was renamed."""
-    assert validate(PaletteConfig, PaletteConfig.PRESETS[name].overrides, "palette")[1] == []

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.making import randomized
 from zoo_core.errors import UsageError
 from zoo_core.nn.embedding import FourierFeatures, sinusoidal
 from zoo_core.nn.mlp import MLP, MLPConfig
@@ -19,14 +20,6 @@ from zoo_core.types import Cond, DataInfo
 def unet(shape, time_range=1000.0, **options):
     """Return a U-Net for images of a shape."""
     return UNet(UNetConfig(**options), DataInfo("images", shape, levels=256), time_range=time_range)
-
-
-def randomized(net):
-    """Undo the zero start, behind which a fault would hide."""
-    torch.manual_seed(0)
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.1)
-    return net
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 9, 13)])

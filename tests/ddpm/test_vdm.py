@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.diffusion.likelihood import step_kl
 from zoo_core.diffusion.samplers import posterior_std
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import spreads_of
 from zoo_core.seeds import Seeds, generator
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Cond, DataInfo, SampleRequest
 from zoo_ddpm.log_snr import LogSNR
 from zoo_ddpm.vdm import (
     VDM,
@@ -36,23 +36,8 @@ WORLD = DataInfo("pixels", (1, 1, 2), levels=3)
 LOW, HIGH = -2.0, 3.0
 
 
-def config(**options):
-    made, mistakes = validate(VDMConfig, VDMConfig.PRESETS["tiny"].overrides | options, "vdm")
-    assert not mistakes, mistakes
-    return made
-
-
 def recipe(data=DIGITS, **options):
-    torch.manual_seed(0)
-    return VDM(config(**options), data).eval()
-
-
-def batch(x):
-    return Batch(x, Cond(), torch.arange(len(x)))
-
-
-def context(seed=0):
-    return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(seed))
+    return made_of(VDM, VDMConfig, data, **options).eval()
 
 
 # -- quadrature
@@ -440,9 +425,3 @@ def test_samples_and_capabilities():
 def test_points_are_refused():
     with pytest.raises(UsageError, match="pixel levels"):
         recipe(MOONS)
-
-
-@pytest.mark.parametrize("name", VDMConfig.PRESETS)
-def test_presets_are_options_that_exist(name):
-    made, mistakes = validate(VDMConfig, VDMConfig.PRESETS[name].overrides, "vdm")
-    assert (mistakes, made is None) == ([], False)

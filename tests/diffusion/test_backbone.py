@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.making import randomized
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import Backbone, NetworkConfig, build_backbone
 from zoo_core.nn.conditioning import ConditionEmbedding
@@ -20,14 +21,6 @@ def digits(task, **more):
     return DataInfo("digits", (1, 8, 8), levels=17, classes=10, vocabulary=12, task=task, **more)
 
 
-def randomized(net):
-    """Undo the zero start, behind which a fault would hide."""
-    torch.manual_seed(0)
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.1)
-    return net.eval()
-
-
 def options(**more):
     return SMALL.model_copy(update=more)
 
@@ -36,7 +29,7 @@ def options(**more):
 @pytest.mark.parametrize("task", ["class", "text"])
 def test_each_condition_is_told_apart(kind, task):
     """Catches a condition that does not reach the output, and a null that is one of the classes."""
-    net = randomized(build_backbone(options(net=kind), digits(task)))
+    net = randomized(build_backbone(options(net=kind), digits(task))).eval()
     x = torch.randn(1, 1, 8, 8).repeat(3, 1, 1, 1)
     t = torch.full((3,), 50.0)
     cond = (
@@ -54,7 +47,7 @@ def test_each_condition_is_told_apart(kind, task):
 @pytest.mark.parametrize("kind", ["unet", "dit"])
 def test_the_order_of_words_counts_and_padding_does_not(kind):
     """Catches a bag of words, and a caption that changes with the length it is padded to."""
-    net = randomized(build_backbone(options(net=kind), digits("text")))
+    net = randomized(build_backbone(options(net=kind), digits("text"))).eval()
     x, t = torch.randn(1, 1, 8, 8), torch.tensor([50.0])
     said = net(x, t, Cond(tokens=torch.tensor([[3, 4]])))
     padded = net(x, t, Cond(tokens=torch.tensor([[3, 4, 0, 0]])))
@@ -74,7 +67,7 @@ def test_a_condition_of_nothing_has_no_parameters():
 def test_a_image_is_read_as_channels():
     """Catches a source image that is not looked at; none is a image of zeros."""
     for kind in ("unet", "dit"):
-        net = randomized(build_backbone(options(net=kind), digits("paired", image_channels=1)))
+        net = randomized(build_backbone(options(net=kind), digits("paired", image_channels=1))).eval()
         x, image = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
         with_image = net(x, T, Cond(image=image))
         assert not torch.allclose(with_image, net(x, T), atol=1e-4)
@@ -98,7 +91,7 @@ def test_a_new_transformer_block_is_the_identity():
 
 def test_patches_return_to_their_places():
     """Catches rows and columns swapped on the way back from tokens to a image."""
-    net = randomized(build_backbone(options(net="dit"), DataInfo("x", (1, 4, 8), levels=256)))
+    net = randomized(build_backbone(options(net="dit"), DataInfo("x", (1, 4, 8), levels=256))).eval()
     x = torch.randn(1, 1, 4, 8, requires_grad=True)
     for block in net.blocks:  # no attention: a patch then depends on itself alone
         torch.nn.init.zeros_(block.attend.proj.weight)
@@ -152,7 +145,7 @@ def test_no_two_networks_share_an_option() -> None:
 def test_two_times_are_told_apart(kind):
     """Catches a second time that does not reach the output, and one that is added to the first."""
     data = DataInfo("moons", (2,), levels=None) if kind == "mlp" else digits("unconditional")
-    net = randomized(build_backbone(options(net=kind), data, times=2))
+    net = randomized(build_backbone(options(net=kind), data, times=2)).eval()
     x = torch.randn(1, *data.shape).expand(3, *data.shape)
     out = net(x, torch.tensor([[10.0, 30.0], [30.0, 10.0], [10.0, 10.0]]))
     for a, b in ((0, 1), (0, 2), (1, 2)):

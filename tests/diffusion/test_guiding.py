@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from zoo_core.config import validate
+from tests.making import made_of, settings
 from zoo_core.diffusion.guidance import AutoGuided, IntervalGuided
 from zoo_core.diffusion.sampling import bind, draw
 from zoo_core.errors import UsageError
@@ -127,8 +127,7 @@ def test_another_kind_of_run_is_refused(folder, tmp_path):
 )
 def test_options_without_effect_are_refused(options, said):
     """Catches guidance that is asked for and silently not there."""
-    config, mistakes = validate(DDPMConfig, DDPMConfig.PRESETS["tiny"].overrides | options, "ddpm")
-    assert not mistakes
+    config = settings(DDPMConfig, **options)
     with pytest.raises(UsageError, match=said):
         DDPM(config, DataInfo("ring", (2,), levels=None, classes=8, task="class"))
 
@@ -137,7 +136,6 @@ def test_the_recipe_limits_guidance_to_the_interval():
     """Catches one end that is not passed on."""
     data = DataInfo("ring", (2,), levels=None, classes=8, task="class")
     given = {"sample.guidance_scale": 2.0, "sample.guidance_low": 0.3}
-    config, _ = validate(DDPMConfig, DDPMConfig.PRESETS["tiny"].overrides | given, "ddpm")
-    limited = DDPM(config, data).conditioned(Cond(label=torch.tensor([1])))
+    limited = made_of(DDPM, DDPMConfig, data, **given).conditioned(Cond(label=torch.tensor([1])))
     assert isinstance(limited, IntervalGuided)
     assert (limited.low, limited.high) == (0.3, math.inf)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import zoo_core
-from zoo_core.config import validate
+from tests.making import context, made_of
 from zoo_core.diffusion.guidance import ClassifierFree, ClassifierGuided, Conditioned
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
@@ -19,14 +19,7 @@ DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10, vocabulary=12, tas
 
 
 def recipe(data=RING, **options):
-    made, mistakes = validate(DDPMConfig, DDPMConfig.PRESETS["tiny"].overrides | options, "ddpm")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return DDPM(made, data).eval()
-
-
-def context(seed=0):
-    return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(seed))
+    return made_of(DDPM, DDPMConfig, data, **options).eval()
 
 
 class Spy(nn.Module):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.diffusion.analytic import Noise
-from zoo_core.config import validate
+from tests.making import batch, made_of
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.samplers import euler
 from zoo_core.diffusion.sampling import bind
@@ -21,7 +21,7 @@ from zoo_core.diffusion.specs import SAMPLERS
 from zoo_core.interfaces import Denoiser, HasDenoiser, HasLikelihood
 from zoo_core.registry.spec import load_target
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Context, DataInfo, SampleRequest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "zoo-plugin-straight-flow"
 POINTS = DataInfo("moons", (2,), levels=None)
@@ -44,12 +44,7 @@ def flow(monkeypatch):
 
 @pytest.fixture
 def recipe(flow):
-    config, mistakes = validate(
-        flow.StraightFlowConfig, flow.StraightFlowConfig.PRESETS["tiny"].overrides, "straight-flow"
-    )
-    assert not mistakes
-    torch.manual_seed(0)
-    return flow.StraightFlow(config, POINTS)
+    return made_of(flow.StraightFlow, flow.StraightFlowConfig, POINTS)
 
 
 def test_entry_point_and_spec(flow):
@@ -149,7 +144,7 @@ def test_it_learns(recipe):
         angle = 2 * math.pi * torch.rand(256, generator=rng)
         x = 0.7 * torch.stack((angle.cos(), angle.sin()), 1)
         optimizer.zero_grad()
-        recipe.loss(Batch(x, Cond(), torch.arange(256)), Context(0, 0.0, 0, rng)).loss.backward()
+        recipe.loss(batch(x), Context(0, 0.0, 0, rng)).loss.backward()
         optimizer.step()
     radius = recipe.sample(SampleRequest(Seeds(1, range(500)), steps=25)).x.norm(dim=1)
     assert float(radius.mean()) == pytest.approx(0.7, abs=0.08)

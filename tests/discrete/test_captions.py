@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests.discrete.worlds import agrees, by_masks, by_orders, everything, frequencies_agree, images
+from tests.making import settings
 from zoo_core.cli import invoke
-from zoo_core.config import validate
 from zoo_core.data.strokes import WORDS as STROKES
 from zoo_core.errors import UsageError
 from zoo_core.events.trackers import read_metrics
@@ -29,8 +29,7 @@ IMAGE = torch.tensor([-0.5, 1.0], dtype=torch.float64).reshape(2, 1, 1, 1).expan
 def world(**options: object) -> MDLM:
     """Return a model of captions of 3 places and 3 tokens, all of whose weights are random, in float64."""
     small = {"model.width": 8, "model.layers": 2, "model.heads": 2}
-    config, mistakes = validate(MDLMConfig, {**small, **options}, "mdlm")
-    assert not mistakes, mistakes
+    config = settings(MDLMConfig, "", **{**small, **options})
     data = DataInfo("few-words", (D,), WORDS, vocabulary=WORDS, caption_length=D, task="caption",
                     image_channels=1, image_levels=256)  # fmt: skip
     recipe = MDLM(config, data).double().eval()  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.discrete.worlds import agrees, everything, frequencies_agree, images, made, tabulated
-from zoo_core.config import validate
+from tests.making import made_of
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds, generator
 from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
@@ -263,9 +263,8 @@ def test_the_grid_spans_the_training_data() -> None:
 
 
 def test_the_bound_of_points_is_that_of_their_cells_and_the_density_in_them() -> None:
-    given, mistakes = validate(D3PMConfig, {"model.T": 3, "model.grid": 8, "model.width": 8}, "d3pm")
-    assert not mistakes
-    recipe = D3PM(given, DataInfo("points", (2,), levels=None)).eval()
+    options = {"model.T": 3, "model.grid": 8, "model.width": 8}
+    recipe = made_of(D3PM, D3PMConfig, DataInfo("points", (2,), levels=None), "", **options).eval()
     x = torch.tensor([[0.1, -0.3], [5.0, 0.0]]).double()
     (found,) = recipe.likelihoods(x, noise=Seeds(0, range(2)), k=1)
     wide = Seeds(0, range(2))

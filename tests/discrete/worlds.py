@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.config import validate
+from tests.making import settings
 from zoo_core.data.loading import to_unit
 from zoo_core.seeds import generator
 from zoo_core.types import Cond, DataInfo
@@ -24,8 +24,7 @@ def made(name: str, shape: tuple[int, ...], levels: int, **options: object) -> A
     """Return a model in eval mode whose weights are all random, so that its laws are uneven."""
     kind, config = MODELS[name]
     small = {"model.channels": 8, "model.mult": (1,), "model.features": 4}
-    given, mistakes = validate(config, {**small, **options}, name)
-    assert not mistakes, mistakes
+    given = settings(config, "", **{**small, **options})
     recipe = kind(given, DataInfo("images", shape, levels=levels)).eval()
     rng = generator(0, name)
     with torch.no_grad():

@@ -256,8 +256,8 @@ def test_a_strip_is_the_first_samples_pixel_for_pixel(rng_images, shape, factor)
     # catches samples picked by hand, a line of the grid in a sample, and an enlarged grid taken at its size
     images = rng_images(shape)
     one = sprites.strip(grid_png(images, factor))
-    assert len(one.cells) == sprites.CELLS
-    for cell, image in zip(one.cells, images, strict=False):
+    assert len(one) == sprites.CELLS
+    for cell, image in zip(one, images, strict=False):
         assert (cell == image).all()
 
 
@@ -266,7 +266,7 @@ def test_a_grid_that_was_halved_in_size_is_cut_into_cells(rng_images):
     whole = Image.open(io.BytesIO(grid_png(rng_images((64, 64, 64, 3)), 1)))
     file = io.BytesIO()
     whole.resize((whole.width // 2, whole.height // 2), Image.Resampling.BOX).save(file, "PNG")
-    cells = sprites.strip(file.getvalue()).cells
+    cells = sprites.strip(file.getvalue())
     assert len(cells) == 8
     assert all(29 <= side <= 33 for cell in cells for side in cell.shape[:2])
 
@@ -276,7 +276,7 @@ def test_what_is_not_a_grid_is_one_image(rng_images):
     plot = rng_images((1, 90, 200, 3))[0]
     file = io.BytesIO()
     Image.fromarray(plot).save(file, "PNG")
-    (cell,) = sprites.strip(file.getvalue()).cells
+    (cell,) = sprites.strip(file.getvalue())
     assert cell.shape[0] <= sprites.SIDE
     assert sprites.strip(b"no image") is None
     assert sprites.sprite([None, None]) is None
@@ -405,7 +405,7 @@ def test_a_page_is_replaced_in_one_step_and_its_neighbors_stay(tmp_path, monkeyp
     before = path.read_bytes()
     assert write_page([], path.parent) == path
     assert path.read_bytes() != before
-    monkeypatch.setattr(writing.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(MachineError, match="No space left"):
         write_page([], path.parent)
     assert [one.name for one in path.parent.iterdir()] == ["index.html"]

@@ -14,7 +14,7 @@ from zoo_core.errors import UsageError
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import LARGEST_IMAGE, attachment_of, write_attachment
 from zoo_core.results.files import LARGEST_FILE
-from zoo_eval.store import STATES, Bad, Verdict, collect, read_entry, separate
+from zoo_eval.store import STATES, Bad, Reader, Verdict, collect, separate
 from zoo_eval.store.media import curves, sample_grid
 from zoo_eval.store.states import record, recorded_states, shipped, verdicts_folder
 
@@ -161,7 +161,7 @@ def test_names_that_are_not_text_and_things_that_are_not_files(tmp_path):
         "result-link.json",
         "result-pipe.json",
     ]
-    assert isinstance(read_entry(tmp_path / "none.json", {}), Bad)
+    assert isinstance(Reader({}).read(tmp_path / "none.json"), Bad)
 
 
 def test_the_same_file_in_two_folders_counts_once(tmp_path):
@@ -181,7 +181,7 @@ def verdict(path, state="reproduced"):
 
 
 def state_of(path):
-    return read_entry(path, recorded_states()).state
+    return Reader(recorded_states()).read(path).state
 
 
 def test_a_verdict_in_the_users_store_holds_for_those_very_bytes(tmp_path, home):

@@ -22,7 +22,7 @@ from zoo_core.results.files import LARGEST_FILE
 from zoo_core.results.result import fields_hash
 from zoo_eval.cli import leaderboard, submit
 from zoo_eval.cli import verify as verify_command
-from zoo_eval.store import read_entry
+from zoo_eval.store import Reader
 from zoo_eval.store.states import recorded_states, verdicts_folder
 from zoo_eval.submission import submission, verify, write_submission
 from zoo_eval.submission.comparison import compare, disagreements
@@ -59,7 +59,7 @@ def silent(line):
 
 
 def state_of(path):
-    return read_entry(path, recorded_states()).state
+    return Reader(recorded_states()).read(path).state
 
 
 # -- handing in

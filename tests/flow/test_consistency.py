@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.sampling import bind
 from zoo_core.diffusion.specs import HEUN
@@ -18,7 +18,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.runs.initial import match
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import DataInfo, SampleRequest
 from zoo_flow.consistency import (
     Consistency,
     ConsistencyConfig,
@@ -36,11 +36,7 @@ STD = 0.7
 
 
 def made(kind=Consistency, config=ConsistencyConfig, data=POINTS, **options):
-    given = dict(config.PRESETS["tiny"].overrides) | options
-    made, mistakes = validate(config, given, "consistency")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return kind(made, data)
+    return made_of(kind, config, data, **options)
 
 
 def randomized(recipe):
@@ -158,21 +154,18 @@ def test_the_gap_shrinks_from_stage_to_stage():
 def test_stages_have_equal_length_and_change_the_loss():
     recipe = randomized(made(**{"model.stages": 4}))
     assert [recipe.stage_at(p) for p in (0.0, 0.24, 0.25, 0.5, 0.99)] == [0, 0, 1, 2, 3]
-    batch = Batch(torch.randn(16, 2), Cond(), torch.arange(16))
+    given = batch(torch.randn(16, 2))
 
     def loss(progress):
-        return float(recipe.loss(batch, Context(0, progress, 0, torch.Generator().manual_seed(0))).loss)
+        return float(recipe.loss(given, context(progress=progress)).loss)
 
     assert loss(0.0) == loss(0.24) != loss(0.25)
 
 
 @pytest.mark.parametrize("change", [{"model.distance": "squared"}, {"model.huber": 0.3}])
 def test_the_distance_is_an_option(change):
-    batch = Batch(torch.randn(16, 2), Cond(), torch.arange(16))
-    losses = [
-        randomized(made(**options)).loss(batch, Context(0, 0.5, 0, torch.Generator().manual_seed(0))).loss
-        for options in ({}, change)
-    ]
+    given = batch(torch.randn(16, 2))
+    losses = [randomized(made(**options)).loss(given, context(progress=0.5)).loss for options in ({}, change)]
     assert float(losses[0]) != pytest.approx(float(losses[1]), rel=1e-3)
 
 

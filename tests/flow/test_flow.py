@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.guidance import ClassifierGuided, Conditioned
 from zoo_core.diffusion.ode import flow_log_prob
@@ -18,7 +18,7 @@ from zoo_core.diffusion.sampling import bind, check_score
 from zoo_core.diffusion.specs import SAMPLERS
 from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_core.types import Cond, DataInfo
 from zoo_flow.matching import FlowMatching, FlowMatchingConfig, velocity_loss
 from zoo_flow.path import T_MAX, T_MIN, StraightPath, even_in_t, straightness
 from zoo_flow.rectified import RectifiedFlow, RectifiedFlowConfig
@@ -53,11 +53,7 @@ def denoiser(velocity, coupling="independent"):
 
 
 def made(kind, config, data=POINTS, **options):
-    given = dict(config.PRESETS["tiny"].overrides) | options
-    made, mistakes = validate(config, given, "flow-matching")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return kind(made, data)
+    return made_of(kind, config, data, **options)
 
 
 def test_the_velocity_is_a_prediction_with_an_inverse():
@@ -255,8 +251,7 @@ def test_reflow_trains_on_the_samples_of_the_first_flow():
     drawn = sampler.function(denoise, eps * denoise.prior_std, sampler.grid(denoise, 8), noise=NONE)
     recipe.eval()
     torch.testing.assert_close(recipe.samples_of(eps, None), drawn)
-    batch = Batch(torch.zeros(4, 1, 8, 8), Cond(), torch.arange(4))
-    loss = recipe.reflow_loss(batch, Context(0, 0.0, 0, torch.Generator().manual_seed(0)))
+    loss = recipe.reflow_loss(batch(torch.zeros(4, 1, 8, 8)), context())
     assert torch.isfinite(loss.loss)
 
 

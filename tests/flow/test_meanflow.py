@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of, randomized
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.sampling import bind
 from zoo_core.errors import UsageError
 from zoo_core.nn.backbone import Backbone, build_backbone
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Cond, DataInfo, SampleRequest
 from zoo_flow.matching import velocity_loss
 from zoo_flow.meanflow import (
     AverageVelocity,
@@ -59,18 +59,7 @@ class Exact(nn.Module):
 
 
 def made(data=POINTS, **options):
-    given = dict(MeanFlowConfig.PRESETS["tiny"].overrides) | options
-    made, mistakes = validate(MeanFlowConfig, given, "meanflow")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return MeanFlow(made, data)
-
-
-def randomized(net):
-    torch.manual_seed(0)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return net
+    return made_of(MeanFlow, MeanFlowConfig, data, **options)
 
 
 def times(n=60, seed=0):
@@ -157,13 +146,13 @@ def test_guidance_needs_a_sampler_of_velocities():
 
 def test_without_averages_and_weights_it_is_flow_matching():
     recipe = made(DIGITS, **{"model.average": 0.0, "model.power": 0.0})
-    randomized(recipe.net)
+    randomized(recipe.net, 0.2)
     x = torch.rand(6, 1, 8, 8) * 2 - 1
-    batch = Batch(x, Cond(), torch.arange(6))
-    found = recipe.loss(batch, Context(0, 0.0, 0, torch.Generator().manual_seed(0))).loss
+    given = batch(x)
+    found = recipe.loss(given, context()).loss
 
     rng = torch.Generator().manual_seed(0)
-    x0 = recipe.training_x(batch, rng)
+    x0 = recipe.training_x(given, rng)
     t = torch.stack([recipe.levels(6, rng, x.device) for _ in range(2)]).amax(0).float()
     torch.rand(1, generator=rng)
     eps = torch.randn(x.shape, generator=rng)
@@ -179,9 +168,8 @@ def test_each_option_changes_the_loss(change):
     losses = []
     for options in ({}, change):
         recipe = made(**options)
-        randomized(recipe.net)
-        batch = Batch(x, Cond(), torch.arange(16))
-        losses.append(float(recipe.loss(batch, Context(0, 0.0, 0, torch.Generator().manual_seed(0))).loss))
+        randomized(recipe.net, 0.2)
+        losses.append(float(recipe.loss(batch(x), context()).loss))
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
@@ -204,7 +192,7 @@ def test_the_weight_has_no_gradient():
 
 
 def test_the_network_is_told_both_times_and_without_the_lower_one_it_is_the_velocity():
-    u = randomized(made().net)
+    u = randomized(made().net, 0.2)
     x, t = torch.randn(3, 2), torch.full((3,), 0.8)
     velocity = u(x, t)
     assert torch.equal(velocity, u(x, t, None, t))
@@ -228,7 +216,7 @@ NETWORKS = {
 def test_networks_have_forward_derivatives_in_both_precisions(name):
     data, options = NETWORKS[name]
     small = Backbone(channels=8, width=16, layers=2, attention=(4,), **options)
-    net = randomized(build_backbone(small, data, time_range=100.0, time_scale=1.0, times=2))
+    net = randomized(build_backbone(small, data, time_range=100.0, time_scale=1.0, times=2), 0.2)
     u = AverageVelocity(net)
     rng = torch.Generator().manual_seed(0)
     x, v = torch.randn(2, 3, *data.shape, generator=rng)

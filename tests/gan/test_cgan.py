@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tests.making import context
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds, generator
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Batch, Cond, DataInfo, SampleRequest
 from zoo_gan.cgan import CGAN
 
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10, task="class")
@@ -24,10 +25,6 @@ def built(*words: str, data: DataInfo = DIGITS) -> CGAN:
     config: Any = resolve(["plugin=cgan", "preset=tiny", *words])
     torch.manual_seed(0)
     return CGAN(config, data)
-
-
-def context() -> Context:
-    return Context(0, 0.0, 0, generator(0, "test"))
 
 
 def batch(n: int = 16, data: DataInfo = DIGITS) -> Batch:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.making import context
 from zoo_core.config import DataConfig, TrainConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.loading import TrainData
@@ -16,7 +17,7 @@ from zoo_core.interfaces import TwoWay
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.training.harness import Harness
-from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_core.types import Batch, Cond, DataInfo
 from zoo_gan.cyclegan import CycleGAN, CycleGANConfig, Translators
 from zoo_gan.pool import Pool
 
@@ -29,10 +30,6 @@ def build(*words: str, info: DataInfo = INFO) -> CycleGAN:
     config = resolve(["plugin=cyclegan", *preset, *words])
     assert isinstance(config, CycleGANConfig)
     return CycleGAN(config, info)
-
-
-def context(seed: int = 0) -> Context:
-    return Context(0, 0.0, 0, generator(seed, "test"))
 
 
 def batch(n: int = 8, info: DataInfo = INFO) -> Batch:

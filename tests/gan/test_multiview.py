@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.making import context
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build, load_data
 from zoo_core.seeds import Seeds, generator
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Batch, Cond, DataInfo, SampleRequest
 from zoo_gan.multiview_gan import CoupleCritic, MultiView
 
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10, task="views")
@@ -22,10 +23,6 @@ def built(*words: str, data: DataInfo = DIGITS) -> MultiView:
     config: Any = resolve(["plugin=multiview-gan", "preset=tiny", *words])
     torch.manual_seed(0)
     return MultiView(config, data)
-
-
-def context() -> Context:
-    return Context(0, 0.0, 0, generator(0, "test"))
 
 
 def pairs(n: int, channels: int = 1) -> Tensor:

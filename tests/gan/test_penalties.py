@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.making import batch
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.training.harness import Harness
-from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_core.types import Context, DataInfo
 from zoo_gan import penalties
 from zoo_gan.penalties import between, gradient_penalty, r1, refuse_batch_norm
 from zoo_gan.sngan import SNGAN
@@ -25,10 +26,6 @@ DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)
 
 def rng() -> torch.Generator:
     return generator(0, "test")
-
-
-def batch(x: Tensor) -> Batch:
-    return Batch(x, Cond(), torch.arange(len(x)))
 
 
 @pytest.mark.parametrize("length", [0.3, 1.0, 2.5])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.making import context
 from zoo_core.config import DataConfig, TrainConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.loading import TrainData
@@ -15,7 +16,7 @@ from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Batch, Cond, DataInfo, SampleRequest
 from zoo_gan.patches import PatchCritic, TranslationModel
 from zoo_gan.pix2pix import Pix2Pix, Pix2PixConfig, reconstruction
 from zoo_gan.translators import UNet, UNetModel, halvings
@@ -29,10 +30,6 @@ def build(*words: str, info: DataInfo = INFO) -> Pix2Pix:
     config = resolve(["plugin=pix2pix", *preset, *words])
     assert isinstance(config, Pix2PixConfig)
     return Pix2Pix(config, info)
-
-
-def context(seed: int = 0) -> Context:
-    return Context(0, 0.0, 0, generator(seed, "test"))
 
 
 def batch(n: int = 8, info: DataInfo = INFO) -> Batch:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.gan.test_gan import counts, discrete
+from tests.making import batch, context
 from zoo_core.registry.resolution import resolve
-from zoo_core.seeds import generator
-from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_core.types import DataInfo
 from zoo_gan.losses import relativistic
 from zoo_gan.r3gan import R3GAN, R3GANConfig
 from zoo_gan.r3gan_networks import ResidualCritic, ResidualGenerator, groups
@@ -25,14 +25,6 @@ def make(*words: str, data: DataInfo = DIGITS) -> R3GAN:
     assert isinstance(config, R3GANConfig)
     torch.manual_seed(0)
     return R3GAN(config, data)
-
-
-def context(seed: int = 0) -> Context:
-    return Context(step=0, progress=0.0, images=0, rng=generator(seed, "test"))
-
-
-def batch(x: Tensor) -> Batch:
-    return Batch(x, Cond(), torch.arange(len(x)))
 
 
 def all_pairs(scores: Tensor, real: Tensor, fake: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.making import context
 from zoo_core.data.conditioning import mismatched
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
-from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_core.types import Batch, Cond, DataInfo
 from zoo_gan.game import Game
 from zoo_gan.text_gan import TextGAN, matching_aware
 
@@ -24,10 +25,6 @@ def built(*words: str) -> TextGAN:
     config: Any = resolve(["plugin=text-gan", "preset=tiny", *words])
     torch.manual_seed(0)
     return TextGAN(config, DIGITS)
-
-
-def context() -> Context:
-    return Context(0, 0.0, 0, generator(0, "test"))
 
 
 def captions(n: int, kinds: int) -> Tensor:

@@ -10,12 +10,13 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import nn
 
+from tests.making import batch
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import generator
 from zoo_core.training.harness import Harness
-from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
+from zoo_core.types import Batch, Context, DataInfo, Loss
 from zoo_gan.losses import wasserstein_critic as critic_loss
 from zoo_gan.losses import wasserstein_generator as generator_loss
 from zoo_gan.wgan import WGAN, WGANConfig
@@ -54,10 +55,6 @@ def test_no_lipschitz_function_does_better() -> None:
 
 def context(step: int = 0) -> Context:
     return Context(step, 0.0, 0, generator(step, "test"))
-
-
-def batch(x: torch.Tensor) -> Batch:
-    return Batch(x, Cond(), torch.arange(len(x)))
 
 
 def diracs(sign: float) -> tuple[float, float]:

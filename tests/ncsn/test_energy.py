@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.making import randomized
 from zoo_core.nn.mlp import MLP, MLPConfig
 from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.types import DataInfo
@@ -81,13 +82,11 @@ def test_samplers_have_no_gradients_and_get_a_field_without_them():
 @pytest.mark.parametrize("kind", ["mlp", "unet"])
 def test_a_loss_of_the_gradient_reaches_every_weight(kind):
     """Catches a gradient without a graph, and attention that can't be differentiated twice."""
-    torch.manual_seed(0)
     if kind == "mlp":
         net = MLP(MLPConfig(width=16, layers=1), POINTS)
     else:
         net = UNet(UNetConfig(channels=8), DataInfo("digits", (1, 8, 8), levels=17))
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.1)
+    randomized(net)
     x = torch.randn(3, 2) if kind == "mlp" else torch.randn(3, 1, 8, 8)
     Energy(net)(x, torch.tensor([1.0, 5.0, 9.0])).square().mean().backward()
     # What is added to a constant that a later norm or softmax takes away gets none: biases of keys.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of, settings
 from zoo_core.diffusion.likelihood import bound, discretized_gaussian
 from zoo_core.diffusion.ode import flow_log_prob
 from zoo_core.diffusion.sampling import bind
@@ -19,7 +19,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasDenoiser
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Context, DataInfo, SampleRequest
 from zoo_ncsn import zoo_plugins
 from zoo_ncsn.ncsn import NCSN, NCSNConfig, score_matching
 
@@ -27,23 +27,8 @@ DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
 MOONS = DataInfo("moons", (2,), levels=None)
 
 
-def config(**options):
-    made, mistakes = validate(NCSNConfig, NCSNConfig.PRESETS["tiny"].overrides | options, "ncsn")
-    assert not mistakes, mistakes
-    return made
-
-
 def recipe(data=DIGITS, **options):
-    torch.manual_seed(0)
-    return NCSN(config(**options), data).eval()
-
-
-def context(seed=0):
-    return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(seed))
-
-
-def batch(x):
-    return Batch(x, Cond(), torch.arange(len(x)))
+    return made_of(NCSN, NCSNConfig, data, **options).eval()
 
 
 class Spy(nn.Module):
@@ -176,7 +161,7 @@ def test_its_variants_are_sampled_too(name, options):
 
 def test_its_own_sampler_makes_a_call_for_each_level_and_repeat():
     """Catches E36, an inner loop that is one short: L T calls, from noise of sigma_max, at trained levels."""
-    made = config(**{"sampler.repeats": 4, "sampler.clean": False, "model.sigma_max": 5.0})
+    made = settings(NCSNConfig, **{"sampler.repeats": 4, "sampler.clean": False, "model.sigma_max": 5.0})
     model = NCSN(made, MOONS).eval()
     model.net = spy = Spy()
     times = []
@@ -278,15 +263,6 @@ def test_bound_names_its_chain():
     assert long.name == "vlb-300"
     assert long.calls < 70
     assert "of 299 step terms" in long.note
-
-
-@pytest.mark.parametrize("name", NCSNConfig.PRESETS)
-def test_presets_are_options_that_exist(name):
-    """Catches a preset that names an option which was renamed."""
-    made, mistakes = validate(NCSNConfig, NCSNConfig.PRESETS[name].overrides, "ncsn")
-    assert mistakes == []
-    assert made is not None
-    assert NCSNConfig.PRESETS[name].source
 
 
 def test_registered_lazily():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo_core.config import validate
+from tests.making import settings
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 from zoo_ncsn.ncsn import NCSN, NCSNConfig
@@ -111,8 +111,6 @@ def test_sides_are_halved_once_and_come_back(side):
 )
 def test_what_it_can_not_take_is_refused(data, options):
     """Catches an index error deep in a table, and a condition that is silently not heeded."""
-    tiny = {**NCSNConfig.PRESETS["tiny"].overrides, "model.net": "refinenet", **options}
-    config, mistakes = validate(NCSNConfig, tiny, "ncsn")
-    assert not mistakes
+    config = settings(NCSNConfig, **{"model.net": "refinenet"}, **options)
     with pytest.raises(UsageError, match="refinenet"):
         NCSN(config, data)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo_core.config import DataConfig, validate
+from tests.making import made_of
+from zoo_core.config import DataConfig
 from zoo_core.data.loading import TrainData, dequantize, to_unit
 from zoo_core.data.toy import TOYS
 from zoo_core.errors import UsageError
@@ -30,11 +31,7 @@ SHAPES = [(2,), (5,), (1, 4, 4), (3, 2, 6), (1, 1, 3)]
 
 def made(name: str, data: DataInfo, weight: float = 0.5, dtype: torch.dtype = torch.float64) -> Flow:
     """Return a flow whose weights are all random: none of its layers is the identity."""
-    kind, config = MODELS[name]
-    given, mistakes = validate(config, SMALL[name], name)
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    recipe = kind(given, data).to(dtype).eval()
+    recipe: Flow = made_of(*MODELS[name], data, "", **SMALL[name]).to(dtype).eval()
     rng = generator(0, name)
     with torch.no_grad():
         for parameter in recipe.parameters():

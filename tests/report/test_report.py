@@ -17,7 +17,7 @@ from zoo_eval.leaderboard.formats import latex
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import collect
 from zoo_report.cli import report as command
-from zoo_report.comparison import Comparison, common, compare, different
+from zoo_report.comparison import Compared, Comparison, common, compare, different
 from zoo_report.text import LATEX, MARKDOWN, report
 
 GOOD, BAD, NEAR = (1.0, 1.1, 0.9), (9.0, 9.9, 8.1), (1.05, 1.15, 0.95)
@@ -40,10 +40,10 @@ def test_centers_are_geometric_means_and_intervals_contain_them(tmp_path: Path) 
     write(tmp_path, *seeds("wgan", GOOD), *seeds("vae", BAD))
     rows = {row.name: row for row in compared(tmp_path).rows}
     for name, values in (("wgan", GOOD), ("vae", BAD)):
-        assert rows[name].center == pytest.approx(math.prod(values) ** (1 / 3))
+        assert rows[name].place.center == pytest.approx(math.prod(values) ** (1 / 3))
         ends = rows[name].interval
         assert ends is not None
-        assert ends[0] < rows[name].center < ends[1]
+        assert ends[0] < rows[name].place.center < ends[1]
         assert [one.seed for one in rows[name].results] == [0, 1, 2]
 
 
@@ -65,7 +65,7 @@ def test_a_better_verified_row_is_not_called_better(tmp_path: Path) -> None:
     # catches the board's order, in which states come first, taken for an order by score
     write(tmp_path, *seeds("wgan", GOOD), *seeds("vae", BAD), *seeds("lsgan", NEAR))
     found = compared(tmp_path, reproduced="vae")
-    assert [(row.name, row.rank, row.tied) for row in found.rows] == [
+    assert [(row.name, row.place.rank, row.place.tied) for row in found.rows] == [
         ("wgan", 1, True),
         ("lsgan", 1, True),
         ("vae", 3, False),
@@ -76,6 +76,10 @@ def test_a_better_verified_row_is_not_called_better(tmp_path: Path) -> None:
     assert "The results of wgan and lsgan are reported" in text
 
 
+def placed(row: Compared, **changes: float | None) -> Compared:
+    return replace(row, place=replace(row.place, **changes))
+
+
 def test_two_rows_differ_by_the_test_and_not_by_their_ranks(tmp_path: Path) -> None:
     write(tmp_path, *seeds("wgan", GOOD), *seeds("lsgan", NEAR), *seeds("vae", BAD))
     found = compared(tmp_path)
@@ -83,13 +87,14 @@ def test_two_rows_differ_by_the_test_and_not_by_their_ranks(tmp_path: Path) -> N
     assert different(found, wgan, vae)
     assert different(found, vae, lsgan)
     assert not different(found, wgan, lsgan)
-    assert not different(found, wgan, replace(vae, error=None))
+    assert not different(found, wgan, placed(vae, error=None))
     # With errors as large as the difference there is none to be found, whatever the ranks are.
-    assert not different(found, replace(wgan, error=2.0), replace(vae, error=2.0))
+    assert not different(found, placed(wgan, error=2.0), placed(vae, error=2.0))
     # Two spreads of equal rows: p of Student's t at t = 2.5 and 4 degrees of freedom is 0.067.
-    unit = replace(wgan, error=2**-0.5, df=4.0, center=1.0)
-    assert not different(replace(found, threshold=0.066), unit, replace(unit, center=math.exp(2.5)))
-    assert different(replace(found, threshold=0.067), unit, replace(unit, center=math.exp(2.5)))
+    unit = placed(wgan, error=2**-0.5, df=4.0, center=1.0)
+    far = placed(unit, center=math.exp(2.5))
+    assert not different(replace(found, threshold=0.066), unit, far)
+    assert different(replace(found, threshold=0.067), unit, far)
 
 
 def test_a_row_with_one_seed_is_shown_and_not_compared(tmp_path: Path) -> None:
@@ -130,8 +135,8 @@ def test_a_column_of_differences_is_averaged_arithmetically(tmp_path: Path) -> N
 
     write(tmp_path, *kd((-0.01, 0.0, 0.01), "wgan"), *kd((1.0, 1.1, 1.2), "vae"))
     found = compared(tmp_path, "KD")
-    assert found.rows[0].center == pytest.approx(0.0, abs=1e-12)
-    assert found.rows[1].center == pytest.approx(1.1)
+    assert found.rows[0].place.center == pytest.approx(0.0, abs=1e-12)
+    assert found.rows[1].place.center == pytest.approx(1.1)
     text = report(found, MARKDOWN)
     assert "Values are means" in text
     assert "(by 1.1)" in text

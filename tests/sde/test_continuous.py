@@ -11,13 +11,13 @@ import torch
 from scipy import integrate, stats
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.diffusion.prediction import like, to_x0
 from zoo_core.diffusion.sdes import T_MIN, VE, VP, SubVP
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser, HasDenoiser, HasLikelihood
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import Cond, DataInfo, SampleRequest
 from zoo_sde.continuous import denoising_loss, likelihood_times
 from zoo_sde.subvp_sde import SubVPSDE, SubVPSDEConfig
 from zoo_sde.ve_sde import VESDE, VESDEConfig
@@ -34,15 +34,7 @@ MODELS = {
 
 
 def recipe(name, data=DIGITS, **options):
-    make, config = MODELS[name]
-    made, mistakes = validate(config, config.PRESETS["tiny"].overrides | options, name)
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return make(made, data)
-
-
-def context(seed=0):
-    return Context(step=0, progress=0.0, images=0, rng=torch.Generator().manual_seed(seed))
+    return made_of(*MODELS[name], data, **options)
 
 
 # -- the SDEs
@@ -274,14 +266,14 @@ def test_images_are_spread_over_their_bins(name):
     """Catches a density learned of bare levels, which has none: x stays in its bin, and moves each step."""
     made = recipe(name)
     levels = torch.randint(0, 17, (40, 1, 8, 8))
-    batch = Batch(levels / 8 - 1.0, Cond(), torch.arange(40))
+    given = batch(levels / 8 - 1.0)
     rng = torch.Generator().manual_seed(0)
-    first, second = made.training_x(batch, rng), made.training_x(batch, rng)
-    inside = (first - batch.x) * 8 + 0.5
+    first, second = made.training_x(given, rng), made.training_x(given, rng)
+    inside = (first - given.x) * 8 + 0.5
     assert 0 <= float(inside.min()) < float(inside.max()) <= 1
     assert stats.kstest(inside.flatten(), "uniform").pvalue > 1e-3
     assert not torch.equal(first, second)
-    points = Batch(torch.randn(4, 2), Cond(), torch.arange(4))
+    points = batch(torch.randn(4, 2))
     assert torch.equal(recipe(name, PLANE).training_x(points, rng), points.x)
 
 
@@ -297,7 +289,7 @@ def test_the_loss_learns_what_was_spread():
     made.net = Spy()
     made.schedule = SimpleNamespace(levels=None, alpha=torch.ones_like, sigma=torch.zeros_like)
     x = torch.full((16, 1, 8, 8), 0.25)
-    made.loss(Batch(x, Cond(), torch.arange(16)), context())
+    made.loss(batch(x), context())
     assert float((seen[0] - x).abs().max()) == pytest.approx(1 / 16, rel=0.01)
 
 

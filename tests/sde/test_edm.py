@@ -9,14 +9,14 @@ import torch
 from scipy import stats
 from torch import nn
 
-from zoo_core.config import validate
+from tests.making import batch, context, made_of
 from zoo_core.diffusion.grids import karras
 from zoo_core.diffusion.preconditioning import preconditioning, weight
 from zoo_core.diffusion.prediction import like
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Denoiser
 from zoo_core.seeds import Seeds
-from zoo_core.types import Batch, Cond, Context, DataInfo, SampleRequest
+from zoo_core.types import DataInfo, SampleRequest
 from zoo_sde.edm import EDM, EDMConfig, Levels, Preconditioned, edm_loss
 
 DIGITS = DataInfo("digits", (1, 8, 8), levels=17, classes=10)
@@ -32,11 +32,7 @@ class Zero(nn.Module):
 
 
 def recipe(data=DIGITS, preset="tiny", **options):
-    given = (EDMConfig.PRESETS[preset].overrides if preset else {}) | options
-    made, mistakes = validate(EDMConfig, given, "edm")
-    assert not mistakes, mistakes
-    torch.manual_seed(0)
-    return EDM(made, data)
+    return made_of(EDM, EDMConfig, data, preset, **options)
 
 
 def test_constants_are_the_papers():
@@ -180,6 +176,5 @@ def test_images_are_spread_in_the_loss():
     made.net.net = Spy()
     made.levels = lambda n, rng, device: torch.full((n,), math.log(1e-6) / 4, dtype=torch.float64)
     x = torch.full((16, 1, 8, 8), 0.25)
-    rng = torch.Generator().manual_seed(0)
-    made.loss(Batch(x, Cond(), torch.arange(16)), Context(step=0, progress=0.0, images=0, rng=rng))
+    made.loss(batch(x), context())
     assert float((seen[0] * 0.5 - x).abs().max()) == pytest.approx(1 / 16, rel=0.01)

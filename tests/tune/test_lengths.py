@@ -12,7 +12,7 @@ import torch
 import zoo_core
 from zoo_core.cli import invoke
 from zoo_core.errors import UsageError
-from zoo_core.results import Selection, read_result, write_selection
+from zoo_core.results import Selection, read_result, write_record
 from zoo_core.runs.lengths import length_selection, write_length
 from zoo_core.training import checkpoint
 from zoo_eval.rescoring import rescore
@@ -118,7 +118,7 @@ def test_the_length_with_the_best_score_is_selected_and_its_result_says_so(
         assert verify(file, Path("run"), **quiet).state == "reproduced"
     assert invoke(["lengths", "run", "--among", "0.011"]) == 2
     assert "do not span" in capsys.readouterr().err
-    write_selection(HOW, Path("run"))
+    write_record(HOW, Path("run"))
     with pytest.raises(UsageError, match="selected on the validation part before"):
         choose("run", AMONG)
     assert invoke([*WORDS, "run_dir=without"]) == 0

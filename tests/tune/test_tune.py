@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from zoo_core.errors import UsageError
 from zoo_core.registry.manager import Manager, standing_in
 from zoo_core.registry.resolution import resolve
-from zoo_core.results import Selection, read_result, write_selection
+from zoo_core.results import Selection, read_result, write_record
 from zoo_core.results.result import content_hash
 from zoo_core.runs import load_data
 from zoo_eval.validation import validation_data
@@ -164,14 +164,14 @@ def test_the_leaderboard_says_that_a_row_was_selected(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_of_a_selection_is_refused(tmp_path: Path) -> None:
-    from zoo_core.results import recorded_selection
+    from zoo_core.results import recorded
 
-    assert recorded_selection(tmp_path) is None
-    write_selection(HOW, tmp_path)
-    assert recorded_selection(tmp_path) == HOW
+    assert recorded(Selection, tmp_path) is None
+    write_record(HOW, tmp_path)
+    assert recorded(Selection, tmp_path) == HOW
     (tmp_path / "selection.json").write_text("{}")
     with pytest.raises(UsageError, match="not the record of a selection"):
-        recorded_selection(tmp_path)
+        recorded(Selection, tmp_path)
 
 
 @pytest.mark.slow(depends=("plugins/zoo_tune", "zoo_core/runs", "evaluation/zoo_eval/metrics"))

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 
+from tests.making import batch
+from tests.vae.linear import POINTS, STD, exact_objective, marginal, maximize
 from zoo_core.config import DataConfig, TrainConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.loading import TrainData
 from zoo_core.seeds import Seeds, generator
 from zoo_core.training.harness import Harness
-from zoo_core.types import Batch, Cond, Context, DataInfo
+from zoo_core.types import Context
 from zoo_vae.autoencoder import GaussianAutoencoder
 from zoo_vae.beta_vae import BetaVAE, BetaVAEConfig, BetaVAEModel
 from zoo_vae.iwae import IWAE, IWAEConfig, IWAEModel
 from zoo_vae.vae import VAE, VAEConfig
 
-POINTS = DataInfo("points", (5,), None)
-STD = 0.4
 LINEAR: dict[str, Any] = {"hidden": (), "latent_dim": 2, "std": STD, "dropout": 0.0}
 
 
@@ -46,24 +46,7 @@ def iwae(**model: Any) -> IWAE:
 
 
 def loss_of(model: GaussianAutoencoder, x: Tensor, seed: int = 3, progress: float = 0.0) -> Tensor:
-    batch = Batch(x, Cond(), torch.arange(len(x)))
-    return model.loss(batch, Context(0, progress, 0, generator(seed, "loss"))).loss
-
-
-def density(model: GaussianAutoencoder) -> MultivariateNormal:
-    """Return p(x) of the linear model: N(b, W W^T + STD^2 I) (Tipping and Bishop 1999, Eq. 5)."""
-    linear = next(m for m in model.decoder.modules() if isinstance(m, torch.nn.Linear))
-    covariance = linear.weight @ linear.weight.T + STD**2 * torch.eye(5, dtype=torch.float64)
-    return MultivariateNormal(linear.bias, covariance)
-
-
-def exact_objective(model: GaussianAutoencoder, x: Tensor, beta: float) -> Tensor:
-    """Return E[log p(x | z)] - beta KL of the linear model, (n,): sigma points are exact for a quadratic."""
-    mean, log_var = model.posterior(x)
-    std = torch.exp(log_var / 2)
-    points = math.sqrt(2) * torch.cat((torch.eye(2), -torch.eye(2))).double()
-    expected = torch.stack([model.log_prob(x, mean + std * e) for e in points]).mean(0)
-    return expected - beta * kl_divergence(Normal(mean, std), Normal(0.0, 1.0)).sum(1)
+    return model.loss(batch(x), Context(0, progress, 0, generator(seed, "loss"))).loss
 
 
 # -- beta-VAE
@@ -94,23 +77,7 @@ def test_the_best_linear_beta_vae_knows_its_beta() -> None:
     beta = 1.3
     x = randn(300, 5) @ torch.diag(torch.tensor([2.0, 1.3, 0.3, 0.2, 0.1]).double())
     model = beta_vae(beta=beta)
-    optimizer = torch.optim.LBFGS(
-        model.parameters(),
-        max_iter=2000,
-        tolerance_grad=1e-12,
-        tolerance_change=1e-16,
-        history_size=50,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = -exact_objective(model, x, beta).mean()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    found = exact_objective(model, x, beta).mean().item()
+    found = maximize(model, lambda: exact_objective(model, x, beta))
     assert found == pytest.approx(best_beta_objective(x, beta), abs=1e-9)
     assert abs(found - best_beta_objective(x, 1.2)) > 1e-3
 
@@ -151,7 +118,7 @@ def test_with_one_draw_the_bound_is_the_elbo() -> None:
     model = iwae(k=1)
     x = randn(1, 5, seed=1)
     losses = torch.stack([loss_of(model, x.expand(500, 5), seed=s).detach() for s in range(40)])
-    difference = losses + exact_objective(model, x, 1.0).detach()
+    difference = losses + exact_objective(model, x).detach()
     assert abs(float(difference.mean() / (difference.std() / math.sqrt(40)))) < 4.5
 
 
@@ -173,7 +140,7 @@ def test_the_loss_is_minus_log_mean_weight() -> None:
 def test_the_training_bound_climbs_with_k_to_the_likelihood() -> None:
     """Catches a bound that falls with K or passes log p(x): probabilistic PCA's is exact."""
     x = randn(1, 5, seed=5)
-    truth = density(iwae()).log_prob(x).item()
+    truth = marginal(iwae()).log_prob(x).item()
     bounds = []
     for k in (1, 4, 16, 64, 256):
         model = iwae(k=k)
@@ -216,7 +183,7 @@ def test_a_large_k_needs_no_more_memory() -> None:
     model.log_prob = spy  # type: ignore[method-assign]
     with torch.no_grad():
         x = randn(2, 5) * 0.3
-        bound, truth = model.iwae(x, 5000, noise=Seeds(0, range(2))), density(model).log_prob(x)
+        bound, truth = model.iwae(x, 5000, noise=Seeds(0, range(2))), marginal(model).log_prob(x)
     assert alive == 4
     torch.testing.assert_close(bound, truth, rtol=0, atol=0.1)
 

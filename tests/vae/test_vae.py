@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
+from tests.vae.linear import POINTS, STD, exact_objective, marginal, maximize
 from zoo_core.config import DataConfig, TrainConfig
 from zoo_core.data.digits import load as load_digits
 from zoo_core.data.likelihood import bits_per_dim
@@ -30,10 +31,8 @@ from zoo_vae.bounds import (
 )
 from zoo_vae.vae import VAE, VAEConfig
 
-POINTS = DataInfo("points", (5,), None)
 BITS = DataInfo("bits", (1, 2, 2), 2)
 DIGITS = DataInfo("digits", (1, 8, 8), 17, classes=10)
-STD = 0.4
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -59,29 +58,11 @@ def layers(vae: VAE) -> tuple[torch.nn.Linear, torch.nn.Linear]:
     return encoder[0], decoder[0]
 
 
-def marginal(vae: VAE) -> MultivariateNormal:
-    """Return p(x) of the linear model: N(b, W W^T + STD^2 I) (Tipping and Bishop 1999, Eq. 5)."""
-    decoder = layers(vae)[1]
-    covariance = decoder.weight @ decoder.weight.T + STD**2 * torch.eye(5, dtype=torch.float64)
-    return MultivariateNormal(decoder.bias, covariance)
-
-
 def true_posterior(vae: VAE, x: Tensor) -> MultivariateNormal:
     """Return p(z | x) of the linear model: N(M^-1 W^T (x - b), STD^2 M^-1), M = W^T W + STD^2 I (Eq. 7)."""
     weight, bias = layers(vae)[1].weight, layers(vae)[1].bias
     inverse = torch.linalg.inv(weight.T @ weight + STD**2 * torch.eye(weight.shape[1], dtype=torch.float64))
     return MultivariateNormal((x - bias) @ weight @ inverse, STD**2 * inverse)
-
-
-def exact_elbo(vae: VAE, x: Tensor) -> Tensor:
-    """Return the linear model's ELBO: 2 d sigma points are exact for a quadratic log p(x | z)."""
-    mean, log_var = vae.posterior(x)
-    d = mean.shape[1]
-    points = math.sqrt(d) * torch.cat((torch.eye(d), -torch.eye(d))).double()
-    expected = torch.stack(
-        [vae.log_prob(x, reparameterize(mean, log_var, e.expand_as(mean))) for e in points]
-    )
-    return expected.mean(0) - gaussian_kl(mean, log_var)
 
 
 def standard_errors(x: Tensor, expected: Tensor | float) -> float:
@@ -174,7 +155,7 @@ def test_with_the_true_posterior_every_bound_is_exact() -> None:
         encoder.bias.copy_(torch.cat((-gain @ decoder.bias, (STD**2 / m.diagonal()).log())))
         x = randn(6, 5, seed=1)
         truth = marginal(vae).log_prob(x)
-        torch.testing.assert_close(exact_elbo(vae, x), truth, rtol=0, atol=1e-9)
+        torch.testing.assert_close(exact_objective(vae, x), truth, rtol=0, atol=1e-9)
         for k in (1, 5):
             bound = vae.iwae(x, k, noise=Seeds(0, range(6)))
             torch.testing.assert_close(bound, truth, rtol=0, atol=1e-9)
@@ -190,24 +171,8 @@ def test_the_best_linear_vae_is_ppca() -> None:
     best = MultivariateNormal(x.mean(0), covariance).log_prob(x).mean()
 
     vae = linear()
-    optimizer = torch.optim.LBFGS(
-        vae.parameters(),
-        max_iter=2000,
-        tolerance_grad=1e-12,
-        tolerance_change=1e-16,
-        history_size=50,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = -exact_elbo(vae, x).mean()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    found = exact_elbo(vae, x).mean()
-    assert abs(found.item() - best.item()) < 1e-9 * abs(float(best))
+    found = maximize(vae, lambda: exact_objective(vae, x))
+    assert abs(found - best.item()) < 1e-9 * abs(float(best))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -235,7 +200,8 @@ def test_iwae_climbs_from_the_elbo_to_the_likelihood() -> None:
         x = randn(1, 5, seed=5)
         many = x.expand(n, 5)
         truth = float(marginal(vae).log_prob(x))
-        assert abs(standard_errors(vae.iwae(many, 1, noise=Seeds(0, range(n))), exact_elbo(vae, x))) < 4.5
+        single = vae.iwae(many, 1, noise=Seeds(0, range(n)))
+        assert abs(standard_errors(single, exact_objective(vae, x))) < 4.5
         bounds = [vae.iwae(many, k, noise=Seeds(k, range(n))) for k in (1, 2, 8, 64)]
     for lower, higher in itertools.pairwise(bounds):
         assert standard_errors(higher - lower, 0.0) > 4.5

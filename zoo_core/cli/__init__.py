@@ -15,43 +15,30 @@ import click
 if TYPE_CHECKING:
     from zoo_core.errors import ZooError
     from zoo_core.registry.manager import Manager
+    from zoo_core.registry.spec import CommandSpec
 
 VERBS = {
-    "run": ("zoo_core.cli.running:run", "Train, sample, score, record and plot: zoo run plugin=wgan"),
-    "bench": (
-        "zoo_core.cli.benching:bench",
-        "Train and rank models under one budget: zoo bench digits-quick",
-    ),
-    "sample": ("zoo_core.cli.running:sample", "Sample from a trained run"),
-    "list": ("zoo_core.cli.listings:models", "List installed models"),
-    "show": ("zoo_core.cli.showing:show", "Show a model: paper, published scores, license, options, presets"),
-    "push": ("zoo_core.cli.sharing:push", "Share a run: zoo push RUN hf://user/name, or a folder"),
-    "pull": ("zoo_core.cli.sharing:pull", "Download shared weights as a run"),
-    "plugins": ("zoo_core.cli.listings:plugins", "List installed plugins and load errors"),
-    "samplers": ("zoo_core.cli.listings:samplers", "List samplers"),
-    "datasets": ("zoo_core.cli.listings:datasets", "List datasets"),
-    "metrics": ("zoo_core.cli.listings:metrics", "List metrics"),
-    "extractors": ("zoo_core.cli.listings:extractors", "List feature networks that metrics use"),
-    "doctor": (
-        "zoo_core.cli.listings:doctor",
-        "List installed versions, problems and the commands that fix them",
-    ),
-    "check": ("zoo_core.cli.authoring:check", "Run the conformance checks on a plugin"),
-    "new": ("zoo_core.cli.authoring:new", "Create a plugin that installs, trains and passes its tests"),
-    "registry": ("zoo_core.cli.registry:registry", "Check registry.yaml, list published scores"),
+    "run": ("running:run", "run", "Train, sample, score, record and plot: zoo run plugin=wgan"),
+    "bench": ("benching:bench", "run", "Train and rank models under one budget: zoo bench digits-quick"),
+    "sample": ("running:sample", "run", "Sample from a trained run"),
+    "list": ("listings:models", "look", "List installed models"),
+    "show": ("showing:show", "look", "Show a model: paper, published scores, license, options, presets"),
+    "push": ("sharing:push", "share", "Share a run: zoo push RUN hf://user/name, or a folder"),
+    "pull": ("sharing:pull", "share", "Download shared weights as a run"),
+    "plugins": ("listings:plugins", "look", "List installed plugins and load errors"),
+    "samplers": ("listings:samplers", "look", "List samplers"),
+    "datasets": ("listings:datasets", "look", "List datasets"),
+    "metrics": ("listings:metrics", "look", "List metrics"),
+    "extractors": ("listings:extractors", "look", "List feature networks that metrics use"),
+    "doctor": ("listings:doctor", "look", "List installed versions, problems and the commands that fix them"),
+    "check": ("authoring:check", "extend", "Run the conformance checks on a plugin"),
+    "new": ("authoring:new", "extend", "Create a plugin that installs, trains and passes its tests"),
+    "registry": ("registry:registry", "extend", "Check registry.yaml, list published scores"),
 }
-"""The core's own verbs; plugins add theirs through the hook zoo_commands."""
+"""The core's own verbs: module and command in this package, group, summary; plugins add theirs through the
+hook zoo_commands."""
 GROUPS = {"run": "Run and score", "look": "Look", "share": "Share", "extend": "Extend"}
-"""Sections of `zoo --help`: CommandSpec.group -> title."""
-GROUP_OF = {
-    **dict.fromkeys(("run", "bench", "sample"), "run"),
-    **dict.fromkeys(
-        ("list", "show", "plugins", "samplers", "datasets", "metrics", "extractors", "doctor"), "look"
-    ),
-    **dict.fromkeys(("push", "pull"), "share"),
-    **dict.fromkeys(("check", "new", "registry"), "extend"),
-}
-"""Group of each of the core's own verbs."""
+"""Sections of `zoo --help`: group -> title; a group that is not known is `extend`."""
 
 
 class _ReaderLeft(Exception):
@@ -69,16 +56,16 @@ class Verbs(click.Group):
             raise _ReaderLeft from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*VERBS, *(name for name, _ in added_verbs())]
+        return [*VERBS, *added_verbs()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         from zoo_core.registry.spec import load_target
 
         if name in VERBS:
-            return _command(load_target(VERBS[name][0]))
+            return _command(load_target(f"zoo_core.cli.{VERBS[name][0]}"))
         from zoo_core.registry.manager import load_entry, manager
 
-        if name not in (known for known, _ in added_verbs()):
+        if name not in added_verbs():
             return None
         return _command(load_entry("command", manager().find("command", name)))
 
@@ -103,12 +90,10 @@ class Verbs(click.Group):
         from zoo_core.registry.manager import glance
 
         here = glance()
-        added = added_verbs(here)
-        group_of = {entry.spec.name: entry.spec.group for entry in here.entries("command")}
-        rows = [(GROUP_OF[name], name, summary) for name, (_, summary) in VERBS.items()]
+        rows = [(group, name, summary) for name, (_, group, summary) in VERBS.items()]
         rows += [
-            (group if (group := group_of[name]) in GROUPS else "extend", name, summary)
-            for name, summary in added
+            (spec.group if spec.group in GROUPS else "extend", name, spec.summary)
+            for name, spec in added_verbs(here).items()
         ]
         width = max(len(name) for _, name, _ in rows)
         for group, title in GROUPS.items():
@@ -120,15 +105,15 @@ class Verbs(click.Group):
                 formatter.write_text(f"{', '.join(sorted(set(here.unlisted)))}: `zoo plugins` lists it once")
 
 
-def added_verbs(here: Manager | None = None) -> list[tuple[str, str]]:
-    """Return (name, summary) of the verbs that plugins add; one that takes the core's is refused."""
+def added_verbs(here: Manager | None = None) -> dict[str, CommandSpec]:
+    """Return the verbs that plugins add, by name; one that takes the core's is refused."""
     from zoo_core.registry.manager import manager
 
     here = here or manager()
     for entry in here.entries("command"):
         if entry.spec.name in VERBS:
             here.refuse("command", entry, f"command {entry.spec.name!r} is the core's own")
-    return list({entry.spec.name: entry.spec.summary for entry in here.entries("command")}.items())
+    return {entry.spec.name: entry.spec for entry in here.entries("command")}
 
 
 def _command(loaded: object) -> click.Command:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo_core.cli.completion import complete
-from zoo_core.cli.launching import launcher_options, run_jobs
+from zoo_core.cli.launching import Launch, launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.registry.resolution import parse_words
 
@@ -29,9 +29,7 @@ def bench(
     words: tuple[str, ...],
     budget: float | None,
     out: Path | None,
-    launcher: str | None,
-    slots: int | None,
-    resources: tuple[str, ...],
+    launch: Launch,
 ) -> None:
     """Train and score every model of a suite under one budget, and rank them.
 
@@ -59,13 +57,13 @@ def bench(
     measuring = made.measuring()
     if measuring:
         click.echo(f"measuring {len(measuring)} models' speed", err=True)
-    made.write_down(run_jobs(measuring, launcher, slots, resources, shown=False) if measuring else [])
+    made.write_down(launch.run(measuring, shown=False) if measuring else [])
     jobs = made.training()
     models = {config.plugin for configs in made.configs.values() for config in configs}
     click.echo(
         f"{len(jobs)} runs of {len(models)} models, {made.budget:g} s of training each at most", err=True
     )
-    outcomes = run_jobs(jobs, launcher, slots, resources, before=made.failed)
+    outcomes = launch.run(jobs, before=made.failed)
     click.echo(
         f"{made.collect(outcomes)} results in {made.out}; the steps of each model in {made.path}", err=True
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -42,26 +43,32 @@ def chosen_plugin(words: Sequence[str]) -> str:
     return ""
 
 
-def keys(words: Sequence[str]) -> list[str]:
-    """Return the options of the plugin that the words name, or those that every run has."""
-    from zoo_core.config import RunConfig, options
+def chosen_config(words: Sequence[str]) -> Any:
+    """Return the config of the plugin that the words name, or that of every run."""
+    from zoo_core.config import RunConfig
 
     plugin = chosen_plugin(words)
-    config = load_entry("plugin", glance().find("plugin", plugin), "config") if plugin else RunConfig
+    return load_entry("plugin", glance().find("plugin", plugin), "config") if plugin else RunConfig
+
+
+def keys(words: Sequence[str]) -> list[str]:
+    """Return the options of the plugin that the words name, or those that every run has."""
+    from zoo_core.config import options
+
+    config = chosen_config(words)
     found = [key.removesuffix(".name") for key, _ in options(config) if not key.startswith("providers.")]
     return sorted({*found, "config", "resume"})
 
 
 def values(key: str, start: str, words: Sequence[str]) -> list[str]:
     """Return the values of an option that begin with `start`; of a comma list, those of its last part."""
-    from zoo_core.config import RunConfig, options
+    from zoo_core.config import options
 
     first, comma, last = start.rpartition(",")
     if key in NAMES:
         found = [entry.spec.name for entry in glance().entries(NAMES[key])]
     else:
-        plugin = chosen_plugin(words)
-        config = load_entry("plugin", glance().find("plugin", plugin), "config") if plugin else RunConfig
+        config = chosen_config(words)
         if key == "preset":
             found = sorted({name.partition("@")[0] for name in getattr(config, "PRESETS", {})} - {"default"})
         else:

@@ -13,7 +13,7 @@ from zoo_core.errors import Mistakes, NotFoundError, UsageError
 from zoo_core.home import OURS
 from zoo_core.registry.index import load_index
 from zoo_core.registry.index_check import disagreements
-from zoo_core.registry.ledger import Contradiction, Published, contradictions, tally
+from zoo_core.registry.ledger import Contradiction, contradictions, tally
 from zoo_core.registry.manager import manager
 
 
@@ -56,7 +56,7 @@ def scores(data: str | None, metric: str | None, model: str | None, json_: bool)
     found = [
         (name, one)
         for name, one in load_index().scores
-        if all(asked[key] in (None, said) for key, said in _keys(name, one).items())
+        if data in (None, one.data) and metric in (None, one.metric) and model in (None, name)
     ]
     if not found:
         wanted = ", ".join(f"{key} {value!r}" for key, value in asked.items() if value)
@@ -84,10 +84,6 @@ def disagreeing(json_: bool) -> None:
         click.echo(paragraph(_line(one), indent=4))
         click.echo(paragraph(f"    {one.reason}", indent=4))
     click.echo(f"{len(found)} contradictions, {len(_open(found))} of them not explained")
-
-
-def _keys(model: str, one: Published) -> dict[str, str]:
-    return {"data": one.data, "metric": one.metric, "model": model}
 
 
 def _open(found: Sequence[Contradiction]) -> list[Contradiction]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from zoo_core.cli.completion import complete
-from zoo_core.cli.launching import launcher_options
+from zoo_core.cli.launching import Launch, launcher_options
 from zoo_core.cli.overrides import Overrides
 from zoo_core.cli.preview import preview
 from zoo_core.cli.tables import paragraph, table
@@ -20,6 +20,7 @@ from zoo_core.config import RunConfig
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.events.console import Console
 from zoo_core.machine.distributed import launched
+from zoo_core.machine.terminal import tell
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import parse_words, plain, resolve_matrix
 from zoo_core.results import RunResult
@@ -40,9 +41,7 @@ def run(
     rerun: bool,
     dry_run: bool,
     json_: bool,
-    launcher: str | None,
-    slots: int | None,
-    resources: tuple[str, ...],
+    launch: Launch,
 ) -> None:
     """Train, sample, score, record and plot.
 
@@ -71,7 +70,7 @@ def run(
                 "expected: resume=RUN, or resume=RUN train.steps=N to train it further",
                 "next: zoo run config=RUN/config.yaml init=RUN key=value starts another run from its weights",
             )
-        if dry_run or launcher or slots or resources:
+        if dry_run or launch:
             raise UsageError(
                 "resume= was given with --dry-run, --launcher, --slots or --resource",
                 "next: zoo run config=RUN/config.yaml run_dir=RUN with that option",
@@ -93,8 +92,8 @@ def run(
     if rerun:
         for config in configs:
             _set_aside(config)
-    if launcher or slots or resources:
-        return _launch(configs, launcher, slots, resources, json_)
+    if launch:
+        return _launch(configs, launch, json_)
     if len(configs) == 1:
         from zoo_core.runs.job import run as run_one
 
@@ -115,11 +114,11 @@ def run(
 
 def _trust_typed(configs: Sequence[RunConfig]) -> None:
     """Let runs import the networks of the user's own that were typed for them."""
-    from zoo_core.runs import default_dir
+    from zoo_core.runs import folder_of
     from zoo_core.runs.job import trust_typed
 
     for config in configs:
-        trust_typed(config, Path(config.run_dir) if config.run_dir else default_dir(config))
+        trust_typed(config, folder_of(config))
 
 
 def _steps(text: str) -> int:
@@ -134,11 +133,11 @@ def _steps(text: str) -> int:
 
 
 def _set_aside(config: RunConfig) -> None:
-    from zoo_core.runs import default_dir
+    from zoo_core.runs import folder_of
     from zoo_core.runs.lock import held
     from zoo_core.runs.repeat import set_aside
 
-    folder = Path(config.run_dir) if config.run_dir else default_dir(config)
+    folder = folder_of(config)
     if held(folder):
         raise MachineError(f"another process is at work in {folder}", "next: wait for it, then --rerun")
     kept = set_aside(folder)
@@ -146,20 +145,13 @@ def _set_aside(config: RunConfig) -> None:
         click.echo(f"the earlier run is kept in {kept}", err=True)
 
 
-def _launch(
-    configs: Sequence[RunConfig],
-    launcher: str | None,
-    slots: int | None,
-    resources: Sequence[str],
-    json_: bool,
-) -> None:
-    from zoo_core.cli.launching import run_jobs
+def _launch(configs: Sequence[RunConfig], launch: Launch, json_: bool) -> None:
     from zoo_core.launch.jobs import training_job
     from zoo_core.launch.queue import first_status
     from zoo_core.runs import saved_config
     from zoo_core.runs.folder import finished
 
-    outcomes = run_jobs([training_job(config) for config in configs], launcher, slots, resources)
+    outcomes = launch.run([training_job(config) for config in configs])
     done = [outcome.job.folder for outcome in outcomes if outcome.status == 0]
     found = (finished(folder, saved_config(folder)) for folder in done)
     results = [made for made in found if made is not None]
@@ -257,17 +249,14 @@ def sample(
         )
     _check_out(out)
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    made = load(folder, say=say, **others)
+    made = load(folder, say=tell, **others)
     said, data = given.get("cond"), made.data
     translates, writes = data.info.task in SHOWN, data.info.task == "caption"
     _check_form(out, writes)
     each_once = None if translates or writes else DRAWN
     cond = None
     if said is not None:
-        cond = read_conditions(said, data, count or each_once, made.config.data, say)
+        cond = read_conditions(said, data, count or each_once, made.config.data, tell)
     source = None if cond is None else cond.image
     n = count or (DRAWN if source is None else len(source))
     console = Console()

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from zoo_core.machine.terminal import tell
+
 
 @click.command()
 @click.argument("run", metavar="RUN")
@@ -36,8 +38,8 @@ def push(
     from zoo_core.runs.exchange import push as share
     from zoo_core.runs.needed import compaction
 
-    kept = None if compact is None else compaction(run, compact, _say)
-    click.echo(share(run, address, private=private, license_=license_, compact=kept, say=_say))
+    kept = None if compact is None else compaction(run, compact, tell)
+    click.echo(share(run, address, private=private, license_=license_, compact=kept, say=tell))
 
 
 @click.command()
@@ -62,7 +64,3 @@ def pull(address: str, to: Path | None) -> None:
     from zoo_core.runs.exchange import pull as fetch
 
     click.echo(str(fetch(address, to)))
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -14,7 +14,7 @@ from zoo_core.config import DataConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.labels import checked_labels, count_classes
 from zoo_core.data.splits import held_out, resident
-from zoo_core.data.table import Resident, Table
+from zoo_core.data.table import Resident
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
@@ -70,23 +70,41 @@ def dataset_of(given: Any) -> Dataset:
     else:
         names = _class_names(given)
         x, label = _arrays(given, "train")
-        rows = held_out(label, len(x), HOLDOUT)
-        parts = [(x[own], None if label is None else label[own]) for own in rows]
-        report.append(f"{len(rows[1]):,} of {len(x):,} examples held out for testing")
+        parts = split_off(x, label, HOLDOUT)
+        report.append(f"{len(parts[1][0]):,} of {len(x):,} examples held out for testing")
     shapes = {(tuple(x.shape[1:]), x.dtype, label is None) for x, label in parts}
     if len(shapes) > 1 or not all(len(x) for x, _ in parts):
         raise UsageError(
             f"the splits of dataset= have {', '.join(str(tuple(x.shape)) for x, _ in parts)} examples",
             "expected: at least one in each, examples of one shape and type, with labels in both or in none",
         )
-    classes, names, counted = count_classes(
-        {split: label for split, (_, label) in zip(SPLITS, parts, strict=True)}, names
-    )
-    report += counted
+    return own_data(NAME, parts, names, report)
+
+
+Part = tuple[Tensor, Tensor | None]
+"""Examples of a split as they are stored, and their labels, or None."""
+
+
+def split_off(x: Tensor, label: Tensor | None, fraction: float) -> list[Part]:
+    """Return the examples to train on and those that are held out for testing."""
+    return [(x[rows], None if label is None else label[rows]) for rows in held_out(label, len(x), fraction)]
+
+
+def own_data(name: str, parts: Sequence[Part], names: Sequence[str], report: Sequence[str]) -> Dataset:
+    """Return data of the user's own as a data set in memory.
+
+    Args:
+        name: that the data are registered under.
+        parts: the training and the test split: uint8 images (N, C, H, W), or float32 points (N, D).
+        names: of the classes; empty where they are unknown.
+        report: what was done so far; what was found of the classes is added.
+    """
+    labels = {split: label for split, (_, label) in zip(SPLITS, parts, strict=True)}
+    classes, names, counted = count_classes(labels, names)
     x = parts[0][0]
-    info = DataInfo(NAME, tuple(x.shape[1:]), 256 if x.ndim == 4 else None, classes)
-    tables: list[Table] = [Resident(x, label) for x, label in parts]
-    made = resident(info, tables[0], tables[1], class_names=names, report=tuple(report))
+    info = DataInfo(name, tuple(x.shape[1:]), 256 if x.ndim == 4 else None, classes)
+    train, test = (Resident(x, label) for x, label in parts)
+    made = resident(info, train, test, class_names=names, report=(*report, *counted))
     return replace(made, by_content=True)
 
 
@@ -112,7 +130,7 @@ def _names_of_both(given: Mapping[str, Any]) -> Sequence[str]:
     return train or test
 
 
-def _arrays(given: Any, split: str) -> tuple[Tensor, Tensor | None]:
+def _arrays(given: Any, split: str) -> Part:
     """Return examples as they are stored, and labels or None."""
     if isinstance(given, tuple) and len(given) == 2 and all(hasattr(part, "shape") for part in given):
         return _examples(_tensor(given[0]), split), _labels(_tensor(given[1]), len(given[0]), split)

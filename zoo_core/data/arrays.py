@@ -64,6 +64,10 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+Arrays = Iterator[tuple[str, ArrayHeader, BinaryIO]]
+"""Name, header and values of each array of a file; the values are read before the next array is asked for."""
+
+
 def read_headers(path: Path) -> dict[str, ArrayHeader]:
     """Return the header of each array in a file by its name; the array of an .npy file is named "".
 
@@ -74,8 +78,8 @@ def read_headers(path: Path) -> dict[str, ArrayHeader]:
         NotFoundError: where there is no such file.
         UsageError: where it is not a regular file, damaged, truncated, or claims more than it can hold.
     """
-    with _opened(path) as source:
-        return {name: header for name, header, _ in source.arrays()}
+    with _opened(path) as arrays:
+        return {name: header for name, header, _ in arrays}
 
 
 def read_array(
@@ -95,8 +99,8 @@ def read_array(
         UsageError: as `read_headers`, and for an array that is not there, too large, or too short for `rows`.
         MachineError: where memory does not suffice.
     """
-    with _opened(path) as source:
-        for found, header, body in source.arrays():
+    with _opened(path) as arrays:
+        for found, header, body in arrays:
             if found != name:
                 continue
             count = len(rows) if rows is not None else header.shape[0] if header.shape else 1
@@ -167,59 +171,48 @@ def _exactly(body: BinaryIO, count: int) -> bytes:
     return b"".join(blocks)
 
 
-class _Npy:
-    """One array that fills a file."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-
-    def arrays(self) -> Iterator[tuple[str, ArrayHeader, BinaryIO]]:
-        """Yield its name "", its header, and the file at the start of its values."""
-        self.file.seek(0, 2)
-        size = self.file.tell()
-        self.file.seek(0)
-        yield "", _read_header(self.file, size), self.file
+def _size(file: BinaryIO) -> int:
+    """Return the bytes of a file, which is then at its start."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
 
 
-class _Npz:
-    """Arrays that are members of a zip file."""
+def _npy_arrays(file: BinaryIO) -> Arrays:
+    """Yield the one array that fills a file: its name "", its header, and the file at its values."""
+    yield "", _read_header(file, _size(file)), file
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
 
-    def arrays(self) -> Iterator[tuple[str, ArrayHeader, BinaryIO]]:
-        """Yield the name, the header and the values, unpacked as they are read, of each array."""
-        self.file.seek(0, 2)
-        whole = self.file.tell()
-        self.file.seek(0)
-        with zipfile.ZipFile(_BoundedReads(self.file)) as archive:
-            members = archive.infolist()
-            if len(members) > MAX_MEMBERS:
-                raise ValueError(f"{len(members):,} members; expected at most {MAX_MEMBERS:,}")
-            names = [member.filename for member in members]
-            if len(set(names)) < len(names):
-                raise ValueError("two members have the same name")
-            for member in members:
-                if not member.filename.endswith(".npy"):
-                    continue
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise ValueError(f"{member.filename!r:.80} is not stored or deflated")
-                if member.compress_size > whole:
-                    raise ValueError(
-                        f"{member.filename!r:.80} claims {member.compress_size:,} compressed bytes; the file"
-                        f" has {whole:,}"
-                    )
-                most = member.compress_size * DEFLATE_RATIO
-                if member.compress_type == zipfile.ZIP_STORED:
-                    most = member.compress_size
-                if member.file_size > most:
-                    raise ValueError(
-                        f"{member.filename!r:.80} claims {member.file_size:,} bytes; its"
-                        f" {member.compress_size:,} compressed bytes hold at most {most:,}"
-                    )
-                with archive.open(member) as body:
-                    header = _read_header(body, member.file_size)  # type: ignore[arg-type]
-                    yield member.filename.removesuffix(".npy"), header, body  # type: ignore[misc]
+def _npz_arrays(file: BinaryIO) -> Arrays:
+    """Yield each array of a zip file: its name, its header, and its values, unpacked as they are read."""
+    whole = _size(file)
+    with zipfile.ZipFile(_BoundedReads(file)) as archive:
+        members = archive.infolist()
+        if len(members) > MAX_MEMBERS:
+            raise ValueError(f"{len(members):,} members; expected at most {MAX_MEMBERS:,}")
+        names = [member.filename for member in members]
+        if len(set(names)) < len(names):
+            raise ValueError("two members have the same name")
+        for member in members:
+            if not member.filename.endswith(".npy"):
+                continue
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{member.filename!r:.80} is not stored or deflated")
+            if member.compress_size > whole:
+                raise ValueError(
+                    f"{member.filename!r:.80} claims {member.compress_size:,} compressed bytes; the file"
+                    f" has {whole:,}"
+                )
+            stored = member.compress_type == zipfile.ZIP_STORED
+            most = member.compress_size * (1 if stored else DEFLATE_RATIO)
+            if member.file_size > most:
+                raise ValueError(
+                    f"{member.filename!r:.80} claims {member.file_size:,} bytes; its"
+                    f" {member.compress_size:,} compressed bytes hold at most {most:,}"
+                )
+            with archive.open(member) as body:
+                header = _read_header(body, member.file_size)  # type: ignore[arg-type]
+                yield member.filename.removesuffix(".npy"), header, body  # type: ignore[misc]
 
 
 class _BoundedReads:
@@ -289,16 +282,16 @@ def _parsed(text: str) -> ArrayHeader:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Npy | _Npz]:
-    """Open a file as what its first bytes say it is, and give each of its faults as a `UsageError`."""
+def _opened(path: Path) -> Iterator[Arrays]:
+    """Provide the arrays of a file, as its first bytes say what it is; its faults are `UsageError`s."""
     with open_regular(path) as file:
         try:
             head = file.read(6)
             file.seek(0)
             if head == _MAGIC:
-                yield _Npy(file)
+                yield _npy_arrays(file)
             elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-                yield _Npz(file)
+                yield _npz_arrays(file)
             else:
                 raise ValueError("neither an .npy nor an .npz file")
         except UsageError:
@@ -320,26 +313,6 @@ def _opened(path: Path) -> Iterator[_Npy | _Npz]:
                 f"can't read arrays from {path}: {reason}"[:400],
                 "expected: a file written by np.save or np.savez_compressed",
             ) from error
-
-
-def check_finite(array: np.ndarray[Any, Any], what: str) -> None:
-    """Refuse an array of floats that holds a NaN or an infinity.
-
-    Args:
-        array: (n, ...).
-        what: what the array is, for the message.
-
-    Raises:
-        UsageError: with the number of such rows and the first.
-    """
-    if array.dtype.kind != "f" or not len(array):
-        return
-    bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
-    if bad.any():
-        raise UsageError(
-            f"{what}: {int(bad.sum()):,} of {len(array):,} rows hold a NaN or an infinity",
-            f"first: row {int(bad.argmax())}",
-        )
 
 
 def only_array(headers: Mapping[str, ArrayHeader], preferred: tuple[str, ...], path: Path) -> str:

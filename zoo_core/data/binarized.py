@@ -50,6 +50,5 @@ def load(config: DataConfig) -> Dataset:
         drawn(table, source.info.levels, generator(0, config.name, name))
         for name, table in (("train", source.train), ("test", source.test))
     )
-    sha256 = fingerprint(*((table.digests, table.label) for table in (train, test)))
     info = replace(source.info, name=config.name, levels=2)
-    return replace(source, info=info, train=train, test=test, sha256=sha256)
+    return replace(source, info=info, train=train, test=test, sha256=fingerprint(train, test))

@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePath
 
 import torch
@@ -27,7 +26,7 @@ from zoo_core.data.folder import read
 from zoo_core.data.image_files import LISTED, find_root
 from zoo_core.data.table import Table
 from zoo_core.data.transforms import ChooseCaption
-from zoo_core.errors import NotFoundError, UsageError
+from zoo_core.errors import NotFoundError, UsageError, beginning
 from zoo_core.machine.files import read_bounded
 
 MAX_BYTES = 1 << 20
@@ -102,12 +101,8 @@ def load(config: CaptionedFolderConfig, fresh: bool = False) -> Dataset:
         sha256=whole.hexdigest(),
         report=tuple(report),
         tokenizer=tokenizer,
-        reread=partial(_content, config),
+        reread=lambda: load(config, fresh=True).sha256,
     )
-
-
-def _content(config: CaptionedFolderConfig) -> str:
-    return load(config, fresh=True).sha256
 
 
 def vocabulary(captions: Iterable[Sequence[str]], config: CaptionedFolderConfig) -> Tokenizer:
@@ -180,8 +175,7 @@ def _captions(root: str, names: Sequence[str]) -> list[list[list[str]]]:
     if bad:
         raise UsageError(
             f"{len(bad)} of {len(names)} images have no usable captions in {shown(root)}",
-            *bad[:LISTED],
-            f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
+            *beginning(bad, LISTED),
             "expected: for an image a/b.jpg a file a/b.txt of one caption a line",
         )
     return texts

@@ -14,7 +14,7 @@ from zoo_core.config import DataConfig, comma_list
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.levels import to_unit
 from zoo_core.data.table import conds
-from zoo_core.errors import UsageError, nearest
+from zoo_core.errors import UsageError, guess
 from zoo_core.seeds import generator
 from zoo_core.types import Cond, Task
 
@@ -208,10 +208,9 @@ def _class(text: str, dataset: Dataset) -> int:
     numbered = any(name.isdecimal() for name in names) and names != [str(label) for label in range(count)]
     if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < count and not numbered:
         return int(text)
-    match = nearest(text, names)
     raise UsageError(
         f"no class {text!r} in {dataset.info.name!r}",
-        f"did you mean: cond={match}" if match else "",
+        guess(text, names, "cond={}"),
         f"expected: one of {', '.join(names)}"
         if numbered
         else f"expected: 0 to {count - 1}" + (f", or one of {', '.join(names)}" if names else ""),

@@ -152,15 +152,15 @@ def crop(levels: Tensor, count: int) -> Tensor:
     return kept
 
 
-def jpeg(levels: Tensor, count: int) -> Tensor:
-    """Return images as JPEG of quality 10 leaves them, (n, C, H, W) uint8."""
+def jpeg(levels: Tensor, count: int, quality: int = JPEG_QUALITY) -> Tensor:
+    """Return images as JPEG of a quality on Pillow's scale leaves them, (n, C, H, W) uint8."""
     from PIL import Image
 
     eight = (levels.double() * (255 / (count - 1))).round().to(torch.uint8).cpu()
     decoded = []
     for one in eight.permute(0, 2, 3, 1).numpy():
         file = io.BytesIO()
-        Image.fromarray(one.squeeze(2) if one.shape[2] == 1 else one).save(file, "JPEG", quality=JPEG_QUALITY)
+        Image.fromarray(one.squeeze(2) if one.shape[2] == 1 else one).save(file, "JPEG", quality=quality)
         with Image.open(file) as image:
             decoded.append(np.asarray(image).reshape(one.shape))
     made = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2)

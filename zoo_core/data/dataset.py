@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.table import Table
@@ -29,7 +30,7 @@ class Domain:
 
 
 PREPARED: Mapping[str, str] = {
-    "paired": "zoo_core.data.tasks:paired",
+    "paired": "zoo_core.data.tasks:with_origin",
     "unpaired": "zoo_core.data.tasks:unpaired",
     "views": "zoo_core.data.tasks:views",
     "caption": "zoo_core.data.tasks:captions",
@@ -98,6 +99,13 @@ class Dataset:
                 imaged = (*imaged, "views")
         every = (self.info.task, "unconditional", *labeled, *captioned, *imaged)
         return tuple(dict.fromkeys(every))
+
+    def then(self, transform: Transform, **changes: Any) -> Dataset:
+        """Return the data set with one more transform of the rows of every split, and with other changes."""
+        held = self.validation
+        splits: dict[str, Any] = {"train": self.train.then(transform), "test": self.test.then(transform)}
+        splits["validation"] = None if held is None else held.then(transform)
+        return replace(self, **splits, **changes)
 
     def for_task(self, task: Task, source: str = "edges") -> Dataset:
         """Return the same data for a run that models `task`.

@@ -20,7 +20,7 @@ from zoo_core.data import cache
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.images import VERSION, BadImage, DecodedImage, decode
 from zoo_core.data.splits import digests
-from zoo_core.data.table import Column, Mapped, Memory, Streamed
+from zoo_core.data.table import Column, Memory, Streamed, mapped
 from zoo_core.errors import UsageError
 
 RESIDENT_BYTES = 2 * 2**30
@@ -186,11 +186,10 @@ def _cached(decoder: Decoder, index: dict[str, Any], values: np.ndarray | None) 
     """Return a scan from the cache; no image file is read."""
     names, storage = index["names"], decoder.config.storage
     hashes = [bytes.fromhex(one) for one in index["digests"]]
-    column: Column
     if values is None or storage == "streamed":
         column = decoder.reader(names, hashes)
     else:
-        column = Mapped(values, torch.arange(len(names)))
+        column = mapped(values[: len(names)])
     return Scan(
         names,
         hashes,

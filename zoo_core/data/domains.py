@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
 
 import torch
@@ -25,7 +24,7 @@ from zoo_core.data.image_files import (
 from zoo_core.data.layout import DOMAINS
 from zoo_core.data.splits import fingerprint
 from zoo_core.data.table import Table
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, beginning
 from zoo_core.types import DataInfo
 
 
@@ -100,18 +99,12 @@ def load_domains(config: FolderConfig, fresh: bool = False) -> Dataset:
         info=info,
         train=_paired(train.table, origin.train) if matched else train.table,
         test=_paired(test.table, origin.test) if matched else test.table,
-        sha256=fingerprint(
-            *((table.digests, None) for table in (train.table, test.table, origin.train, origin.test))
-        ),
+        sha256=fingerprint(train.table, test.table, origin.train, origin.test),
         report=tuple(report),
         origin=origin,
         by_content=True,
-        reread=partial(_content, config),
+        reread=lambda: load_domains(config, fresh=True).sha256,
     )
-
-
-def _content(config: FolderConfig) -> str:
-    return load_domains(config, fresh=True).sha256
 
 
 def _paired(table: Table, source: Table) -> Table:
@@ -142,8 +135,7 @@ def _refuse_unmatched(a: Place, b: Place, split: str) -> None:
     if alone or twice:
         raise UsageError(
             f"{len(a.names)} images in {split}A and {len(b.names)} in {split}B are not pairs",
-            *(f"{name} has no partner of the same name" for name in alone[:LISTED]),
-            f"and {len(alone) - LISTED} more" if len(alone) > LISTED else "",
+            *beginning([f"{name} has no partner of the same name" for name in alone], LISTED),
             "two files differ in nothing but their extension" if twice else "",
             "next: data.pairs=folders, if nothing belongs to anything",
         )

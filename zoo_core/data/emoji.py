@@ -174,12 +174,11 @@ def _from_other_artist(made: Dataset, found: Emoji, test: Tensor, name: str) -> 
         replace(table, columns={**table.columns, "source": domain.columns["image"]})
         for table, domain in zip((made.train, made.test), domains, strict=True)
     ]
-    splits = (*pairs, *domains)
     return replace(
         made,
         info=replace(made.info, image_channels=3, task="paired"),
         train=pairs[0],
         test=pairs[1],
         origin=Domain(name, *domains),
-        sha256=fingerprint(*((table.digests, table.label) for table in splits)),
+        sha256=fingerprint(*pairs, *domains),
     )

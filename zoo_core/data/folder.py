@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -86,18 +85,14 @@ def read(config: FolderConfig, fresh: bool = False) -> tuple[Dataset, dict[str, 
         train=train,
         test=test,
         validation=tables.get("validation"),
-        sha256=fingerprint(*((table.digests, table.label) for table in tables.values())),
+        sha256=fingerprint(*tables.values()),
         class_names=class_names,
         report=tuple(report),
         by_content=True,
-        reread=partial(_content, config),
+        reread=lambda: load(config, fresh=True).sha256,
     )
     named = {split: [found.names[row] for row in part.tolist()] for split, part in rows.items()}
     return (halved(made, config.made_from) if config.pairs else made), named
-
-
-def _content(config: FolderConfig) -> str:
-    return load(config, fresh=True).sha256
 
 
 def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor, list[str]]:

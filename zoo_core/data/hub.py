@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from zoo_core.data.adapters import IMAGE_COLUMNS, LABEL_COLUMNS
+from zoo_core.data.adapters import IMAGE_COLUMNS, LABEL_COLUMNS, Part, own_data, split_off
 from zoo_core.data.configs import FolderConfig, HubConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.image_files import conversions_of
 from zoo_core.data.images import BadImage, convert
-from zoo_core.data.labels import checked_labels, count_classes
-from zoo_core.data.splits import held_out, resident
-from zoo_core.data.table import Resident
-from zoo_core.errors import MachineError, UsageError, ZooError
+from zoo_core.data.labels import checked_labels
+from zoo_core.errors import MachineError, UsageError, ZooError, beginning
 from zoo_core.machine.faults import machine_error
-from zoo_core.types import DataInfo
 
 NAMED = 5
 
@@ -54,19 +49,13 @@ def load(config: HubConfig) -> Dataset:
             )
         parts = [(x, y), _arrays(splits, test_name, image, label, config, notes)]
     else:
-        rows = held_out(y, len(x), config.holdout)
-        parts = [(x[own], None if y is None else y[own]) for own in rows]
-        report.append(f"{len(rows[1]):,} of {len(x):,} images held out for testing (data.holdout)")
-        if not len(rows[1]):
+        parts = split_off(x, y, config.holdout)
+        held = len(parts[1][0])
+        report.append(f"{held:,} of {len(x):,} images held out for testing (data.holdout)")
+        if not held:
             raise UsageError(f"{config.repo} has {len(x)} image", "expected: at least 2, one to test on")
     report += conversions_of(notes, config.size)
-    by_split = {"train": parts[0][1], "test": parts[1][1]}
-    classes, class_names, counted = count_classes(by_split, _names(train, label))
-    report += counted
-    info = DataInfo("hf", (config.channels, config.size, config.size), 256, classes)
-    tables = [Resident(images, labels) for images, labels in parts]
-    made = resident(info, tables[0], tables[1], class_names=class_names, report=tuple(report))
-    return replace(made, by_content=True)
+    return own_data("hf", parts, _names(train, label), report)
 
 
 def _opened(config: HubConfig) -> Any:
@@ -120,9 +109,7 @@ def _names(table: Any, label: str) -> tuple[str, ...]:
     return tuple(getattr(table.features[label], "names", None) or ()) if label else ()
 
 
-def _arrays(
-    splits: Any, name: str, image: str, label: str, config: HubConfig, notes: dict[str, int]
-) -> tuple[Tensor, Tensor | None]:
+def _arrays(splits: Any, name: str, image: str, label: str, config: HubConfig, notes: dict[str, int]) -> Part:
     """Return the images and labels of a split; conversions are counted in notes."""
     table = splits[name]
     as_folder = FolderConfig(
@@ -144,10 +131,8 @@ def _arrays(
         for note in made.notes:
             notes[note] = notes.get(note, 0) + 1
     if bad or not images:
-        raise UsageError(
-            f"{len(bad)} of {len(table)} images of {config.repo} can't be used", *bad[:NAMED],
-            f"and {len(bad) - NAMED} more" if len(bad) > NAMED else "",
-        )  # fmt: skip
+        what = f"{len(bad)} of {len(table)} images of {config.repo} can't be used"
+        raise UsageError(what, *beginning(bad, NAMED))
     if not label:
         return torch.stack(images), None
     where = f"column {label} of split {name} of {config.repo}"

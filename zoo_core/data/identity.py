@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,7 +25,7 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.data.dataset import Dataset, Domain
 from zoo_core.data.table import Streamed, Table
 from zoo_core.errors import MachineError, NotFoundError, UsageError
-from zoo_core.machine.files import read_bounded
+from zoo_core.machine.files import read_bounded, write_atomic
 from zoo_core.types import DataInfo, Task
 
 RECORD = "data.json"
@@ -91,14 +92,10 @@ def _digests(table: Table) -> str:
     return base64.b64encode(b"".join(digest[:SHORT] for digest in table.digests)).decode()
 
 
-def _columns(table: Table) -> list[str]:
-    return [name for name in ("image", "point", "source") if name in table]
-
-
 def _split(table: Table) -> dict[str, Any]:
     return {
         "count": len(table),
-        "columns": _columns(table),
+        "columns": [name for name in ("image", "point", "source") if name in table],
         "label": _packed(table.label),
         "caption": _packed(table.tokens),
         "digests": _digests(table),
@@ -153,7 +150,7 @@ def _damaged(path: Path, error: Exception) -> MachineError:
     )
 
 
-def write(folder: Path, dataset: Dataset, write_atomic: Callable[[Path, bytes], None]) -> None:
+def write(folder: Path, dataset: Dataset) -> None:
     """Record the identity of data in a run's folder, where it has no record yet."""
     if not (folder / RECORD).exists():
         write_atomic(folder / RECORD, json.dumps(record(dataset)).encode())
@@ -292,7 +289,8 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
         check(folder, dataset)
         return dataset
 
-    def table(split: Record, get: Callable[[Dataset], Table]) -> Table:
+    def table(split: Record, name: str) -> Table:
+        get: Callable[[Dataset], Table] = attrgetter(name)
         if not 0 < split["count"] <= ROWS:
             raise ValueError(f"{split['count']:,} rows; a record has at most {ROWS:,}")
         rows = torch.arange(split["count"])
@@ -303,15 +301,12 @@ def stored(folder: Path, load: Callable[[], Dataset]) -> Dataset | None:
         columns = {name: column(name) for name in split["columns"]}
         return Table(columns).having(label=_unpacked(split["label"]), caption=_unpacked(split["caption"]))
 
-    def of(name: str) -> Callable[[Dataset], Table]:
-        return lambda dataset: getattr(dataset, name)
-
     try:
-        splits = {name: table(split, of(name)) for name, split in found["splits"].items()}
+        splits = {name: table(split, name) for name, split in found["splits"].items()}
         origin = found["origin"] and Domain(
             found["origin"]["name"],
-            table(found["origin"]["train"], lambda dataset: _origin(dataset).train),
-            table(found["origin"]["test"], lambda dataset: _origin(dataset).test),
+            table(found["origin"]["train"], "origin.train"),
+            table(found["origin"]["test"], "origin.test"),
         )
         words = found["tokenizer"]
         if not all(isinstance(name, str) for name in found["class_names"]):
@@ -343,8 +338,3 @@ def _info(found: Record) -> DataInfo:
     if not 0 < info.dims <= LARGEST:
         raise ValueError(f"{info.dims:,} values in one example; a record has at most {LARGEST:,}")
     return info
-
-
-def _origin(dataset: Dataset) -> Domain:
-    assert dataset.origin is not None
-    return dataset.origin

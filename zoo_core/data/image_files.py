@@ -13,7 +13,7 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.decoding import Scan, shown
 from zoo_core.data.images import EXTENSIONS, REDUCED
 from zoo_core.data.table import Column, Memory, Table
-from zoo_core.errors import UsageError, nearest
+from zoo_core.errors import UsageError, beginning, nearest
 
 SIZES = 3
 """Sizes that are reported one by one; more are reported together."""
@@ -178,8 +178,7 @@ def refuse_bad(
         return
     raise UsageError(
         f"{len(bad)} of {images} files in {shown(root)} can't be used",
-        *(f"{shown(name)}: {reason}" for name, reason in bad[:LISTED]),
-        f"and {len(bad) - LISTED} more" if len(bad) > LISTED else "",
+        *beginning([f"{shown(name)}: {reason}" for name, reason in bad], LISTED),
         f"expected: at most {allowed} (data.max_bad={config.max_bad})" if allowed else "",
         "next: fix or remove them" + (f", or leave them out with {skip}" if skip and not allowed else ""),
     )

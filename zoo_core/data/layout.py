@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.decoding import shown
-from zoo_core.errors import UsageError, nearest
+from zoo_core.errors import UsageError, beginning, guess
 
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of a validation split."""
@@ -102,10 +102,9 @@ def infer(names: Sequence[str], config: FolderConfig, root: str) -> Layout:
 def _splits(tops: Sequence[str], config: FolderConfig, root: str) -> dict[str, str]:
     """Return split -> folder, or nothing where a part of all images is to be held out."""
     if config.val and config.val not in tops:
-        match = nearest(config.val, tops)
         raise UsageError(
             f"data.val={shown(config.val)} was given and {shown(root)} has no such folder of images",
-            f"did you mean: data.val={shown(match)}" if match else "",
+            guess(config.val, map(shown, tops), "data.val={}"),
         )
     if config.layout in ("classes", "flat"):
         if config.val:
@@ -149,11 +148,10 @@ def _classes(folders: dict[str, str], config: FolderConfig, root: str) -> dict[s
     classes = {folder for folder in folders.values() if folder}
     unknown = sorted(set(config.class_map) - classes, key=natural)
     if unknown and config.layout != "flat":
-        match = nearest(unknown[0], classes)
         raise UsageError(
             f"data.class_map names {len(unknown)} folders that {shown(root)} does not have: "
             + ", ".join(map(shown, unknown[:NAMED])),
-            f"did you mean: {shown(match)}" if match else "",
+            guess(unknown[0], map(shown, classes)),
         )
     if config.layout == "flat" or len(classes) < (1 if config.layout == "classes" else 2):
         return dict.fromkeys(folders, "")
@@ -162,8 +160,7 @@ def _classes(folders: dict[str, str], config: FolderConfig, root: str) -> dict[s
     if len(loose) > allowed:
         raise UsageError(
             f"{len(loose)} of {len(folders)} images in {shown(root)} are outside its class folders",
-            *map(shown, loose[:NAMED]),
-            f"and {len(loose) - NAMED} more" if len(loose) > NAMED else "",
+            *beginning([shown(name) for name in loose], NAMED),
             "next: move or remove them, or leave a few out with data.on_bad=skip",
             "or data.layout=flat, for images without classes",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo_core.data.dataset import PREPARED, Dataset, Domain
 from zoo_core.data.levels import dequantize, quantize, to_unit
 from zoo_core.data.stream import TrainData
-from zoo_core.data.table import Resident, Table, conds, rows_of
+from zoo_core.data.table import Resident, Table, conds
 
 __all__ = [
     "PREPARED",
@@ -17,6 +17,5 @@ __all__ = [
     "conds",
     "dequantize",
     "quantize",
-    "rows_of",
     "to_unit",
 ]

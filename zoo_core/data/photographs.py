@@ -66,10 +66,7 @@ def load_celeba(config: CelebAConfig) -> Dataset:
         NotFoundError: for an attribute that CelebA does not have.
     """
     root = root_of(config)
-    splits = {
-        ours: opened("celeba", "CelebA", CELEBA, root, split=theirs)
-        for ours, theirs in (("train", "train"), ("validation", "valid"), ("test", "test"))
-    }
+    splits = _splits("celeba", "CelebA", CELEBA, root, validation="valid")
     labels: dict[str, Tensor] | None = None
     class_names: tuple[str, ...] = ()
     if config.attribute:
@@ -90,13 +87,16 @@ def load_flowers(config: FlowersConfig) -> Dataset:
         UsageError: where files are missing and can't be downloaded, or are corrupt.
     """
     root = root_of(config)
-    splits = {
-        ours: opened("flowers102", "Flowers102", FLOWERS, root, split=theirs)
-        for ours, theirs in (("train", "train"), ("validation", "val"), ("test", "test"))
-    }
+    splits = _splits("flowers102", "Flowers102", FLOWERS, root, validation="val")
     files = {split: [Path(path).name for path in found._image_files] for split, found in splits.items()}
     labels = {split: torch.tensor(found._labels, dtype=torch.int64) for split, found in splits.items()}
     return _dataset(config, root / "flowers-102" / "jpg", files, labels, tuple(splits["train"].classes))
+
+
+def _splits(name: str, kind: str, files: Sequence[str], root: Path, validation: str) -> dict[str, Any]:
+    """Return the splits as torchvision opens them, which calls the validation split otherwise."""
+    names = {"train": "train", "validation": validation, "test": "test"}
+    return {ours: opened(name, kind, files, root, split=theirs) for ours, theirs in names.items()}
 
 
 def _dataset(
@@ -126,7 +126,7 @@ def _dataset(
         train=tables["train"],
         test=tables["test"],
         validation=tables["validation"],
-        sha256=fingerprint(*((table.digests, table.label) for table in tables.values())),
+        sha256=fingerprint(*tables.values()),
         class_names=class_names,
         report=tuple(conversions(found, config.size)),
     )

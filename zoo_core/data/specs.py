@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo_core.registry.spec import DatasetSpec
 
 _MADE = "drawn by the zoo from a fixed seed"
 _LABELED = ("unconditional", "class")
 _CAPTIONED = (*_LABELED, "text", "caption")
 _PAIRS = ("paired", "unpaired", "views")
+_OF_IMAGES = (*_LABELED, *_PAIRS)
 
 
 def _toy(name: str, summary: str, classes: int) -> DatasetSpec:
@@ -32,10 +35,23 @@ def _emoji(name: str, summary: str, source: str, config: str = "zoo_core.config:
         shape=(3, 32, 32),
         levels=256,
         classes=9,
-        extractor="effnet-lite0",
         source=f"{source}, names from Unicode data",
         tasks=(*_CAPTIONED, *_PAIRS),
     )
+
+
+def _benchmark(name: str, summary: str, shape: tuple[int, ...], source: str, **more: Any) -> DatasetSpec:
+    """Return a published dataset of ten classes, which torchvision finds and checks."""
+    target = "zoo_core.data.benchmarks:load"
+    usual: dict[str, Any] = {"target": target, "levels": 256, "classes": 10, "tasks": _OF_IMAGES}
+    return DatasetSpec(name, summary=summary, shape=shape, source=f"torchvision ({source})", **usual | more)
+
+
+def _files(name: str, summary: str, target: str, config: str, source: str, **more: Any) -> DatasetSpec:
+    """Return a dataset of color images of which a config says the size."""
+    usual: dict[str, Any] = {"levels": 256, "tasks": _OF_IMAGES}
+    here = "zoo_core.data"
+    return DatasetSpec(name, f"{here}.{target}", f"{here}.{config}", summary, source=source, **usual | more)
 
 
 DATASETS: list[DatasetSpec] = [
@@ -63,7 +79,7 @@ DATASETS: list[DatasetSpec] = [
         classes=1000,
         extractor="raw",
         source="scikit-learn's load_digits, stacked by the zoo from a fixed seed",
-        tasks=(*_LABELED, *_PAIRS),
+        tasks=_OF_IMAGES,
     ),
     _emoji(
         "emoji",
@@ -77,131 +93,91 @@ DATASETS: list[DatasetSpec] = [
         "Twemoji 16.0.1 (CC BY 4.0)",
         config="zoo_core.data.emoji:DesignConfig",
     ),
-    DatasetSpec(
-        name="mnist",
-        target="zoo_core.data.benchmarks:load",
-        summary="70,000 handwritten digits",
-        shape=(1, 28, 28),
-        levels=256,
-        classes=10,
+    _benchmark(
+        "mnist",
+        "70,000 handwritten digits",
+        (1, 28, 28),
+        "LeCun, Cortes and Burges 1998",
         extractor="mnist",
-        source="torchvision (LeCun, Cortes and Burges 1998)",
         tasks=(*_CAPTIONED, *_PAIRS),
     ),
-    DatasetSpec(
-        name="mnist-binarized",
+    _benchmark(
+        "mnist-binarized",
+        "binary MNIST: each gray value is a probability, sampled anew in training",
+        (1, 28, 28),
+        "LeCun, Cortes and Burges 1998",
         target="zoo_core.data.binarized:load",
-        summary="binary MNIST: each gray value is a probability, sampled anew in training",
-        shape=(1, 28, 28),
         levels=2,
-        classes=10,
         extractor="mnist",
-        source="torchvision (LeCun, Cortes and Burges 1998)",
         tasks=_CAPTIONED,
     ),
-    DatasetSpec(
-        name="fashion-mnist",
-        target="zoo_core.data.benchmarks:load",
-        summary="70,000 gray images of clothing in ten classes",
-        shape=(1, 28, 28),
-        levels=256,
-        classes=10,
-        extractor="effnet-lite0",
-        source="torchvision (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)",
-        tasks=(*_LABELED, *_PAIRS),
+    _benchmark(
+        "fashion-mnist",
+        "70,000 gray images of clothing in ten classes",
+        (1, 28, 28),
+        "Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747",
     ),
-    DatasetSpec(
-        name="cifar10",
-        target="zoo_core.data.benchmarks:load",
-        summary="60,000 color photographs of 32x32 pixels in ten classes",
-        shape=(3, 32, 32),
-        levels=256,
-        classes=10,
-        extractor="effnet-lite0",
-        source="torchvision (Krizhevsky 2009)",
-        tasks=(*_LABELED, *_PAIRS),
+    _benchmark(
+        "cifar10",
+        "60,000 color photographs of 32x32 pixels in ten classes",
+        (3, 32, 32),
+        "Krizhevsky 2009",
     ),
-    DatasetSpec(
-        name="svhn",
-        target="zoo_core.data.benchmarks:load",
-        summary="99,289 digits of street numbers in photographs",
-        shape=(3, 32, 32),
-        levels=256,
-        classes=10,
-        extractor="effnet-lite0",
-        source="torchvision (Netzer et al. 2011)",
-        tasks=(*_LABELED, *_PAIRS),
+    _benchmark(
+        "svhn",
+        "99,289 digits of street numbers in photographs",
+        (3, 32, 32),
+        "Netzer et al. 2011",
     ),
-    DatasetSpec(
-        name="stl10",
-        target="zoo_core.data.benchmarks:load",
-        summary="13,000 photographs of ten things, 96x96",
-        shape=(3, 96, 96),
-        levels=256,
-        classes=10,
-        extractor="effnet-lite0",
-        source="torchvision (Coates, Ng and Lee 2011)",
-        tasks=(*_LABELED, *_PAIRS),
+    _benchmark(
+        "stl10",
+        "13,000 photographs of ten things, 96x96",
+        (3, 96, 96),
+        "Coates, Ng and Lee 2011",
     ),
-    DatasetSpec(
-        name="celeba",
-        target="zoo_core.data.photographs:load_celeba",
-        config="zoo_core.data.photographs:CelebAConfig",
-        summary="202,599 faces of celebrities; data.attribute=Smiling for two classes",
-        levels=256,
-        extractor="effnet-lite0",
-        source="torchvision (Liu et al. 2015, arXiv:1411.7766)",
-        tasks=(*_LABELED, *_PAIRS),
+    _files(
+        "celeba",
+        "202,599 faces of celebrities; data.attribute=Smiling for two classes",
+        "photographs:load_celeba",
+        "photographs:CelebAConfig",
+        "torchvision (Liu et al. 2015, arXiv:1411.7766)",
     ),
-    DatasetSpec(
-        name="flowers102",
-        target="zoo_core.data.photographs:load_flowers",
-        config="zoo_core.data.photographs:FlowersConfig",
-        summary="8,189 photographs of 102 kinds of flowers",
-        levels=256,
+    _files(
+        "flowers102",
+        "8,189 photographs of 102 kinds of flowers",
+        "photographs:load_flowers",
+        "photographs:FlowersConfig",
+        "torchvision (Nilsback and Zisserman 2008)",
         classes=102,
-        extractor="effnet-lite0",
-        source="torchvision (Nilsback and Zisserman 2008)",
-        tasks=(*_LABELED, *_PAIRS),
     ),
-    DatasetSpec(
-        name="folder",
-        target="zoo_core.data.folder:load",
-        config="zoo_core.data.configs:FolderConfig",
-        summary="your own images: data.path=FOLDER",
-        levels=256,
-        extractor="effnet-lite0",
-        source="the user's files",
-        tasks=(*_LABELED, *_PAIRS),
+    _files(
+        "folder",
+        "your own images: data.path=FOLDER",
+        "folder:load",
+        "configs:FolderConfig",
+        "the user's files",
     ),
-    DatasetSpec(
-        name="captioned-folder",
-        target="zoo_core.data.captioned_folder:load",
-        config="zoo_core.data.configs:CaptionedFolderConfig",
-        summary="your own images with captions: data.path=FOLDER data.text=FOLDER",
-        levels=256,
-        extractor="effnet-lite0",
-        source="the user's files",
+    _files(
+        "captioned-folder",
+        "your own images with captions: data.path=FOLDER data.text=FOLDER",
+        "captioned_folder:load",
+        "configs:CaptionedFolderConfig",
+        "the user's files",
         tasks=(*_CAPTIONED, *_PAIRS),
     ),
-    DatasetSpec(
-        name="hf",
-        target="zoo_core.data.hub:load",
-        config="zoo_core.data.configs:HubConfig",
-        summary="an image dataset of the Hugging Face Hub: data=hf:NAME",
-        levels=256,
-        extractor="effnet-lite0",
-        source="the Hugging Face Hub",
-        tasks=(*_LABELED, *_PAIRS),
+    _files(
+        "hf",
+        "an image dataset of the Hugging Face Hub: data=hf:NAME",
+        "hub:load",
+        "configs:HubConfig",
+        "the Hugging Face Hub",
     ),
-    DatasetSpec(
-        name="python",
-        target="zoo_core.data.adapters:load",
-        config="zoo_core.data.configs:PythonConfig",
-        summary="arrays or a torch Dataset from Python: zoo_core.run(dataset=...)",
-        levels=256,
+    _files(
+        "python",
+        "arrays or a torch Dataset from Python: zoo_core.run(dataset=...)",
+        "adapters:load",
+        "configs:PythonConfig",
+        "the user's program",
         extractor="raw",
-        source="the user's program",
-        tasks=(*_LABELED, *_PAIRS),
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -110,15 +110,13 @@ def digests(rows: Tensor) -> list[bytes]:
     return [hashlib.sha256(row.tobytes()).digest() for row in rows.contiguous().numpy()]
 
 
-def fingerprint(*splits: tuple[Iterable[bytes], Tensor | None]) -> str:
-    """Return one sha256, in hex, of splits given as (digests of the examples in order, labels or None)."""
+def fingerprint(*splits: Table) -> str:
+    """Return one sha256, in hex, of splits whose digests are known: of examples and labels, in order."""
     whole = hashlib.sha256()
-    for examples, label in splits:
-        one = hashlib.sha256()
-        for digest in examples:
-            one.update(digest)
-        if label is not None:
-            one.update(label.to(torch.int64).contiguous().numpy().tobytes())
+    for table in splits:
+        one = hashlib.sha256(b"".join(table.digests))
+        if table.label is not None:
+            one.update(table.label.to(torch.int64).contiguous().numpy().tobytes())
         whole.update(one.digest())
     return whole.hexdigest()
 
@@ -135,8 +133,7 @@ def resident(
 ) -> Dataset:
     """Return the Dataset of two splits in memory, fingerprinted."""
     train, test = (replace_digests(table, all_digests(table)) for table in (train, test))
-    sha256 = fingerprint(*((table.digests, table.label) for table in (train, test)))
-    return Dataset(info, train, test, sha256, density, class_names, report, tokenizer)
+    return Dataset(info, train, test, fingerprint(train, test), density, class_names, report, tokenizer)
 
 
 def replace_digests(table: Table, digests: Sequence[bytes]) -> Table:

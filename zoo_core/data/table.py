@@ -69,47 +69,7 @@ class Memory(Column):
         return Memory(self.values[kept.to(self.values.device)])
 
 
-class _OnDemand(Column):
-    """Base of columns whose values are read from elsewhere by row number.
-
-    Args:
-        kept: (N,) int64, the row number in that place of each row here.
-    """
-
-    def __init__(self, kept: Tensor) -> None:
-        self.kept = kept
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def rows(self, index: Tensor) -> Tensor:
-        return self._read(self.kept[index.cpu()])
-
-    @abstractmethod
-    def _read(self, places: Tensor) -> Tensor:
-        """Return the values at these places, (n, ...)."""
-
-
-class Mapped(_OnDemand):
-    """A memory-mapped column: pages of a file are read by the operating system as rows are asked for.
-
-    Args:
-        array: the map, (M, ...).
-        kept: (N,) int64, which of its rows are those of the column.
-    """
-
-    def __init__(self, array: np.ndarray, kept: Tensor) -> None:
-        super().__init__(kept)
-        self.array = array
-
-    def _read(self, places: Tensor) -> Tensor:
-        return torch.from_numpy(self.array[places.numpy()])
-
-    def take(self, kept: Tensor) -> Mapped:
-        return Mapped(self.array, self.kept[kept.cpu()])
-
-
-class Streamed(_OnDemand):
+class Streamed(Column):
     """A column that a function reads as its rows are asked for, e.g. by decoding image files.
 
     Args:
@@ -118,14 +78,21 @@ class Streamed(_OnDemand):
     """
 
     def __init__(self, read: Callable[[Tensor], Tensor], kept: Tensor) -> None:
-        super().__init__(kept)
-        self.read = read
+        self.read, self.kept = read, kept
 
-    def _read(self, places: Tensor) -> Tensor:
-        return self.read(places)
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.read(self.kept[index.cpu()])
 
     def take(self, kept: Tensor) -> Streamed:
         return Streamed(self.read, self.kept[kept.cpu()])
+
+
+def mapped(array: np.ndarray) -> Streamed:
+    """Return a memory-mapped array as a column: the system reads pages of its file as rows are asked for."""
+    return Streamed(lambda places: torch.from_numpy(array[places.numpy()]), torch.arange(len(array)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,11 +228,10 @@ class Resident(Table):
         super().__init__({name: Memory(values) for name, values in given.items() if values is not None})
 
 
-def rows_of(values: Tensor | None, index: Tensor) -> Tensor | None:
-    """Return rows of labels or captions, on whatever device they are; None where there are none."""
-    return None if values is None else values[index.to(values.device)]
-
-
 def conds(table: Table, index: Tensor) -> Cond:
-    """Return labels and captions of these rows, as conditions."""
-    return Cond(label=rows_of(table.label, index), tokens=rows_of(table.tokens, index))
+    """Return labels and captions of these rows, as conditions, on whatever device they are."""
+
+    def own(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[index.to(values.device)]
+
+    return Cond(label=own(table.label), tokens=own(table.tokens))

@@ -36,17 +36,8 @@ def halved(dataset: Dataset, made_from: str) -> Dataset:
         dataset: its info is of one of the two.
         made_from: "A" or "B": the image that the other one is made from.
     """
-    cut = SideBySide(made_from)
     info = replace(dataset.info, image_channels=dataset.info.shape[0], task="paired")
-    validation = None if dataset.validation is None else dataset.validation.then(cut)
-    made = replace(
-        dataset,
-        train=dataset.train.then(cut),
-        test=dataset.test.then(cut),
-        validation=validation,
-        info=info,
-    )
-    return _with_sources(made, made_from)
+    return _with_sources(dataset.then(SideBySide(made_from), info=info), made_from)
 
 
 def with_origin(dataset: Dataset, source: str) -> Dataset:
@@ -61,26 +52,10 @@ def with_origin(dataset: Dataset, source: str) -> Dataset:
     if dataset.origin is not None:
         return dataset
     assert dataset.info.levels is not None
-    corrupt = Corrupt(source, dataset.info.levels)
     blank = torch.zeros(1, *dataset.info.shape, dtype=torch.uint8)
     channels = SOURCES[source](blank, dataset.info.levels).shape[1]
-    made = replace(
-        dataset,
-        train=dataset.train.then(corrupt),
-        test=dataset.test.then(corrupt),
-        validation=None if dataset.validation is None else dataset.validation.then(corrupt),
-        info=replace(dataset.info, image_channels=channels),
-    )
-    return _with_sources(made, source)
-
-
-def paired(dataset: Dataset, source: str) -> Dataset:
-    """Return the data of a run that sees which image each image is made from.
-
-    Raises:
-        UsageError: as `with_origin`.
-    """
-    return with_origin(dataset, source)
+    info = replace(dataset.info, image_channels=channels)
+    return _with_sources(dataset.then(Corrupt(source, dataset.info.levels), info=info), source)
 
 
 def unpaired(dataset: Dataset, source: str) -> Dataset:
@@ -133,11 +108,10 @@ def captions(dataset: Dataset, source: str) -> Dataset:
     Raises:
         UsageError: where no test caption is left.
     """
-    known = _words(dataset.train)
-    test = dataset.test.take(_made_of(dataset.test, known))
-    held = dataset.validation
-    if held is not None:
-        held = held.take(_made_of(held, known))
+    assert dataset.train.tokens is not None
+    known = dataset.train.tokens.unique()
+    test, held = _made_of(dataset.test, known), dataset.validation
+    held = None if held is None else _made_of(held, known)
     if not len(test):
         raise UsageError(
             f"every test caption of {dataset.info.name!r} has a word that no training caption has",
@@ -147,11 +121,8 @@ def captions(dataset: Dataset, source: str) -> Dataset:
     line = f"{left:,} of {len(dataset.test):,} test captions left out: words that no training caption has"
     info = dataset.info
     described = replace(dataset, test=test, validation=held, subset=None, origin=None)
-    return replace(
-        described,
-        train=dataset.train.then(CaptionAsExample()),
-        test=test.then(CaptionAsExample()),
-        validation=None if held is None else held.then(CaptionAsExample()),
+    return described.then(
+        CaptionAsExample(),
         described=described,
         report=(*dataset.report, *([line] if left else [])),
         info=replace(
@@ -164,13 +135,7 @@ def captions(dataset: Dataset, source: str) -> Dataset:
     )
 
 
-def _words(table: Table) -> Tensor:
-    """Return the tokens that occur in captions, each once."""
+def _made_of(table: Table, known: Tensor) -> Table:
+    """Return the table of the rows whose captions have known tokens only."""
     assert table.tokens is not None
-    return table.tokens.unique()
-
-
-def _made_of(table: Table, known: Tensor) -> Tensor:
-    """Return the rows whose captions have known tokens only, ascending."""
-    assert table.tokens is not None
-    return torch.isin(table.tokens, known).all(1).nonzero().flatten()
+    return table.take(torch.isin(table.tokens, known).all(1).nonzero().flatten())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from zoo_core.config import RunConfig
-from zoo_core.runs import default_dir
+from zoo_core.runs import folder_of
 from zoo_core.runs.folder import finished, write_config
 
 LOG = "job.log"
@@ -65,7 +65,7 @@ class Job:
 
 def training_job(config: RunConfig) -> Job:
     """Return the job of one run; its config.yaml is written into the run's folder before it starts."""
-    folder = (Path(config.run_dir) if config.run_dir else default_dir(config)).absolute()
+    folder = folder_of(config).absolute()
 
     def done() -> bool:
         if finished(folder, config) is not None:

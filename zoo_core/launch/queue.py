@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from zoo_core.errors import MachineError, UsageError, ZooError, nearest
+from zoo_core.errors import MachineError, UsageError, ZooError, guess
 from zoo_core.launch.jobs import Handle, Job, Launcher, Outcome, by_signal, signal_name, state_of
 from zoo_core.launch.process import POLL_S
 from zoo_core.machine.faults import machine_error
@@ -37,10 +37,9 @@ def make_launcher(name: str, slots: int | None, resources: Mapping[str, str]) ->
         MachineError: where it is not there.
     """
     if name not in LAUNCHERS:
-        match = nearest(name, LAUNCHERS)
         raise UsageError(
             f"no launcher {name!r}",
-            f"did you mean: --launcher {match}" if match else "",
+            guess(name, LAUNCHERS, "--launcher {}"),
             f"expected: {', '.join(LAUNCHERS)}",
         )
     launcher: Launcher = load_target(LAUNCHERS[name])(slots, resources)

@@ -231,8 +231,7 @@ class Bench:
                 "options": shortened(first, steps),
                 "hardware": found["hardware"],
             }
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path, json.dumps(self.record, indent=1).encode() + b"\n")
+        write_atomic(self.path, json.dumps(self.record, indent=1).encode() + b"\n", parents=True)
 
     def training(self) -> list[Job]:
         """Return the jobs of the suite: each config whole, with its steps in it."""
@@ -251,8 +250,7 @@ class Bench:
                 continue
             data, plugin, run = outcome.job.folder.parts[-3:]
             target = self.out / data / plugin / run / "result.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(target, source.read_bytes())
+            write_atomic(target, source.read_bytes(), parents=True)
             for attachment in read_result(source).attachments.values():
                 content = read_attachment(source.parent, attachment)
                 if content is not None:

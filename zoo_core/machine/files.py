@@ -91,14 +91,19 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, parents: bool = False) -> None:
     """Write a file under a temporary name, sync it, and rename it: never half a file.
+
+    Args:
+        parents: make the folders above it that are not there.
 
     Raises:
         MachineError: where the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         write_synced(temporary, data)
         os.replace(temporary, path)
         sync(path.parent)

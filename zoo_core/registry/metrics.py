@@ -10,6 +10,11 @@ def base_name(column: str) -> str:
     return column.partition("[")[0].rstrip()
 
 
+def kind_of(column: str) -> str:
+    """Return what stands in a column's brackets: "elbo" of `bits_per_dim[elbo]`; "" where it has none."""
+    return column.partition("[")[2].removesuffix("]")
+
+
 def optional_metrics() -> frozenset[str]:
     """Return the names of the metrics that are computed only where `eval.metrics` names them."""
     return frozenset(entry.spec.name for entry in manager().entries("metric") if entry.spec.optional)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo_core.config import RunConfig
-from zoo_core.errors import NotFoundError, UsageError, ZooError, nearest
+from zoo_core.errors import NotFoundError, UsageError, ZooError, guess
 from zoo_core.registry.manager import manager
 
 
@@ -54,10 +54,9 @@ def preset_overrides(
     if not name:
         return {}, None
     known = sorted({key for key in presets if not key.startswith("default")})
-    match = nearest(name, known)
     return {}, UsageError(
         f"no preset {name!r} for data={data}",
-        f"did you mean: preset={match}" if match else "",
+        guess(name, known, "preset={}"),
         f"presets: {', '.join(known) or 'none'}",
     )
 

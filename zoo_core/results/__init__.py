@@ -2,12 +2,10 @@
 
 from zoo_core.results.files import (
     read_result,
-    recorded_audit,
+    recorded,
     recorded_result,
-    recorded_selection,
-    write_audit,
+    write_record,
     write_result,
-    write_selection,
 )
 from zoo_core.results.merging import merged
 from zoo_core.results.reexecution import Reexecution
@@ -48,10 +46,8 @@ __all__ = [
     "Value",
     "merged",
     "read_result",
-    "recorded_audit",
+    "recorded",
     "recorded_result",
-    "recorded_selection",
-    "write_audit",
+    "write_record",
     "write_result",
-    "write_selection",
 ]

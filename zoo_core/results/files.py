@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,10 +16,12 @@ from zoo_core.results.result import SCHEMA, Record, Result, Selection, TrainingA
 
 LARGEST_FILE = 20_000
 """Bytes of a result file; curves and sample grids are attachments."""
-SELECTION = "selection.json"
-"""In a run's folder: how its options were selected."""
 AUDIT = "audit.json"
-"""In a run's folder: what fixes the states of its training."""
+RECORDS: Mapping[type[Record], tuple[str, str]] = {
+    Selection: ("selection.json", "a selection"),
+    TrainingAudit: (AUDIT, "an audit"),
+}
+"""Files in a run's folder: how its options were selected, and what fixes the states of its training."""
 LARGEST_READ = 1 << 20
 """Bytes that are read of a file, so that a larger one of an old schema is recognized."""
 Kind = TypeVar("Kind", bound=Record)
@@ -91,43 +94,14 @@ def write_result(result: Result, path: Path) -> None:
     write_atomic(path, final.text())
 
 
-def recorded_selection(folder: Path) -> Selection | None:
-    """Return how a run's options were selected; None where its folder does not say it.
+def recorded(kind: type[Kind], folder: Path) -> Kind | None:
+    """Return the record of a kind in a run's folder, one of `RECORDS`; None where the folder has none.
 
     Raises:
-        UsageError: where the file is not the record of a selection.
+        UsageError: where the file holds something else.
     """
-    return _recorded(folder / SELECTION, Selection, "a selection")
-
-
-def write_selection(selection: Selection, folder: Path) -> None:
-    """Write how a run's options were selected into its folder; every result of the run then says it.
-
-    Raises:
-        MachineError: where it can't be written.
-    """
-    _write(selection, folder / SELECTION)
-
-
-def recorded_audit(folder: Path) -> TrainingAudit | None:
-    """Return what fixes the states of a run's training; None where its folder does not hold it.
-
-    Raises:
-        UsageError: where the file is not the record of an audit.
-    """
-    return _recorded(folder / AUDIT, TrainingAudit, "an audit")
-
-
-def write_audit(audit: TrainingAudit, folder: Path) -> None:
-    """Write what fixes the states of a run's training into its folder; every result of the run then has it.
-
-    Raises:
-        MachineError: where it can't be written.
-    """
-    _write(audit, folder / AUDIT)
-
-
-def _recorded(path: Path, kind: type[Kind], what: str) -> Kind | None:
+    name, what = RECORDS[kind]
+    path = folder / name
     if not path.exists():
         return None
     try:
@@ -136,8 +110,13 @@ def _recorded(path: Path, kind: type[Kind], what: str) -> Kind | None:
         raise UsageError(f"{path} is not the record of {what}", "next: remove it") from None
 
 
-def _write(record: Record, path: Path) -> None:
+def write_record(record: Record, folder: Path) -> None:
+    """Write one of `RECORDS` into a run's folder; every result of the run then has it.
+
+    Raises:
+        MachineError: where it can't be written.
+    """
     from zoo_core.machine.files import write_atomic
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, record.model_dump_json().encode())
+    path = folder / RECORDS[type(record)][0]
+    write_atomic(path, record.model_dump_json().encode(), parents=True)

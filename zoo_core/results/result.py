@@ -83,6 +83,10 @@ class Value(Record):
         interval = "" if self.interval is None else f"{self.interval.low:.4g} to {self.interval.high:.4g}"
         return f"{bound}{self.value:.4g}", interval, "" if self.n is None else f"{self.n:,}"
 
+    def noted(self, note: str) -> Value:
+        """Return the value with another note."""
+        return self.model_copy(update={"note": note})
+
     @model_serializer(mode="wrap")
     def _short(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Return plain data without the fields that are at their default: a result has up to 200 values."""

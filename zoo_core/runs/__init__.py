@@ -6,10 +6,12 @@ from zoo_core.runs.opening import (
     choose_weights,
     cost,
     default_dir,
+    folder_of,
     load,
     load_data,
     restore,
     saved_config,
+    untrained,
 )
 from zoo_core.runs.run import Drawn, Run
 
@@ -21,8 +23,10 @@ __all__ = [
     "choose_weights",
     "cost",
     "default_dir",
+    "folder_of",
     "load",
     "load_data",
     "restore",
     "saved_config",
+    "untrained",
 ]

@@ -15,8 +15,9 @@ from zoo_core.errors import MachineError, PluginError, UsageError
 from zoo_core.events import Events
 from zoo_core.interfaces import RunView
 from zoo_core.machine.files import write_atomic
-from zoo_core.results import Selection
+from zoo_core.results import Selection, recorded
 from zoo_core.results.result import canonical_json
+from zoo_core.runs.lengths import length_selection
 from zoo_core.runs.run import Run
 from zoo_core.training import checkpoint
 
@@ -139,6 +140,23 @@ def best_selection(folder: Path) -> Selection:
         )
     except (LookupError, TypeError, ValueError) as error:
         raise _missing(folder) from error
+
+
+def selection_of(folder: Path, config: RunConfig) -> Selection | None:
+    """Return how the options or the weights of a run were selected; None where nothing was.
+
+    Args:
+        folder: of the run.
+        config: under which it is scored.
+
+    Raises:
+        UsageError, MachineError: where the record of the selection is missing or is none.
+    """
+    if config.sample.checkpoint == "best":
+        return best_selection(folder)
+    length = config.sample.ema_length
+    chosen = None if length is None else length_selection(folder, length)
+    return chosen or recorded(Selection, folder)
 
 
 def _missing(folder: Path) -> MachineError:

@@ -8,10 +8,11 @@ from pathlib import Path
 from zoo_core.config import RunConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.identity import check
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import UsageError
 from zoo_core.machine import terminal
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import resolve
+from zoo_core.runs.checkpoints import newest
 from zoo_core.runs.opening import build, load_data, restore, saved_config
 from zoo_core.training import checkpoint
 from zoo_core.training.length import reopened, tied_to_length
@@ -45,10 +46,7 @@ def extension(folder: Path, steps: int) -> Extension:
     config = resolve({"config": str(folder), "train.steps": steps})
     dataset = load_data(saved)
     check(folder, dataset)
-    found = checkpoint.latest(folder / "checkpoints", terminal.tell)
-    if found is None:
-        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    path, kept = found
+    path, kept = newest(folder, terminal.tell)
     done = kept.state["counts"]["total"]
     if steps < done:
         raise UsageError(

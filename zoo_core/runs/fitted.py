@@ -63,8 +63,7 @@ def fitted(run: Any, sampler: BoundSampler) -> BoundSampler:
     record = strict_json.mapping_or_empty(path)
     if {key: record.get(key) for key in about} != about:
         record = about | _searched(run, sampler, own)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(record, indent=1).encode())
+        write_atomic(path, json.dumps(record, indent=1).encode(), parents=True)
         run.say(
             f"sampler.grid=optimized: levels of {sampler.name} in {steps} steps are fitted, error "
             f"{record['error_before']:.3g} -> {record['error']:.3g}"

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from zoo_core.config import RunConfig
-from zoo_core.data.loading import Dataset
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasDenoiser
+from zoo_core.runs.checkpoints import places
 from zoo_core.training import checkpoint
 from zoo_core.types import DataInfo
 
@@ -46,9 +46,7 @@ def chosen(folder: Path, step: int | None) -> Path:
         MachineError: where it has none.
         UsageError: where it has none at that step.
     """
-    saved = checkpoint.listed(folder / "checkpoints")
-    if not saved:
-        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
+    saved = places(folder)
     steps = {int(path.name.partition("-")[2]): path for path in saved}
     if step is not None and step not in steps:
         raise UsageError(
@@ -74,9 +72,7 @@ def load_guide(
         UsageError: where it is of another plugin, data or task, or models codes.
         MachineError: where it has no checkpoint that verifies.
     """
-    from zoo_core.data.identity import stored
-    from zoo_core.registry.manager import manager
-    from zoo_core.runs import build, load_data, saved_config
+    from zoo_core.runs import saved_config, untrained
     from zoo_core.runs.exchange import run_folder
 
     address = guide_of(config)
@@ -87,8 +83,7 @@ def load_guide(
     sample: Any = theirs.sample
     unguided = sample.model_copy(update={"guidance_scale": 1.0, "guide": "free"})
     theirs = theirs.model_copy(update={"sample": unguided, "device": str(device)})
-    dataset: Dataset = stored(folder, lambda: load_data(theirs)) or load_data(theirs)
-    made = build(theirs, dataset, folder, manager(), say=say, warn=say)
+    made = untrained(folder, theirs, say=say)
     for what, there, here in (
         ("plugin", theirs.plugin, config.plugin),
         ("data", made.data.info.name, data.name),

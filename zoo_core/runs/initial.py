@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from zoo_core.config import strict_json
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.runs.checkpoints import newest, places
 from zoo_core.training import checkpoint
 from zoo_core.training.randomness import random_states, set_random_states
 
@@ -123,13 +123,6 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
         yield (f"{prefix}." if prefix else ""), ".".join(parts[k:])
 
 
-def _point(folder: Path) -> Path:
-    saved = checkpoint.listed(folder / "checkpoints")
-    if not saved:
-        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    return saved[-1]
-
-
 def content(address: str) -> str:
     """Return 8 hexadecimal digits of the weights that an address names: of raw and EMA weights.
 
@@ -142,7 +135,7 @@ def content(address: str) -> str:
 
     folder = run_folder(address)
     saved_config(folder)
-    point = _point(folder)
+    point = places(folder)[-1]
     try:
         sums = strict_json.read(point / checkpoint.MANIFEST)["sha256"]
         text = f"{sums[checkpoint.WEIGHTS]} {sums[checkpoint.EMA]}"
@@ -169,20 +162,14 @@ def initialize(made: Any, address: str) -> dict[str, Any]:
         UsageError: where no weight fits.
         MachineError: where it has no checkpoint that verifies.
     """
-    from zoo_core.data.identity import stored
-    from zoo_core.registry.manager import manager
-    from zoo_core.runs import build, load_data, saved_config
+    from zoo_core.runs import saved_config, untrained
     from zoo_core.runs.exchange import run_folder
 
     folder = run_folder(address)
     config = saved_config(folder)
-    dataset = stored(folder, lambda: load_data(config)) or load_data(config)
-    found = checkpoint.latest(folder / "checkpoints", made.warn)
-    if found is None:
-        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    path, saved = found
+    path, saved = newest(folder, made.warn)
     kept = random_states(made.device)
-    fresh = build(config, dataset, folder, manager(), say=made.say, warn=made.warn).recipe
+    fresh = untrained(folder, config, say=made.warn).recipe
     set_random_states(kept, made.device)
     constant = {
         name

@@ -29,7 +29,6 @@ from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal, threads
 from zoo_core.machine.distributed import World, from_first, gather, joined, local_processes
 from zoo_core.machine.faults import machine_error
-from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.metrics import optional_metrics
 from zoo_core.registry.resolution import config_hash, plain, resolve
@@ -56,6 +55,7 @@ from zoo_core.runs import (
     choose_weights,
     cost,
     default_dir,
+    folder_of,
     load_data,
     restore,
     saved_config,
@@ -130,7 +130,7 @@ def run(
     typed = {} if isinstance(config, RunConfig) else flatten({**(config or {}), **given})
     resolved = config if isinstance(config, RunConfig) else resolve({**(config or {}), **given})
     data = None if data is None else configured(data, resolved.data)
-    folder = Path(resolved.run_dir) if resolved.run_dir else default_dir(resolved, data)
+    folder = folder_of(resolved, data)
     if typed.get(OPTION) == net_of(resolved):
         trust_typed(resolved, folder)
     return execute(resolved, folder, data, parts=parts)
@@ -221,7 +221,7 @@ def _execute(
 ) -> RunResult:
     here = manager()
     console = Console(config.track.progress)
-    say, warn = (console.say, console.warn) if place.first else (_unsaid, _unsaid)
+    say, warn = (console.say, console.warn) if place.first else (terminal.untold, terminal.untold)
     done = from_first(finished(folder, config, warn) if place.first else None)
     if done is not None and not parts.metrics.keys() <= done.metrics.keys():
         done = None  # a function that is asked for has not been computed yet
@@ -257,7 +257,7 @@ def _execute(
             if place.first:
                 write_config(config, folder)
                 _remember(folder, warn)
-                identity.write(folder, dataset, write_atomic)
+                identity.write(folder, dataset)
                 write_provenance(folder, made.provenance)
             _train(made, view, events, signals, place, start, console.step if place.first else _unseen)
             result = _finish(made, events, place)
@@ -287,10 +287,6 @@ def _listeners(config: RunConfig, console: Console, events: Events) -> list[Any]
     """Return the run's own listeners, and those that installed plugins bring for this config."""
     brought = events.ask("zoo_listeners", config=config)
     return [*listeners(config, console), *(one for some in brought for one in some)]
-
-
-def _unsaid(line: str) -> None:
-    """Say nothing: the first process has said it."""
 
 
 def _unseen(step: int) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from zoo_core.config import strict_json
 from zoo_core.errors import MachineError, UsageError
-from zoo_core.machine.files import cannot_write, write_atomic
+from zoo_core.machine.files import write_atomic
 from zoo_core.results import Selection
-from zoo_core.training import checkpoint
+from zoo_core.runs.checkpoints import newest_sha256
 from zoo_core.training.ema import Ema
 from zoo_core.training.power import LENGTHS, checked
 
@@ -45,12 +45,7 @@ def save_snapshot(
             for parameter, tensor in its.items()
         }
         path = _place(folder, name) / f"step-{step:08d}.safetensors"
-        content = save(flat)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(path, len(content), error) from error
-        write_atomic(path, content)
+        write_atomic(path, save(flat), parents=True)
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -186,7 +181,7 @@ def write_length(folder: Path, length: float, scores: Mapping[float, float], how
     """
     record = {
         "length": length,
-        "weights_sha256": _weights(folder),
+        "weights_sha256": newest_sha256(folder),
         "scores": [{"length": one, "value": value} for one, value in scores.items()],
         "selection": how.model_dump(mode="json"),
     }
@@ -201,16 +196,9 @@ def length_selection(folder: Path, length: float) -> Selection | None:
         MachineError: where the checkpoint is missing or corrupt.
     """
     record = strict_json.mapping_or_empty(folder / RECORD)
-    if record.get("length") != length or record.get("weights_sha256") != _weights(folder):
+    if record.get("length") != length or record.get("weights_sha256") != newest_sha256(folder):
         return None
     try:
         return Selection.model_validate(record["selection"])
     except (LookupError, ValueError):
         raise UsageError(f"{folder / RECORD} is not the record of a selection", "next: remove it") from None
-
-
-def _weights(folder: Path) -> str:
-    saved = checkpoint.listed(folder / "checkpoints")
-    if not saved:
-        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    return checkpoint.verify(saved[-1])[checkpoint.WEIGHTS]

@@ -25,6 +25,7 @@ from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.runs import initial
 from zoo_core.runs.best import best_checkpoint, check_best
+from zoo_core.runs.checkpoints import newest
 from zoo_core.runs.fitted import check_grid
 from zoo_core.runs.guiding import guide_of, load_guide
 from zoo_core.runs.lengths import use_length
@@ -53,6 +54,11 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
         content += f"-{initial.content(address)}"
     name = f"{config_hash(config)}{content}-s{config.seed}"
     return runs_root() / config.data.name / config.plugin / name
+
+
+def folder_of(config: RunConfig, dataset: Dataset | None = None) -> Path:
+    """Return the folder that a run is made in: `run_dir`, or its default."""
+    return Path(config.run_dir) if config.run_dir else default_dir(config, dataset)
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -149,6 +155,19 @@ def saved_config(folder: Path) -> RunConfig:
     return resolve({"config": str(folder)})
 
 
+def untrained(folder: Path, config: RunConfig, *, say: Callable[[str], None], parts: Parts = NONE) -> Run:
+    """Return the run in a folder as it was built, on its data, which are read when they are first asked for.
+
+    Raises:
+        UsageError: where its data changed.
+    """
+    dataset = stored(folder, lambda: load_data(config))
+    if dataset is None:
+        dataset = load_data(config)
+        check(folder, dataset)
+    return build(config, dataset, folder, manager(), say=say, warn=say, parts=parts)
+
+
 def load(
     folder: str | Path,
     *,
@@ -173,15 +192,8 @@ def load(
 
     folder = run_folder(str(folder))
     config = saved_config(folder) if config is None else config
-    dataset = stored(folder, lambda: load_data(config))
-    if dataset is None:
-        dataset = load_data(config)
-        check(folder, dataset)
-    made = build(config, dataset, folder, manager(), say=say, warn=say, parts=parts)
-    found = checkpoint.latest(folder / "checkpoints", say)
-    if found is None:
-        raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
-    restore(made, *found)
+    made = untrained(folder, config, say=say, parts=parts)
+    restore(made, *newest(folder, say))
     choose_weights(made)
     made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
     return made

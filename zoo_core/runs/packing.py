@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo_core.config import strict_json, strict_yaml
 from zoo_core.config.privacy import leak, scrubbed
 from zoo_core.data.identity import RECORD
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import UsageError
 from zoo_core.hub.bundle import CARD, WEIGHTS_BYTES, Manifest, write_manifest
 from zoo_core.hub.card import card
 from zoo_core.hub.compact import Compaction, halved
@@ -25,6 +25,7 @@ from zoo_core.registry.resolution import plain
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import sample_grid_file
 from zoo_core.runs import saved_config
+from zoo_core.runs.checkpoints import newest
 from zoo_core.training import checkpoint
 
 
@@ -65,10 +66,7 @@ def pack(
                 "weights of the last checkpoint alone",
                 f"next: zoo run config={run} sample.{key}={'none' if value is None else value}",
             )
-    found = checkpoint.latest(run / "checkpoints", say)
-    if found is None:
-        raise MachineError(f"{run} has no checkpoint yet", f"next: zoo run resume={run}")
-    path, kept = found
+    path, kept = newest(run, say)
     settled = all(in_place for _, in_place in kept.state["ema"].values())
     if kept.state["optimizers"] or not settled:
         raise UsageError(f"{run} is not trained to its end", f"next: zoo run resume={run}")
@@ -76,7 +74,8 @@ def pack(
         _check_finite(weights)
     shared = portable(plain(config))
     result = _shared_result(run / "result.json")
-    provenance = _without_command(_json_or_empty(run / "provenance.json"))
+    recorded = run / "provenance.json"
+    provenance = _without_command(strict_json.read(recorded)) if recorded.exists() else {}
     try:
         with safe_open(path / checkpoint.WEIGHTS, framework="pt") as file:
             header = file.metadata()
@@ -146,10 +145,6 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
     bad = [n for n, t in weights.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if bad:
         raise UsageError(f"{len(bad)} of the weights are not finite, the first is {bad[0]!r}")
-
-
-def _json_or_empty(path: Path) -> Any:
-    return strict_json.read(path) if path.exists() else {}
 
 
 def _shared_result(path: Path) -> Result | None:

@@ -66,7 +66,7 @@ def unpack(source: Path, origin: Mapping[str, Any], to: Path | None = None) -> P
             workspace
             / config["data"]["name"]
             / config["plugin"]
-            / f"{_hash(config)}-s{config['seed']}-pulled-{name[:8]}"
+            / f"{config_hash(resolve(config))}-s{config['seed']}-pulled-{name[:8]}"
         )
         if final.exists() and (to is None or not final.is_dir() or any(final.iterdir())):
             return _there_already(final, name)
@@ -88,10 +88,6 @@ def _there_already(final: Path, name: str) -> Path:
     if not same:
         raise UsageError(f"{final} is not empty", "next: choose another folder with --to")
     return final
-
-
-def _hash(config: Mapping[str, Any]) -> str:
-    return config_hash(resolve(config))
 
 
 def _config(taken: Path, manifest: Manifest) -> dict[str, Any]:

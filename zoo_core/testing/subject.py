@@ -11,6 +11,7 @@ import torch
 from zoo_core.config import RunConfig
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import ZooError
+from zoo_core.machine.terminal import untold
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.presets import preset_key
 from zoo_core.registry.resolution import parse_words, resolve
@@ -29,10 +30,6 @@ FIXED = {"device": "cpu", "track.wandb": "off", "track.plots": "false", "track.p
 
 SHORT = 6
 """Steps of each stage in checks that need every phase to run, and no training."""
-
-
-def _silent(line: str) -> None:
-    """Discard a message."""
 
 
 class Model:
@@ -85,7 +82,7 @@ class Model:
 
     def build(self, *words: str) -> Run:
         """Return the run, freshly initialized from the seed; two of them are equal."""
-        return build(self.config(*words), self.dataset, Path(), manager(), say=_silent, warn=_silent)
+        return build(self.config(*words), self.dataset, Path(), manager(), say=untold, warn=untold)
 
     @cached_property
     def short(self) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core.data import corruptions
 from zoo_core.data.loading import quantize, to_unit
 from zoo_core.seeds import generator
 
@@ -53,19 +53,7 @@ def blur(levels: Tensor, strength: float, count: int) -> Tensor:
 
 def jpeg(levels: Tensor, strength: float, count: int) -> Tensor:
     """Compress as JPEG, and back; strength is 100 - quality."""
-    import numpy as np
-    from PIL import Image
-
-    found = torch.empty_like(levels)
-    gray = levels.shape[1] == 1
-    eight = quantize(to_unit(levels, count), 256).permute(0, 2, 3, 1).numpy()
-    for place, image in enumerate(eight):
-        file = io.BytesIO()
-        Image.fromarray(image[..., 0] if gray else image).save(file, "JPEG", quality=100 - int(strength))
-        with Image.open(file) as opened:
-            back = torch.from_numpy(np.array(opened)).view(*image.shape).permute(2, 0, 1)
-        found[place] = quantize(to_unit(back, 256), count)
-    return found
+    return corruptions.jpeg(levels, count, quality=100 - int(strength))
 
 
 def repeats(levels: Tensor, strength: float, count: int) -> Tensor:

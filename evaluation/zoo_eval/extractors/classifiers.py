@@ -126,12 +126,6 @@ def after_each(layers: Iterable[nn.Module], ends: Callable[[nn.Module], bool]) -
     return [nn.Sequential(*part) for part in parts[:-1]]
 
 
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def card(name: str) -> dict[str, Any]:
     """Return the card of a shipped classifier: architecture, sha256, accuracies, command.
 

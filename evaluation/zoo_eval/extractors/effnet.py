@@ -109,14 +109,14 @@ class EffNetLite0:
 
     def embed(self, x: Tensor) -> Tensor:
         """Return features (n, 1280) float32 of color images in [0, 1], (n, 3, H, W)."""
-        side = SIDE if max(x.shape[2:]) <= SMALL else FULL_SIDE
         parts = x.to(self.device).split(self._chunk or len(x))
-        return torch.cat([self._features(part, side) for part in parts])
+        return torch.cat([self.net(self._resized(part)) for part in parts])
 
-    def _features(self, x: Tensor, side: int) -> Tensor:
+    def _resized(self, x: Tensor) -> Tensor:
+        """Return images in [0, 1] as the network takes them: at its size, in [-1, 1]."""
+        side = SIDE if max(x.shape[2:]) <= SMALL else FULL_SIDE
         x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        features: Tensor = self.net(((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout))
-        return features
+        return ((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout)
 
     def apart(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the perceptual distance of each pair of images, (n,): an untrained LPIPS on this network.
@@ -128,12 +128,10 @@ class EffNetLite0:
         Args:
             a, b: (n, 1 or 3, H, W) in [0, 1].
         """
-        side = SIDE if max(a.shape[2:]) <= SMALL else FULL_SIDE
         x = torch.cat((a.expand(-1, 3, -1, -1), b.expand(-1, 3, -1, -1))).to(self.device)
-        x = nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        x = ((x.clamp(0, 1) - 0.5) / 0.5).contiguous(memory_format=self._layout)
+        x = self._resized(x)
         total = torch.zeros(len(a), device=self.device)
-        for part in self.layers((3, side, side)):
+        for part in self.layers(tuple(x.shape[1:])):
             x = part(x)
             first, second = nn.functional.normalize(x, dim=1).chunk(2)
             total += (first - second).square().sum(1).mean((1, 2))

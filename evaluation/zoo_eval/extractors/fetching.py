@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo_core.errors import MachineError, UsageError, ZooError
 from zoo_core.home import home
-from zoo_eval.extractors.classifiers import digest
+from zoo_core.machine.files import sha256_of
 
 TIMEOUT = 10.0
 """Seconds a server may stay silent."""
@@ -100,7 +100,7 @@ def require(remote: Remote, verb: str) -> Path:
             f"next: zoo fetch {verb} ({remote.size / 1e6:.0f} MB)",
             "or: eval.extractor_path=FILE; eval.extractor=raw; eval.protocol=none",
         )
-    found = digest(path)
+    found = sha256_of(path)
     if found != remote.sha256:
         raise MachineError(
             f"{path} is damaged: sha256 is {found[:16]}..., expected {remote.sha256[:16]}...",
@@ -128,7 +128,7 @@ def download(remote: Remote, verb: str) -> Path:
     import urllib.request
 
     path = remote.path
-    if path.is_file() and digest(path) == remote.sha256:
+    if path.is_file() and sha256_of(path) == remote.sha256:
         return path
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     whole = hashlib.sha256()

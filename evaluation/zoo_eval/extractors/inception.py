@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
 from zoo_core.errors import UsageError
+from zoo_core.machine.files import sha256_of
 from zoo_core.types import DataInfo
-from zoo_eval.extractors.classifiers import SPATIAL, digest
+from zoo_eval.extractors.classifiers import SPATIAL
 from zoo_eval.extractors.fetching import INCEPTION, read_weights, require
 
 
@@ -97,4 +98,4 @@ def inception(config: EvalConfig, device: torch.device | str) -> Inception:
         raise UsageError(
             f"no file {str(path)!r}", "expected: eval.extractor_path=FILE with InceptionV3's weights"
         )
-    return Inception(path, digest(path), device)
+    return Inception(path, sha256_of(path), device)

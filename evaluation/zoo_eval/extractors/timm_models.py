@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
-from zoo_core.errors import MachineError, UsageError, nearest
+from zoo_core.errors import MachineError, UsageError, guess
+from zoo_core.machine.files import sha256_of
 from zoo_core.types import DataInfo
-from zoo_eval.extractors.classifiers import after_each, digest
+from zoo_eval.extractors.classifiers import after_each
 from zoo_eval.extractors.fetching import reachable, read_weights
 from zoo_eval.extractors.inception import to_rgb_bytes
 
@@ -32,10 +33,9 @@ def pretrained_config(name: str) -> Any:
 
     bare, _, tag = name.partition(".")
     if not timm.is_model(bare):
-        match = nearest(bare, timm.list_models())
         raise UsageError(
             f"timm has no model {bare!r}",
-            f"did you mean: eval.extractor=timm:{match}" if match else "",
+            guess(bare, timm.list_models(), "eval.extractor=timm:{}"),
             "see: python -c 'import timm; print(timm.list_models(\"*PART*\"))'",
         )
     tags = timm.list_pretrained(f"{bare}.*")
@@ -109,7 +109,7 @@ class TimmModel:
         self.net = net.requires_grad_(False).eval().float().to(device)
         self.device = torch.device(device)
         self.name = f"timm:{name}"
-        self.sha256 = digest(path)
+        self.sha256 = sha256_of(path)
         self.dim = int(net.num_features)
         self.size = tuple(inputs["input_size"][1:])
         self.mode = "bilinear" if inputs["interpolation"] == "bilinear" else "bicubic"

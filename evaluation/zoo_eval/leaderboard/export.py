@@ -39,7 +39,17 @@ def _table(table: Table) -> dict[str, Any]:
         "separable": {tier.state: tier.separable for tier in table.tiers},
         "rows": [_row(ranked) for ranked in table.rows],
         "conflicts": [_conflict(one) for one in group.conflicts],
-        "references": [one._asdict() for one in table.references],
+        "references": [
+            {
+                "plugin": name,
+                "metric": one.metric,
+                "value": one.value,
+                "protocol": one.conditions,
+                "source": one.source,
+                "read": one.read,
+            }
+            for name, one in table.references
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from zoo_core.registry.metrics import base_name
+from zoo_core.registry.metrics import base_name, declared
 from zoo_core.results.result import ProtocolRecord
 from zoo_eval.numbers import LIKELIHOODS
 from zoo_eval.store.limits import limits
@@ -66,12 +66,9 @@ def installed() -> Facts:
     """Return the facts of the metrics and plugins that are installed."""
     from zoo_core.registry.manager import manager
 
-    directions: dict[str, str] = {}
-    summaries: dict[str, str] = {}
-    for entry in manager().entries("metric"):
-        for base, better in entry.spec.directions.items():
-            directions.setdefault(base, better)
-            summaries.setdefault(base, entry.spec.summary)
+    metrics = {base: entry.spec for base, entry in declared().items()}
+    directions = {base: spec.directions[base] for base, spec in metrics.items()}
+    summaries = {base: spec.summary for base, spec in metrics.items()}
     families = {entry.spec.name: entry.spec.family for entry in manager().entries("plugin")}
     return Facts(directions, families, summaries)
 
@@ -100,8 +97,3 @@ def noise_floor_of(column: str) -> str:
 def is_likelihood(column: str) -> bool:
     """Return whether a column is a likelihood."""
     return base_name(column) in LIKELIHOODS
-
-
-def kind_of(column: str) -> str:
-    """Return what stands in a column's brackets: "elbo" of `bits_per_dim[elbo]`; "" where it has none."""
-    return column.partition("[")[2].removesuffix("]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from zoo_core.registry.metrics import base_name
+from zoo_core.registry.metrics import base_name, kind_of
 from zoo_eval.leaderboard.facts import Facts
 from zoo_eval.numbers import LIKELIHOODS
 
@@ -300,7 +300,7 @@ def definition(column: str, facts: Facts) -> Term:
     if found is None:
         return Term(facts.summaries.get(base, ""), "")
     if base in LIKELIHOODS:
-        kind = column.partition("[")[2].removesuffix("]")
+        kind = kind_of(column)
         about = KINDS.get(kind.partition("-")[0])
         return Term(f"{found.about} {kind}: {about}." if about else found.about, found.see)
     return found

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo_core.errors import UsageError, nearest
-from zoo_core.registry.metrics import base_name
+from zoo_core.errors import UsageError, guess
+from zoo_core.registry.metrics import base_name, kind_of
 from zoo_core.results.result import DataRecord, ProtocolRecord, Scalar
-from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, kind_of, protocol_name, protocol_title
+from zoo_eval.leaderboard.facts import Column, Facts, is_likelihood, protocol_name, protocol_title
 from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
 from zoo_eval.leaderboard.tasks import task_name, task_of
@@ -116,10 +116,9 @@ def choose_column(group: Group, wanted: str | None = None) -> Column:
             expected = ", ".join(one.name for one in ranked)
             raise UsageError(f"{column.name} is shown and never ranked", f"expected: one of {expected}")
     names = [column.name for column in ranked]
-    match = nearest(wanted, names)
     raise UsageError(
         f"no column {wanted!r}",
-        f"did you mean: --metric '{match}'" if match else "",
+        guess(wanted, names, "--metric '{}'"),
         f"columns: {', '.join(names)}",
     )
 

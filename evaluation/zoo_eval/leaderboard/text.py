@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import click
+
 from zoo_core.errors import UsageError
-from zoo_core.registry.metrics import base_name
+from zoo_core.registry.metrics import base_name, kind_of
 from zoo_core.registry.resolution import deciding
 from zoo_core.results import read_result
-from zoo_eval.leaderboard.facts import is_likelihood, kind_of
+from zoo_eval.leaderboard.facts import is_likelihood
 from zoo_eval.leaderboard.notation import Notation, clock, fixed, notation_of
 from zoo_eval.leaderboard.ranks import Ranked, noise_floor
 from zoo_eval.leaderboard.table import Group, Table
@@ -311,11 +313,11 @@ def reference_lines(table: Table) -> list[str]:
     """Return a published score of each model, of the same quantity, under a heading of their own."""
     if not table.references:
         return []
-    metric, data = table.references[0].metric, table.group.data.name
+    metric, data = table.references[0][1].metric, table.group.data.name
     lines = [f"published {metric} on {data}, other protocols, not ranked:"]
-    for one in table.references:
+    for name, one in table.references:
         unread = "" if one.read else "; unverified"
-        lines.append(f"  {one.plugin} {number(one.value)}: {one.protocol} ({one.source}{unread})")
+        lines.append(f"  {name} {number(one.value)}: {one.conditions} ({one.source}{unread})")
     lines.append(f"  all of them: zoo registry scores --data {data} --metric {metric}")
     return [printable(line) for line in lines]
 
@@ -329,45 +331,33 @@ def other_lines(groups: Sequence[Group]) -> list[str]:
     return [printable(f"{count} of other tasks ({', '.join(tasks)}); next: zoo leaderboard --task all")]
 
 
-def plain(table: Table, width: int = 80) -> list[str]:
-    """Return a table as lines of text, none wider than `width` where the fixed columns allow."""
+def plain(table: Table, width: int = 80, styled: bool = False) -> list[str]:
+    """Return a table as lines of text, none wider than `width` where the fixed columns allow.
+
+    Args:
+        styled: titles are bold, and rows without a rank and notes dim.
+    """
+
+    def paint(line: str, **style: bool) -> str:
+        return click.style(line, **style) if styled else line
+
     columns = fitting(table, width)
-    lines = [
+    head, *rows = (
         "  ".join(
             text.ljust(column.width) if column.heading == "model" else text.rjust(column.width)
             for column, text in zip(columns, cells, strict=True)
         ).rstrip()
         for cells in zip(*((c.heading, *c.cells) for c in columns), strict=True)
+    )
+    title, *about = (wrapped for line in heading(table) for wrapped in textwrap.wrap(line, width))
+    return [
+        paint(title, bold=True),
+        *about,
+        paint(head, bold=True),
+        *(paint(line, dim=ranked.rank is None) for line, ranked in zip(rows, table.rows, strict=True)),
+        *(
+            paint(wrapped, dim=True)
+            for line in (*notes(table), *reference_lines(table))
+            for wrapped in textwrap.wrap(line, width, subsequent_indent="    ")
+        ),
     ]
-    around = [
-        wrapped
-        for line in (*notes(table), *reference_lines(table))
-        for wrapped in textwrap.wrap(line, width, subsequent_indent="    ")
-    ]
-    above = [wrapped for line in heading(table) for wrapped in textwrap.wrap(line, width)]
-    return [*above, *lines, *around]
-
-
-def show_rich(table: Table, width: int) -> None:
-    """Print a table on a terminal."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    columns = fitting(table, width - 2)
-    made = RichTable(box=None, pad_edge=False, padding=(0, 1))
-    for column in columns:
-        made.add_column(
-            Text(column.heading), justify="left" if column.heading == "model" else "right", no_wrap=True
-        )
-    for place, ranked in enumerate(table.rows):
-        style = "dim" if ranked.rank is None else ""
-        made.add_row(*(Text(column.cells[place], style=style) for column in columns))
-    console = Console(width=width)
-    first, *rest = heading(table)
-    console.print(Text(first, style="bold"))
-    for line in rest:
-        console.print(Text(line))
-    console.print(made)
-    for line in (*notes(table), *reference_lines(table)):
-        console.print(Text(line, style="dim"))

@@ -29,7 +29,7 @@ from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import Cond, Likelihood
 from zoo_eval.features import gathered
-from zoo_eval.metrics.likelihood import chosen_rows, columns_of
+from zoo_eval.metrics.likelihood import chosen_rows, columns_of, words_of
 from zoo_eval.metrics.retrieval import GALLERY, Columns, aligned, compositions, mean_rank, overlap
 from zoo_eval.statistics.intervals import fraction
 
@@ -188,9 +188,8 @@ def given_image(ctx: EvalContext) -> Columns:
         parts.append(found.log_prob.double().cpu())
     log_prob = gathered(torch.cat(parts) if parts else None)
     assert log_prob is not None
-    words = (ctx.data.test.examples(rows) > 0).sum(1)
     whole = replace(probe, log_prob=log_prob, variant="given image")
-    return dict(columns_of(whole, ctx.data.info, words))
+    return dict(columns_of(whole, ctx.data.info, words_of(ctx)))
 
 
 def captioning(ctx: EvalContext) -> Columns:
@@ -226,4 +225,4 @@ def captioning(ctx: EvalContext) -> Columns:
 def _columns(ranks: Tensor, column: str, note: str) -> Columns:
     base, bracket, rest = column.partition("[")
     values = {column: fraction(ranks == 1), f"{base} rank{bracket}{rest}": mean_rank(ranks)}
-    return {name: value.model_copy(update={"note": note}) for name, value in values.items()}
+    return {name: value.noted(note) for name, value in values.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -23,11 +23,10 @@ from zoo_core.machine.distributed import gather, share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood, LikelihoodKind
+from zoo_eval.protocol import Probe
 
 Measure = Callable[[Tensor, Seeds], Sequence[Likelihood]]
 """(x, noise) -> likelihoods of a batch."""
-Probe = Literal["rademacher", "gaussian", "exact"]
-"""Divergence estimator of the probability flow."""
 KINDS: tuple[str, ...] = get_args(LikelihoodKind)
 FAR = 1e12
 """Nats beyond which a log-likelihood by the probability flow has no meaning: the flow ran away."""
@@ -326,6 +325,12 @@ def latent_use(kl: Mapping[str, Tensor], kind: str) -> dict[str, Value]:
     }
 
 
+def words_of(ctx: EvalContext) -> Tensor:
+    """Return the number of words of each test caption whose likelihood is computed, (n,)."""
+    rows = chosen_rows(ctx.data, ctx.protocol.likelihood_n)
+    return (ctx.data.test.examples(rows) > 0).sum(1)
+
+
 # -- as registered metrics
 
 
@@ -361,8 +366,5 @@ def likelihood(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     info = ctx.data.info
     if not found:
         return {base_of(info): NotApplicable(reason="the model has no likelihood")}
-    words = None
-    if info.task == "caption":
-        rows = chosen_rows(ctx.data, ctx.protocol.likelihood_n)
-        words = (ctx.data.test.examples(rows) > 0).sum(1)
+    words = words_of(ctx) if info.task == "caption" else None
     return {column: value for one in found for column, value in columns_of(one, info, words).items()}

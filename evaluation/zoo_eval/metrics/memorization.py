@@ -302,7 +302,7 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     return {
         f"memorization[{space}]": _value(own.closeness, n),
         ctx.column("memorization"): _value(features.closeness, n),
-        ctx.column("authenticity"): found.model_copy(update={"note": f"test split {expected:.3f}"}),
+        ctx.column("authenticity"): found.noted(f"test split {expected:.3f}"),
     }
 
 

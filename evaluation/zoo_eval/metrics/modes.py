@@ -52,7 +52,7 @@ def class_accuracy(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {"accuracy": NotApplicable(reason=why)}
     value = fraction(fake.index == label.cpu())
     if fake.accuracy is not None:
-        value = value.model_copy(update={"note": f"on held-out real images {fake.accuracy:.3f}"})
+        value = value.noted(f"on held-out real images {fake.accuracy:.3f}")
     return {f"accuracy[{fake.name}]": value}
 
 

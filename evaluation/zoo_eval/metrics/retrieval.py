@@ -25,7 +25,6 @@ from zoo_eval.statistics.intervals import fraction, interval
 GALLERY = 100
 """Captions that each sample is ranked among, its own included; chance is 1 %."""
 
-
 DRAWS = 4
 """Samples of each held-out caption."""
 
@@ -181,4 +180,4 @@ def mean_rank(found: Tensor) -> Value:
 
 
 def _noted(value: Value, what: str) -> Value:
-    return value.model_copy(update={"note": f"among {GALLERY} captions; {what}"})
+    return value.noted(f"among {GALLERY} captions; {what}")

@@ -91,9 +91,7 @@ def plausibility(sampled: Tensor, true: Tensor, dims: int) -> dict[str, Value]:
             n=len(sampled),
             note=about if own is None else f"{about} (standard error {own:.2g})",
         ),
-        "implausible": rare.model_copy(
-            update={"note": f"less likely than all but {RARE:.0%} of the data; expected: {RARE:g}"}
-        ),
+        "implausible": rare.noted(f"less likely than all but {RARE:.0%} of the data; expected: {RARE:g}"),
     }
 
 

@@ -1,7 +1,16 @@
 """Result files on disk: reading them with bounds, verification states, conflicts, attachments."""
 
 from zoo_eval.store.conflicts import Conflict, separate
-from zoo_eval.store.files import Bad, Collection, Entry, Score, collect, read_entry, result_files
+from zoo_eval.store.files import (
+    Bad,
+    Collection,
+    Entry,
+    Reader,
+    Score,
+    chosen_roots,
+    collect,
+    result_files,
+)
 from zoo_eval.store.states import STATES, Verdict
 
 __all__ = [
@@ -12,8 +21,9 @@ __all__ = [
     "Entry",
     "Score",
     "Verdict",
+    "chosen_roots",
     "collect",
-    "read_entry",
+    "Reader",
     "result_files",
     "separate",
 ]

@@ -10,7 +10,7 @@ import gc
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from sys import intern
 from typing import NamedTuple
 
 from zoo_core.errors import UsageError
+from zoo_core.home import runs_root
 from zoo_core.machine.files import read_bounded
 from zoo_core.results import Result
 from zoo_core.results.files import LARGEST_READ, parse_result
@@ -164,15 +165,6 @@ class Reader:
         )
 
 
-def read_entry(path: Path, states: Mapping[str, str]) -> Entry | Bad:
-    """Return what tables need of the result in a file, or why it is not a result.
-
-    Args:
-        states: as in `Reader`.
-    """
-    return Reader(states).read(path)
-
-
 def result_files(root: Path) -> list[Path]:
     """Return every result*.json under a folder, in order; links to folders are not followed."""
     if not root.is_dir():
@@ -190,6 +182,20 @@ def result_files(root: Path) -> list[Path]:
         except OSError:
             continue  # a folder that may not be read, or is gone
     return [Path(name) for name in sorted(found)]
+
+
+def chosen_roots(roots: Sequence[Path]) -> Sequence[Path]:
+    """Return the folders that results are looked for in: those that are named, or the runs here and results/.
+
+    Raises:
+        UsageError: where one that is named is not there.
+    """
+    for root in roots:
+        if not root.exists():
+            raise UsageError(
+                f"no file or folder {str(root)!r}", "expected: a folder of runs, or a result file"
+            )
+    return roots or [root for root in (runs_root(), Path("results")) if root.exists()]
 
 
 def collect(roots: Iterable[Path]) -> Collection:

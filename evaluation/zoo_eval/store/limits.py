@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 from zoo_core.registry.metrics import base_name
@@ -11,55 +12,26 @@ from zoo_core.results import Result
 ROUNDING = 1e-6
 """Absolute, by which a computed value may lie outside its range."""
 
-_POSITIVE = (0.0, math.inf)
-_FRACTION = (0.0, 1.0)
-_DISTANCES = (
-    "FD", "FID", "FD-full", "FID-full", "sFD", "sFID", "FD to test", "FID to test",
-    "FD to train part", "FID to train part", "FD by class", "FID by class", "FD to source", "FID to source",
-    "reconstruction FD", "reconstruction FID", "SW", "L1", "LPIPS", "effnet distance", "noise floor",
-)  # fmt: skip
-LIMITS = {
-    **dict.fromkeys(_DISTANCES, _POSITIVE),
-    **dict.fromkeys(
-        (
-            "bits_per_dim",
-            "bits_per_token",
-            "density",
-            "modes",
-            "log-likelihood error",
-            "score error",
-            "KL",
-            "active",
-        ),
-        _POSITIVE,
+_NAMES: Mapping[tuple[float, float], tuple[str, ...]] = {
+    (0.0, math.inf): (
+        "FD", "FID", "FD-full", "FID-full", "sFD", "sFID", "FD to test", "FID to test",
+        "FD to train part", "FID to train part", "FD by class", "FID by class", "FD to source",
+        "FID to source", "reconstruction FD", "reconstruction FID", "SW", "L1", "LPIPS", "effnet distance",
+        "noise floor", "bits_per_dim", "bits_per_token", "sample bits", "density", "modes",
+        "log-likelihood error", "score error", "KL", "active",
     ),
-    **dict.fromkeys(
-        (
-            "precision",
-            "recall",
-            "coverage",
-            "accuracy",
-            "authenticity",
-            "balance",
-            "cycle",
-            "retrieval",
-            "captioning",
-            "neighbor captioning",
-            "copied captions",
-        ),
-        _FRACTION,
+    (0.0, 1.0): (
+        "precision", "recall", "coverage", "clipped-density", "clipped-coverage", "accuracy", "authenticity",
+        "balance", "on-modes", "cycle", "implausible", "retrieval", "captioning", "neighbor captioning",
+        "copied captions",
     ),
-    **dict.fromkeys(("on-modes", "clipped-density", "clipped-coverage"), _FRACTION),
-    "SSIM": (-1.0, 1.0),
-    **dict.fromkeys(("IS", "vendi"), (1.0, math.inf)),
-    **dict.fromkeys(
-        ("caption rank", "new caption rank", "captioning rank", "neighbor captioning rank"), (1.0, math.inf)
+    (1.0, math.inf): (
+        "IS", "vendi", "caption rank", "new caption rank", "captioning rank", "neighbor captioning rank",
     ),
-    "memorization": (-1.0, 1.0),
-    "sample bits": _POSITIVE,
-    "implausible": _FRACTION,
-    "KL from truth": (-1.0, math.inf),
-}
+    (-1.0, 1.0): ("SSIM", "memorization"),
+    (-1.0, math.inf): ("KL from truth",),
+}  # fmt: skip
+LIMITS = {name: ends for ends, names in _NAMES.items() for name in names}
 """Smallest and largest value by base name.
 
 KD, KID, MMD, FD-inf, FLD, C_T, the generalization gap and nats may be negative, and so may the estimate of a

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from zoo_core.results import Result
 from zoo_core.results.attachments import LARGEST_IMAGE, POINTS, SERIES, SIDE, read_attachment
 
 Curves = dict[str, list[list[float]]]
+_Value = Annotated[float, Field(strict=True, gt=-1e300, lt=1e300, allow_inf_nan=False)]
+_Point = Annotated[list[_Value], Field(min_length=2, max_length=2)]
+_Series = Annotated[list[_Point], Field(min_length=1, max_length=POINTS)]
+_CURVES: TypeAdapter[Curves] = TypeAdapter(Annotated[dict[str, _Series], Field(max_length=SERIES)])
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -36,31 +40,7 @@ def curves(result: Result, folder: Path) -> Curves:
     """Return series -> [[step, value], ...] of training; {} where they are missing or not well-formed."""
     attachment = result.attachments.get("curves")
     content = None if attachment is None else read_attachment(folder, attachment)
-    if content is None:
-        return {}
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
+        return {} if content is None else _CURVES.validate_json(content)
+    except ValidationError:
         return {}
-    if not isinstance(found, dict) or len(found) > SERIES:
-        return {}
-    return found if all(_is_series(points) for points in found.values()) else {}
-
-
-def _is_series(points: Any) -> bool:
-    return (
-        isinstance(points, list) and 0 < len(points) <= POINTS and all(_is_point(point) for point in points)
-    )
-
-
-def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and len(point) == 2 and all(_is_number(value) for value in point)
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value) and abs(value) < 1e300
-    except OverflowError:
-        return False

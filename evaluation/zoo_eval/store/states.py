@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from zoo_core.config import strict_json
-from zoo_core.errors import MachineError, ZooError
+from zoo_core.errors import ZooError
 from zoo_core.home import home
 from zoo_core.machine.files import write_atomic
 from zoo_core.results import Reexecution
@@ -72,11 +72,7 @@ def record(verdict: Verdict) -> str:
     executed = 0 if verdict.training is None else len(verdict.training.executed)
     if before is not None and before > (STATES.index(verdict.state), executed):
         return STATES[before[0]]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MachineError(f"can't write {path.parent}: {error.strerror}") from error
-    write_atomic(path, json.dumps(asdict(verdict), indent=1).encode())
+    write_atomic(path, json.dumps(asdict(verdict), indent=1).encode(), parents=True)
     return verdict.state
 
 

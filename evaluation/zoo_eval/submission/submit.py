@@ -11,7 +11,6 @@ from zoo_core.errors import MachineError, UsageError
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import read_attachment, write_attachment
 from zoo_eval.store.limits import problem
-from zoo_eval.submission.data import check_data
 
 
 @dataclass(frozen=True)
@@ -109,3 +108,26 @@ def write_submission(made: Submission, out: Path | None = None) -> Path:
         write_attachment(path.parent, made.result.attachments[name], content)
     write_result(made.result, path)
     return path
+
+
+def check_data(result: Result, folder: Path) -> None:
+    """Hash the content of a run's data again and compare it with the run's record and its result.
+
+    Args:
+        result: of the run.
+        folder: of the run.
+
+    Raises:
+        UsageError: where the data are others than those of the run, of the result, or of the cache.
+        ZooError: where the data can't be read.
+    """
+    from zoo_core.data.identity import check_again
+    from zoo_core.runs import load_data, saved_config
+
+    sha256 = check_again(folder, load_data(saved_config(folder)))
+    if sha256 != result.data.sha256:
+        raise UsageError(
+            f"the result is of other data than those of {folder}",
+            f"data.sha256: {result.data.sha256[:12]}... in the result, {sha256[:12]}... in the data",
+            "next: restore the data, or score the run again with: zoo eval RUN",
+        )

@@ -34,8 +34,12 @@ from zoo_core.results.result import Scalar
 from zoo_eval.store.limits import problem
 from zoo_eval.store.states import STATES, Verdict, record
 from zoo_eval.submission.comparison import NOISE_VERSION, Repeated, asked_metrics, compare, misstatements
-from zoo_eval.submission.data import check_data
+from zoo_eval.submission.submit import check_data
 
+SCORED_AS = (
+    "extractor", "weights", "iwae_k", "ode_probe", "ode_probes", "ode_tolerance", "memorization_n",
+)  # fmt: skip
+"""Fields of a protocol that are options of the evaluation under the same name."""
 MOST_SAMPLES = 1_000_000
 """Samples that are drawn for a result whose protocol can't be repeated here."""
 
@@ -209,18 +213,10 @@ def _scored_as(result: Result, folder: Path) -> RunConfig:
     """Return the run's config with the evaluation that a result was scored under."""
     from zoo_core.registry.resolution import resolve
 
-    ode = result.config.get("eval.ode")
-
-    fields = result.protocol.fields
+    ode, fields = result.config.get("eval.ode"), result.protocol.fields
     asked = {
         "eval.protocol": fields.get("name"),
-        "eval.extractor": fields.get("extractor"),
-        "eval.weights": fields.get("weights"),
-        "eval.iwae_k": fields.get("iwae_k"),
-        "eval.ode_probe": fields.get("ode_probe"),
-        "eval.ode_probes": fields.get("ode_probes"),
-        "eval.ode_tolerance": fields.get("ode_tolerance"),
-        "eval.memorization_n": fields.get("memorization_n"),
+        **{f"eval.{name}": fields.get(name) for name in SCORED_AS},
         "eval.ode": ode if ode in get_args(EvalConfig.model_fields["ode"].annotation) else "auto",
     }
     given = {key: value for key, value in asked.items() if value is not None}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.machine.files import write_atomic
 from zoo_course.browser.encoding import decode, encode
 from zoo_course.browser.training import Models
 from zoo_course.catalog import entry
@@ -100,14 +100,7 @@ def write_page(path: Path, models: Models, pages: str | None = None) -> Path:
     data = page(models, pages).encode()
     if len(data) > LARGEST:
         raise MachineError(f"the interactive page has {len(data):,} bytes", f"expected: at most {LARGEST:,}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MachineError(f"can't write {path}: {error.strerror or error}") from error
+    write_atomic(path, data, parents=True)
     return path
 
 

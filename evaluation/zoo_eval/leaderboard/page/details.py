@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo_core.errors import UsageError
 from zoo_core.registry.index import load_index
-from zoo_core.registry.ledger import headlines
+from zoo_core.registry.ledger import Published, headlines
 from zoo_core.results import Result, read_result
 from zoo_core.results.attachments import thinned
 from zoo_eval.leaderboard.facts import OUTSIDE
@@ -16,7 +16,6 @@ from zoo_eval.leaderboard.page.sprites import Strip, shown_grid, strip
 from zoo_eval.leaderboard.page.values import Plain, clean, lines, short, without_secrets
 from zoo_eval.leaderboard.repeat import changed_options, repeat_command, verify_command
 from zoo_eval.leaderboard.rows import Row
-from zoo_eval.published import Reference
 from zoo_eval.store import Entry
 from zoo_eval.store.media import curves, sample_grid
 from zoo_eval.verdicts import memorization_text
@@ -35,14 +34,14 @@ def command(words: Sequence[str]) -> str:
     return shlex.join(without_secrets(word) for word in words) if words[:1] == ["zoo"] else ""
 
 
-def reference(one: Reference, data: str) -> Plain:
-    """Return a published score to show."""
+def reference(name: str, one: Published) -> Plain:
+    """Return a published score of a model to show."""
     return {
-        "name": clean(one.plugin),
-        "data": clean(data),
+        "name": clean(name),
+        "data": clean(one.data),
         "metric": clean(one.metric),
         "value": short(one.value),
-        "protocol": clean(one.protocol),
+        "protocol": clean(one.conditions),
         "source": clean(one.source),
         "read": one.read,
     }
@@ -55,9 +54,7 @@ def known_models(names: Collection[str]) -> dict[str, Plain]:
             "summary": clean(entry.summary),
             "package": clean(entry.package),
             "paper": None if entry.paper is None else _paper(entry.paper),
-            "published": [
-                reference(Reference.of(entry.name, one), one.data) for one in headlines(entry.published)
-            ],
+            "published": [reference(entry.name, one) for one in headlines(entry.published)],
         }
         for entry in load_index().plugins
         if entry.name in names

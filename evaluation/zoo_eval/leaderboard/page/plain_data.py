@@ -103,7 +103,7 @@ def _ranking(table: Table, places: Mapping[str, int]) -> Plain:
         "rank": [ranked.rank for ranked in by_row],
         "mark": [ranked.mark for ranked in by_row],
         "notes": [clean(line) for line in notes(table)],
-        "published": [reference(one, table.group.data.name) for one in table.references],
+        "published": [reference(name, one) for name, one in table.references],
         "scale": table.column.scale,
         "tests": None,
     }

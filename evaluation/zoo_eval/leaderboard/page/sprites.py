@@ -8,7 +8,6 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,15 +105,8 @@ def data_url(content: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
-@dataclass(frozen=True)
-class Strip:
-    """The first samples of an entry.
-
-    Attributes:
-        cells: levels (h, w) or (h, w, 3), each at most SIDE high and wide.
-    """
-
-    cells: tuple[Levels, ...]
+Strip = tuple[Levels, ...]
+"""The first samples of an entry, (h, w) or (h, w, 3), each at most SIDE high and wide."""
 
 
 def strip(content: bytes) -> Strip | None:
@@ -125,7 +117,7 @@ def strip(content: bytes) -> Strip | None:
     found = [_image(cell) for cell in cells(native(grid))]
     for image in found:
         image.thumbnail((SIDE, SIDE) if len(found) > 1 else (4 * SIDE, SIDE), Image.Resampling.BOX)
-    return Strip(tuple(np.asarray(image) for image in found))
+    return tuple(np.asarray(image) for image in found)
 
 
 def sprite(strips: Sequence[Strip | None]) -> dict[str, Any] | None:
@@ -138,21 +130,21 @@ def sprite(strips: Sequence[Strip | None]) -> dict[str, Any] | None:
     shown = [(k, one) for k, one in enumerate(strips) if one is not None][:MOST]
     if not shown:
         return None
-    sizes = Counter(cell.shape[1::-1] for _, one in shown for cell in one.cells)
+    sizes = Counter(cell.shape[1::-1] for _, one in shown for cell in one)
     width, height = sizes.most_common(1)[0][0]
     across = max(1, WIDEST // (CELLS * width))
-    color = any(cell.ndim == 3 for _, one in shown for cell in one.cells)
+    color = any(cell.ndim == 3 for _, one in shown for cell in one)
     columns, lines = min(across, len(shown)), math.ceil(len(shown) / across)
     sheet = Image.new("RGB" if color else "L", (columns * CELLS * width, lines * height))
     at: list[list[int] | None] = [None] * len(strips)
     for place, (k, one) in enumerate(shown):
         left, top = place % across * CELLS * width, place // across * height
-        for number, cell in enumerate(one.cells):
+        for number, cell in enumerate(one):
             image = _image(cell).convert(sheet.mode)
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BOX)
             sheet.paste(image, (left + number * width, top))
-        at[k] = [place, len(one.cells)]
+        at[k] = [place, len(one)]
     source = data_url(webp(sheet, lossless=10 * LOSSLESS))
     return {"src": source, "cell": [width, height], "across": columns, "at": at}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from html import escape as html_text
 from importlib.metadata import version
@@ -13,7 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from zoo_core.errors import MachineError, UsageError
+from zoo_core.errors import UsageError
+from zoo_core.machine.files import write_atomic
 from zoo_eval.leaderboard.page.plain_data import page_data
 from zoo_eval.leaderboard.table import Group
 from zoo_eval.store import Bad
@@ -101,17 +101,7 @@ def write_page(
             "expected: a folder without an index.html of its own",
             f"next: zoo leaderboard --html {folder / 'leaderboard'}",
         )
-    data = html(groups, bad, metric).encode()
-    temporary = folder / f".{NAME}.{os.getpid()}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MachineError(
-            f"can't write {path}: {error.strerror or error}", f"needed: {len(data):,} bytes"
-        ) from error
+    write_atomic(path, html(groups, bad, metric).encode(), parents=True)
     return path
 
 

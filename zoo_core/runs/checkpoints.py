@@ -1,0 +1,44 @@
+"""The newest checkpoint of a run, of whatever its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from zoo_core.errors import MachineError
+from zoo_core.training import checkpoint
+
+
+def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, checkpoint.Checkpoint]:
+    """Return the newest intact checkpoint of the run in a folder, with its place.
+
+    Args:
+        say: told of damaged ones.
+
+    Raises:
+        MachineError: where there is none.
+    """
+    return checkpoint.latest(folder / "checkpoints", say) or _none(folder)
+
+
+def places(folder: Path) -> list[Path]:
+    """Return the folders of the checkpoints of a run, the newest last; they are not read.
+
+    Raises:
+        MachineError: where there is none.
+    """
+    return checkpoint.listed(folder / "checkpoints") or _none(folder)
+
+
+def newest_sha256(folder: Path) -> str:
+    """Return the SHA-256 of the raw weights of a run's newest checkpoint.
+
+    Raises:
+        MachineError: where it is missing or corrupt.
+    """
+    return checkpoint.verify(places(folder)[-1])[checkpoint.WEIGHTS]
+
+
+def _none(folder: Path) -> NoReturn:
+    raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")
