@@ -17,12 +17,13 @@ from torch import Tensor
 from zoo_core.data.conditioning import dealt
 from zoo_core.data.loading import Domain, Table
 from zoo_core.errors import Interrupted, ZooError
-from zoo_core.interfaces import EvalContext, TwoWay
-from zoo_core.machine.distributed import gather, share, world
+from zoo_core.interfaces import EvalContext, FeatureSet, TwoWay
+from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import rows_to_first, together
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds
 from zoo_eval.metrics import trivial
-from zoo_eval.metrics.frechet import cell, check_pair
+from zoo_eval.metrics.frechet import cell, pair_on_device
 from zoo_eval.statistics.intervals import interval
 
 WINDOW_SIDE = 6
@@ -132,33 +133,50 @@ def way_back(ctx: EvalContext, origin: Domain) -> Value:
 
     There are as many as samples, in the same order; the reference is the training split of that domain.
     """
-    channels = ctx.data.info.image_channels
 
     def compute() -> dict[str, Tensor]:
         ctx.say(f"features of the source images ({len(origin.train):,})")
-        found = ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
-        return {"main": found.main}
+        return {"main": together(of_sources, ctx).main}
 
     settings = ctx.protocol
     network = (settings.extractor, settings.extractor_sha256, settings.resize, settings.projection)
     key = (f"train {origin.name}", *network)
-    real = ctx.cached("features", key, compute)["main"].double()
-    index = torch.arange(settings.n_generated) % len(ctx.data.test)
+    real = ctx.cached("features", key, compute)["main"]
+    return cell(*pair_on_device(ctx, real, together(of_way_back, ctx).main))
+
+
+def of_sources(ctx: EvalContext) -> FeatureSet:
+    """Return the features of the source domain's training split; each process passes its share."""
+    origin, channels = ctx.data.origin, ctx.data.info.image_channels
+    return ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
+
+
+def of_way_back(ctx: EvalContext) -> FeatureSet:
+    """Return the features of held-out images, translated back; each process translates its share."""
+    index = torch.arange(ctx.protocol.n_generated) % len(ctx.data.test)
     with ctx.inference():
         made = (ctx.from_model(x) for x in translated(ctx, ctx.data.test, index, back=True))
-        fake = ctx.features(made, "translated back", channels=channels).main
-    return cell(*check_pair(real, fake))
+        return ctx.features(made, "translated back", channels=ctx.data.info.image_channels)
 
 
-def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
+def cycle_error(ctx: EvalContext) -> Value:
     """Return the mean absolute difference of held-out images after a translation there and back, in [0, 1].
 
     It is shown and never ranked: a translator can hide an image in its translation (Chu et al. 2017,
     arXiv:1712.02950).
     """
+    off = together(of_cycles, ctx)
+    assert off is not None
+    return interval(float(off.double().mean()), off, least=0.0, most=1.0)
+
+
+def of_cycles(ctx: EvalContext) -> Tensor | None:
+    """Return the difference of each held-out image, (n,); each process translates its share."""
+    origin = ctx.data.origin
     index = torch.arange(len(origin.test))
-    parts, start = [], share(len(index), world()).start
-    with ctx.inference():
+
+    def own() -> list[Tensor | None]:
+        parts, start = [], share(len(index), world()).start
         for made in translated(ctx, origin.test, index, back=False):
             rows = index[start : start + len(made)]
             start += len(made)
@@ -166,8 +184,11 @@ def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
             noise = Seeds(ctx.config.sample.seed, rows.tolist(), ctx.device)
             again = ctx.recipe.translate_back(made.clamp(-1, 1), noise=noise)
             parts.append((again.float() - x).abs().flatten(1).mean(1).cpu() / 2)
-    off = torch.cat([part for every in gather(parts) for part in every])
-    return interval(float(off.double().mean()), off, least=0.0, most=1.0)
+        return [torch.cat(parts) if parts else None]
+
+    with ctx.inference():
+        (found,) = rows_to_first(own)
+    return found
 
 
 # -- as registered metrics
@@ -254,4 +275,4 @@ def cycle(ctx: EvalContext) -> Columns:
         raise
     except ZooError as error:  # a feature network of color images may refuse gray ones
         back = NotApplicable(reason=error.what[:400])
-    return {f"cycle[{origin.name}]": cycle_error(ctx, origin), ctx.column("FD to source"): back}
+    return {f"cycle[{origin.name}]": cycle_error(ctx), ctx.column("FD to source"): back}
