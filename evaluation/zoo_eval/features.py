@@ -5,7 +5,7 @@ Several processes each pass their share, and the first has the features of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, runtime_checkable
@@ -19,6 +19,7 @@ from zoo_core.errors import UsageError
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.distributed import share, world
 from zoo_core.machine.leading import rows_to_first
+from zoo_core.machine.readback import Arriving, arriving, one_behind
 from zoo_core.types import DataInfo
 
 LARGEST = 1e30
@@ -213,17 +214,31 @@ def passed(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo) -> l
         UsageError: where a batch is unfit.
     """
     kept = [Growing() for _ in range(3)]
-    for batch in batches:
-        rows = check_examples(batch, info)
-        spatial: Tensor | None = None
-        if isinstance(extractor, SpatialExtractor):
-            features, classes, spatial = extractor.with_spatial(rows, info)
-        else:
-            features, classes = extractor(rows, info)
-        for own, part in zip(kept, (features, classes, spatial), strict=True):
-            if part is not None:
-                own.add(part.cpu())
+
+    def begun() -> Iterator[Arriving[None]]:
+        for batch in batches:
+            rows = check_examples(batch, info)
+            spatial: Tensor | None = None
+            if isinstance(extractor, SpatialExtractor):
+                features, classes, spatial = extractor.with_spatial(rows, info)
+            else:
+                features, classes = extractor(rows, info)
+            found = zip(kept, (features, classes, spatial), strict=True)
+            yield added([(own, part) for own, part in found if part is not None])
+
+    for _ in one_behind(begun()):
+        pass
     return [own.rows for own in kept]
+
+
+def added(parts: Sequence[tuple[Growing, Tensor]]) -> Arriving[None]:
+    """Begin to bring rows to the host, where they are added to those before."""
+
+    def add(*rows: Tensor) -> None:
+        for (own, _), part in zip(parts, rows, strict=True):
+            own.add(part)
+
+    return arriving(add, *(part for _, part in parts))
 
 
 def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, what: str) -> Extracted:

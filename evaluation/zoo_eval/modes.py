@@ -17,8 +17,9 @@ from torch import Tensor
 
 from zoo_core.data.loading import Dataset, Table
 from zoo_core.machine.leading import rows_to_first
+from zoo_core.machine.readback import one_behind
 from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
-from zoo_eval.features import Growing, Modes, check_examples, full_precision
+from zoo_eval.features import Growing, Modes, added, check_examples, full_precision
 
 WITHIN = 3.0
 """Standard deviations from a mode's mean within which a point is the mode's."""
@@ -105,9 +106,10 @@ def modes_of_images(batches: Iterable[Tensor], dataset: Dataset, device: torch.d
     classifier = Classifier(classifier_name(dataset), device)
 
     def seen() -> list[Tensor | None]:
-        found = Growing()
-        for rows in batches:
-            found.add(seen_by(classifier, check_examples(rows, dataset.info), dataset).cpu())
+        found, info = Growing(), dataset.info
+        begun = (seen_by(classifier, check_examples(rows, info), dataset) for rows in batches)
+        for _ in one_behind(added([(found, index)]) for index in begun):
+            pass
         return [found.rows]
 
     (index,) = rows_to_first(seen)
