@@ -114,7 +114,7 @@ def catches() -> Any:
 
 
 @pytest.mark.slow(depends=("zoo_core/machine",))
-def test_a_share_that_is_refused_is_the_first_ones_to_judge(tmp_path: Path) -> None:
+def test_a_share_that_is_refused_is_told_to_the_first(tmp_path: Path) -> None:
     """Catches a wait for a share that never comes, and processes that part ways after an error."""
     expected = ("rank 0 can't, rank 1 can't, rank 2 can't", [0, 1, 2])
     assert returned(on_ranks(3, catches, folder=tmp_path, seconds=40)) == [expected] * 3
