@@ -66,6 +66,8 @@ def test_the_gpu_script_runs_on_a_cpu(tmp_path, monkeypatch):
     assert found["train"]["harness / bare, eager"] > 0
     assert "host_waits" in found["sample"]["zoo_samples"]
     assert all(each["largest_relative_gap"] == 0 for each in found["score"]["metrics"].values())
+    assert "translations" in found["score"]["metrics"]
+    assert {"extraction, mnist", "samples"} <= found["score"]["overlap"].keys()
 
 
 @pytest.mark.slow(depends=("zoo_core", "ci/studies", "plugins/zoo_lottery"))

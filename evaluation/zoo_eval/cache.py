@@ -15,7 +15,6 @@ from torch import Tensor
 
 from zoo_core.errors import MachineError
 from zoo_core.home import home
-from zoo_core.machine.distributed import any_
 from zoo_core.machine.files import write_atomic
 
 
@@ -47,7 +46,7 @@ def cached(
     compute: Callable[[], dict[str, Tensor]],
     say: Callable[[str], None] = print,
 ) -> dict[str, Tensor]:
-    """Return what is kept under a key, or compute and keep it; of several processes all compute or none.
+    """Return what is kept under a key, or compute and keep it.
 
     Args:
         name: for the file's name: "features".
@@ -62,7 +61,7 @@ def cached(
     kept = _read(path) if path.exists() else None
     if kept is None and path.exists():
         say(f"warning: {path} is damaged; it is made again")
-    if not any_(kept is None) and kept is not None:
+    if kept is not None:
         return kept
     made = compute()
     try:

@@ -1,7 +1,8 @@
 """EvalContext: what a metric may ask for, built from a run, or from samples alone.
 
 Samples, features and the model are the same objects for every metric; features are extracted at the first
-request. Under several processes each one samples and extracts its share, and every process has all of it.
+request. Under several processes each one samples and extracts its share, and the first, which alone computes
+metrics, has all of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +24,8 @@ from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions
 from zoo_core.data.loading import Dataset, Table, quantize, to_unit
 from zoo_core.interfaces import EvaluatedRun, Extractor
-from zoo_core.machine.distributed import World, gather, gather_rows, share, world
+from zoo_core.machine.distributed import World, share, world
+from zoo_core.machine.leading import receive, send, to_first, together
 from zoo_core.machine.memory import peak_bytes, reset_peak
 from zoo_core.machine.spool import new_array
 from zoo_core.results import Attachment
@@ -31,7 +33,7 @@ from zoo_core.results.attachments import attachment_of
 from zoo_core.runs import Drawn
 from zoo_core.types import Cond, Samples
 from zoo_eval.cache import cached
-from zoo_eval.features import Features, ProjectedExtractor, extract, in_batches
+from zoo_eval.features import Extracted, Features, ProjectedExtractor, extract, in_batches
 from zoo_eval.modes import modes_of_samples, modes_of_split
 from zoo_eval.protocol import Protocol
 
@@ -114,6 +116,8 @@ def source_of_rows(
 class Sampled:
     """All samples, as they are scored.
 
+    In other processes than the first there are its own samples alone, and what is known of them.
+
     Attributes:
         rows: uint8 levels (n, C, H, W), or float32 points (n, D).
         label: classes that were asked for; None where none were.
@@ -132,47 +136,71 @@ class Sampled:
 
 
 CHUNK = 1 << 24
-"""Bytes of samples that are gathered from each process, or hashed, at a time."""
+"""Bytes of samples that are hashed at a time."""
 
 
 def sample(source: Source, n: int) -> Sampled:
-    """Return samples 0 to n - 1; each process draws its share.
+    """Return samples 0 to n - 1; each process draws its share, and the first gets all.
 
     Many samples are in a file (`zoo_core.machine.spool`), so that no memory holds them all.
     """
+    here = world()
     asked = None if source.run is None else conditions(source.data, n)
-    own = share(n, world())
+    own = share(n, here)
+    count = n if here.first else len(own)
     mine = None if asked is None else asked[slice(own.start, own.stop)].to(source.device)
-    reset_peak(source.device)
-    start = time.monotonic()
-    rows: Tensor | None = None
-    clips: list[float] = []
-    nfe = done = 0
-    source.progress("sampling", done, len(own), "samples")
-    for part in source.draw(len(own), own.start, mine) if own else ():
-        if rows is None:
-            rows = _samples(n, part.rows.shape[1:], part.rows.dtype)
-        first = own.start + done
-        rows[first : first + len(part.rows)] = part.rows
-        clips.append(part.clipped * len(part.rows))
-        nfe = max(nfe, part.calls)
-        done += len(part.rows)
+    kept: list[Tensor] = []
+
+    def drawn() -> _Share:
+        reset_peak(source.device)
+        start = time.monotonic()
+        clips: list[float] = []
+        nfe = done = 0
         source.progress("sampling", done, len(own), "samples")
-    seconds = time.monotonic() - start
-    kinds = [kind for kind in gather(None if rows is None else (rows.dtype, rows.shape[1:])) if kind]
-    if rows is None:  # a share of none
-        rows = _samples(n, kinds[0][1], kinds[0][0])
-    _gather_samples(rows)
-    every = gather((nfe, math.fsum(clips), seconds, peak_bytes(source.device)))
-    peaks = [peak for *_, peak in every if peak is not None]
+        for part in source.draw(len(own), own.start, mine) if own else ():
+            if not kept:
+                kept.append(_samples(count, part.rows.shape[1:], part.rows.dtype))
+            kept[0][done : done + len(part.rows)] = part.rows
+            clips.append(part.clipped * len(part.rows))
+            nfe = max(nfe, part.calls)
+            done += len(part.rows)
+            source.progress("sampling", done, len(own), "samples")
+        seconds = time.monotonic() - start
+        kind = (kept[0].shape[1:], kept[0].dtype) if kept else None
+        return _Share(kind, nfe, math.fsum(clips), seconds, peak_bytes(source.device))
+
+    every = to_first(drawn)
+    if not kept:  # a share of none
+        kept.append(_samples(count, *next((one.kind for one in every if one.kind), ((), torch.uint8))))
+    (rows,) = kept
+    _collect(rows, n)
+    peaks = [one.peak for one in every if one.peak is not None]
     return Sampled(
         rows=rows,
         label=None if asked is None else asked.label,
-        nfe=max(nfe for nfe, *_ in every),
-        clipped=math.fsum(clipped for _, clipped, *_ in every) / n,
-        seconds=max(seconds for _, _, seconds, _ in every),
+        nfe=max((one.nfe for one in every), default=0),
+        clipped=math.fsum(one.clipped for one in every) / n,
+        seconds=max((one.seconds for one in every), default=0.0),
         peak=max(peaks, default=None),
     )
+
+
+class _Share(NamedTuple):
+    """What one process tells of the samples that it drew.
+
+    Attributes:
+        kind: shape and dtype of a sample; None for a share of none.
+        nfe: network evaluations per sample.
+        clipped: sum over samples of the fraction of values outside [-1, 1].
+        seconds: wall-clock time.
+        peak: most bytes of memory; None where it is unknown.
+    """
+
+    kind: tuple[Sequence[int], torch.dtype] | None
+    nfe: int
+    clipped: float
+    seconds: float
+    peak: int | None
 
 
 def _samples(n: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -180,23 +208,15 @@ def _samples(n: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(new_array((n, *shape), kind))
 
 
-def rounds(n: int, size: int, most: int) -> Iterator[list[range]]:
-    """Yield which of n samples each of `size` processes sends in each round, at most `most` of them."""
-    shares = [share(n, World(rank, size)) for rank in range(size)]
-    for start in range(0, max(map(len, shares)), most):
-        yield [own[start : start + most] for own in shares]
-
-
-def _gather_samples(rows: Tensor) -> None:
-    """Give every process the samples of the others, in place, a part of them at a time."""
+def _collect(rows: Tensor, n: int) -> None:
+    """Fill the first process's samples, which begin with its own, with those of the others, in place."""
     here = world()
-    if here.size == 1:
+    if not here.first:
+        send(rows)
         return
-    for sent in rounds(len(rows), here.size, _at_once(rows)):
-        own = sent[here.rank]
-        found = gather_rows(rows[own.start : own.stop])
-        for its, part in zip(sent, found.split([len(one) for one in sent]), strict=True):
-            rows[its.start : its.stop] = part
+    for rank in range(1, here.size):
+        its = share(n, World(rank, here.size))
+        receive(rows[its.start : its.stop], rank)
 
 
 def _at_once(rows: Tensor) -> int:
@@ -294,16 +314,8 @@ class Context:
     @cached_property
     def generated(self) -> Features:
         """Features of the samples."""
-        own = share(len(self.rows), world())
-        size = self.config.eval.batch_size
-        mine = self.rows[own.start : own.stop] if own else self.rows[:0]
-        batches = self._shown(mine.split(size) if len(mine) else (), "features of samples", len(mine))
-        found = self._extract(batches, "generated")
-        return replace(
-            found,
-            modes=modes_of_samples(self.rows, self.data, self.device, size),
-            points=self.rows.double() if self.data.info.levels is None else None,
-        )
+        found = together(_generated, self)
+        return replace(found, points=self.rows.double() if self.data.info.levels is None else None)
 
     @cached_property
     def train(self) -> Features:
@@ -320,9 +332,7 @@ class Context:
 
         def compute() -> dict[str, Tensor]:
             self.say(f"features of the {name} split ({len(split):,}), once for {self.extractor.name}")
-            own = len(share(len(split), world()))
-            batches = self._shown(self.batches(split), f"features of {name}", own)
-            found = extract(batches, self.extractor, self.images.info, name)
+            found = together(_of_split, self, name)
             kept = {"values": found.values, "spatial": found.spatial}
             return {key: value for key, value in kept.items() if value is not None}
 
@@ -345,7 +355,8 @@ class Context:
             return None
         return self.extractor.project(values.double())
 
-    def _extract(self, batches: Iterable[Tensor], what: str, channels: int | None = None) -> Features:
+    def features(self, batches: Iterable[Tensor], what: str, *, channels: int | None = None) -> Features:
+        """Return the features of levels or points; each process gives its share and the first gets all."""
         info = self.images.info
         if channels is not None:
             info = replace(info, shape=(channels, *info.shape[1:]))
@@ -354,12 +365,8 @@ class Context:
             found.values.double(),
             None if found.logits is None else found.logits.double(),
             spatial=None if found.spatial is None else found.spatial.double(),
-            projected=self._projected(found.values),
+            projected=self._projected(found.values) if world().first else None,
         )
-
-    def features(self, batches: Iterable[Tensor], what: str, *, channels: int | None = None) -> Features:
-        """Return the features of levels or points; each process gives its share and gets all."""
-        return self._extract(batches, what, channels)
 
     def column(self, base: str) -> str:
         """Return a column's name: "FD" gives `FID` for Inception, and e.g. `FD[digits]` for others."""
@@ -421,7 +428,7 @@ class Context:
         """Tell the user how things go."""
         self.source.say(line)
 
-    def _shown(self, batches: Iterable[Tensor], what: str, total: int) -> Iterator[Tensor]:
+    def shown(self, batches: Iterable[Tensor], what: str, total: int) -> Iterator[Tensor]:
         """Yield batches, showing how many of `total` examples are done."""
         done, unit = 0, "images" if self.images.info.is_image else "points"
         self.source.progress(what, done, total, unit)
@@ -429,3 +436,23 @@ class Context:
             yield batch
             done += len(batch)
             self.source.progress(what, done, total, unit)
+
+
+# -- what every process does its share of
+
+
+def _generated(ctx: Context) -> Features:
+    """Return features and modes of the samples."""
+    size = ctx.config.eval.batch_size
+    mine = ctx.rows[: len(share(len(ctx.rows), world()))] if world().first else ctx.rows
+    batches = ctx.shown(mine.split(size) if len(mine) else (), "features of samples", len(mine))
+    found = ctx.features(batches, "generated")
+    return replace(found, modes=modes_of_samples(mine, ctx.data, ctx.device, size))
+
+
+def _of_split(ctx: Context, name: str) -> Extracted:
+    """Return what the extractor gives of a split."""
+    split: Table = getattr(ctx.images, name)
+    own = len(share(len(split), world()))
+    batches = ctx.shown(ctx.batches(split), f"features of {name}", own)
+    return extract(batches, ctx.extractor, ctx.images.info, name)

@@ -1,11 +1,11 @@
 """Features of images: one pass of the extractor over each set, and the checks that precede any metric.
 
-Several processes each pass their share; `gathered` puts the shares together, and every process has them all.
+Several processes each pass their share, and the first has the features of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, runtime_checkable
@@ -17,7 +17,9 @@ from torch import Tensor
 from zoo_core.data.loading import Table
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import Extractor
-from zoo_core.machine.distributed import gather, gather_rows, share, world
+from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import rows_to_first
+from zoo_core.machine.readback import Arriving, arriving, one_behind
 from zoo_core.types import DataInfo
 
 LARGEST = 1e30
@@ -200,23 +202,45 @@ def full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = kept
 
 
-def gathered(rows: Tensor | None) -> Tensor | None:
-    """Return all processes' rows, in rank order; a process whose share was empty gives None.
-
-    Returns:
-        None where every process gave None.
-    """
-    if world().size == 1:
-        return rows
-    found = [kind for kind in gather(None if rows is None else (rows.dtype, rows.shape[1:])) if kind]
-    if not found:
-        return None
-    dtype, shape = found[0]
-    return gather_rows(torch.empty(0, *shape, dtype=dtype) if rows is None else rows)
-
-
 @torch.no_grad()
 @full_precision()
+def passed(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo) -> list[Tensor | None]:
+    """Return this process's features, logits and spatial features of a stream of batches; None for none.
+
+    Args:
+        batches: integer levels (n, C, H, W), or points (n, D).
+
+    Raises:
+        UsageError: where a batch is unfit.
+    """
+    kept = [Growing() for _ in range(3)]
+
+    def begun() -> Iterator[Arriving[None]]:
+        for batch in batches:
+            rows = check_examples(batch, info)
+            spatial: Tensor | None = None
+            if isinstance(extractor, SpatialExtractor):
+                features, classes, spatial = extractor.with_spatial(rows, info)
+            else:
+                features, classes = extractor(rows, info)
+            found = zip(kept, (features, classes, spatial), strict=True)
+            yield added([(own, part) for own, part in found if part is not None])
+
+    for _ in one_behind(begun()):
+        pass
+    return [own.rows for own in kept]
+
+
+def added(parts: Sequence[tuple[Growing, Tensor]]) -> Arriving[None]:
+    """Begin to bring rows to the host, where they are added to those before."""
+
+    def add(*rows: Tensor) -> None:
+        for (own, _), part in zip(parts, rows, strict=True):
+            own.add(part)
+
+    return arriving(add, *(part for _, part in parts))
+
+
 def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, what: str) -> Extracted:
     """Run the extractor once over a stream of batches, and put together what every process's gave.
 
@@ -224,21 +248,15 @@ def extract(batches: Iterable[Tensor], extractor: Extractor, info: DataInfo, wha
         batches: integer levels (n, C, H, W), or points (n, D): this process's share.
         what: "generated", for messages.
 
+    Returns:
+        in the first process; no rows in the others.
+
     Raises:
         UsageError: where a batch or its features are unfit, or there are none at all.
     """
-    kept = [Growing() for _ in range(3)]
-    for batch in batches:
-        rows = check_examples(batch, info)
-        spatial: Tensor | None = None
-        if isinstance(extractor, SpatialExtractor):
-            features, classes, spatial = extractor.with_spatial(rows, info)
-        else:
-            features, classes = extractor(rows, info)
-        for own, part in zip(kept, (features, classes, spatial), strict=True):
-            if part is not None:
-                own.add(part.cpu())
-    every = [gathered(own.rows) for own in kept]
+    every = rows_to_first(lambda: passed(batches, extractor, info))
+    if not world().first:
+        return Extracted(torch.empty(0, 0), None, None)
     values, *others = every
     if values is None:
         raise UsageError(f"no {what} examples", "expected: at least 1")

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Dataset, Table
-from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import rows_to_first
+from zoo_core.machine.readback import one_behind
 from zoo_eval.extractors.classifiers import WEIGHTS, Classifier
-from zoo_eval.features import Growing, Modes, check_examples, full_precision, gathered
+from zoo_eval.features import Growing, Modes, added, check_examples, full_precision
 
 WITHIN = 3.0
 """Standard deviations from a mode's mean within which a point is the mode's."""
@@ -98,25 +99,42 @@ def seen_by(classifier: Classifier, levels: Tensor, dataset: Dataset) -> Tensor:
 @torch.no_grad()
 @full_precision()
 def modes_of_images(batches: Iterable[Tensor], dataset: Dataset, device: torch.device) -> Modes:
-    """Return the class that the dataset's classifier sees in each image; each process gives its share."""
+    """Return the class that the dataset's classifier sees in each image.
+
+    Each process gives its share; there are no rows in the others than the first.
+    """
     classifier = Classifier(classifier_name(dataset), device)
-    seen = Growing()
-    for rows in batches:
-        seen.add(seen_by(classifier, check_examples(rows, dataset.info), dataset).cpu())
-    index = gathered(seen.rows)
-    assert index is not None
+
+    def seen() -> list[Tensor | None]:
+        found, info = Growing(), dataset.info
+        begun = (seen_by(classifier, check_examples(rows, info), dataset) for rows in batches)
+        for _ in one_behind(added([(found, index)]) for index in begun):
+            pass
+        return [found.rows]
+
+    (index,) = rows_to_first(seen)
+    if index is None:
+        index = torch.empty(0, dtype=torch.int64)
     return Modes(classifier.name, index, dataset.info.classes, classifier.accuracy)
 
 
 def modes_of_samples(rows: Tensor, dataset: Dataset, device: torch.device, batch_size: int) -> Modes | None:
-    """Return the classes or modes of samples; None where nothing can assign them."""
+    """Return the classes or modes of samples; None where nothing can assign them.
+
+    Args:
+        rows: this process's share.
+
+    Returns:
+        of all samples in the first process.
+    """
     if classifier_card(dataset) is not None:
-        own = share(len(rows), world())
-        mine = rows[own.start : own.stop] if own else rows[:0]
-        return modes_of_images(mine.split(batch_size) if len(mine) else (), dataset, device)
-    if isinstance(dataset.density, HasModes):
-        return modes_of_points(rows, dataset.density)
-    return None
+        return modes_of_images(rows.split(batch_size) if len(rows) else (), dataset, device)
+    density = dataset.density
+    if not isinstance(density, HasModes):
+        return None
+    found = modes_of_points(rows if len(rows) else density.means[:0], density)  # none have no shape
+    (index,) = rows_to_first(lambda: [found.index])
+    return replace(found, index=torch.empty(0, dtype=torch.int64) if index is None else index)
 
 
 def modes_of_split(split: Table, dataset: Dataset) -> Modes | None:

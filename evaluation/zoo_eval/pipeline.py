@@ -19,7 +19,7 @@ from zoo_core.data.levels import to_unit
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import PluginError, UsageError, ZooError, not_found
 from zoo_core.interfaces import Extractor
-from zoo_core.machine.distributed import world
+from zoo_core.machine.leading import led
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name, declared
 from zoo_core.registry.spec import DatasetSpec
@@ -38,7 +38,7 @@ from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
 from zoo_core.viz.plot import save_plot
 from zoo_eval.context import Context, Source, sample, samples_hash
-from zoo_eval.features import ProjectedExtractor, arithmetic_device, check_examples, extract
+from zoo_eval.features import ProjectedExtractor, arithmetic_device, check_examples, passed
 from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
 from zoo_eval.worst import attach_worst
@@ -137,7 +137,7 @@ def prepare(source: Source) -> Setup:
     protocol = make_protocol(config, data, extractor, mode_classifier(data))
     images = data.described or data
     first = images.train.examples(torch.arange(min(2, len(images.train))))
-    extract([first], extractor, images.info, "training")
+    passed([first], extractor, images.info)
     return Setup(protocol, extractor)
 
 
@@ -161,7 +161,8 @@ def examine(source: Source) -> None:
 def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> Result:
     """Return the result of a source: its samples scored by every metric that applies.
 
-    Attachments are written to the source's folder.
+    Attachments are written to the source's folder. Every process draws its share of the samples; the first
+    computes the metrics, and asks the others for their shares of what takes the model or the feature network.
 
     Args:
         source: what is scored.
@@ -182,6 +183,12 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
             f"warning: {sampled.clipped:.1%} of the values of the samples are outside [-1, 1] and are clamped"
         )
     ctx = Context(source, protocol, extractor, sampled)
+    return led(ctx, lambda: _scored(ctx, identity))
+
+
+def _scored(ctx: Context, identity: Identity) -> Result:
+    """Return the result of samples."""
+    source, protocol, sampled = ctx.source, ctx.protocol, ctx.sampled
     measured = run_metrics(ctx, chosen_metrics(source.config.eval.metrics))
     run_functions(ctx, measured)
     drawn: dict[str, Any] = {}
@@ -193,7 +200,7 @@ def evaluate(source: Source, identity: Identity, setup: Setup | None = None) -> 
             "sample_peak_bytes": sampled.peak,
         }
     worst = None if source.folder is None else attach_worst(ctx)
-    if source.folder is not None and world().first:
+    if source.folder is not None:
         if worst is not None:
             try:
                 save_plot(worst, source.folder, "worst", source.config.plots.format)

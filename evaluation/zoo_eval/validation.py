@@ -9,6 +9,7 @@ from dataclasses import replace
 from zoo_core.data.loading import Dataset
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvaluatedRun
+from zoo_core.machine.leading import led
 from zoo_core.machine.terminal import untold
 from zoo_core.runs import Drawn
 from zoo_core.seeds import derive
@@ -87,7 +88,7 @@ def validate(run: EvaluatedRun) -> dict[str, float]:
     source = validation_source(run)
     protocol, extractor = prepare(source)
     ctx = Context(source, protocol, extractor, sample(source, protocol.n_generated))
-    measured = run_metrics(ctx, chosen_metrics(source.config.eval.metrics))
+    measured = led(ctx, lambda: run_metrics(ctx, chosen_metrics(source.config.eval.metrics)))
     return {
         name.replace(SUFFIX, "", 1): one.value
         for name, one in measured.values.items()

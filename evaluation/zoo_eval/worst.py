@@ -14,7 +14,6 @@ from torch import Tensor
 
 from zoo_core.data.loading import to_unit
 from zoo_core.interfaces import EvalContext, HasCritic, HasDenoiser, HasLikelihood
-from zoo_core.machine.distributed import world
 from zoo_core.seeds import Seeds
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved
 from zoo_core.viz.plane import draw_worst
@@ -132,16 +131,10 @@ def _padded(labels: Sequence[str], columns: int) -> list[str]:
 
 
 def attach_worst(ctx: EvalContext) -> Plot | None:
-    """Attach the sheet of worst samples to the result, and return it; None where none is asked for.
-
-    Every process takes part in the distances; the first one draws.
-    """
+    """Attach the sheet of worst samples to the result, and return it; None where none is asked for."""
     config, info = ctx.config, ctx.data.info
     drawable = (info.is_image or info.shape == (2,)) and ctx.data.described is None
     if not config.track.plots or not config.plots.worst or not drawable:
-        return None
-    nearest_training(ctx, ctx.protocol.memorization_n or min(MOST, len(ctx.rows)))
-    if not world().first:
         return None
     plot = worst_samples(ctx, config.plots.worst)
     ctx.attach("worst", plot.png(), "png")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from zoo_core.interfaces import EvalContext
+    from zoo_core.interfaces import EvalContext, FeatureSet
     from zoo_core.results import NotApplicable, Value
 
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -53,6 +53,25 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return mixed.view_as(a)
 
 
+def interpolations(ctx: EvalContext) -> list[FeatureSet]:
+    """Return the features of PAIRS interpolations at each step; each process makes its share."""
+    import torch
+
+    from zoo_core.machine.distributed import share, world
+    from zoo_core.seeds import generator
+
+    shape = (2, PAIRS, *ctx.recipe.latent_shape)
+    own = share(PAIRS, world())
+    start, end = torch.randn(shape, generator=generator(0, "latent smoothness"))[:, list(own)].to(ctx.device)
+
+    def interpolated(t: float) -> Iterator[Tensor]:
+        if own:
+            yield ctx.from_model(ctx.recipe.from_latents(slerp(start, end, t), ctx.run.request(own)))
+
+    with ctx.inference():
+        return [ctx.features(interpolated(k / STEPS), "interpolated") for k in range(STEPS + 1)]
+
+
 def latent_smoothness(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """Return `path ratio[extractor]`: 1 where interpolations are straight lines in the features.
 
@@ -62,23 +81,13 @@ def latent_smoothness(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     import torch
 
     from zoo_core.interfaces import HasLatents
-    from zoo_core.machine.distributed import share, world
+    from zoo_core.machine.leading import together
     from zoo_core.results import Interval, NotApplicable, Value
-    from zoo_core.seeds import generator
 
     column = ctx.column("path ratio")
     if not isinstance(ctx.recipe, HasLatents):
         return {column: NotApplicable(reason="the model has no single latent")}
-    shape = (2, PAIRS, *ctx.recipe.latent_shape)
-    own = share(PAIRS, world())  # each process of a distributed run makes its share, and gets all features
-    start, end = torch.randn(shape, generator=generator(0, "latent smoothness"))[:, list(own)].to(ctx.device)
-
-    def interpolated(t: float) -> Iterator[Tensor]:
-        if own:
-            yield ctx.from_model(ctx.recipe.from_latents(slerp(start, end, t), ctx.run.request(own)))
-
-    with ctx.inference():
-        sets = [ctx.features(interpolated(k / STEPS), "interpolated") for k in range(STEPS + 1)]
+    sets = together(interpolations, ctx)
     path = torch.stack([one.values for one in sets])
     lengths = path.diff(dim=0).norm(dim=2).sum(0)
     straight = (path[-1] - path[0]).norm(dim=1)

@@ -80,6 +80,32 @@ def test_one_two_and_three_processes_give_the_same_figures(folder):
         same(alone["score"], together["score"], f"{size} processes", rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow(depends=("zoo_core/machine", "evaluation"))
+def test_the_first_process_alone_has_all_and_computes_metrics(folder):
+    # catches rows and features that every process gets, and metrics that each computes again
+    found("held", 2, folder)
+    first, second = (json.loads((folder / f"held-2.{rank}").read_text()) for rank in range(2))
+    assert first["metrics"] == ["frechet", "likelihood", "prdc"]
+    assert second["metrics"] == []
+    assert (first["rows"], second["rows"]) == (2000, 1000)  # the others keep what they drew
+    assert (first["features"], second["features"]) == (2000, 0)
+    # of the samples and of the training split
+    assert (first["passed"], second["passed"]) == (1000 + 718, 1000 + 719)
+    assert first["cache"] > second["cache"] == 0
+    assert (first["hashed"], second["hashed"]) == (1, 0)
+    assert first["columns"] == second["columns"] > 5  # the result itself is told to all
+
+
+@pytest.mark.slow(depends=("zoo_core/machine", "evaluation"))
+def test_a_share_that_is_refused_is_told_by_the_first_process(folder):
+    processes, out = start("refuses", 2, folder)
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 5]
+    assert errors[0].strip() == "the second process can't draw"
+    assert "rank 1 of 2: another rank could not do its share" in errors[1]
+    assert not out.exists()
+
+
 @pytest.mark.slow(depends=("zoo_core", "evaluation"))
 def test_a_process_that_dies_ends_the_run_with_a_message(folder):
     # catches a hang: the others wait for rows that never come

@@ -19,7 +19,7 @@ from zoo_core.machine import spool
 from zoo_core.runs import Drawn
 from zoo_core.types import Cond, DataInfo
 from zoo_eval import context
-from zoo_eval.context import Source, rounds, sample, samples_hash
+from zoo_eval.context import Source, sample, samples_hash
 from zoo_eval.features import extract
 from zoo_eval.sample_files import read_samples
 
@@ -92,15 +92,6 @@ def test_an_array_is_in_memory_where_it_is_small_or_no_file_can_hold_it(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert spool.new_array((4, 2), np.float32).base is None
-
-
-@pytest.mark.parametrize(("n", "size", "most"), [(10, 3, 2), (2, 3, 5), (7, 1, 3)])
-def test_what_processes_send_each_other_is_every_sample_once(n: int, size: int, most: int) -> None:
-    sent = list(rounds(n, size, most))
-    assert sorted(k for turn in sent for its in turn for k in its) == list(range(n))
-    assert all(len(its) <= most for turn in sent for its in turn)
-    ranks = [[k for turn in sent for k in turn[rank]] for rank in range(size)]
-    assert [k for its in ranks for k in its] == list(range(n))  # in rank order, as each process's share is
 
 
 def test_samples_of_a_file_are_the_same_in_a_file_of_ours(

@@ -12,12 +12,17 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 import zoo_core
+from tests.eval.fakes import context, values
+from zoo_core.data.conditioning import dealt
+from zoo_core.data.loading import Dataset
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Value
 from zoo_core.seeds import generator
-from zoo_eval.metrics import trivial
+from zoo_eval.metrics import translation, trivial
 from zoo_eval.metrics.translation import (
+    compared,
     pair_scores,
+    pairs,
     perceptual_distance,
     structural_similarity,
     trivial_scores,
@@ -153,6 +158,33 @@ def test_a_folder_of_images_is_translated(home: Path, tmp_path: Path) -> None:
     assert invoke(["sample", "here", "cond=nowhere"]) == 2
 
 
+@pytest.mark.parametrize("source", ["lowres", "edges"])
+def test_pairs_in_parts_are_pairs_in_one(
+    digits: Dataset, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a part that is left out, weighted by its place, or held against the targets of another."""
+    data = digits.for_task("paired", source)
+    n, rng = 130, generator(0, "rows")
+    index = dealt(data, n)
+    noise = torch.randint(-2, 3, (n, 1, 8, 8), generator=rng)
+    rows = (data.test.examples(index).int() + noise).clamp(0, 16).to(torch.uint8)
+    ctx = context(rows=rows, data=data)
+    whole = pairs(ctx)
+    sizes = []
+    monkeypatch.setattr(translation, "VALUES", 7 * 64)
+    monkeypatch.setattr(translation, "compared", lambda *x: sizes.append(len(x[0])) or compared(*x))
+    parts = pairs(ctx)
+    assert whole.keys() == parts.keys()
+    for column, one in whole.items():
+        assert values({"x": parts[column]}) == pytest.approx(values({"x": one}), rel=1e-6), column
+    assert max(sizes) == 7  # whatever the number of pairs
+    made, target = rows / 16, data.test.examples(index) / 16
+    assert whole[f"L1[{source}]"].value == pytest.approx(float((made - target).abs().mean()), rel=1e-6)
+    mean = (data.train.examples(torch.arange(len(data.train))) / 16).mean(0)
+    said = whole[f"trivial L1[{source}]"].note
+    assert f"mean image {float((mean - target).abs().mean()):.4g}" in said
+
+
 def uniform(n: int, channels: int, side: int = 16) -> Tensor:
     return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(channels))
 
@@ -162,7 +194,7 @@ def test_trivial_translations_are_what_they_are_called() -> None:
     gray = uniform(40, 1)
     mix = torch.tensor([0.5, 0.2, 0.3]).reshape(1, 3, 1, 1)
     color = gray * mix + torch.tensor([0.1, 0.0, 0.4]).reshape(1, 3, 1, 1)
-    found = trivial.translations(gray[:30], color[:30], "gray")
+    found = trivial.translations(zip(gray[:30].split(11), color[:30].split(11), strict=True), "gray")
     assert set(found) == {"mean image", "copy", "linear in color"}
     torch.testing.assert_close(found["linear in color"](gray[30:]), color[30:])
     assert torch.equal(found["copy"](gray[30:]), gray[30:].expand(-1, 3, -1, -1))
@@ -170,7 +202,7 @@ def test_trivial_translations_are_what_they_are_called() -> None:
     blocks = uniform(4, 3, 8)[..., ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3)
     assert trivial.block_side(blocks) == 4
     assert trivial.block_side(uniform(4, 3, 8)) == 1
-    smooth = trivial.translations(blocks, blocks, "lowres")["bicubic"](blocks)
+    smooth = trivial.translations([(blocks, blocks)], "lowres")["bicubic"](blocks)
     small = blocks[..., ::4, ::4]
     expected = torch.nn.functional.interpolate(small, (8, 8), mode="bicubic").clamp(0, 1)
     torch.testing.assert_close(smooth, expected)
@@ -180,7 +212,8 @@ def test_the_best_trivial_translation_is_named() -> None:
     """Catches the worst for the best where lower is better, and the reverse."""
     target = uniform(20, 3)
     source = (target + 0.02).clamp(0, 1)
-    columns = trivial_scores(source, target, (source, target), "jpeg")
+    makes = trivial.translations([(source, target)], "jpeg")
+    columns = trivial_scores({kind: compared(make(source), target) for kind, make in makes.items()}, "jpeg")
     l1, psnr = columns["trivial L1[jpeg]"], columns["trivial PSNR[jpeg]"]
     assert isinstance(l1, Value)
     assert isinstance(psnr, Value)

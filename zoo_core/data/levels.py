@@ -30,9 +30,30 @@ def quantize(x: Tensor, count: int) -> Tensor:
     Raises:
         UsageError: where x is not finite.
     """
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-        raise UsageError(f"{bad} of {len(x)} samples hold a NaN or an infinity", "expected: finite images")
+    check_samples(finite_rows(x))
+    return nearest_levels(x, count)
+
+
+def finite_rows(x: Tensor) -> Tensor:
+    """Return which rows of x, (n, ...), are finite throughout, (n,) bool."""
+    return torch.isfinite(x).flatten(1).all(1)
+
+
+def check_samples(finite: Tensor) -> None:
+    """Raise where samples are not finite, by what `finite_rows` found of them.
+
+    Raises:
+        UsageError: as said.
+    """
+    if not bool(finite.all()):
+        bad = int((~finite).sum())
+        raise UsageError(
+            f"{bad} of {len(finite)} samples hold a NaN or an infinity", "expected: finite images"
+        )
+
+
+def nearest_levels(x: Tensor, count: int) -> Tensor:
+    """Return what `quantize` does of finite x; of others anything."""
     return x.float().clamp(-1, 1).add(1).mul((count - 1) / 2).round_().to(level_dtype(count))
 
 

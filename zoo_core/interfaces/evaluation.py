@@ -178,11 +178,14 @@ class EvalContext(Protocol):
         ...
 
     def batches(self, split: Any) -> Iterator[Tensor]:
-        """Yield this process's share of a split in order, `eval.batch_size` rows at a time."""
+        """Yield a split in order, `eval.batch_size` rows at a time: this process's share (see `features`)."""
         ...
 
     def features(self, batches: Iterator[Tensor], what: str, *, channels: int | None = None) -> FeatureSet:
-        """Return the features of levels or points; each process gives its share and gets all.
+        """Return the features of levels or points.
+
+        Of several processes the first alone calls a metric, whose share is all. In a function that a metric
+        calls by `zoo_core.machine.leading.together`, each process gives its share and the first gets all.
 
         Args:
             what: the set's name, for messages.

@@ -46,6 +46,9 @@ class World:
 
 ALONE = World()
 
+_by_itself = False
+"""Whether this process works by itself at the moment, while the others wait for it; see `by_itself`."""
+
 _second: Any = None
 """A second group of the same processes, for sums that go on while a process computes: in no order with what
 else the processes do together meanwhile."""
@@ -73,14 +76,25 @@ def local_processes() -> int:
 
 
 def world() -> World:
-    """Return this process's place among those that `joined`; alone outside of it."""
-    if "torch" not in sys.modules:
+    """Return this process's place among those that `joined`; alone outside of it, and within `by_itself`."""
+    if _by_itself or "torch" not in sys.modules:
         return World()
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):
         return World()
     return World(distributed.get_rank(), distributed.get_world_size())
+
+
+@contextlib.contextmanager
+def by_itself(alone: bool = True) -> Iterator[None]:
+    """Within the block this process is alone, as if there were no others; or again among them."""
+    global _by_itself
+    before, _by_itself = _by_itself, alone
+    try:
+        yield
+    finally:
+        _by_itself = before
 
 
 def share(n: int, world: World) -> range:
@@ -98,7 +112,7 @@ def shares(parts: Iterable[range], world: World) -> list[range]:
 
 
 @contextlib.contextmanager
-def _collective(what: str) -> Iterator[None]:
+def collective(what: str) -> Iterator[None]:
     """Turn what torch raises when another process is gone or silent into a message.
 
     Args:
@@ -131,7 +145,7 @@ def gather_rows(t: Tensor) -> Tensor:
     import torch
     from torch import distributed
 
-    with _collective("all-gather"):
+    with collective("all-gather"):
         count = torch.tensor([len(t)], device=t.device)
         counts = [torch.empty_like(count) for _ in range(here.size)]
         distributed.all_gather(counts, count)
@@ -166,7 +180,7 @@ def sum_(tensors: Iterable[Tensor]) -> None:
     kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-    with torch.no_grad(), _collective("all-reduce"):
+    with torch.no_grad(), collective("all-reduce"):
         for members in kinds.values():
             flat = torch.cat([tensor.detach().reshape(-1) for tensor in members])
             distributed.all_reduce(flat)
@@ -187,11 +201,11 @@ def start_sum(tensor: Tensor) -> Callable[[], None]:
         return lambda: None
     from torch import distributed
 
-    with _collective("all-reduce"):
+    with collective("all-reduce"):
         work = distributed.all_reduce(tensor, group=_second, async_op=True)
 
     def wait() -> None:
-        with _collective("all-reduce"):
+        with collective("all-reduce"):
             work.wait()
 
     return wait
@@ -211,7 +225,7 @@ def numbers(n: int) -> list[int]:
 
     own = torch.tensor([n])
     found = [torch.empty_like(own) for _ in range(here.size)]
-    with _collective("all-gather"):
+    with collective("all-gather"):
         distributed.all_gather(found, own)
     return [int(one) for one in found]
 
@@ -227,7 +241,7 @@ def from_first_(tensors: Iterable[Tensor]) -> None:
     import torch
     from torch import distributed
 
-    with torch.no_grad(), _collective("broadcast"):
+    with torch.no_grad(), collective("broadcast"):
         for tensor in tensors:
             sent = tensor.detach().contiguous()
             distributed.broadcast(sent, src=0)
@@ -245,7 +259,7 @@ def from_first(value: T) -> T:
     from torch import distributed
 
     box = [value]
-    with _collective("broadcast"):
+    with collective("broadcast"):
         distributed.broadcast_object_list(box, src=0)
     return box[0]
 
@@ -262,7 +276,7 @@ def gather(value: T) -> list[T]:
     from torch import distributed
 
     box: list[Any] = [None] * here.size
-    with _collective("all-gather"):
+    with collective("all-gather"):
         distributed.all_gather_object(box, value)
     return box
 
@@ -300,7 +314,7 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
         MachineError: where the others can't be met, or are lost.
     """
     place = launched()
-    if place.size == 1 or world().size > 1:
+    if place.size == 1 or _by_itself or world().size > 1:
         yield world()
         return
     from datetime import timedelta
@@ -344,7 +358,7 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
             with contextlib.suppress(RuntimeError):
                 distributed.destroy_process_group()
         raise
-    with _collective("barrier at the end"):
+    with collective("barrier at the end"):
         distributed.barrier()
     _second = None
     distributed.destroy_process_group()

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.conditioning import conditions, read_conditions
-from zoo_core.data.loading import Dataset, quantize
+from zoo_core.data.levels import check_samples, finite_rows, nearest_levels
+from zoo_core.data.loading import Dataset
 from zoo_core.diffusion.sampling import BoundSampler
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.interfaces import HasLikelihood
 from zoo_core.machine.faults import attributed
 from zoo_core.machine.precision import autocast
+from zoo_core.machine.readback import Arriving, arriving, one_behind
 from zoo_core.results.provenance import provenance
 from zoo_core.runs.fitted import fitted
 from zoo_core.runs.guiding import Guide
@@ -260,21 +262,33 @@ class Run:
     ) -> Iterator[Drawn]:
         """Yield samples `start` to `start + n` in batches, quantized to the data's levels.
 
+        On a GPU a batch is yielded when the next has been begun, so that it computes while the host takes
+        what came.
+
         Raises:
             UsageError: where a sample is not finite or has another shape than the data.
         """
-        for first in range(start, start + n, self.config.sample.batch_size):
-            indices = range(first, min(first + self.config.sample.batch_size, start + n))
-            part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
-            drawn = self.samples(self.request(indices, seed, part))
-            yield self._quantized(drawn)
 
-    def _quantized(self, drawn: Samples) -> Drawn:
-        info, x = self.data.info, drawn.x.detach()
+        def begun() -> Iterator[Arriving[Drawn]]:
+            for first in range(start, start + n, self.config.sample.batch_size):
+                indices = range(first, min(first + self.config.sample.batch_size, start + n))
+                part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
+                yield self._quantized(self.samples(self.request(indices, seed, part)))
+
+        return one_behind(begun())
+
+    def _quantized(self, drawn: Samples) -> Arriving[Drawn]:
+        info, x, calls = self.data.info, drawn.x.detach(), drawn.calls
         if info.levels is None:
-            if not bool(torch.isfinite(x).all()):
+            rows, clipped = x.float(), x.new_zeros(())
+        else:  # an epsilon beyond the ends is rounding, not clipping
+            rows = nearest_levels(x, info.levels)
+            clipped = (x.float().abs() > 1 + 1 / (info.levels - 1)).float().mean()
+
+        def checked(rows: Tensor, clipped: Tensor, finite: Tensor) -> Drawn:
+            if info.levels is None and not bool(finite.all()):
                 raise UsageError(f"plugin {self.config.plugin!r} drew points that are not finite")
-            return Drawn(x.float().cpu(), drawn.calls, 0.0)
-        # An epsilon beyond the ends is rounding, not clipping.
-        clipped = float((x.float().abs() > 1 + 1 / (info.levels - 1)).float().mean())
-        return Drawn(quantize(x, info.levels).cpu(), drawn.calls, clipped)
+            check_samples(finite)
+            return Drawn(rows, calls, float(clipped))
+
+        return arriving(checked, rows, clipped, finite_rows(x))

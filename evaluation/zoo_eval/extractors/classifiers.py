@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import to_unit
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.machine.readback import ahead
 from zoo_core.registry.spec import load_target
 from zoo_core.types import DataInfo
 
@@ -188,7 +189,8 @@ class ShippedExtractor:
     def with_spatial(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor, Tensor]:
         """Return the same and spatial features (n, s), of one pass."""
         net: Any = self.net
-        features, logits, maps = net.with_maps(as_images(levels, info, self.shape, self.name).to(self.device))
+        x = as_images(ahead(levels, self.device), info, self.shape, self.name)
+        features, logits, maps = net.with_maps(x.to(self.device))
         return features, logits, maps[:, :SPATIAL].flatten(1)
 
     def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
@@ -222,7 +224,8 @@ class Classifier:
 
     def __call__(self, levels: Tensor, info: DataInfo) -> Tensor:
         """Return the predicted class (n,) int64 of integer levels (n, *shape)."""
-        return self.net(as_images(levels, info, self.shape, self.name).to(self.device)).argmax(1)
+        x = as_images(ahead(levels, self.device), info, self.shape, self.name)
+        return self.net(x.to(self.device)).argmax(1)
 
 
 def as_images(levels: Tensor, info: DataInfo, shape: tuple[int, ...], name: str) -> Tensor:

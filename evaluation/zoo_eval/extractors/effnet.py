@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.machine.readback import ahead
 from zoo_core.types import DataInfo
 from zoo_eval.extractors.inception import to_rgb_bytes
 
@@ -105,7 +106,7 @@ class EffNetLite0:
         Raises:
             UsageError: for points or another number of channels.
         """
-        return self.embed(to_rgb_bytes(levels, info).float() / 255), None
+        return self.embed(to_rgb_bytes(ahead(levels, self.device), info).float() / 255), None
 
     def embed(self, x: Tensor) -> Tensor:
         """Return features (n, 1280) float32 of color images in [0, 1], (n, 3, H, W)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.errors import UsageError
 from zoo_core.machine.files import sha256_of
+from zoo_core.machine.readback import ahead
 from zoo_core.types import DataInfo
 from zoo_eval.extractors.classifiers import SPATIAL
 from zoo_eval.extractors.fetching import INCEPTION, read_weights, require
@@ -81,7 +82,7 @@ class Inception:
 
     def with_spatial(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor, Tensor]:
         """Return the same and spatial features (n, 2023), of one pass."""
-        features, logits = self.net(to_rgb_bytes(levels, info).to(self.device))
+        features, logits = self.net(to_rgb_bytes(ahead(levels, self.device), info).to(self.device))
         return features, logits, self._map.pop()
 
 

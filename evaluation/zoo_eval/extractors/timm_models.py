@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError, guess
 from zoo_core.machine.files import sha256_of
+from zoo_core.machine.readback import ahead
 from zoo_core.types import DataInfo
 from zoo_eval.extractors.classifiers import after_each
 from zoo_eval.extractors.fetching import reachable, read_weights
@@ -123,7 +124,7 @@ class TimmModel:
         Raises:
             UsageError: for points or another number of channels.
         """
-        x = to_rgb_bytes(levels, info).to(self.device).float() / 255
+        x = to_rgb_bytes(ahead(levels, self.device), info).to(self.device).float() / 255
         x = nn.functional.interpolate(x, self.size, mode=self.mode, antialias=True, align_corners=False)
         features = self.net((x.clamp(0, 1) - self.mean) / self.std)
         return features.flatten(2).mean(2) if features.ndim > 2 else features, None

@@ -25,10 +25,10 @@ from torch import Tensor
 from zoo_core.data.loading import to_unit
 from zoo_core.interfaces import EvalContext, HasConditionalLikelihood
 from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import rows_to_first, together
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import Cond, Likelihood
-from zoo_eval.features import gathered
 from zoo_eval.metrics.likelihood import chosen_rows, columns_of, words_of
 from zoo_eval.metrics.retrieval import GALLERY, Columns, aligned, compositions, mean_rank, overlap
 from zoo_eval.statistics.intervals import fraction
@@ -123,19 +123,36 @@ def gains(ctx: EvalContext, queries: Sequence[int], gallery: Sequence[int]) -> t
     """
     captions = torch.tensor(gallery)
     x = ctx.to_model(ctx.data.test.examples(captions))
-    noise = Seeds(derive(0, "captions"), range(len(x)), ctx.device)
+    noise = _noise(ctx, len(x))
     if given_images(ctx, captions[:1], torch.tensor(queries[:1]), noise[:1]) is None:
         return None
     with ctx.inference():
         alone = ctx.recipe.likelihoods(x, noise=noise, k=1)[0]
-    parts = []
-    for row in share(len(queries), world()):
-        given = given_images(ctx, captions, torch.full_like(captions, queries[row]), noise)
-        assert given is not None
-        parts.append((given.log_prob - alone.log_prob).double().cpu())
-    found = gathered(torch.stack(parts) if parts else None)
-    assert found is not None
-    return found, alone.name
+    given = together(of_every_image, ctx, queries, gallery)
+    assert given is not None
+    return (given - alone.log_prob.cpu()).double(), alone.name
+
+
+def _noise(ctx: EvalContext, n: int) -> Seeds:
+    """Return the noise of n captions to choose from, the same for each image."""
+    return Seeds(derive(0, "captions"), range(n), ctx.device)
+
+
+def of_every_image(ctx: EvalContext, queries: Sequence[int], gallery: Sequence[int]) -> Tensor | None:
+    """Return log p(caption given image), (q, m) nats; each process takes its share of the images."""
+    captions = torch.tensor(gallery)
+
+    def own() -> list[Tensor | None]:
+        parts = []
+        for row in share(len(queries), world()):
+            images = torch.full_like(captions, queries[row])
+            given = given_images(ctx, captions, images, _noise(ctx, len(captions)))
+            assert given is not None
+            parts.append(given.log_prob.detach().cpu())
+        return [torch.stack(parts) if parts else None]
+
+    (found,) = rows_to_first(own)
+    return found
 
 
 def neighbors(ctx: EvalContext, queries: Sequence[int]) -> Tensor:
@@ -175,21 +192,31 @@ def drawn(ctx: EvalContext) -> Columns:
 def given_image(ctx: EvalContext) -> Columns:
     """Return `bits_per_token[kind, given image]`; a bound has the masks that it has of captions alone."""
     rows = chosen_rows(ctx.data, ctx.protocol.likelihood_n)
-    seed, size = derive(0, "likelihood"), ctx.config.eval.batch_size
-    probe = given_images(ctx, rows[:1], rows[:1], Seeds(seed, range(1), ctx.device))
+    probe = given_images(ctx, rows[:1], rows[:1], Seeds(derive(0, "likelihood"), range(1), ctx.device))
     if probe is None:
         return {"bits_per_token[given image]": NotApplicable(reason=ALONE)}
-    own, parts = share(len(rows), world()), []
-    for first in range(own.start, own.stop, size):
-        index = rows[first : min(first + size, own.stop)]
-        noise = Seeds(seed, range(first, first + len(index)), ctx.device)
-        found = given_images(ctx, index, index, noise)
-        assert found is not None
-        parts.append(found.log_prob.double().cpu())
-    log_prob = gathered(torch.cat(parts) if parts else None)
+    log_prob = together(of_own_images, ctx, rows)
     assert log_prob is not None
     whole = replace(probe, log_prob=log_prob, variant="given image")
     return dict(columns_of(whole, ctx.data.info, words_of(ctx)))
+
+
+def of_own_images(ctx: EvalContext, rows: Tensor) -> Tensor | None:
+    """Return log p(caption given its image) of test rows, (n,) nats; each process takes its share."""
+    seed, size = derive(0, "likelihood"), ctx.config.eval.batch_size
+
+    def own() -> list[Tensor | None]:
+        mine, parts = share(len(rows), world()), []
+        for first in range(mine.start, mine.stop, size):
+            index = rows[first : min(first + size, mine.stop)]
+            noise = Seeds(seed, range(first, first + len(index)), ctx.device)
+            found = given_images(ctx, index, index, noise)
+            assert found is not None
+            parts.append(found.log_prob.double().cpu())
+        return [torch.cat(parts) if parts else None]
+
+    (found,) = rows_to_first(own)
+    return found
 
 
 def captioning(ctx: EvalContext) -> Columns:

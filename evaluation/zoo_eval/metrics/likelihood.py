@@ -19,7 +19,8 @@ from zoo_core.data.likelihood import COLLAPSED, bits_per_dim, dequantized
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.interfaces import Denoiser, EvalContext, HasDenoiser, HasLikelihood, spreads_of
-from zoo_core.machine.distributed import gather, share, world
+from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import to_first, together
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood, LikelihoodKind
@@ -240,7 +241,7 @@ def likelihoods(
 ) -> list[Likelihood]:
     """Return the likelihoods of n test examples, one `Likelihood` per kind with log_prob of shape (n,).
 
-    Several processes each compute their share of the examples.
+    Several processes each compute their share of the examples, and the first gets them all.
 
     Args:
         recipe: in evaluation mode, on `device`; [] for one without a likelihood.
@@ -251,6 +252,26 @@ def likelihoods(
     Raises:
         PluginError: as `check`.
     """
+    every: dict[str, list[Likelihood]] = {}
+    for theirs in to_first(
+        lambda: _own_likelihoods(recipe, dataset, n=n, k=k, batch_size=batch_size, device=device, flow=flow)
+    ):
+        for name, some in theirs.items():
+            every.setdefault(name, []).extend(some)
+    return [_joined(found) for found in every.values()]
+
+
+def _own_likelihoods(
+    recipe: Any,
+    dataset: Dataset,
+    *,
+    n: int,
+    k: int,
+    batch_size: int,
+    device: torch.device | str,
+    flow: Flow | None,
+) -> dict[str, list[Likelihood]]:
+    """Return the likelihoods of this process's share by kind, a `Likelihood` a batch; see `likelihoods`."""
     estimators = measures(recipe, dataset.info, k=k, flow=flow)
     parts: dict[str, list[Likelihood]] = {}
     rows, own = chosen_rows(dataset, n), share(n, world())
@@ -265,11 +286,7 @@ def likelihoods(
             kl = {name: part.detach().double().cpu() for name, part in found.kl.items()}
             kept = replace(found, log_prob=found.log_prob.detach().double().cpu(), kl=kl)
             parts.setdefault(column_kind(found), []).append(kept)
-    every: dict[str, list[Likelihood]] = {}
-    for theirs in gather(parts):
-        for name, some in theirs.items():
-            every.setdefault(name, []).extend(some)
-    return [_joined(found) for found in every.values()]
+    return parts
 
 
 def _joined(parts: list[Likelihood]) -> Likelihood:
@@ -338,26 +355,31 @@ def measured(ctx: EvalContext) -> list[Likelihood]:
     """Return every kind of likelihood of the model, computed once in an evaluation."""
 
     def compute() -> list[Likelihood]:
-        settings, config, flow = ctx.protocol, ctx.config.eval, None
-        check_ode(config, ctx.recipe, ctx.data.info, ctx.config.plugin)
-        if config.ode != "never":
-            flow = Flow(settings.ode_probe, settings.ode_probes, settings.ode_tolerance)
         info = ctx.data.info
+        check_ode(ctx.config.eval, ctx.recipe, info, ctx.config.plugin)
         if not isinstance(ctx.recipe, HasLikelihood) and flow_denoiser(ctx.recipe, info) is None:
             return []
-        ctx.say(f"likelihood of {settings.likelihood_n:,} test examples")
-        with ctx.inference():
-            return likelihoods(
-                ctx.recipe,
-                ctx.data,
-                n=settings.likelihood_n,
-                k=settings.iwae_k,
-                batch_size=config.batch_size,
-                device=ctx.device,
-                flow=flow,
-            )
+        ctx.say(f"likelihood of {ctx.protocol.likelihood_n:,} test examples")
+        return together(of_test_examples, ctx)
 
     return ctx.once("likelihoods", compute)
+
+
+def of_test_examples(ctx: EvalContext) -> list[Likelihood]:
+    """Return every kind of likelihood of the model; each process computes its share."""
+    settings, config, flow = ctx.protocol, ctx.config.eval, None
+    if config.ode != "never":
+        flow = Flow(settings.ode_probe, settings.ode_probes, settings.ode_tolerance)
+    with ctx.inference():
+        return likelihoods(
+            ctx.recipe,
+            ctx.data,
+            n=settings.likelihood_n,
+            k=settings.iwae_k,
+            batch_size=config.batch_size,
+            device=ctx.device,
+            flow=flow,
+        )
 
 
 def likelihood(ctx: EvalContext) -> dict[str, Value | NotApplicable]:

@@ -17,11 +17,10 @@ from torch import Tensor
 from zoo_core.data.loading import Dataset, Resident, Table, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import EvalContext
-from zoo_core.machine.distributed import share, world
 from zoo_core.results import NotApplicable, Value
 from zoo_core.viz.image_grid import ImageGrid, draw_grids
 from zoo_core.viz.plot import Plot
-from zoo_eval.features import arithmetic_device, gathered
+from zoo_eval.features import arithmetic_device
 from zoo_eval.statistics.intervals import fraction
 
 PERCENTILE = 0.05
@@ -91,17 +90,6 @@ def nearest(
             place[these] = torch.where(closer, found, place[these])
             best[these] = torch.minimum(best[these], least)
     return Nearest(best.sqrt().cpu(), place.cpu())
-
-
-def nearest_of_all(x: Tensor, split: Table, device: torch.device | str = "cpu") -> Nearest:
-    """Return `nearest` of x; each process computes its share."""
-    mine = share(len(x), world())
-    found = nearest(x[mine.start : mine.stop], split, device=device) if len(mine) else None
-    distance = gathered(None if found is None else found.distance)
-    index = gathered(None if found is None else found.index)
-    assert distance is not None
-    assert index is not None
-    return Nearest(distance, index)
 
 
 def ratios(to_train: Tensor, to_held_out: Tensor) -> Tensor:
@@ -203,8 +191,8 @@ def neighbors(
     Args:
         to_train: of the training split, where they are known.
     """
-    to_train = nearest_of_all(x, reference.train, device) if to_train is None else to_train
-    to_test = nearest_of_all(x, reference.test, device)
+    to_train = nearest(x, reference.train, device=device) if to_train is None else to_train
+    to_test = nearest(x, reference.test, device=device)
     closeness = compare_ratios(ratios(to_train.distance, to_test.distance), reference.held_out)
     return Neighbors(to_train, to_test, closeness)
 
@@ -295,7 +283,7 @@ def memorization(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     key = (name, str(n), str(settings.metrics_version))
     expected = float(ctx.cached("authentic", key, compute)["authentic"].double().mean())
     found = fraction(authentic(features.train, splits[0], ctx.device))
-    if ctx.config.track.plots and world().first:
+    if ctx.config.track.plots:
         drawn = draw_neighbors(ctx.rows[:n], own, data, f"{ctx.config.plugin} on {data.info.name}")
         if drawn is not None:
             ctx.attach("neighbors", drawn.png(), "png")
@@ -311,7 +299,7 @@ def nearest_training(ctx: EvalContext, n: int) -> Nearest:
 
     def compute() -> Nearest:
         train = Resident(ctx.train.values.float())
-        return nearest_of_all(ctx.generated.values[:n].float(), train, ctx.device)
+        return nearest(ctx.generated.values[:n].float(), train, device=ctx.device)
 
     return ctx.once(f"nearest training features of {n}", compute)
 

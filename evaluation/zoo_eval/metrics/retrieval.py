@@ -15,8 +15,9 @@ from zoo_core.data import emoji
 from zoo_core.data.captions import Tokenizer
 from zoo_core.data.conditioning import conditions
 from zoo_core.errors import MachineError
-from zoo_core.interfaces import EvalContext
+from zoo_core.interfaces import EvalContext, FeatureSet
 from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import together
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import generator
 from zoo_core.types import Cond
@@ -116,10 +117,30 @@ def drawings(ctx: EvalContext) -> Drawings | str:
             drawn = emoji.read(name)
         except MachineError as error:
             return error.what[:400]
-        values = ctx.features(in_shares(drawn.images, ctx.config.eval.batch_size), name).values
-        return Drawings(values, [row["name"] for row in drawn.rows])
+        return Drawings(together(of_drawings, ctx, name).values, [row["name"] for row in drawn.rows])
 
     return ctx.once("drawings", compute)
+
+
+def of_drawings(ctx: EvalContext, name: str) -> FeatureSet:
+    """Return the features of the other artist's drawings; each process passes its share."""
+
+    def images() -> Iterator[Tensor]:
+        yield from in_shares(emoji.read(name).images, ctx.config.eval.batch_size)
+
+    return ctx.features(images(), name)
+
+
+def of_samples(ctx: EvalContext, rows: Tensor) -> FeatureSet:
+    """Return the features of new samples of test captions, (n,) rows; each process draws its share."""
+    mine = share(len(rows), world())
+
+    def drawn() -> Iterator[Tensor]:
+        cond = Cond(tokens=ctx.data.test.tokens[rows[mine.start : mine.stop]]).to(ctx.device)
+        for part in ctx.run.draw(len(mine), start=mine.start, cond=cond) if mine else ():
+            yield part.rows.cpu()
+
+    return ctx.features(drawn(), "new captions")
 
 
 # -- as registered metrics
@@ -162,11 +183,7 @@ def new_captions(ctx: EvalContext) -> Columns:
     if not rows:
         return {column: NotApplicable(reason="no held-out caption is made of training captions' words")}
     own = torch.tensor([place[held[row]] for row in rows])
-    asked = torch.tensor(rows).repeat_interleave(DRAWS)
-    mine = share(len(asked), world())
-    cond = Cond(tokens=data.test.tokens[asked[mine.start : mine.stop]]).to(ctx.device)
-    parts = ctx.run.draw(len(mine), start=mine.start, cond=cond) if len(mine) else ()
-    values = ctx.features((part.rows.cpu() for part in parts), "new captions").values
+    values = together(of_samples, ctx, torch.tensor(rows).repeat_interleave(DRAWS)).values
     made = ranks(values, gallery.values, own.repeat_interleave(DRAWS))
     copied = ctx.train.values[[closest(held[row], known) for row in rows]]
     copies = float(ranks(copied, gallery.values, own).mean())

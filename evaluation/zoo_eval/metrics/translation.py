@@ -1,15 +1,14 @@
 """Metrics of image translation: pair by pair where pairs are known, and the translation back.
 
 Samples of such a run are translations of held-out images. Differences are in units of the whole range of
-levels, for one translation of each held-out image.
+levels, for one translation of each held-out image. Pairs are compared on the run's device, a part at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +16,15 @@ from torch import Tensor
 from zoo_core.data.conditioning import dealt
 from zoo_core.data.loading import Domain, Table
 from zoo_core.errors import Interrupted, ZooError
-from zoo_core.interfaces import EvalContext, TwoWay
-from zoo_core.machine.distributed import gather, share, world
+from zoo_core.interfaces import EvalContext, FeatureSet, TwoWay
+from zoo_core.machine.distributed import share, world
+from zoo_core.machine.leading import rows_to_first, together
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds
+from zoo_eval.extractors.effnet import EffNetLite0
+from zoo_eval.features import arithmetic_device, full_precision
 from zoo_eval.metrics import trivial
-from zoo_eval.metrics.frechet import cell, check_pair
+from zoo_eval.metrics.frechet import cell, pair_on_device
 from zoo_eval.statistics.intervals import interval
 
 WINDOW_SIDE = 6
@@ -32,15 +34,45 @@ ALEXNET = "alexnet-owt-7be5be79.pth"
 """File of the ImageNet weights that LPIPS stands on; torchmetrics brings the rest."""
 BATCH = 32
 """Pairs at once whose maps are compared."""
+EFFNET = "effnet distance"
 ALEXNET_SIDE = 32
 """Least side of an image that AlexNet takes."""
 
+VALUES = 500 * 3 * 32**2
+"""Most values of the images that are compared at once: 500 of CIFAR-10's."""
+
 Columns = dict[str, Value | NotApplicable]
+Scores = dict[str, Tensor]
+"""By name, one number a pair, (n,) float64 on the CPU."""
 
 
 def unit(rows: Tensor, levels: int) -> Tensor:
     """Return levels as floats in [0, 1]."""
     return rows.float() / (levels - 1)
+
+
+def at_once(image: Tensor) -> int:
+    """Return how many pairs of such images, (C, H, W), are compared at a time."""
+    return max(1, VALUES // image.numel())
+
+
+def compared(made: Tensor, target: Tensor) -> Scores:
+    """Return L1, the squared difference and, where they are large enough, SSIM of images and their targets.
+
+    Args:
+        made, target: (n, C, H, W) in [0, 1], row by row.
+    """
+    off = made - target
+    found = {"L1": off.abs().double(), "square": off.double().square()}
+    found = {name: values.flatten(1).mean(1).cpu() for name, values in found.items()}
+    similar = structural_similarity(made, target)
+    return found if similar is None else {**found, "SSIM": similar.double().cpu()}
+
+
+def joined(parts: Iterable[Scores]) -> Scores:
+    """Return the scores of parts of a set, in order, as those of the set."""
+    every = list(parts)
+    return {name: torch.cat([part[name] for part in every]) for name in every[0]}
 
 
 def pair_scores(made: Tensor, target: Tensor, source: str) -> Columns:
@@ -50,27 +82,41 @@ def pair_scores(made: Tensor, target: Tensor, source: str) -> Columns:
         made, target: (n, C, H, W) in [0, 1], row by row.
         source: what they were made from, for the columns' names.
     """
-    l1 = (made - target).abs().double().flatten(1).mean(1)
+    parts = zip(*(x.split(at_once(x[0])) for x in (made, target)), strict=True)
+    return score_columns(joined(perceived(*part) for part in parts), tuple(made.shape[1:]), source)
+
+
+def perceived(made: Tensor, target: Tensor) -> Scores:
+    """Return what `compared` does, and LPIPS where there is one."""
+    found, distance = compared(made, target), perceptual_distance(made, target)
+    return found if isinstance(distance, str) else {**found, "LPIPS": distance.double().cpu()}
+
+
+def score_columns(found: Scores, shape: tuple[int, ...], source: str) -> Columns:
+    """Return the columns of what `perceived` gives of all pairs.
+
+    Args:
+        shape: (C, H, W) of the images.
+        source: what they were made from, for the columns' names.
+    """
+    l1, squared = found["L1"], found["square"]
     columns: Columns = {f"L1[{source}]": interval(float(l1.mean()), l1, least=0.0)}
-    squared = (made - target).double().square().flatten(1).mean(1)
     mse = float(squared.mean())
     if mse:
         moved = -10 / math.log(10) * squared / mse
         columns[f"PSNR[{source}]"] = interval(-10 * math.log10(mse), moved)
     else:
         columns[f"PSNR[{source}]"] = NotApplicable(reason="every image equals its target exactly")
-    similar = structural_similarity(made, target)
-    if similar is None:
-        size = f"{made.shape[2]}x{made.shape[3]}"
-        why = f"images of {size}: its window needs a side of {WINDOW_SIDE} or more"
-        columns[f"SSIM[{source}]"] = NotApplicable(reason=why)
-    else:
+    if "SSIM" in found:
+        similar = found["SSIM"]
         columns[f"SSIM[{source}]"] = interval(float(similar.mean()), similar, least=-1.0, most=1.0)
-    perceived = perceptual_distance(made, target)
-    if isinstance(perceived, str):
-        columns[f"LPIPS[{source}]"] = NotApplicable(reason=perceived[:400])
     else:
-        columns[f"LPIPS[{source}]"] = interval(float(perceived.mean()), perceived)
+        why = f"images of {shape[1]}x{shape[2]}: its window needs a side of {WINDOW_SIDE} or more"
+        columns[f"SSIM[{source}]"] = NotApplicable(reason=why)
+    if "LPIPS" in found:
+        columns[f"LPIPS[{source}]"] = interval(float(found["LPIPS"].mean()), found["LPIPS"])
+    else:
+        columns[f"LPIPS[{source}]"] = NotApplicable(reason=why_no_lpips(shape)[:400])
     return columns
 
 
@@ -84,25 +130,26 @@ def structural_similarity(made: Tensor, target: Tensor) -> Tensor | None:
 
     if min(made.shape[2:]) < WINDOW_SIDE:
         return None
-    pairs = zip(made.split(500), target.split(500), strict=True)
-    return torch.cat([_each(ssim(a, b, data_range=1.0, reduction="none")) for a, b in pairs])
+    found = ssim(made, target, data_range=1.0, reduction="none")
+    assert isinstance(found, Tensor)
+    return found
 
 
-def _each(scores: object) -> Tensor:
-    assert isinstance(scores, Tensor)
-    return scores
-
-
-def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
-    """Return LPIPS of each pair (Zhang et al. 2018, arXiv:1801.03924, AlexNet), (n,), or why there is none.
+def why_no_lpips(shape: tuple[int, ...]) -> str:
+    """Return why images (C, H, W) have no LPIPS; "" where they have.
 
     Weights are looked for where torch keeps its own, and never downloaded.
     """
-    if min(made.shape[2:]) < ALEXNET_SIDE:
-        return f"images of {made.shape[2]}x{made.shape[3]}: AlexNet needs a side of {ALEXNET_SIDE} or more"
+    if min(shape[1:]) < ALEXNET_SIDE:
+        return f"images of {shape[1]}x{shape[2]}: AlexNet needs a side of {ALEXNET_SIDE} or more"
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not (folder / ALEXNET).exists():
-        return f"no weights: {ALEXNET} is not in {folder}"
+    return "" if (folder / ALEXNET).exists() else f"no weights: {ALEXNET} is not in {folder}"
+
+
+def perceptual_distance(made: Tensor, target: Tensor) -> Tensor | str:
+    """Return LPIPS of each pair (Zhang et al. 2018, arXiv:1801.03924, AlexNet), (n,), or why it has none."""
+    if why := why_no_lpips(tuple(made.shape[1:])):
+        return why
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as lpips
 
     color = [x.expand(-1, 3, -1, -1) for x in (made, target)]
@@ -132,33 +179,50 @@ def way_back(ctx: EvalContext, origin: Domain) -> Value:
 
     There are as many as samples, in the same order; the reference is the training split of that domain.
     """
-    channels = ctx.data.info.image_channels
 
     def compute() -> dict[str, Tensor]:
         ctx.say(f"features of the source images ({len(origin.train):,})")
-        found = ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
-        return {"main": found.main}
+        return {"main": together(of_sources, ctx).main}
 
     settings = ctx.protocol
     network = (settings.extractor, settings.extractor_sha256, settings.resize, settings.projection)
     key = (f"train {origin.name}", *network)
-    real = ctx.cached("features", key, compute)["main"].double()
-    index = torch.arange(settings.n_generated) % len(ctx.data.test)
+    real = ctx.cached("features", key, compute)["main"]
+    return cell(*pair_on_device(ctx, real, together(of_way_back, ctx).main))
+
+
+def of_sources(ctx: EvalContext) -> FeatureSet:
+    """Return the features of the source domain's training split; each process passes its share."""
+    origin, channels = ctx.data.origin, ctx.data.info.image_channels
+    return ctx.features(ctx.batches(origin.train), origin.name, channels=channels)
+
+
+def of_way_back(ctx: EvalContext) -> FeatureSet:
+    """Return the features of held-out images, translated back; each process translates its share."""
+    index = torch.arange(ctx.protocol.n_generated) % len(ctx.data.test)
     with ctx.inference():
         made = (ctx.from_model(x) for x in translated(ctx, ctx.data.test, index, back=True))
-        fake = ctx.features(made, "translated back", channels=channels).main
-    return cell(*check_pair(real, fake))
+        return ctx.features(made, "translated back", channels=ctx.data.info.image_channels)
 
 
-def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
+def cycle_error(ctx: EvalContext) -> Value:
     """Return the mean absolute difference of held-out images after a translation there and back, in [0, 1].
 
     It is shown and never ranked: a translator can hide an image in its translation (Chu et al. 2017,
     arXiv:1712.02950).
     """
+    off = together(of_cycles, ctx)
+    assert off is not None
+    return interval(float(off.double().mean()), off, least=0.0, most=1.0)
+
+
+def of_cycles(ctx: EvalContext) -> Tensor | None:
+    """Return the difference of each held-out image, (n,); each process translates its share."""
+    origin = ctx.data.origin
     index = torch.arange(len(origin.test))
-    parts, start = [], share(len(index), world()).start
-    with ctx.inference():
+
+    def own() -> list[Tensor | None]:
+        parts, start = [], share(len(index), world()).start
         for made in translated(ctx, origin.test, index, back=False):
             rows = index[start : start + len(made)]
             start += len(made)
@@ -166,13 +230,18 @@ def cycle_error(ctx: EvalContext, origin: Domain) -> Value:
             noise = Seeds(ctx.config.sample.seed, rows.tolist(), ctx.device)
             again = ctx.recipe.translate_back(made.clamp(-1, 1), noise=noise)
             parts.append((again.float() - x).abs().flatten(1).mean(1).cpu() / 2)
-    off = torch.cat([part for every in gather(parts) for part in every])
-    return interval(float(off.double().mean()), off, least=0.0, most=1.0)
+        return [torch.cat(parts) if parts else None]
+
+    with ctx.inference():
+        (found,) = rows_to_first(own)
+    return found
 
 
 # -- as registered metrics
 
 
+@torch.no_grad()
+@full_precision()
 def pairs(ctx: EvalContext) -> Columns:
     """Return L1, PSNR, SSIM, LPIPS and the effnet distance of translations to their known targets, and the
     best that a trivial translation has.
@@ -181,65 +250,83 @@ def pairs(ctx: EvalContext) -> Columns:
     test: Table = data.test
     if levels is None or "source" not in test:
         return {"L1": NotApplicable(reason="the data have no pairs")}
-    name, n = data.origin.name, min(len(ctx.rows), len(data.test))
+    name, n = data.origin.name, min(len(ctx.rows), len(test))
     index = dealt(data, n)
-    target = unit(data.test.examples(index).cpu(), levels)
-    made = unit(ctx.rows[:n], levels)
-    columns = pair_scores(made, target, name)
-    columns[f"effnet distance[{name}]"] = feature_distance(ctx, made, target)
-    source = unit(data.origin.test.examples(index).cpu(), levels)
-    return columns | trivial_scores(source, target, training_pairs(data, levels), name)
+    known = side_by_side(
+        ctx, min(len(data.train), trivial.LARGEST), data.origin.train.examples, data.train.examples
+    )
+    makes = trivial.translations(((source, target) for source, target in known), name)
+    network = effnet(ctx)
+    found: list[Scores] = []
+    trivials: dict[str, list[Scores]] = {kind: [] for kind in makes}
+    for made, target, source in side_by_side(
+        ctx,
+        n,
+        lambda rows: ctx.rows[rows],
+        lambda rows: test.examples(index[rows]),
+        lambda rows: data.origin.test.examples(index[rows]),
+    ):
+        apart = {} if network is None else {EFFNET: feature_distance(network, made, target)}
+        found.append(perceived(made, target) | apart)
+        for kind, make in makes.items():
+            trivials[kind].append(compared(make(source), target))
+    whole = joined(found)
+    columns = score_columns(whole, tuple(data.info.shape), name)
+    columns[f"{EFFNET}[{name}]"] = (
+        NotApplicable(reason=f"needs eval.extractor={EffNetLite0.name}")
+        if network is None
+        else interval(float(whole[EFFNET].mean()), whole[EFFNET], least=0.0)
+    )
+    return columns | trivial_scores({kind: joined(parts) for kind, parts in trivials.items()}, name)
 
 
-def training_pairs(data: Any, levels: int) -> tuple[Tensor, Tensor]:
-    """Return sources and targets of at most `trivial.LARGEST` training rows, in [0, 1]."""
-    rows = torch.arange(min(len(data.train), trivial.LARGEST))
-    source, target = (unit(split.examples(rows).cpu(), levels) for split in (data.origin.train, data.train))
-    return source, target
+def side_by_side(ctx: EvalContext, n: int, *read: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Yield levels from several places, row by row, as floats in [0, 1] on the run's device, in parts.
+
+    Args:
+        n: rows.
+        read: returns the rows with these numbers, (m, C, H, W).
+    """
+    on = arithmetic_device(ctx.device)
+    for rows in torch.arange(n).split(at_once(torch.empty(ctx.data.info.shape, device="meta"))):
+        yield tuple(unit(one(rows).to(on), ctx.data.info.levels) for one in read)
 
 
-def trivial_scores(source: Tensor, target: Tensor, train: tuple[Tensor, Tensor], name: str) -> Columns:
+def trivial_scores(found: Mapping[str, Scores], source: str) -> Columns:
     """Return the best L1, PSNR and SSIM of the trivial translations, each with the name of the best.
 
     Args:
-        source, target: held-out pairs in [0, 1].
-        train: the training pairs.
-        name: of the source.
+        found: by translation, what `compared` gives of all pairs.
+        source: what they were made from, for the columns' names.
     """
     scores: dict[str, dict[str, float]] = {}
-    for kind, make in trivial.translations(*train, name).items():
-        made = make(source)
-        mse = float((made - target).double().square().flatten(1).mean(1).mean())
-        one = {"L1": float((made - target).abs().double().mean())}
+    for kind, one in found.items():
+        mse = float(one["square"].mean())
+        scores[kind] = {name: float(one[name].mean()) for name in ("L1", "SSIM") if name in one}
         if mse:
-            one["PSNR"] = -10 * math.log10(mse)
-        similar = structural_similarity(made, target)
-        if similar is not None:
-            one["SSIM"] = float(similar.mean())
-        scores[kind] = one
+            scores[kind]["PSNR"] = -10 * math.log10(mse)
+    n = len(next(iter(found.values()))["L1"])
     columns: Columns = {}
     for metric, sign in (("L1", -1), ("PSNR", 1), ("SSIM", 1)):
         known = {kind: one[metric] for kind, one in scores.items() if metric in one}
         if known:
             best = max(known, key=lambda kind: sign * known[kind])
             listed = ", ".join(f"{kind} {value:.4g}" for kind, value in known.items())
-            columns[f"trivial {metric}[{name}]"] = Value(
-                value=known[best], n=len(target), note=f"{best}, the best: {listed}"
+            columns[f"trivial {metric}[{source}]"] = Value(
+                value=known[best], n=n, note=f"{best}, the best: {listed}"
             )
     return columns
 
 
-def feature_distance(ctx: EvalContext, made: Tensor, target: Tensor) -> Value | NotApplicable:
-    """Return the mean `EffNetLite0.apart` of images and their targets."""
-    from zoo_eval.extractors.effnet import EffNetLite0
+def effnet(ctx: EvalContext) -> EffNetLite0 | None:
+    """Return the network of the effnet distance; None where it is not the protocol's own."""
+    return EffNetLite0(ctx.device) if ctx.protocol.extractor == EffNetLite0.name else None
 
-    if ctx.protocol.extractor != EffNetLite0.name:
-        return NotApplicable(reason=f"needs eval.extractor={EffNetLite0.name}")
-    network = EffNetLite0(ctx.device)
-    pairs = zip(made.split(BATCH), target.split(BATCH), strict=True)
-    with torch.no_grad():
-        apart = torch.cat([network.apart(a, b).cpu() for a, b in pairs])
-    return interval(float(apart.double().mean()), apart.double(), least=0.0)
+
+def feature_distance(network: EffNetLite0, made: Tensor, target: Tensor) -> Tensor:
+    """Return `EffNetLite0.apart` of each image and its target, (n,) float64 on the CPU."""
+    parts = zip(made.split(BATCH), target.split(BATCH), strict=True)
+    return torch.cat([network.apart(a, b) for a, b in parts]).double().cpu()
 
 
 def cycle(ctx: EvalContext) -> Columns:
@@ -254,4 +341,4 @@ def cycle(ctx: EvalContext) -> Columns:
         raise
     except ZooError as error:  # a feature network of color images may refuse gray ones
         back = NotApplicable(reason=error.what[:400])
-    return {f"cycle[{origin.name}]": cycle_error(ctx, origin), ctx.column("FD to source"): back}
+    return {f"cycle[{origin.name}]": cycle_error(ctx), ctx.column("FD to source"): back}

@@ -7,7 +7,7 @@ color of a gray value), and the mean training image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -18,26 +18,32 @@ Translation = Callable[[Tensor], Tensor]
 """Source images in [0, 1], (n, C, H, W), to images like the targets."""
 
 
-def translations(source: Tensor, target: Tensor, name: str) -> Mapping[str, Translation]:
+def translations(pairs: Iterable[tuple[Tensor, Tensor]], name: str) -> Mapping[str, Translation]:
     """Return the trivial translations by name.
 
     Args:
-        source, target: training pairs in [0, 1], (n, C, H, W) and (n, C', H, W), row by row.
+        pairs: training pairs in [0, 1] in parts, (n, C, H, W) and (n, C', H, W), row by row.
         name: of the source, as `data.source` takes it.
     """
-    channels = target.shape[1]
-    mean = target.mean(0, keepdim=True)
+    total = gram = cross = torch.zeros((), dtype=torch.float64)
+    count, block, channels = 0, 8, (0, 0)
+    for source, target in pairs:
+        channels = source.shape[1], target.shape[1]
+        count += len(target)
+        total = total + target.double().sum(0, keepdim=True)
+        block = min(block, block_side(source))
+        pixels = source.double().movedim(1, -1).flatten(0, -2)
+        inputs = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1)
+        outputs = target.double().movedim(1, -1).flatten(0, -2)
+        gram, cross = gram + inputs.T @ inputs, cross + inputs.T @ outputs
+    mean = (total / count).float()
     found: dict[str, Translation] = {"mean image": lambda x: mean.expand(len(x), -1, -1, -1)}
-    if source.shape[1] in (1, channels):
-        found["copy"] = lambda x: x.expand(-1, channels, -1, -1)
+    if channels[0] in (1, channels[1]):
+        found["copy"] = lambda x: x.expand(-1, channels[1], -1, -1)
     if name == "lowres":
-        block = block_side(source)
-        found["bicubic"] = lambda x: interpolated(x, block).expand(-1, channels, -1, -1)
-    pixels = source[:LARGEST].double().movedim(1, -1).flatten(0, -2)
-    inputs = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1)
-    outputs = target[:LARGEST].double().movedim(1, -1).flatten(0, -2)
+        found["bicubic"] = lambda x: interpolated(x, block).expand(-1, channels[1], -1, -1)
     # the pseudo-inverse, because the channels of a source may be proportional
-    weights = torch.linalg.pinv(inputs.T @ inputs, hermitian=True) @ (inputs.T @ outputs)
+    weights = torch.linalg.pinv(gram, hermitian=True) @ cross
 
     def linear(x: Tensor) -> Tensor:
         flat = x.double().movedim(1, -1)
