@@ -244,12 +244,11 @@ def social_image() -> bytes:
     )
     shown = re.search(r"!\[[^\]]*\]\(([^)]+\.png)\)", (ROOT / "README.md").read_text())
     if shown:
-        image = Image.open(ROOT / shown[1]).convert("RGB")
+        image = Image.open(ROOT / shown[1]).convert("RGBA")
         scale = min(1080 / image.width, 340 / image.height)
         size = (round(image.width * scale), round(image.height * scale))
-        sheet.paste(
-            image.resize(size, Image.Resampling.LANCZOS), ((1200 - size[0]) // 2, 240 + (340 - size[1]) // 2)
-        )
+        small = image.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(small, ((1200 - size[0]) // 2, 240 + (340 - size[1]) // 2), small)
     written = io.BytesIO()
     sheet.save(written, "PNG", optimize=True)
     return written.getvalue()

@@ -345,7 +345,8 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
 ) -> None:
     """The table and the image are of one leaderboard in its order; another score is another digest."""
     from pages import figure
-    from pages.readme import readme, sampled_rows, shown_rows
+    from pages.figure import Shown
+    from pages.readme import image_rows, readme, sampled_rows, shown_rows
     from pages.results import scored_rows
 
     (tmp_path / "grid.png").write_bytes(_grid())
@@ -358,7 +359,8 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
         return [row._replace(samples="grid.png") for row in scored_rows(tmp_path)]
 
     scored = rows((0.1, 0.12, 0.14))
-    text = readme("# zoo\n\n<!-- results -->\nold\n<!-- end of results -->\n\nEnd.\n", scored)
+    marks = "<!-- image -->\nold\n<!-- end of image -->\n\n<!-- results -->\nold\n<!-- end of results -->\n"
+    text = readme(f"# zoo\n\n{marks}\nEnd.\n", scored)
     assert "old" not in text
     assert text.endswith("<!-- end of results -->\n\nEnd.\n")
     assert text.index("| [`vae`](docs/models/vae.md) | 1 | 0.120 ±0.050 |") < text.index("[`wgan`]")
@@ -367,18 +369,44 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
         readme("# zoo\n", scored)
 
     shown = shown_rows(scored)
-    (tmp_path / "image.png").write_bytes(figure.draw(shown, shown, tmp_path))
-    assert figure.drawn_from(tmp_path / "image.png") == figure.digest(shown, shown, tmp_path)
+    image = Shown(shown[0], shown, shown)
+    (tmp_path / "image.png").write_bytes(figure.draw(image, tmp_path))
+    drawn = figure.digest(image, tmp_path)
+    assert figure.drawn_from(tmp_path / "image.png") == drawn
     assert figure.drawn_from(tmp_path / "none.png") == ""
     moved = shown_rows(rows((0.1, 0.12, 0.15)))
-    assert figure.digest(shown, moved, tmp_path) != figure.digest(shown, shown, tmp_path)
-    assert figure.digest(shown[1:], shown, tmp_path) != figure.digest(shown, shown, tmp_path)
+    others = image._replace(ranked=moved), image._replace(sampled=shown[1:]), image._replace(real=None)
+    assert drawn not in {figure.digest(one, tmp_path) for one in others}
 
     of = [
         row._replace(data="emoji", rank=rank) for row, rank in zip(shown, ("? of 2", "- of 2"), strict=True)
     ]
     assert [row.plugin for row in sampled_rows(of)] == ["vae"]
     assert sampled_rows([of[0]._replace(family="baseline"), *shown]) == []
+
+    one = shown[0]._replace(data="emoji", rank="? of 9", plugin="copycat", family="baseline")
+    assert image_rows([*shown, *of, one]) == Shown(one, of[:1], shown)
+    many = [row._replace(data="emoji") for row in shown] * 4
+    assert image_rows([*shown, *many]).ranked == many  # enough have a rank where the samples are from
+    assert "Right: the ranking on `emoji`" in readme(marks, [*shown, *many])
+    assert "samples.png" not in readme(marks, shown)  # nothing to draw
+
+
+def test_the_image_of_the_readme_is_a_card_of_whole_pixels(scripts: None, tmp_path: Path) -> None:
+    """Outside its corners nothing is drawn; a pixel of a sample is a square of 12 x 12 equal ones."""
+    from pages import figure
+    from pages.results import scored_rows
+
+    (tmp_path / "grid.png").write_bytes(_grid())
+    made_results.write(tmp_path / "results", *made_results.seeds("wgan", (1.0, 1.2, 1.4)))
+    rows = [row._replace(samples="grid.png") for row in scored_rows(tmp_path)]
+    drawn = Image.open(io.BytesIO(figure.draw(figure.Shown(None, rows, rows), tmp_path))).convert("RGBA")
+    levels = np.asarray(drawn)
+    assert (levels[0, 0, 3], levels[-1, -1, 3], levels[40, 40, 3]) == (0, 0, 255)
+    assert drawn.width == figure.WIDTH
+    left = figure.MARGIN + figure.NAMES + 5 * (figure.TILE + figure.GAP)
+    sixth = levels[figure.TOP + 2 : figure.TOP + figure.TILE - 2, left + 2 : left + figure.TILE - 2, :3]
+    assert (sixth == 20 * 5).all()  # an 8x8 cell of one level, enlarged to 96 x 96
 
 
 def _grid() -> bytes:

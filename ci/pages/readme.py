@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from pages.figure import Shown
 from pages.results import Scored
 from pages.tables import code, prose, table
 from zoo_core.registry.index import Index, load_index
@@ -37,17 +38,46 @@ def sampled_rows(scored: Iterable[Scored]) -> list[Scored]:
     ]
 
 
+def image_rows(scored: Sequence[Scored]) -> Shown:
+    """Return what the image shows: the leaderboard of its samples once enough models have a rank there."""
+    here = [row for row in scored if (row.data, row.task) == SAMPLED]
+    ranked = [row for row in here if row.rank[0] not in "-?"]
+    real = next((row for row in here if row.plugin == "copycat"), None)
+    return Shown(real, sampled_rows(scored), ranked if len(ranked) >= ROWS else shown_rows(scored))
+
+
 def readme(text: str, scored: Sequence[Scored]) -> str:
-    """Return README.md with its generated section: what stands between its markers is replaced.
+    """Return README.md with its generated sections: what stands between their markers is replaced.
 
     Raises:
         ValueError: for a README without the markers.
     """
-    section = "\n".join(results_lines(shown_rows(scored), load_index()))
-    pattern = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+    text = _replaced(text, "results", "\n".join(results_lines(shown_rows(scored), load_index())))
+    return _replaced(text, "image", "\n".join(image_lines(image_rows(scored))))
+
+
+def _replaced(text: str, name: str, section: str) -> str:
+    pattern = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError("README.md: expected <!-- results --> and <!-- end of results -->")
+        raise ValueError(f"README.md: expected <!-- {name} --> and <!-- end of {name} -->")
     return pattern.sub(lambda _: section, text)
+
+
+def image_lines(shown: Shown) -> list[str]:
+    """Return the image, with a text for those who don't see it, and its caption; [] with nothing to draw."""
+    if not (shown.sampled and shown.ranked):
+        return []
+    sampled, ranked = shown.sampled[0], shown.ranked[0]
+    seeds = sorted({row.seeds for row in shown.sampled})
+    return [
+        f"![samples of the best model of each family on {sampled.data}, and the ranking of models on "
+        f"{ranked.data} with intervals](docs/samples.png)",
+        "",
+        f"*Left: first samples of each family's best model on `{sampled.data}`, trained on CPU cores "
+        f"({' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'}). Right: the ranking on "
+        f"`{ranked.data}`, lower is better.*",
+        "",
+    ]
 
 
 def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
