@@ -91,9 +91,10 @@ def score_text(ranked: Ranked, column: str, how: Notation) -> str:
     if ends is None:
         return f"{sign}{how.text(mean)}"
     half = (ends[1] - ends[0]) / 2
-    digits = how.digits_of(half, mean)
-    low, high = (fixed(end / 10.0**how.exponent, digits) for end in ends)
-    return f"{sign}{how.text(mean, half)} [{low}, {high}]"
+    counted = not how.exponent and all(value == round(value) for value in (mean, *ends))
+    digits = 0 if counted else how.digits_of(half, mean)
+    value, low, high = (fixed(one / 10.0**how.exponent, digits) for one in (mean, *ends))
+    return f"{sign}{value} [{low}, {high}]"
 
 
 def column_notation(rows: Sequence[Ranked], column: str) -> Notation:
@@ -162,8 +163,12 @@ def _likelihood(ranked: Ranked, unit: str) -> str:
 
 
 def _mean_text(ranked: Ranked, column: str, how: Notation) -> str:
+    """Return a value beside the one that ranks: no more digits than the column has."""
     values = ranked.row.scores.get(column)
-    return "n/a" if values is None else how.text(*mean_interval(values))
+    if values is None:
+        return "n/a"
+    mean, width = mean_interval(values)
+    return fixed(mean / 10.0**how.exponent, min(how.decimals, how.digits_of(width, mean)))
 
 
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -361,7 +366,7 @@ def show_rich(table: Table, width: int) -> None:
             Text(column.heading), justify="left" if column.heading == "model" else "right", no_wrap=True
         )
     for place, ranked in enumerate(table.rows):
-        style = "dim" if ranked.rank is None else ""
+        style = {None: "dim", 1: "bold"}.get(ranked.rank, "")
         made.add_row(*(Text(column.cells[place], style=style) for column in columns))
     console = Console(width=width)
     first, *rest = heading(table)
