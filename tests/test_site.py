@@ -320,6 +320,37 @@ def test_the_command_of_ci_names_a_broken_reference(
     assert docs.broken_references() == ["docs/page.md: `zoo_gan.losses:gone` is not in the source"]
 
 
+def test_addresses_are_named_once_and_make_all_links(
+    scripts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With [project.urls] a source page links to its file, a page to its editor, a preview to its image."""
+    import repository
+    from mkdocs.config import load_config
+    from mkdocs.structure.files import File
+    from mkdocs.structure.pages import Page
+
+    def configured(urls: str) -> Any:
+        (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "genzoo"\n{urls}')
+        config = load_config(str(CHECKOUT / "mkdocs.yml"), hooks=[], site_dir=str(tmp_path / "site"))
+        with monkeypatch.context() as patch:
+            patch.setattr(repository, "ROOT", tmp_path)
+            return repository.on_config(config)
+
+    bare = configured("")
+    assert not bare.repo_url
+    assert not bare.site_url
+    assert "repository</a>" not in repository.source_page("ci/words", bare.repo_url)
+    made = configured(
+        '[project.urls]\nRepository = "https://example.org/a/zoo"\nDocumentation = "https://zoo.example.org"\n'
+    )
+    assert made.site_url == "https://zoo.example.org/"
+    there = '<a href="https://example.org/a/zoo/blob/main/ci/words">repository</a>'
+    assert there in repository.source_page("ci/words", made.repo_url)
+    page = Page(None, File("design.md", made.docs_dir, made.site_dir, True), made)
+    assert page.edit_url == "https://example.org/a/zoo/edit/main/docs/design.md"
+    assert page.canonical_url == "https://zoo.example.org/design/"
+
+
 # -- what is generated
 
 
