@@ -30,13 +30,13 @@ LOOKS = {
     "discrete-diffusion": (COLORS[7], "X"),
 }
 """Color and marker of each family, as on the leaderboard's page; others are gray pluses."""
-STRIPS, DOTS = 7, 18
+STRIPS, DOTS = 7, 17
 """Most models with samples, and most rows of the leaderboard."""
-TILE, GAP, CELLS = 96, 8, 8
+TILE, GAP, CELLS = 96, 8, 7
 """Side of a sample, enlarged by the largest whole factor that fits; distance and number of samples."""
 PITCH, TOP, BOTTOM = TILE + 24, 166, 40
 """Distance of two rows of samples, and the space above and below all rows."""
-MARGIN, NAMES, BETWEEN, BOARD = 48, 328, 84, 640
+MARGIN, NAMES, BETWEEN, BOARD = 40, 324, 64, 576
 """Space at both sides, widths of the models' names, of the space before the leaderboard, and of that."""
 WIDTH = 2 * MARGIN + NAMES + CELLS * (TILE + GAP) - GAP + BETWEEN + BOARD
 DPI = 200
@@ -209,7 +209,7 @@ def _draw_dots(sheet: Sheet, rows: Sequence[Scored]) -> None:
     sheet.text(left, 106, note, NOTE, color=GRAY)
     families = list(dict.fromkeys(row.family for row in rows))
     keys = -(-(len(families) + 2) // 3) * 36  # height of the key: three names in a line
-    names = 232
+    names = 228
     height = sheet.height - TOP - BOTTOM - keys - 44
     axes = sheet.axes(left + names, TOP - 8, BOARD - names, height)
     for k, row in enumerate(rows):
@@ -239,7 +239,7 @@ def _draw_key(sheet: Sheet, left: int, top: int, families: Sequence[str], floor:
     if floor:
         lines["noise floor"] = ((0, 0), (-1, 1), ":", 1)
     for k, name in enumerate([*families, *lines]):
-        x, y = left + k % 3 * BOARD / 3, top + k // 3 * 36
+        x, y = left + (0, 0.3, 0.68)[k % 3] * BOARD, top + k // 3 * 36
         axes = sheet.axes(x, y - 10, 20, 20)
         axes.set(xlim=(-1, 1), ylim=(-1, 1))
         axes.set_axis_off()

@@ -98,7 +98,7 @@ def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
                 (
                     f"[{code(row.plugin)}](docs/models/{row.plugin}.md)",
                     prose(row.rank.partition(" ")[0]),
-                    prose(row.score),
+                    prose(row.score).replace(" ", "&nbsp;"),
                     published(row.plugin, index),
                     row.cost.flops,
                     row.cost.parameters,
