@@ -24,6 +24,7 @@ from PIL import Image
 
 from tests.conftest import CHECKOUT
 from tests.eval import made_results
+from tests.eval.test_page_screens import axe_source
 from tests.test_docs import GENERATED, PAGES, file_of
 from zoo_core.config import RunConfig, options, type_name
 from zoo_core.registry.manager import load_entry, manager
@@ -349,6 +350,26 @@ def test_addresses_are_named_once_and_make_all_links(
     page = Page(None, File("design.md", made.docs_dir, made.site_dir, True), made)
     assert page.edit_url == "https://example.org/a/zoo/edit/main/docs/design.md"
     assert page.canonical_url == "https://zoo.example.org/design/"
+
+
+@pytest.mark.slow(depends=("docs/assets", "ci/theme", "mkdocs.yml"))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["index.html", "families/diffusion/index.html", "models/vae/index.html"])
+def test_axe_finds_nothing_serious_on_the_site(browser: Any, site: Path, page: str, scheme: str) -> None:
+    """Catches contrast, links that only a color marks, and parts without a name, in both schemes."""
+    source = axe_source()
+    if source is None:
+        pytest.skip("needs axe-core: npm install axe-core, or AXE=FOLDER")
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    opened.goto((site / page).as_uri())
+    opened.wait_for_timeout(1000)
+    opened.add_script_tag(content=source.read_text())
+    found = opened.evaluate(
+        """axe.run({ exclude: [["iframe"]] }).then(({ violations }) => violations.map((one) =>
+            [one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 160))]))"""
+    )
+    opened.close()
+    assert [one for one in found if one[0] in ("serious", "critical")] == []
 
 
 # -- what is generated
