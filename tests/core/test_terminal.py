@@ -83,7 +83,16 @@ def test_every_command_stands_in_one_group(home: Path, capsys: pytest.CaptureFix
     sections = dict(
         zip(GROUPS, (told[a:b] for a, b in zip(places, [*places[1:], None], strict=True)), strict=True)
     )
-    for name, group in {**GROUP_OF, "leaderboard": "look", "submit": "share", "eval": "run"}.items():
+    for name, group in {
+        **GROUP_OF,
+        "leaderboard": "look",
+        "submit": "share",
+        "eval": "run",
+        "runs": "look",
+        "report": "look",
+        "export": "share",
+        "restore": "run",
+    }.items():
         assert f"  {name} " in sections[group]
 
 

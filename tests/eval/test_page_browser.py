@@ -174,6 +174,24 @@ def test_an_entry_opens_with_all_there_is(show, tmp_path):
     one.page.wait_for_function("document.activeElement.textContent === 'wgan'")
 
 
+def test_the_metrics_of_an_entry_begin_with_the_one_that_ranks(show):
+    # catches checks above scores, and a page of notes between metrics and curves
+    made = result(
+        "wgan", 5.0, metrics={"precision[digits]": {"value": 0.5}, "FD to test[digits]": {"value": 6.0}}
+    )
+    for name in list(made["metrics"]):
+        made["metrics"][name] = made["metrics"][name] | {"note": f"of {name}"}
+    one = show(made, address="#metric=precision%5Bdigits%5D")
+    one.page.locator("#rows .open").first.click()
+    names = one.page.locator("#entry .metrics tbody th").all_inner_texts()
+    names = [name.replace("\u200b", "").split(" \u00d7")[0] for name in names]
+    assert names[0] == "precision[digits]"
+    assert names.index("FD[digits]") < names.index("FD to test[digits]")
+    notes = one.page.locator("#entry details", has_text="of precision[digits]")
+    assert notes.locator("summary").inner_text().endswith("notes")
+    assert "one training seed" in one.page.inner_text("#entry header")
+
+
 def test_the_keyboard_alone_is_enough(show, tmp_path):
     # catches a row, a point or a heading that only a mouse reaches
     one = show(*crowd(tmp_path / "results"))
