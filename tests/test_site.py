@@ -398,7 +398,7 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
     """The table and the image are of one leaderboard in its order; another score is another digest."""
     from pages import figure
     from pages.figure import Shown
-    from pages.readme import image_rows, readme, sampled_rows, shown_rows
+    from pages.readme import image_rows, readme, sampled_rows, shown_rows, weights
     from pages.results import scored_rows
 
     (tmp_path / "grid.png").write_bytes(_grid())
@@ -416,6 +416,8 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
     assert "old" not in text
     assert text.endswith("<!-- end of results -->\n\nEnd.\n")
     assert text.index("| [`vae`](docs/models/vae.md) | 1 | 0.120&nbsp;±0.050 |") < text.index("[`wgan`]")
+    assert "| `zoo://digits/wgan` |" in text
+    assert weights("digits", "no-such-model") == weights("emoji", "copycat", tmp_path) == ""
     assert "42.6 (Miyato et al. 2018)" in text  # wgan's lowest of 42.6 and 159.09, without labels
     with pytest.raises(ValueError, match="end of results"):
         readme("# zoo\n", scored)

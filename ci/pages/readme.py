@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from pages.figure import Shown
 from pages.results import Scored
 from pages.tables import code, prose, table
+from zoo_core.hub.bundle import MANIFEST
+from zoo_core.hub.shipped import PACKAGE
 from zoo_core.registry.index import Index, load_index
 from zoo_core.registry.ledger import Published
 
+ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("digits", "unconditional")
 """Dataset and task of the table, and of the scores in the image."""
 SAMPLED = ("emoji", "unconditional")
@@ -93,7 +97,7 @@ def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
         "(`=`). A published score is the lowest unconditional FID on CIFAR-10 that the index has from a "
         "table that was read: a reference only, of other data and a larger network.",
         *table(
-            ("model", "rank", best[0].column, "published", "training FLOPs", "parameters", "NFE"),
+            ("model", "rank", best[0].column, "published", "training FLOPs", "NFE", "weights"),
             (
                 (
                     f"[{code(row.plugin)}](docs/models/{row.plugin}.md)",
@@ -101,17 +105,23 @@ def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
                     prose(row.score).replace(" ", "&nbsp;"),
                     published(row.plugin, index),
                     row.cost.flops,
-                    row.cost.parameters,
                     row.cost.nfe,
+                    weights(row.data, row.plugin),
                 )
                 for row in best
             ),
         ),
         "",
         "Every model has a [page](docs/models/index.md) with its results, and `zoo leaderboard results` "
-        "ranks all of them.",
+        "ranks all of them. `zoo sample ADDRESS` draws from [weights](docs/weights.md) at once.",
         "",
     ]
+
+
+def weights(data: str, name: str, root: Path = ROOT) -> str:
+    """Return the address of a model's weights on a dataset; "" where the weights package has none."""
+    bundle = root / "weights" / PACKAGE / data / name / MANIFEST
+    return code(f"zoo://{data}/{name}") if bundle.is_file() else ""
 
 
 def published(name: str, index: Index) -> str:
