@@ -97,10 +97,12 @@ def test_the_first_lines_say_who_leads_and_how_sure_that_is(show, tmp_path):
 
 
 def test_a_board_of_one_seed_says_that_nothing_is_ranked(show):
-    alone = show(result("wgan", 5.0), result("vae", 6.0))
+    # catches a promise of ranks where there are none, and a baseline that is called the best there
+    alone = show(result("wgan", 5.0), result("vae", 6.0), result("noise", 1.0, family="baseline"))
     assert "one training seed" in alone.page.inner_text("#lead")
     assert "share a rank" not in alone.page.inner_text("#lead")
     assert "wgan" in alone.page.inner_text(".leaders")
+    assert "noise" not in alone.page.inner_text(".leaders")
 
 
 def test_choosing_data_and_metric(show, tmp_path):
