@@ -21,7 +21,7 @@ from pages import figure
 from pages.command_line import cli_page
 from pages.listings import datasets_page, samplers_page
 from pages.models import index_page, model_pages, options_page
-from pages.readme import readme, sampled_rows, shown_rows
+from pages.readme import image_rows, readme
 from pages.results import Scored, scored_rows
 from pages.tasks import tasks_page
 
@@ -66,8 +66,9 @@ def main() -> int:
     scored = list(scored_rows(ROOT))
     made = pages(scored)
     stale = [name for name, text in made.items() if _text(DOCS / name) != text]
-    shown = sampled_rows(scored), shown_rows(scored)
-    redraw = all(shown) and figure.drawn_from(IMAGE) != figure.digest(*shown, ROOT)
+    shown = image_rows(scored)
+    drawable = shown.sampled and shown.ranked
+    redraw = bool(drawable) and figure.drawn_from(IMAGE) != figure.digest(shown, ROOT)
     gone = [
         f"models/{path.name}" for path in (DOCS / "models").glob("*.md") if f"models/{path.name}" not in made
     ]
@@ -78,7 +79,7 @@ def main() -> int:
         for name in gone:
             (DOCS / name).unlink()
         if redraw:
-            IMAGE.write_bytes(figure.draw(*shown, ROOT))
+            IMAGE.write_bytes(figure.draw(shown, ROOT))
     if redraw:
         stale.append(IMAGE.name)
     if stale or gone:

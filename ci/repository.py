@@ -37,12 +37,18 @@ _CODE = re.compile(
 
 
 def on_config(config: Any) -> Any:
-    """Take the address of the repository from pyproject.toml, where it has one: links to it and to edit."""
+    """Take the addresses from pyproject.toml, where it has them.
+
+    `Repository` of [project.urls] makes links to the repository, to its files and to edit a page;
+    `Documentation` is the address of the site, which the image for link previews and canonical links need.
+    """
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
     if not config.repo_url and "Repository" in urls:
-        config.repo_url = urls["Repository"]
+        config.repo_url = urls["Repository"].rstrip("/") + "/"
         config.repo_name = "repository"
         config.edit_uri = "edit/main/docs/"
+    if not config.site_url and "Documentation" in urls:
+        config.site_url = urls["Documentation"].rstrip("/") + "/"
     return config
 
 
@@ -244,12 +250,11 @@ def social_image() -> bytes:
     )
     shown = re.search(r"!\[[^\]]*\]\(([^)]+\.png)\)", (ROOT / "README.md").read_text())
     if shown:
-        image = Image.open(ROOT / shown[1]).convert("RGB")
+        image = Image.open(ROOT / shown[1]).convert("RGBA")
         scale = min(1080 / image.width, 340 / image.height)
         size = (round(image.width * scale), round(image.height * scale))
-        sheet.paste(
-            image.resize(size, Image.Resampling.LANCZOS), ((1200 - size[0]) // 2, 240 + (340 - size[1]) // 2)
-        )
+        small = image.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(small, ((1200 - size[0]) // 2, 240 + (340 - size[1]) // 2), small)
     written = io.BytesIO()
     sheet.save(written, "PNG", optimize=True)
     return written.getvalue()

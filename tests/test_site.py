@@ -24,6 +24,7 @@ from PIL import Image
 
 from tests.conftest import CHECKOUT
 from tests.eval import made_results
+from tests.eval.test_page_screens import axe_source
 from tests.test_docs import GENERATED, PAGES, file_of
 from zoo_core.config import RunConfig, options, type_name
 from zoo_core.registry.manager import load_entry, manager
@@ -320,6 +321,57 @@ def test_the_command_of_ci_names_a_broken_reference(
     assert docs.broken_references() == ["docs/page.md: `zoo_gan.losses:gone` is not in the source"]
 
 
+def test_addresses_are_named_once_and_make_all_links(
+    scripts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With [project.urls] a source page links to its file, a page to its editor, a preview to its image."""
+    import repository
+    from mkdocs.config import load_config
+    from mkdocs.structure.files import File
+    from mkdocs.structure.pages import Page
+
+    def configured(urls: str) -> Any:
+        (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "genzoo"\n{urls}')
+        config = load_config(str(CHECKOUT / "mkdocs.yml"), hooks=[], site_dir=str(tmp_path / "site"))
+        with monkeypatch.context() as patch:
+            patch.setattr(repository, "ROOT", tmp_path)
+            return repository.on_config(config)
+
+    bare = configured("")
+    assert not bare.repo_url
+    assert not bare.site_url
+    assert "repository</a>" not in repository.source_page("ci/words", bare.repo_url)
+    made = configured(
+        '[project.urls]\nRepository = "https://example.org/a/zoo"\nDocumentation = "https://zoo.example.org"\n'
+    )
+    assert made.site_url == "https://zoo.example.org/"
+    there = '<a href="https://example.org/a/zoo/blob/main/ci/words">repository</a>'
+    assert there in repository.source_page("ci/words", made.repo_url)
+    page = Page(None, File("design.md", made.docs_dir, made.site_dir, True), made)
+    assert page.edit_url == "https://example.org/a/zoo/edit/main/docs/design.md"
+    assert page.canonical_url == "https://zoo.example.org/design/"
+
+
+@pytest.mark.slow(depends=("docs/assets", "ci/theme", "mkdocs.yml"))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["index.html", "families/diffusion/index.html", "models/vae/index.html"])
+def test_axe_finds_nothing_serious_on_the_site(browser: Any, site: Path, page: str, scheme: str) -> None:
+    """Catches contrast, links that only a color marks, and parts without a name, in both schemes."""
+    source = axe_source()
+    if source is None:
+        pytest.skip("needs axe-core: npm install axe-core, or AXE=FOLDER")
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    opened.goto((site / page).as_uri())
+    opened.wait_for_timeout(1000)
+    opened.add_script_tag(content=source.read_text())
+    found = opened.evaluate(
+        """axe.run({ exclude: [["iframe"]] }).then(({ violations }) => violations.map((one) =>
+            [one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 160))]))"""
+    )
+    opened.close()
+    assert [one for one in found if one[0] in ("serious", "critical")] == []
+
+
 # -- what is generated
 
 
@@ -345,7 +397,8 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
 ) -> None:
     """The table and the image are of one leaderboard in its order; another score is another digest."""
     from pages import figure
-    from pages.readme import readme, sampled_rows, shown_rows
+    from pages.figure import Shown
+    from pages.readme import image_rows, readme, sampled_rows, shown_rows, weights
     from pages.results import scored_rows
 
     (tmp_path / "grid.png").write_bytes(_grid())
@@ -358,27 +411,56 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
         return [row._replace(samples="grid.png") for row in scored_rows(tmp_path)]
 
     scored = rows((0.1, 0.12, 0.14))
-    text = readme("# zoo\n\n<!-- results -->\nold\n<!-- end of results -->\n\nEnd.\n", scored)
+    marks = "<!-- image -->\nold\n<!-- end of image -->\n\n<!-- results -->\nold\n<!-- end of results -->\n"
+    text = readme(f"# zoo\n\n{marks}\nEnd.\n", scored)
     assert "old" not in text
     assert text.endswith("<!-- end of results -->\n\nEnd.\n")
-    assert text.index("| [`vae`](docs/models/vae.md) | 1 | 0.120 ±0.050 |") < text.index("[`wgan`]")
+    assert text.index("| [`vae`](docs/models/vae.md) | 1 | 0.120&nbsp;±0.050 |") < text.index("[`wgan`]")
+    assert "| `zoo://digits/wgan` |" in text
+    assert weights("digits", "no-such-model") == weights("emoji", "copycat", tmp_path) == ""
     assert "42.6 (Miyato et al. 2018)" in text  # wgan's lowest of 42.6 and 159.09, without labels
     with pytest.raises(ValueError, match="end of results"):
         readme("# zoo\n", scored)
 
     shown = shown_rows(scored)
-    (tmp_path / "image.png").write_bytes(figure.draw(shown, shown, tmp_path))
-    assert figure.drawn_from(tmp_path / "image.png") == figure.digest(shown, shown, tmp_path)
+    image = Shown(shown[0], shown, shown)
+    (tmp_path / "image.png").write_bytes(figure.draw(image, tmp_path))
+    drawn = figure.digest(image, tmp_path)
+    assert figure.drawn_from(tmp_path / "image.png") == drawn
     assert figure.drawn_from(tmp_path / "none.png") == ""
     moved = shown_rows(rows((0.1, 0.12, 0.15)))
-    assert figure.digest(shown, moved, tmp_path) != figure.digest(shown, shown, tmp_path)
-    assert figure.digest(shown[1:], shown, tmp_path) != figure.digest(shown, shown, tmp_path)
+    others = image._replace(ranked=moved), image._replace(sampled=shown[1:]), image._replace(real=None)
+    assert drawn not in {figure.digest(one, tmp_path) for one in others}
 
     of = [
         row._replace(data="emoji", rank=rank) for row, rank in zip(shown, ("? of 2", "- of 2"), strict=True)
     ]
     assert [row.plugin for row in sampled_rows(of)] == ["vae"]
     assert sampled_rows([of[0]._replace(family="baseline"), *shown]) == []
+
+    one = shown[0]._replace(data="emoji", rank="? of 9", plugin="copycat", family="baseline")
+    assert image_rows([*shown, *of, one]) == Shown(one, of[:1], shown)
+    many = [row._replace(data="emoji") for row in shown] * 4
+    assert image_rows([*shown, *many]).ranked == many  # enough have a rank where the samples are from
+    assert "Right: the ranking on `emoji`" in readme(marks, [*shown, *many])
+    assert "samples.png" not in readme(marks, shown)  # nothing to draw
+
+
+def test_the_image_of_the_readme_is_a_card_of_whole_pixels(scripts: None, tmp_path: Path) -> None:
+    """Outside its corners nothing is drawn; a pixel of a sample is a square of 12 x 12 equal ones."""
+    from pages import figure
+    from pages.results import scored_rows
+
+    (tmp_path / "grid.png").write_bytes(_grid())
+    made_results.write(tmp_path / "results", *made_results.seeds("wgan", (1.0, 1.2, 1.4)))
+    rows = [row._replace(samples="grid.png") for row in scored_rows(tmp_path)]
+    drawn = Image.open(io.BytesIO(figure.draw(figure.Shown(None, rows, rows), tmp_path))).convert("RGBA")
+    levels = np.asarray(drawn)
+    assert (levels[0, 0, 3], levels[-1, -1, 3], levels[40, 40, 3]) == (0, 0, 255)
+    assert drawn.width == figure.WIDTH
+    left = figure.MARGIN + figure.NAMES + 5 * (figure.TILE + figure.GAP)
+    sixth = levels[figure.TOP + 2 : figure.TOP + figure.TILE - 2, left + 2 : left + figure.TILE - 2, :3]
+    assert (sixth == 20 * 5).all()  # an 8x8 cell of one level, enlarged to 96 x 96
 
 
 def _grid() -> bytes:

@@ -1,4 +1,8 @@
-"""The image of README.md: samples of one model of each family beside a leaderboard, drawn from results/."""
+"""The image of README.md: samples of one model of each family beside a leaderboard, drawn from results/.
+
+It is a white card with round corners, so that it is read on a light and on a dark page.
+Places and sizes are in pixels.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,64 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from pages.results import Scored
-from zoo_core.viz.style import COLORS, GRAY, INK, MARKERS, SMALL, make_figure, styled
+from zoo_core.viz.style import COLORS, FAINT, GRAY, INK, make_figure, styled
 from zoo_eval.leaderboard.page.sprites import strip
 
-FAMILIES = ("diffusion", "gan", "vae", "flow", "autoregressive", "normalizing-flow", "baseline")
-"""Order of the colors and shapes; further families follow."""
-STRIPS, DOTS = 7, 16
+LOOKS = {
+    "diffusion": (COLORS[0], "o"),
+    "gan": (COLORS[1], "^"),
+    "vae": (COLORS[2], "s"),
+    "flow": (COLORS[3], "D"),
+    "autoregressive": (COLORS[4], "v"),
+    "normalizing-flow": (COLORS[5], "<"),
+    "discrete-diffusion": (COLORS[7], "X"),
+}
+"""Color and marker of each family, as on the leaderboard's page; others are gray pluses."""
+STRIPS, DOTS = 7, 17
 """Most models with samples, and most rows of the leaderboard."""
+TILE, GAP, CELLS = 96, 8, 7
+"""Side of a sample, enlarged by the largest whole factor that fits; distance and number of samples."""
+PITCH, TOP, BOTTOM = TILE + 24, 166, 40
+"""Distance of two rows of samples, and the space above and below all rows."""
+MARGIN, NAMES, BETWEEN, BOARD = 40, 324, 64, 576
+"""Space at both sides, widths of the models' names, of the space before the leaderboard, and of that."""
+WIDTH = 2 * MARGIN + NAMES + CELLS * (TILE + GAP) - GAP + BETWEEN + BOARD
+DPI = 200
+HEADING, TEXT, NOTE = 34, 27, 23
+"""Heights of letters."""
 SOURCE = "Source"
 """PNG text with the digest of what was drawn, by which a stale image is found."""
 
 
-def digest(sampled: Sequence[Scored], ranked: Sequence[Scored], root: Path) -> str:
-    """Return the sha256 of everything that the image shows: scores and sample grids."""
-    shown = [row._asdict() for row in _dots(ranked)]
+class Shown(NamedTuple):
+    """What the image shows.
+
+    Attributes:
+        real: row whose samples are training images; None to leave them out.
+        sampled: rows of one leaderboard, in its order, whose samples are shown.
+        ranked: rows of one leaderboard, in its order, whose scores are shown.
+    """
+
+    real: Scored | None
+    sampled: Sequence[Scored]
+    ranked: Sequence[Scored]
+
+
+def digest(shown: Shown, root: Path) -> str:
+    """Return the sha256 of everything that the image shows: scores, sample grids, and how they are drawn."""
+    scores = [row._asdict() for row in _dots(shown)]
     strips = [
-        (row.plugin, row.family, row.data, hashlib.sha256((root / row.samples).read_bytes()).hexdigest())
-        for row in _strips(sampled)
+        (name, family, note, hashlib.sha256((root / row.samples).read_bytes()).hexdigest())
+        for name, family, note, row in _strips(shown)
     ]
-    return hashlib.sha256(json.dumps([shown, strips]).encode()).hexdigest()
+    drawing = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps([scores, strips, drawing]).encode()).hexdigest()
 
 
 def drawn_from(path: Path) -> str:
@@ -41,86 +79,174 @@ def drawn_from(path: Path) -> str:
         return str(image.info.get(SOURCE, ""))
 
 
-def _strips(rows: Sequence[Scored]) -> list[Scored]:
-    """Return the best row of each family that has samples, in the order of the rows."""
+def _strips(shown: Shown) -> list[tuple[str, str, str, Scored]]:
+    """Return name, family, note and row of each strip: real images, then the best model of each family."""
     best: dict[str, Scored] = {}
-    for row in rows:
+    for row in shown.sampled:
         if row.samples:
             best.setdefault(row.family, row)
-    return list(best.values())[:STRIPS]
+    real = [("real images", "", "training split", shown.real)] if shown.real and shown.real.samples else []
+    models = [
+        (row.plugin, row.family, f"{row.family}, {row.score.partition(' ')[0]}", row) for row in best.values()
+    ]
+    return real + models[:STRIPS]
 
 
-def _dots(rows: Sequence[Scored]) -> list[Scored]:
-    return list(rows[:DOTS])
+def _dots(shown: Shown) -> list[Scored]:
+    return list(shown.ranked[:DOTS])
 
 
 def _look(family: str) -> tuple[str, str]:
     """Return the color and the marker of a family."""
-    place = FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
-    return COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
+    return LOOKS.get(family, (GRAY, "P"))
+
+
+class Sheet:
+    """A figure whose places are pixels from its upper left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = make_figure(width / DPI, height / DPI, layout=None)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Any:
+        """Return axes in a rectangle."""
+        bottom = self.height - top - height
+        return self.figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+    def text(self, left: float, top: float, text: str, size: float, **how: Any) -> None:
+        """Write a line whose vertical center is at `top`."""
+        where = left / self.width, 1 - top / self.height
+        self.figure.text(*where, text, size=points(size), va="center", **how)
+
+
+def points(pixels: float) -> float:
+    """Return a length in points."""
+    return pixels * 72 / DPI
 
 
 @styled
-def draw(sampled: Sequence[Scored], ranked: Sequence[Scored], root: Path) -> bytes:
+def draw(shown: Shown, root: Path) -> bytes:
     """Return the image as a PNG.
 
     Args:
-        sampled: rows of one leaderboard, in its order, whose samples are shown.
-        ranked: rows of one leaderboard, in its order, whose scores are shown.
         root: of the repository, which the rows' sample grids lie in.
     """
-    figure = make_figure(10.6, 4.1, layout=None)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.12, 1])
-    _draw_strips(left, _strips(sampled), root)
-    _draw_dots(right, _dots(ranked))
+    strips = _strips(shown)
+    sheet = Sheet(WIDTH, TOP + PITCH * len(strips) + BOTTOM)
+    _draw_card(sheet)
+    _draw_strips(sheet, strips, shown.sampled[0], root)
+    _draw_dots(sheet, _dots(shown))
     written = io.BytesIO()
-    source = digest(sampled, ranked, root)
-    figure.savefig(written, format="png", dpi=200, metadata={"Software": None, SOURCE: source})
+    marks = {"Software": None, SOURCE: digest(shown, root)}
+    sheet.figure.savefig(written, format="png", dpi=DPI, metadata=marks, facecolor="none")
     return written.getvalue()
 
 
-def _draw_strips(figure: Any, rows: Sequence[Scored], root: Path) -> None:
-    """Draw a row of samples for each model: always the first of its grid, at seed 0."""
-    title = f"First samples of the best model of each family on {rows[0].data}"
-    figure.text(0.03, 0.955, title, weight="bold", color=INK)
-    height = 0.88 / len(rows)
-    for k, row in enumerate(rows):
-        bottom = 0.92 - (k + 1) * height
-        figure.text(
-            0.03, bottom + 0.56 * height, row.plugin, va="center", weight="bold", color=_look(row.family)[0]
+def _draw_card(sheet: Sheet) -> None:
+    """Draw the white card, with nothing outside its corners."""
+    from matplotlib.patches import FancyBboxPatch
+
+    axes = sheet.axes(0, 0, sheet.width, sheet.height)
+    axes.set(xlim=(0, sheet.width), ylim=(0, sheet.height))
+    axes.set_axis_off()
+    corners = "round,pad=0,rounding_size=28"
+    axes.add_patch(
+        FancyBboxPatch(
+            (2, 2),
+            sheet.width - 4,
+            sheet.height - 4,
+            corners,
+            facecolor="white",
+            edgecolor=FAINT,
+            linewidth=1,
         )
-        figure.text(0.03, bottom + 0.24 * height, row.family, va="center", size=SMALL, color=GRAY)
+    )
+
+
+def _draw_strips(
+    sheet: Sheet, rows: Sequence[tuple[str, str, str, Scored]], first: Scored, root: Path
+) -> None:
+    """Draw a row of samples for each model: always the first of its grid, at seed 0."""
+    sheet.text(MARGIN, 60, f"Samples: {first.data}", HEADING, weight="bold")
+    note = f"{first.task}, the best model of each family by {first.column}; first samples of seed 0"
+    sheet.text(MARGIN, 106, note, NOTE, color=GRAY)
+    for k, (name, family, note, row) in enumerate(rows):
+        top = TOP + k * PITCH
+        if family:
+            color, marker = _look(family)
+            mark = sheet.axes(MARGIN, top + 20, 28, 28)
+            mark.plot(0, 0, marker, color=color, markersize=points(20), clip_on=False)
+            mark.set_axis_off()
+        left = MARGIN + (44 if family else 0)
+        sheet.text(left, top + 33, name, TEXT, weight="bold")
+        sheet.text(left, top + 70, note, NOTE, color=GRAY)
         found = strip((root / row.samples).read_bytes())
-        for place, cell in enumerate(found or ()):
-            axes = figure.add_axes((0.27 + place * 0.09, bottom + 0.04 * height, 0.085, 0.92 * height))
-            axes.imshow(cell, cmap="gray" if cell.ndim == 2 else None, vmin=0, vmax=255)
-            axes.set_axis_off()
+        for place, cell in enumerate((found or ())[:CELLS]):
+            _draw_sample(sheet, MARGIN + NAMES + place * (TILE + GAP), top, cell)
 
 
-def _draw_dots(figure: Any, rows: Sequence[Scored]) -> None:
+def _draw_sample(sheet: Sheet, left: int, top: int, cell: Any) -> None:
+    """Draw a sample, each of its pixels as a square of whole pixels, in a thin frame."""
+    factor = max(1, TILE // max(cell.shape[:2]))
+    large = np.repeat(np.repeat(cell, factor, 0), factor, 1)
+    height, width = large.shape[:2]
+    axes = sheet.axes(left + (TILE - width) // 2, top + (TILE - height) // 2, width, height)
+    axes.imshow(large, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    axes.set(xticks=(), yticks=())
+    axes.spines[:].set(visible=True, color=FAINT, linewidth=0.5)
+
+
+def _draw_dots(sheet: Sheet, rows: Sequence[Scored]) -> None:
     """Draw the scores with their intervals, best at the top, on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    figure.text(0.03, 0.955, f"{rows[0].column} on {rows[0].data}, lower is better", weight="bold", color=INK)
-    axes = figure.add_axes((0.27, 0.13, 0.69, 0.77))
-    labeled: set[str] = set()
+    left = sheet.width - MARGIN - BOARD
+    first = rows[0]
+    sheet.text(left, 60, f"Leaderboard: {first.data}", HEADING, weight="bold")
+    note = f"{first.task}, {first.column}, lower is better"
+    sheet.text(left, 106, note, NOTE, color=GRAY)
+    families = list(dict.fromkeys(row.family for row in rows))
+    keys = -(-(len(families) + 2) // 3) * 36  # height of the key: three names in a line
+    names = 228
+    height = sheet.height - TOP - BOTTOM - keys - 44
+    axes = sheet.axes(left + names, TOP - 8, BOARD - names, height)
     for k, row in enumerate(rows):
         color, marker = _look(row.family)
-        axes.plot((max(row.low, row.mean / 10), row.high), (k, k), color=color, linewidth=1.6)
-        label = None if row.family in labeled else row.family
-        axes.plot(row.mean, k, marker, color=color, markersize=5, label=label, linestyle="none")
-        labeled.add(row.family)
-    floor = rows[0].floor
-    if floor is not None:
-        axes.axvline(floor, color=GRAY, linewidth=1, linestyle=":", label="noise floor")
+        axes.plot((max(row.low, row.mean / 10), row.high), (k, k), color=color, linewidth=points(5))
+        axes.plot(row.mean, k, marker, color=color, markersize=points(18), linestyle="none")
+        where = {"transform": axes.get_yaxis_transform(), "va": "center", "size": points(NOTE)}
+        axes.text(-names / (BOARD - names), k, row.rank.partition(" ")[0], color=GRAY, **where)
+        axes.text((72 - names) / (BOARD - names), k, row.plugin, color=INK, **where)
+    if first.floor is not None:
+        axes.axvline(first.floor, color=GRAY, linewidth=1, linestyle=":")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    names = [f"{row.rank.partition(' ')[0]}  {row.plugin}" for row in rows]
-    axes.set_yticks(range(len(rows)), names)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelleft=False)
+    axes.tick_params(axis="x", labelsize=points(NOTE))
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("mean and 95 % interval over training seeds")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 0))
+    axes.spines["left"].set_visible(False)
+    _draw_key(sheet, left, sheet.height - BOTTOM - keys + 18, families, first.floor is not None)
+
+
+def _draw_key(sheet: Sheet, left: int, top: int, families: Sequence[str], floor: bool) -> None:
+    """Draw the families' markers with their names, three in a line, and what the lines are."""
+    lines = {"95 % interval": ((-1, 1), (0, 0), "-", points(5))}
+    if floor:
+        lines["noise floor"] = ((0, 0), (-1, 1), ":", 1)
+    for k, name in enumerate([*families, *lines]):
+        x, y = left + (0, 0.3, 0.68)[k % 3] * BOARD, top + k // 3 * 36
+        axes = sheet.axes(x, y - 10, 20, 20)
+        axes.set(xlim=(-1, 1), ylim=(-1, 1))
+        axes.set_axis_off()
+        if name in lines:
+            across, up, style, width = lines[name]
+            axes.plot(across, up, style, color=GRAY, linewidth=width, clip_on=False)
+        else:
+            color, marker = _look(name)
+            axes.plot(0, 0, marker, color=color, markersize=points(18), clip_on=False)
+        sheet.text(x + 32, y, name, NOTE, color=GRAY)

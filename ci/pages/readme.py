@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from pages.figure import Shown
 from pages.results import Scored
 from pages.tables import code, prose, table
+from zoo_core.hub.bundle import MANIFEST
+from zoo_core.hub.shipped import PACKAGE
 from zoo_core.registry.index import Index, load_index
 from zoo_core.registry.ledger import Published
 
+ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("digits", "unconditional")
 """Dataset and task of the table, and of the scores in the image."""
 SAMPLED = ("emoji", "unconditional")
@@ -37,17 +42,46 @@ def sampled_rows(scored: Iterable[Scored]) -> list[Scored]:
     ]
 
 
+def image_rows(scored: Sequence[Scored]) -> Shown:
+    """Return what the image shows: the leaderboard of its samples once enough models have a rank there."""
+    here = [row for row in scored if (row.data, row.task) == SAMPLED]
+    ranked = [row for row in here if row.rank[0] not in "-?"]
+    real = next((row for row in here if row.plugin == "copycat"), None)
+    return Shown(real, sampled_rows(scored), ranked if len(ranked) >= ROWS else shown_rows(scored))
+
+
 def readme(text: str, scored: Sequence[Scored]) -> str:
-    """Return README.md with its generated section: what stands between its markers is replaced.
+    """Return README.md with its generated sections: what stands between their markers is replaced.
 
     Raises:
         ValueError: for a README without the markers.
     """
-    section = "\n".join(results_lines(shown_rows(scored), load_index()))
-    pattern = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+    text = _replaced(text, "results", "\n".join(results_lines(shown_rows(scored), load_index())))
+    return _replaced(text, "image", "\n".join(image_lines(image_rows(scored))))
+
+
+def _replaced(text: str, name: str, section: str) -> str:
+    pattern = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError("README.md: expected <!-- results --> and <!-- end of results -->")
+        raise ValueError(f"README.md: expected <!-- {name} --> and <!-- end of {name} -->")
     return pattern.sub(lambda _: section, text)
+
+
+def image_lines(shown: Shown) -> list[str]:
+    """Return the image, with a text for those who don't see it, and its caption; [] with nothing to draw."""
+    if not (shown.sampled and shown.ranked):
+        return []
+    sampled, ranked = shown.sampled[0], shown.ranked[0]
+    seeds = sorted({row.seeds for row in shown.sampled})
+    return [
+        f"![samples of the best model of each family on {sampled.data}, and the ranking of models on "
+        f"{ranked.data} with intervals](docs/samples.png)",
+        "",
+        f"*Left: first samples of each family's best model on `{sampled.data}`, trained on CPU cores "
+        f"({' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'}). Right: the ranking on "
+        f"`{ranked.data}`, lower is better.*",
+        "",
+    ]
 
 
 def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
@@ -63,25 +97,31 @@ def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
         "(`=`). A published score is the lowest unconditional FID on CIFAR-10 that the index has from a "
         "table that was read: a reference only, of other data and a larger network.",
         *table(
-            ("model", "rank", best[0].column, "published", "training FLOPs", "parameters", "NFE"),
+            ("model", "rank", best[0].column, "published", "training FLOPs", "NFE", "weights"),
             (
                 (
                     f"[{code(row.plugin)}](docs/models/{row.plugin}.md)",
                     prose(row.rank.partition(" ")[0]),
-                    prose(row.score),
+                    prose(row.score).replace(" ", "&nbsp;"),
                     published(row.plugin, index),
                     row.cost.flops,
-                    row.cost.parameters,
                     row.cost.nfe,
+                    weights(row.data, row.plugin),
                 )
                 for row in best
             ),
         ),
         "",
         "Every model has a [page](docs/models/index.md) with its results, and `zoo leaderboard results` "
-        "ranks all of them.",
+        "ranks all of them. `zoo sample ADDRESS` draws from [weights](docs/weights.md) at once.",
         "",
     ]
+
+
+def weights(data: str, name: str, root: Path = ROOT) -> str:
+    """Return the address of a model's weights on a dataset; "" where the weights package has none."""
+    bundle = root / "weights" / PACKAGE / data / name / MANIFEST
+    return code(f"zoo://{data}/{name}") if bundle.is_file() else ""
 
 
 def published(name: str, index: Index) -> str:

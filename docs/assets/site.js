@@ -8,5 +8,7 @@ function mark() {
   }
 }
 
+// The theme's search is a dialog without a name.
+addEventListener("load", () => document.querySelector(".md-search")?.setAttribute("aria-label", "Search"));
 addEventListener("load", mark);
 addEventListener("resize", mark);

@@ -43,7 +43,7 @@ def baselines(config: RunConfig) -> list[Result]:
         except Interrupted:
             raise
         except ZooError as error:
-            terminal.tell(f"baseline {name}: n/a: {error}")
+            terminal.tell(f"baseline {name}: n/a: {error.what}")  # its notes are about options of the run
             continue
         found.append(made.scored)
     return found

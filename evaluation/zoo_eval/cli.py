@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
     """Score a trained run again, for example under another protocol or extractor.
 
-    zoo eval runs/digits/vae/0123456789ab-s0 protocol=standard
-
-    zoo eval runs/digits/vae/0123456789ab-s0 sample.checkpoint=best    the best checkpoint on validation
+    \b
+    zoo eval RUN protocol=standard
+    zoo eval RUN sample.checkpoint=best  the best checkpoint on validation
 
     The result is stored in the run's folder: as result.json if the run has none, and otherwise as
     result-HASH.json, by its protocol, or by its protocol and weights. Where the same samples were scored

@@ -16,5 +16,10 @@ hookimpl = pluggy.HookimplMarker("zoo")
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
     return [
-        CommandSpec("course", "zoo_course.cli:course", "Make the figures of the course, check its exercises")
+        CommandSpec(
+            "course",
+            "zoo_course.cli:course",
+            "Make the figures of the course, check its exercises",
+            group="look",
+        )
     ]

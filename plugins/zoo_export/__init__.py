@@ -13,6 +13,9 @@ hookimpl = pluggy.HookimplMarker("zoo")
 def zoo_commands() -> list[CommandSpec]:
     return [
         CommandSpec(
-            "export", "zoo_export.verbs:export", "Export a network: its weights, torch.export or ONNX"
+            "export",
+            "zoo_export.verbs:export",
+            "Export a network: its weights, torch.export or ONNX",
+            group="share",
         )
     ]

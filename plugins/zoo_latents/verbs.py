@@ -32,9 +32,9 @@ def interpolate(
 ) -> None:
     """Interpolate between samples: each row goes from one sample to another along a great arc.
 
+    \b
     zoo interpolate RUN
-
-    zoo interpolate RUN sampler=ddim sample.steps=20 -n 4 --points 7 --out rows.png
+    zoo interpolate RUN sampler=ddim sample.steps=20 -n 4 --out rows.png
 
     The latent of a generator or an autoencoder is interpolated, or the initial noise of a diffusion or flow
     model. The latter needs a sampler that adds no noise in its steps.

@@ -11,4 +11,8 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
-    return [CommandSpec("lottery", "zoo_lottery.cli:lottery", "Measure how much of a score is due to seeds")]
+    return [
+        CommandSpec(
+            "lottery", "zoo_lottery.cli:lottery", "Measure how much of a score is due to seeds", group="look"
+        )
+    ]

@@ -11,4 +11,6 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookimpl
 def zoo_commands() -> list[CommandSpec]:
-    return [CommandSpec("report", "zoo_report.cli:report", "Write a comparison of runs for a paper")]
+    return [
+        CommandSpec("report", "zoo_report.cli:report", "Write a comparison of runs for a paper", group="look")
+    ]

@@ -16,5 +16,6 @@ def zoo_commands() -> list[CommandSpec]:
             "restore",
             "zoo_restore.verbs:restore",
             "Restore degraded images: zoo restore RUN FOLDER operator=inpaint method=pigdm",
+            group="run",
         ),
     ]

@@ -79,11 +79,11 @@ def restore(
 ) -> None:
     """Restore degraded images with the denoiser of a run, and compare with trivial restorations.
 
+    \b
     zoo restore RUN FOLDER operator=inpaint method=pigdm
-
-    zoo restore RUN test operator=lowres method=pigdm,ddrm,sdedit -n 32    images of the test split
-
-    zoo restore RUN FOLDER operator=inpaint operator.mask=mask.png method=repaint given=degraded
+    zoo restore RUN test operator=lowres method=pigdm,ddrm -n 32  test images
+    zoo restore RUN FOLDER operator=inpaint operator.mask=mask.png \\
+        method=repaint given=degraded
 
     Operators: inpaint, uncrop, lowres, blur, gray, jpeg. Methods: repaint, ddrm, pigdm, dps, sdedit. Options
     of the operator are operator.KEY=VALUE, those of a method method.KEY=VALUE. The other options are steps,

@@ -82,9 +82,10 @@ def tune(
 ) -> None:
     """Search for good options of a model, and retrain the best on fresh seeds.
 
+    \b
     zoo tune plugin=vae --trials 20 --budget 10m
-
-    zoo tune plugin=vae --search optim.net.lr=1e-4..1e-2:log --search model.net=mlp,conv
+    zoo tune plugin=vae --search optim.net.lr=1e-4..1e-2:log \\
+        --search model.net=mlp,conv
 
     Trials are scored on a validation part of the training split, never on the test split. The same command
     continues an interrupted search.

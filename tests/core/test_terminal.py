@@ -7,10 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
-from zoo_core.cli import GROUP_OF, GROUPS, VERBS, invoke, preview, tables
+from zoo_core.cli import GROUP_OF, GROUPS, VERBS, invoke, preview, tables, zoo
 from zoo_core.errors import listed, not_found
 from zoo_core.events import console as progress
 from zoo_core.events.console import Console, clock
@@ -53,6 +54,8 @@ def test_a_word_that_is_wider_than_the_terminal_stays_whole() -> None:
     assert tables.wrap(f"any of {address}", 30) == ["any of sampler=diffusers:", "UniPCMultistepScheduler"]
     assert tables.wrap(f"any of {address}", 60) == [f"any of {address}"]
     assert tables.wrap("", 10) == [""]
+    assert tables.wrap("a sub-variance-preserving SDE", 19) == ["a sub-variance-", "preserving SDE"]
+    assert tables.longest_word("discrete-diffusion") == len("discrete-diffusion")
     assert "mean of 3" in tables.table([["mean\u00a0of\u00a03", "many words " * 9]], ["a", "b"], width=40)
 
 
@@ -80,8 +83,45 @@ def test_every_command_stands_in_one_group(home: Path, capsys: pytest.CaptureFix
     sections = dict(
         zip(GROUPS, (told[a:b] for a, b in zip(places, [*places[1:], None], strict=True)), strict=True)
     )
-    for name, group in {**GROUP_OF, "leaderboard": "look", "submit": "share", "eval": "run"}.items():
+    for name, group in {
+        **GROUP_OF,
+        "leaderboard": "look",
+        "submit": "share",
+        "eval": "run",
+        "runs": "look",
+        "report": "look",
+        "export": "share",
+        "restore": "run",
+    }.items():
         assert f"  {name} " in sections[group]
+
+
+@pytest.mark.parametrize("words", [[], ["registry"]])
+def test_a_group_alone_prints_its_help_and_calls_it_no_error(
+    words: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches `zoo` alone, a visitor's first command, answered with `error: usage: ...` cut off."""
+    invoke(words)
+    told = capsys.readouterr()
+    assert told.out.startswith(f"Usage: {' '.join(['zoo', *words])} ")
+    assert invoke([*words, "--help"]) == 0
+    assert told.out == capsys.readouterr().out  # all of it
+    assert told.err == ""
+
+
+def test_the_examples_of_every_command_keep_their_lines_at_80_columns(home: Path) -> None:
+    """Catches an example that help breaks in the middle, so that it can't be read or copied."""
+    context = click.Context(zoo, info_name="zoo", terminal_width=80)
+    found = 0
+    for name in zoo.list_commands(context):
+        command = zoo.get_command(context, name)
+        assert command is not None
+        text = command.get_help(click.Context(command, info_name=name, parent=context, terminal_width=80))
+        for line in (command.help or "").splitlines():
+            if line.strip().startswith("zoo "):
+                found += 1
+                assert f"\n  {line.strip()}\n" in text, line
+    assert found > 20
 
 
 @pytest.mark.parametrize("words", [["list", "--nothing"], ["sample"], ["run", "--slots", "many"]])

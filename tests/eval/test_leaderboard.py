@@ -25,7 +25,16 @@ from zoo_eval.leaderboard.ranks import rank
 from zoo_eval.leaderboard.rows import Row
 from zoo_eval.leaderboard.table import Choice, choose_column, make_groups, make_table, protocol_differences
 from zoo_eval.leaderboard.tasks import task_of
-from zoo_eval.leaderboard.text import fitting, names, plain, printable, variants
+from zoo_eval.leaderboard.text import (
+    column_notation,
+    fitting,
+    names,
+    plain,
+    printable,
+    score_text,
+    text_columns,
+    variants,
+)
 from zoo_eval.metrics.frechet import limit_cell
 from zoo_eval.published import references
 from zoo_eval.store import STATES, Verdict, collect
@@ -543,6 +552,28 @@ def test_a_table_says_its_protocol_and_its_marks(table):
     assert "2000 samples against 1437" in text
     assert "± half of a 95 % interval over training seeds" in text
     assert "<=3.210 vlb-1000" in text
+
+
+def test_a_value_beside_the_rank_has_no_more_digits_than_its_column(table):
+    # catches 0.6762 under 0.745, because one row's interval is smaller
+    values = {"a": (0.6761, 0.6762, 0.6763), "b": (0.74, 0.75, 0.76)}
+    made = table(
+        *(
+            result(name, 1.0 + k / 10, k, metrics={"precision[digits]": {"value": value}})
+            for name, found in values.items()
+            for k, value in enumerate(found)
+        )
+    )
+    (column,) = (one for one in text_columns(made)[1] if one.heading == "prec")
+    assert sorted(column.cells) == ["0.676", "0.750"]
+
+
+def test_counts_have_no_decimals(table):
+    # catches 9.00 [8.00, 9.00] modes
+    ends = {"interval": {"low": 8.0, "high": 9.0}}
+    made = table(result("a", metrics={"modes[digits-classifier]": {"value": 9.0} | ends}))
+    how = column_notation(made.rows, "modes[digits-classifier]")
+    assert score_text(made.rows[0], "modes[digits-classifier]", how) == "9 [8, 9]"
 
 
 def test_a_single_runs_own_interval_is_shown_as_such(table):

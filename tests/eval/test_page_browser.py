@@ -13,6 +13,7 @@ import pytest
 
 from tests.eval.made_results import result, seeds
 from tests.eval.test_page import HOSTILE, attached, crowd, grid_png, groups_of, hostile
+from zoo_core.registry.manager import manager
 from zoo_eval.leaderboard.page import write_page
 from zoo_eval.leaderboard.table import make_table
 from zoo_eval.leaderboard.text import column_notation, score_text
@@ -71,6 +72,37 @@ def test_it_shows_ranks_ties_and_states(show, tmp_path):
         "\n", " "
     )
     assert one.page.locator("#notes li").count() >= 3
+
+
+def test_the_first_lines_say_who_leads_and_how_sure_that_is(show, tmp_path):
+    # catches a baseline, or one member of a tie, that is called the best
+    made = [*seeds("wgan", (5.0, 5.1, 5.2)), *seeds("vae", (5.0, 5.1, 5.2)), *seeds("gan", (9.0, 9.1, 9.2))]
+    made += [
+        *seeds("ddpm", (8.0, 8.1, 8.2)),
+        *seeds("edm", (8.4, 8.5, 8.6)),
+        *seeds("noise", (1.0, 1.1, 1.2)),
+    ]
+    for one in made:
+        one["family"] = "baseline" if one["plugin"] == "noise" else "gan"
+        one["metrics"]["precision[digits]"] = {"value": 0.9 if one["plugin"] in ("noise", "gan") else 0.4}
+    one = show(*made)
+    line = " ".join(one.page.inner_text(".leaders").split())
+    assert line.startswith("Best FD ")
+    assert "wgan" in line.split("precision")[0]
+    assert "vae" in line.split("precision")[0]
+    assert "noise" not in line
+    assert "means over training seeds" in one.page.inner_text("#lead")
+    one.page.locator(".leaders button", has_text="vae").first.click()
+    assert one.page.inner_text("#entry-name") == "vae"
+
+
+def test_a_board_of_one_seed_says_that_nothing_is_ranked(show):
+    # catches a promise of ranks where there are none, and a baseline that is called the best there
+    alone = show(result("wgan", 5.0), result("vae", 6.0), result("noise", 1.0, family="baseline"))
+    assert "one training seed" in alone.page.inner_text("#lead")
+    assert "share a rank" not in alone.page.inner_text("#lead")
+    assert "wgan" in alone.page.inner_text(".leaders")
+    assert "noise" not in alone.page.inner_text(".leaders")
 
 
 def test_choosing_data_and_metric(show, tmp_path):
@@ -142,6 +174,24 @@ def test_an_entry_opens_with_all_there_is(show, tmp_path):
     one.page.keyboard.press("Escape")
     assert one.page.locator("#entry").is_hidden()
     one.page.wait_for_function("document.activeElement.textContent === 'wgan'")
+
+
+def test_the_metrics_of_an_entry_begin_with_the_one_that_ranks(show):
+    # catches checks above scores, and a page of notes between metrics and curves
+    made = result(
+        "wgan", 5.0, metrics={"precision[digits]": {"value": 0.5}, "FD to test[digits]": {"value": 6.0}}
+    )
+    for name in list(made["metrics"]):
+        made["metrics"][name] = made["metrics"][name] | {"note": f"of {name}"}
+    one = show(made, address="#metric=precision%5Bdigits%5D")
+    one.page.locator("#rows .open").first.click()
+    names = one.page.locator("#entry .metrics tbody th").all_inner_texts()
+    names = [name.replace("\u200b", "").split(" \u00d7")[0] for name in names]
+    assert names[0] == "precision[digits]"
+    assert names.index("FD[digits]") < names.index("FD to test[digits]")
+    notes = one.page.locator("#entry details", has_text="of precision[digits]")
+    assert notes.locator("summary").inner_text().endswith("notes")
+    assert "one training seed" in one.page.inner_text("#entry header")
 
 
 def test_the_keyboard_alone_is_enough(show, tmp_path):
@@ -509,6 +559,17 @@ def test_axes_hold_every_interval_and_name_every_tick_once(show):
         assert len(texts) == len(set(texts)) >= 2, (name, texts)
 
 
+def test_every_axis_has_two_ticks_or_more(show):
+    # catches a scale that one number alone is to explain
+    one = show(result("wgan", 1.0))
+    for low, high, wanted in ((265, 853, 2.5), (0.9, 2.1, 2), (3, 4.4, 2), (0, 7, 2), (-3, 9, 2)):
+        ticks = one.page.evaluate(
+            "([low, high, wanted]) => linearTicks(low, high, wanted)", [low, high, wanted]
+        )
+        assert len(ticks) >= 2
+        assert all(low <= tick <= high for tick in ticks)
+
+
 def test_a_copy_that_is_not_ranked_leaves_the_axis_to_the_others(show):
     # catches 29 models on one line because a copy's score is negative
     made = [result(f"m{k}", 1.0, metrics={"FD-inf[digits]": {"value": 0.01 * 10**k}}) for k in range(4)]
@@ -549,7 +610,8 @@ def test_a_family_looks_the_same_on_every_board(show, tmp_path):
     one = show(*crowd(tmp_path / "results"), result("else", 1.0, family="vae", protocol={"data": "mnist"}))
     styles = one.page.evaluate("Object.entries(STYLES).map(([family, style]) => [family, ...style])")
     assert len({color for _, color, _ in styles}) == len(styles)
-    assert len({shape for _, _, shape in styles}) >= 7
+    assert len({shape for _, _, shape in styles}) == len(styles)
+    assert {family for family, _, _ in styles} >= {entry.spec.family for entry in manager().entries("plugin")}
     first = one.page.evaluate("familyStyle('something-new')")
     one.choose("#data", "mnist")
     assert one.page.evaluate("familyStyle('something-new')") == first

@@ -41,6 +41,12 @@ GROUPS = {"run": "Run and score", "look": "Look", "share": "Share", "extend": "E
 """Sections of `zoo --help`: group -> title; a group that is not known is `extend`."""
 
 
+_NO_WORDS: tuple[type[click.ClickException], ...] = tuple(
+    found for found in [getattr(click.exceptions, "NoArgsIsHelpError", None)] if found
+)
+"""What click 8.2 and later raise for a group without a command; its message is the help."""
+
+
 class _ReaderLeft(Exception):
     """The reader of standard output has closed it: `zoo list | head -1`."""
 
@@ -166,6 +172,9 @@ def invoke(args: Sequence[str] | None = None) -> int:
         status = zoo.main(args=words, prog_name="zoo", standalone_mode=False)
     except ZooError as error:
         return _tell(error, *(error.mistakes if isinstance(error, Mistakes) else (error,)))
+    except _NO_WORDS as error:  # `zoo` alone, or a group alone, asks what there is: not an error
+        click.echo(error.format_message())
+        return 2
     except click.ClickException as error:
         return _tell(error, plain_error(error))
     except (KeyboardInterrupt, click.Abort):

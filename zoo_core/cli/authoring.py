@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> None:
     """Run the conformance checks on a model, sampler, dataset, extractor or metric; status 4 if one fails.
 
-    zoo check wgan                               a model, on images and on points
-
-    zoo check zoo-plugin-straight-flow          everything that a distribution provides
+    \b
+    zoo check wgan                      a model, on images and on points
+    zoo check zoo-plugin-straight-flow  everything that a distribution provides
     """
     from zoo_core.testing import checks, perform, subjects
     from zoo_core.testing.kit import chosen

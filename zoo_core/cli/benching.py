@@ -33,11 +33,10 @@ def bench(
 ) -> None:
     """Train and score every model of a suite under one budget, and rank them.
 
-    zoo bench                                       list the suites
-
-    zoo bench digits-quick                          every model, three seeds, one minute of training each
-
-    zoo bench digits-quick plugin=vae,wgan seed=0   a part of it
+    \b
+    zoo bench                                      list the suites
+    zoo bench digits-quick                         every model, three seeds
+    zoo bench digits-quick plugin=vae,wgan seed=0  a part of it
 
     The speed of each model is measured once. Each run has the model's own number of steps, or as many as the
     budget allows, whichever is smaller. Startup, sampling and scoring are not included in the budget. The

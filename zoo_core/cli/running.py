@@ -45,17 +45,14 @@ def run(
 ) -> None:
     """Train, sample, score, record and plot.
 
-    zoo run plugin=wgan                          with defaults, on real handwritten digits
-
+    \b
+    zoo run plugin=wgan                       with defaults, on handwritten digits
     zoo run plugin=vae data=mnist train.steps=2000
-
-    zoo run config=runs/.../config.yaml          the same run again
-
-    zoo run resume=runs/...                      continue from the last checkpoint
-
-    zoo run resume=runs/... train.steps=4000     train a finished run further, as a run of its own
-
-    zoo run plugin=wgan,vae seed=0,1 --launcher local --slots 2     each run in a separate process
+    zoo run config=runs/.../config.yaml       the same run again
+    zoo run resume=runs/...                   continue from the last checkpoint
+    zoo run resume=runs/... train.steps=4000  train further, as a run of its own
+    zoo run plugin=wgan,vae seed=0,1 --launcher local --slots 2
+                                              each run in a separate process
     """
     given = parse_words(words)
     if "resume" in given:
@@ -218,17 +215,13 @@ def sample(
 ) -> None:
     """Sample from a trained run into a grid (.png), an array (.npz), a folder of images, or captions.
 
-    zoo sample runs/... -n 16                    16 samples
-
-    zoo sample hf://user/name                    from shared weights (see zoo pull)
-
-    zoo sample runs/... cond=3                   one class, by number or name
-
-    zoo sample runs/... cond="a three,a seven"   captions in turn, one column each
-
-    zoo sample runs/... sampler=heun sample.steps=18   with another sampler
-
-    zoo sample runs/... cond=FOLDER --out DONE   translations of the images of a folder, or their captions
+    \b
+    zoo sample runs/... -n 16                         16 samples
+    zoo sample hf://user/name                         from shared weights
+    zoo sample runs/... cond=3                        one class, or its name
+    zoo sample runs/... cond="a three,a seven"        captions in turn
+    zoo sample runs/... sampler=heun sample.steps=18  with another sampler
+    zoo sample runs/... cond=FOLDER --out DONE        translations or captions of images
     """
     given = parse_words(words)
     others = {key: value for key, value in given.items() if key != "cond"}

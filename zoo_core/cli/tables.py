@@ -44,11 +44,15 @@ def column_widths(rows: Sequence[Sequence[str]], width: int | None) -> list[int]
 
 LONG = 24
 """Length above which a word such as an address may be broken behind one of its :, =, / or commas."""
+HYPHENED = 20
+"""Length above which a word may be broken behind one of its hyphens."""
 
 
 def pieces(word: str) -> list[str]:
     """Return the parts that a word may be broken into; most words are one."""
-    return re.findall(r"[^:=/,]*[:=/,]+|[^:=/,]+", word) if len(word) > LONG else [word]
+    if len(word) > LONG:
+        return re.findall(r"[^:=/,]*[:=/,]+|[^:=/,]+", word)
+    return re.findall(r"[^-]+-?|-", word) if len(word) > HYPHENED else [word]
 
 
 def longest_word(text: str) -> int:

@@ -19,7 +19,7 @@ CELL = 60
 """Width that a cell is enlarged to, about, pixels."""
 GAP, GROUP_GAP, MARGIN = 4, 14, 18
 """Pixels between images, between groups of rows, and around everything."""
-NARROWEST = 620
+NARROWEST = 540
 """Least width of a plot, pixels: titles need it."""
 PER_POINT = DPI / 72
 """Pixels of a point of text."""

@@ -93,9 +93,10 @@ def score_text(ranked: Ranked, column: str, how: Notation) -> str:
     if ends is None:
         return f"{sign}{how.text(mean)}"
     half = (ends[1] - ends[0]) / 2
-    digits = how.digits_of(half, mean)
-    low, high = (fixed(end / 10.0**how.exponent, digits) for end in ends)
-    return f"{sign}{how.text(mean, half)} [{low}, {high}]"
+    counted = not how.exponent and all(value == round(value) for value in (mean, *ends))
+    digits = 0 if counted else how.digits_of(half, mean)
+    value, low, high = (fixed(one / 10.0**how.exponent, digits) for one in (mean, *ends))
+    return f"{sign}{value} [{low}, {high}]"
 
 
 def column_notation(rows: Sequence[Ranked], column: str) -> Notation:
@@ -164,8 +165,12 @@ def _likelihood(ranked: Ranked, unit: str) -> str:
 
 
 def _mean_text(ranked: Ranked, column: str, how: Notation) -> str:
+    """Return a value beside the one that ranks: no more digits than the column has."""
     values = ranked.row.scores.get(column)
-    return "n/a" if values is None else how.text(*mean_interval(values))
+    if values is None:
+        return "n/a"
+    mean, width = mean_interval(values)
+    return fixed(mean / 10.0**how.exponent, min(how.decimals, how.digits_of(width, mean)))
 
 
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -335,11 +340,12 @@ def plain(table: Table, width: int = 80, styled: bool = False) -> list[str]:
     """Return a table as lines of text, none wider than `width` where the fixed columns allow.
 
     Args:
-        styled: titles are bold, and rows without a rank and notes dim.
+        styled: titles and the first rank are bold, and rows without a rank and notes dim.
     """
 
     def paint(line: str, **style: bool) -> str:
-        return click.style(line, **style) if styled else line
+        asked = {name: True for name, given in style.items() if given}
+        return click.style(line, **asked) if styled and asked else line
 
     columns = fitting(table, width)
     head, *rows = (
@@ -354,7 +360,10 @@ def plain(table: Table, width: int = 80, styled: bool = False) -> list[str]:
         paint(title, bold=True),
         *about,
         paint(head, bold=True),
-        *(paint(line, dim=ranked.rank is None) for line, ranked in zip(rows, table.rows, strict=True)),
+        *(
+            paint(line, dim=ranked.rank is None, bold=ranked.rank == 1)
+            for line, ranked in zip(rows, table.rows, strict=True)
+        ),
         *(
             paint(wrapped, dim=True)
             for line in (*notes(table), *reference_lines(table))

@@ -59,10 +59,15 @@ function distinct(ticks, textWidth, apart) {
 function linearTicks(low, high, wanted) {
   const rough = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough);
-  const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) ticks.push(Number((k * step).toPrecision(12)));
-  return ticks;
+  const steps = [0.5, 1, 2, 5, 10].map((k) => k * power);
+  const ticksOf = (step) => {
+    const ticks = [];
+    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) ticks.push(Number((k * step).toPrecision(12)));
+    return ticks;
+  };
+  const place = steps.findIndex((s, k) => k > 0 && s >= rough);
+  const ticks = ticksOf(steps[place]);
+  return ticks.length > 1 ? ticks : ticksOf(steps[place - 1]); // a single tick shows no scale
 }
 
 function logTicks(low, high, wanted) {

@@ -21,6 +21,18 @@ function rankText(ranking, row) {
 // Whether a row stands where its score puts it: ranked, or not tested.
 const isPlaced = (ranking, row) => ranking.rank[row] !== null || ranking.mark[row] === "?";
 
+// Entries that lead a column: all that share rank 1, or where nothing was tested the one whose score stands first.
+function leadersOf(group, name) {
+  const ranking = rankingOf(group, name);
+  if (!ranking) return [];
+  const models = ranking.order.filter((row) => group.family[row] !== "baseline" && isPlaced(ranking, row) && meanOf(group, name, row) !== null);
+  const first = models.filter((row) => ranking.rank[row] === 1);
+  return first.length ? first : models.slice(0, 1);
+}
+
+// Whether a tie says who leads: one that most entries share does not.
+const leads = (group, rows) => rows.length <= Math.max(1, group.plugin.length / 3);
+
 const metricOf = (group, name) => group.metrics.find((one) => one.name === name);
 
 const meanOf = (group, name, row) => metricOf(group, name)?.mean[row] ?? null;
@@ -45,6 +57,7 @@ const isRounding = (one, row) => one.width[row] !== null && one.width[row] <= 1e
 // Digits of a value: as its interval allows, else the column's.
 function digitsOf(one, row) {
   const ends = endsOf(one, row);
+  if (one.width[row] === null && ends !== null && !one.exponent && [one.mean[row], ...ends].every(Number.isInteger)) return 0; // counts
   const half = ends === null || isRounding(one, row) ? null : (ends[1] - ends[0]) / 2;
   return half === null || half <= 1e-9 * Math.abs(one.mean[row]) ? one.decimals : decimalsOf(scaled(one, half));
 }

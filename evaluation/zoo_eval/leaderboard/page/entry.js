@@ -9,23 +9,27 @@ const section = (heading, ...children) => el("section", {}, el("h3", {}, heading
 
 const absent = () => el("p", { class: "absent" }, NOTHING);
 
-// Every metric with its interval, its rank, and the value of each seed.
-function metricsTable(group, row, runs) {
+// Every metric with its interval, its rank, and the value of each seed: the one that ranks first, then those that can.
+function metricsTable(group, view, row, runs) {
   const several = runs.length > 1;
   const line = (one) => {
     const ranking = rankingOf(group, one.name);
     const each = runs.map((run) => run.metrics[one.name]).map((v) => (v === null || v === undefined ? "n/a" : fixed(scaled(one, v), one.decimals))).join("  ");
     return el("tr", {},
-      el("th", { scope: "row" }, term(one.name, bdi(one.name)), factorText(one), one.unit ? ` ${one.unit}` : ""),
+      el("th", { scope: "row" }, term(one.name, bdi(breakable(one.name))), factorText(one), one.unit ? ` ${one.unit}` : ""),
       el("td", {}, valueText(one, row), el("span", { class: "width" }, spreadText(one, row))),
       el("td", {}, ranking ? rankText(ranking, row) : ""),
       several ? el("td", { class: "each" }, each) : null);
   };
-  const own = group.metrics.filter((one) => one.mean[row] !== null);
+  const place = (one) => (one.name === view.metric ? 0 : one.better ? 1 : 2);
+  const own = group.metrics.filter((one) => one.mean[row] !== null).sort((a, b) => place(a) - place(b));
   return el("div", { class: "scroll" }, el("table", { class: "metrics" },
     el("thead", {}, el("tr", {}, ...["Metric", "Mean", "Rank", ...(several ? ["Each seed"] : [])].map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...own.map(line))));
 }
+
+// A name that a narrow column may break before its bracket.
+const breakable = (name) => name.replace("[", "\u200b[");
 
 function gridImage(source, alt) {
   return el("img", { class: "samples", src: source, alt, onload: (event) => {
@@ -77,7 +81,8 @@ function verdict(group, view, row) {
   const rank = ranking.rank[row];
   const mark = ranking.mark[row];
   const total = ranking.rank.filter((one) => one !== null).length;
-  const why = { "?": "not ranked: not tested (one training seed, a baseline, equal scores of all seeds, a score of 0, or no other row to test against)", memorizes: "not ranked: memorization detected", unchecked: "not ranked: memorization was not checked at every seed", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
+  const untested = group.family[row] === "baseline" ? "a baseline" : group.seeds[row] === 1 ? "one training seed" : "equal scores of all seeds, a score of 0, or no other row to test against";
+  const why = { "?": `not ranked: not tested (${untested})`, memorizes: "not ranked: memorization detected", unchecked: "not ranked: memorization was not checked at every seed", unranked: `not ranked: its ${view.metric} is shown only`, below: `not ranked: its ${view.metric} is below half the noise floor`, "n/a": `not ranked: it has no ${view.metric}` }[mark] ?? "not ranked";
   const tie = { "=": ", not significantly different from the others of this rank", floor: ", within twice the noise floor: tied with real data" }[mark] ?? "";
   const value = ranking.p?.[row] ?? null;
   const p = value === null ? "" : ` (p ${value < 0.001 ? "< 0.001" : "= " + value.toPrecision(2)} against the tested row above, uncorrected)`;
@@ -89,8 +94,11 @@ function notesOf(runs) {
   const said = new Map();
   for (const run of runs) for (const text of run.notes) said.set(text, [...(said.get(text) ?? []), run.seed]);
   const whose = (seeds) => (seeds.length === runs.length ? "" : `seed ${seeds.join(", ")}: `);
-  return [...said].map(([text, seeds]) => el("li", {}, whose(seeds), bdi(text)));
+  const list = el("ul", { class: "note" }, ...[...said].map(([text, seeds]) => el("li", {}, whose(seeds), bdi(text))));
+  return said.size > MOST_NOTES ? el("details", {}, el("summary", {}, plural(said.size, "note", "notes")), list) : list;
 }
+
+const MOST_NOTES = 3; // more of them are folded
 
 function configPart(config, changed) {
   if (!config.length) return absent();
@@ -151,7 +159,7 @@ function drawEntry(dialog, now, view, row, { step, place, total, compare }) {
       parts, picker,
       section("Repeat it", commandBox(repeat)),
       section("Verify it", commandBox(verify), el("p", { class: "note" }, "Draws the samples again from the run's checkpoint and computes every value again. Paths are relative to the folder of the runs.")),
-      section("Metrics", metricsTable(now, row, runs), el("ul", { class: "note" }, ...notesOf(runs))),
+      section("Metrics", metricsTable(now, view, row, runs), notesOf(runs)),
       section("Training curves", curvesPart(runs)),
       section("Cost", costs.length ? pairs(costs) : absent()),
       section("Options that differ from the defaults", configPart(config, changed)),

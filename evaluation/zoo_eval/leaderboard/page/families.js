@@ -7,8 +7,9 @@ const STYLES = {
   vae: ["var(--green)", "square"],
   flow: ["var(--purple)", "diamond"],
   autoregressive: ["var(--orange)", "down"],
-  energy: ["var(--sky)", "star"],
-  outside: ["var(--ink)", "diamond"],
+  "normalizing-flow": ["var(--sky)", "left"],
+  "discrete-diffusion": ["var(--brown)", "cross"],
+  outside: ["var(--ink)", "star"],
   baseline: ["var(--baseline)", "plus"],
 };
 const OTHERS = [["var(--purple)", "star"], ["var(--sky)", "diamond"], ["var(--orange)", "square"], ["var(--purple)", "down"], ["var(--sky)", "triangle"], ["var(--orange)", "star"]];
@@ -35,6 +36,8 @@ const SHAPES = {
   square: (x, y, r) => polygon(x, y, r, [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]]),
   triangle: (x, y, r) => polygon(x, y, r, [[0, -1.15], [1.1, 0.85], [-1.1, 0.85]]),
   down: (x, y, r) => polygon(x, y, r, [[0, 1.15], [1.1, -0.85], [-1.1, -0.85]]),
+  left: (x, y, r) => polygon(x, y, r, [[-1.15, 0], [0.85, -1.1], [0.85, 1.1]]),
+  cross: (x, y, r) => polygon(x, y, r, [[0, -0.5], [0.6, -1.1], [1.1, -0.6], [0.5, 0], [1.1, 0.6], [0.6, 1.1], [0, 0.5], [-0.6, 1.1], [-1.1, 0.6], [-0.5, 0], [-1.1, -0.6], [-0.6, -1.1]]),
   diamond: (x, y, r) => polygon(x, y, r, [[0, -1.3], [1.1, 0], [0, 1.3], [-1.1, 0]]),
   plus: (x, y, r) => polygon(x, y, r, [[-0.35, -1.1], [0.35, -1.1], [0.35, -0.35], [1.1, -0.35], [1.1, 0.35], [0.35, 0.35], [0.35, 1.1], [-0.35, 1.1], [-0.35, 0.35], [-1.1, 0.35], [-1.1, -0.35], [-0.35, -0.35]]),
   star: (x, y, r) => polygon(x, y, r, STAR),

@@ -9,7 +9,7 @@ function galleryCard(group, view, row, { open, compare }) {
       el("span", { class: "tile-rank" }, rankText(ranking, row)), familyMark(group.family[row]),
       el("button", { type: "button", class: "open", "data-row": row, title: name, onclick: () => open(row) }, bdi(name)),
       compareBox(group, row, compare)),
-    sampleStrip(group, row, { side: 56, columns: 4, gap: 3 }) ?? el("p", { class: "absent" }, "no samples recorded"),
+    sampleStrip(group, row, { side: 64, columns: 4, gap: 4 }) ?? el("p", { class: "absent" }, "no samples recorded"),
     el("p", { class: "tile-score" }, valueText(one, row), el("span", { class: "width" }, spreadText(one, row))),
     el("p", { class: "under" }, bdi(group.family[row]), group.given ? ` \u00b7 given: ${group.given}` : ""));
 }

@@ -29,23 +29,6 @@ function drawMetricMenu(now) {
     el("option", { value: one.name, selected: one.name === view.metric, title: one.about }, `${one.name}${one.unit ? ` (${one.unit})` : ""}${one.better === "lower" ? " \u2193" : " \u2191"}`)))));
 }
 
-function drawLead(now) {
-  const one = metricOf(now, view.metric);
-  document.title = `zoo leaderboard: ${now.data}`;
-  byId("title").textContent = `zoo leaderboard: ${now.data}`;
-  const models = new Set(now.plugin).size;
-  byId("lead").replaceChildren(
-    `Generative models trained on ${now.data}, ranked by `, term(view.metric, bdi(view.metric)), ` (${one.better} is better); scores are means over training seeds with 95\u202f% intervals. `,
-    `${now.about} `, term("rank", "Entries that share a rank (=)"), " do not differ significantly. ",
-    el("span", { class: "facts" }, `${plural(now.plugin.length, "entry", "entries")} of ${plural(models, "model", "models")} \u00b7 written ${BOARD.date} \u00b7 `,
-      el("a", { href: "#enter", onclick: (event) => { event.preventDefault(); byId("enter").open = true; byId("enter").scrollIntoView(); byId("enter").querySelector("summary").focus(); } }, "how to enter")));
-  byId("enter").querySelector("div").replaceChildren(
-    el("p", {}, "Train one of the models, or one of your own, and score it under this protocol:"), commandBox(`zoo run plugin=NAME data=${now.data}${now.task === "unconditional" ? "" : ` data.task=${now.task.split(" ")[0]}`} seed=0,1,2`),
-    el("p", {}, "Or score samples that any other program made:"), commandBox(`zoo score samples.npz data=${now.data}`),
-    el("p", {}, "Then write the result for this board, or write the board again:"), commandBox("zoo submit RUN --out FOLDER"), commandBox("zoo leaderboard --html DIR"),
-    BOARD.docs ? el("p", {}, docsLink("submitting/")) : el("p", { class: "dim" }, "docs: submitting"));
-}
-
 function drawChoices() {
   const now = group();
   setOptions(byId("data"), [...new Set(BOARD.groups.map((one) => one.data))].map((name) => [name, name]), now.data);
@@ -87,17 +70,17 @@ function draw() {
   for (const [id, name] of [["entries", "table"], ["gallery", "gallery"], ["plot", "plot"]]) byId(id).hidden = view.show !== name;
   byId("columns").hidden = view.show !== "table";
   byId("skip").href = { table: "#board-table", gallery: "#gallery", plot: "#drawing" }[view.show];
-  view.tight = false;
+  view.tight = 0;
   if (view.show === "table") drawTable(now, view, columns, listed, acts);
   if (view.show === "gallery") drawGallery(now, view, listed, acts);
   drawPager(view, listed.length, turnPage);
   const all = now.plugin.length;
   byId("count").textContent = listed.length === all ? plural(all, "entry", "entries") : `${listed.length.toLocaleString("en")} of ${plural(all, "entry", "entries")}`;
-  byId("notes").replaceChildren(...now.rankings[view.metric].notes.map((text) => el("li", {}, text)));
+  byId("notes").replaceChildren(...[...now.rankings[view.metric].notes, "bold: best of its column, with those tied with it"].map((text) => el("li", {}, text)));
   drawQuality();
   drawExport(now, () => listed);
-  if (view.show === "table" && isWide() && !isNarrow()) { // fewer samples in a row leave space for the numbers
-    view.tight = true;
+  while (view.show === "table" && view.tight < 2 && isWide() && !isNarrow()) { // smaller and fewer samples leave space for the numbers
+    view.tight += 1;
     drawTable(now, view, columns, listed, acts);
   }
   fitTable();

@@ -71,13 +71,13 @@ function drawPlot(holder, points, options) {
     plot.append(svg("path", { class: "front", d: steps }));
   }
   const many = points.length > 600;
-  if (!many) drawBars(plot, points, y, { top, bottom });
   const named = points.length <= LABELS ? [...points].sort((a, b) => b.ranked - a.ranked || front.includes(b) - front.includes(a)) : front.slice(0, LABELS);
   const labels = placeLabels(named, many ? named : points, front.length > 1 ? front : [], { left: left + 2, right: width - 4, top: 0, bottom });
-  for (const label of labels) { // below the marks: a name hides nothing
+  for (const label of labels) { // below the marks and their intervals: a name hides nothing but the grid
     if (label.line) plot.append(svg("path", { class: "leader", d: label.line }));
     plot.append(svg("text", { class: "name", x: label.x, y: label.y }, label.text));
   }
+  if (!many) drawBars(plot, points, y, { top, bottom });
   for (const [family, members] of byFamily(points)) {
     const path = (chosen) => chosen.map((p) => markPath(family, p.px, p.py, many ? 3 : RADIUS)).join("");
     const [ranked, rest] = [members.filter((p) => p.ranked), members.filter((p) => !p.ranked)];

@@ -78,19 +78,27 @@ function stateCell(state) {
   return [el("span", { class: `state ${state}` }, sign + state)];
 }
 
+const besideOf = (group, metric) => group.metrics.filter((one) => one.name !== metric && !one.unit);
+
+// The metrics that stand beside the one that ranks: those of the task, or the first that have a direction.
+function shownBeside(group, metric) {
+  const beside = besideOf(group, metric);
+  const named = beside.filter((one) => one.shown && one.better);
+  return (named.length ? named : beside.filter((one) => one.better)).slice(0, 3);
+}
+
 // Every column of a group: key, heading, cells(row) -> nodes, and value(row) where it can sort.
 function allColumns(group, metric) {
   const costs = group.costs.map((cost) => ({
     key: `cost ${cost.name}`, heading: cost.heading, term: BOARD.terms[cost.heading] ? cost.heading : null, about: cost.about,
     cells: (row) => (cost.value[row] === null ? missing() : [inUnit(cost.value[row], cost.unit)]), value: (row) => cost.value[row], shown: cost.shown,
   }));
-  const beside = group.metrics.filter((one) => one.name !== metric && !one.unit);
-  const named = beside.filter((one) => one.shown && one.better);
-  const first = (named.length ? named : beside.filter((one) => one.better)).slice(0, 3);
+  const beside = besideOf(group, metric);
+  const first = shownBeside(group, metric);
   const others = beside.map((one) => ({
     key: one.name, heading: one.heading + factorText(one), term: one.name, sign: { lower: "\u2193", higher: "\u2191" }[one.better],
     cells: (row) => besideCell(one, row), value: (row) => one.mean[row],
-    shown: first.includes(one), down: one.better === "higher",
+    shown: first.includes(one), down: one.better === "higher", leaders: () => leadersOf(group, one.name),
   }));
   const units = [...new Set(group.metrics.map((one) => one.unit).filter(Boolean))];
   const likelihoods = units.filter((unit) => metricOf(group, metric).unit !== unit).map((unit) => ({
@@ -116,7 +124,7 @@ function allColumns(group, metric) {
 }
 
 // Samples of a row: as many and as large as the window allows.
-const stripSize = () => (view.tight ? { side: 28, count: 4 } : innerWidth < 1500 ? { side: 28, count: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
+const stripSize = () => (view.tight ? { side: 24, count: view.tight > 1 ? 4 : 6 } : innerWidth < 1500 ? { side: 28, count: 6 } : { side: innerWidth < 1750 ? 34 : 40, count: 8 });
 
 const columnClass = (column, view) =>
   [column.key === "rank" && "rank", column.key === "model" && "model", column.main && "main", column.text && "text", column.samples && "strips", column.interval && "ends",
@@ -163,7 +171,8 @@ function bodyRow(group, row, columns, view, context, acts) {
   const line = el("tr", { class: unranked ? "unranked" : "" });
   for (const column of columns) {
     const isModel = column.key === "model";
-    line.append(el(isModel ? "th" : "td", { class: columnClass(column, view), scope: isModel ? "row" : null }, ...(isModel ? modelCell(group, row, acts) : column.cells(row, context))));
+    const best = context.leaders.get(column.key)?.has(row) ? " best" : "";
+    line.append(el(isModel ? "th" : "td", { class: columnClass(column, view) + best, scope: isModel ? "row" : null }, ...(isModel ? modelCell(group, row, acts) : column.cells(row, context))));
   }
   line.addEventListener("click", (event) => { if (!event.target.closest("button, input, a")) acts.open(row); });
   return line;
@@ -186,7 +195,8 @@ function drawTable(group, view, columns, rows, acts) {
   const shown = rows.slice(view.page * PAGE, (view.page + 1) * PAGE);
   const main = metricOf(group, view.metric);
   const digits = shown.filter((row) => main.mean[row] !== null).reduce((most, row) => Math.max(most, digitsOf(main, row)), 0);
-  const context = { axis: intervalAxis(group, view.metric, rows), digits };
+  const leaders = new Map(columns.filter((column) => column.leaders).map((column) => [column.key, new Set(column.leaders())]).filter(([, found]) => leads(group, [...found])));
+  const context = { axis: intervalAxis(group, view.metric, rows), digits, leaders };
   const head = el("thead", {}, el("tr", {}, ...columns.map((column) => headCell(column, view, acts.sortBy, context))));
   const body = el("tbody", { id: "rows" }, ...shown.map((row) => bodyRow(group, row, columns, view, context, acts)));
   if (!rows.length) body.append(el("tr", {}, el("td", { colspan: columns.length, class: "empty" }, "No entry fits the search and the filters.")));
@@ -194,6 +204,7 @@ function drawTable(group, view, columns, rows, acts) {
   body.style.setProperty("--spread", `${spreads.reduce((a, b) => Math.max(a, b), 0)}ch`); // so that the means are in line
   const caption = el("caption", { class: "unseen" }, `Entries of ${group.data}, ${group.task}, ranked by ${view.metric}`);
   const table = byId("board-table");
+  table.classList.toggle("tight", view.tight > 0);
   table.replaceChildren(caption, head, body);
   const { published } = group.rankings[view.metric];
   if (published.length) {

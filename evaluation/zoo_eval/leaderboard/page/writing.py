@@ -23,7 +23,7 @@ MARKER = b'<meta name="generator" content="zoo leaderboard">'
 """In the first bytes of every page written here; a file without it is not overwritten."""
 SCRIPTS = (
     "format", "board", "address", "families", "samples", "terms", "axis", "table", "gallery", "plot",
-    "curves", "entry", "compare", "export", "main",
+    "curves", "entry", "compare", "export", "lead", "main",
 )  # fmt: skip
 """In the order in which they need each other."""
 
