@@ -36,7 +36,7 @@ TILE, GAP, CELLS = 96, 8, 7
 """Side of a sample, enlarged by the largest whole factor that fits; distance and number of samples."""
 PITCH, TOP, BOTTOM = TILE + 24, 166, 40
 """Distance of two rows of samples, and the space above and below all rows."""
-MARGIN, NAMES, BETWEEN, BOARD = 40, 324, 64, 576
+MARGIN, NAMES, BETWEEN, BOARD = 40, 344, 64, 576
 """Space at both sides, widths of the models' names, of the space before the leaderboard, and of that."""
 WIDTH = 2 * MARGIN + NAMES + CELLS * (TILE + GAP) - GAP + BETWEEN + BOARD
 DPI = 200
