@@ -174,6 +174,38 @@ def sum_(tensors: Iterable[Tensor]) -> None:
                 tensor.copy_(total.view(tensor.shape))
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Return all rows of a tensor of whose rows each process has some, as sharded weights are; any other as is.
+
+    All processes call it together.
+    """
+    gather_all = getattr(tensor, "full_tensor", None)
+    if gather_all is None:
+        return tensor
+    with _collective("all-gather"):
+        found: Tensor = gather_all()
+    return found
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return this process's rows of a sharded tensor, in the same memory; any other as is."""
+    rows = getattr(tensor, "to_local", None)
+    return tensor if rows is None else rows()
+
+
+def own_rows(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a whole tensor sharded as another is, without communication; as is where the other is whole."""
+    mesh = getattr(like, "device_mesh", None)
+    if mesh is None:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    found: Tensor = distribute_tensor(
+        tensor.detach().to(like.device), mesh, like.placements, src_data_rank=None
+    )
+    return found
+
+
 def start_sum(tensor: Tensor) -> Callable[[], None]:
     """Begin to add a tensor up over all processes, in place, and return what waits for the end of it.
 

@@ -37,6 +37,9 @@ from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
+from zoo_core.training.shard_trial import sharded
+from zoo_core.training.sharding import BlockSums, Shards, check_options
+from zoo_core.training.states import copied, finite, load_optimizer, optimizer_state
 from zoo_core.training.whole_batch import batch_norms, shared_batch, synchronized
 from zoo_core.types import Batch, Context, Loss
 
@@ -47,6 +50,10 @@ def is_logged(step: int, every: int) -> bool:
     Losses change most in the first steps.
     """
     return step % every == 0 or (step < every and step & (step - 1) == 0)
+
+
+TRIED = 4
+"""Examples on which each phase is tried with sharded weights."""
 
 
 class Harness:
@@ -62,6 +69,7 @@ class Harness:
 
     Attributes:
         score_every: steps between two calls of the listener's `score`; 0 for none.
+        drawn: weights that are sampled during training: "ema" or "raw".
     """
 
     def __init__(
@@ -84,12 +92,17 @@ class Harness:
         check_shares(config, self.world)
         self._parts = micro_batches(config, self.world.size)
         self._sizes = [len(own) for own in shares(self._parts, self.world)]
-        self.reducers: dict[str, Reducer] = {}
+        self.reducers: dict[str, Reducer | BlockSums] = {}
+        self.sharded = config.parallel == "fsdp" and self.world.size > 1
+        self.shards: Shards | None = None
         self.counts = Counts()
         self.score_every = 0
+        self.drawn = "ema"
         self.averages = Averages(recipe)
         self.stages = planned_stages(recipe, plugin)
         self.stage_steps = planned_steps(self.stages, config)
+        if self.sharded:
+            check_options(config, (one for stage in self.stages for one in stage.optimizers.values()))
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._members: dict[str, list[nn.Parameter]] = {}
         self._schedules: list[Callable[[int], None]] = []
@@ -114,6 +127,8 @@ class Harness:
             MachineError: where memory runs out.
         """
         with synchronized(self.recipe) as norms:
+            if self.config.parallel == "fsdp" and not self.sharded:
+                self.listener.say("train.parallel=fsdp: one process has all weights, as without it")
             if self.world.size > 1:
                 self._announce_processes(norms)
             self._run_stages()
@@ -124,6 +139,8 @@ class Harness:
             if not self.optimizers:
                 self._begin(stage)
                 self._announce(stage)
+            if self.shards is not None:
+                self.listener.say(self.shards.line)
             with tf32(self.data.device):
                 done = self._run_stage(stage, self.stage_steps[self.counts.stage])
             if not done:
@@ -182,6 +199,8 @@ class Harness:
                 stage.begin(self.data)
         if fresh:  # whatever a process drew of its own, all start as the first
             from_first_(self.recipe.state_dict().values())
+        if self.sharded and stage.phases:
+            self._shard(stage)
         self.averages.begin(stage.ema)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
@@ -200,10 +219,27 @@ class Harness:
             self._rngs[phase.name] = rng.manual_seed(seed)
         if self.config.compile:
             self._compile(stage)
-        if self.world.size > 1:
+        if self.world.size > 1 and not self.sharded:
             self.reducers = {phase.name: Reducer(self.updated(phase)) for phase in stage.phases}
         if not self.world.first:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
+
+    def _shard(self, stage: Stage) -> None:
+        self.shards, self.reducers = sharded(self.recipe, stage, self._trainable, self.updated, self._trial)
+        self.averages.follow()
+
+    @contextlib.contextmanager
+    def _trial(self, phase: Phase) -> Iterator[Loss]:
+        """Within the block a phase has gradients of a few examples, the same in every process."""
+        with self.untouched():
+            seed_all(0)
+            self.recipe.train()
+            self.thaw(phase)
+            rng = torch.Generator(device=self.data.device).manual_seed(0)
+            with self.autocast():
+                loss = phase.loss(self.data.next(self.config.batch_size)[:TRIED], Context(0, 0.0, 0, rng))
+            loss.loss.backward()
+            yield loss
 
     def _announce_processes(self, norms: int) -> None:
         """Say how several processes train one model, and what of it looks at more than a process's rows."""
@@ -258,6 +294,10 @@ class Harness:
         last = self.counts.stage == len(self.stages) - 1
         end = self._progress() if last else None
         self.averages.settle()
+        if self.shards is not None:
+            self.shards.end()
+            self.shards, self._thawed = None, None
+            self.averages.follow()
         self.recipe.requires_grad_(False)
         self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
         self.reducers = {}
@@ -284,7 +324,7 @@ class Harness:
             counts.total += 1
             done = counts.step == steps
             if counts.step in snapshots:
-                listener.snapshot(counts.step, self.averages.lengths())
+                listener.snapshot(counts.step, self._lengths())
             if self.score_every and counts.total % self.score_every == 0:
                 counts.seconds += time.perf_counter() - clock
                 self._score()
@@ -353,8 +393,10 @@ class Harness:
         return self.data.next(self.config.batch_size, self.world, parts)
 
     def _backward(self, phase: Phase, batch: Batch, context: Context) -> Loss:
-        reducer = self.reducers.get(phase.name)
-        arm = nothing if reducer is None else reducer.arm
+        reducer, arm = self.reducers.get(phase.name), nothing
+        if reducer is not None:
+            reducer.begin()
+            arm = reducer.arm
         whole = self.config.batch_size
         with shared_batch():
             return backward(phase.loss, batch, context, self.autocast, self._sizes, whole, arm)
@@ -404,13 +446,13 @@ class Harness:
         )
 
     def _check_weights(self) -> None:
-        for name, tensor in self.recipe.state_dict().items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                stage = self.stages[min(self.counts.stage, len(self.stages) - 1)]
-                raise self._diverged(stage, "all", f"weight {name!r}")
-        for name, ema in self.averages.of.items():
-            if not all(bool(torch.isfinite(t).all()) for t in ema.average):
-                raise DivergedError(f"{self.plugin}: the average of {name!r} is not finite")
+        weights = {f"weight {name!r}": [t] for name, t in self.recipe.state_dict().items()}
+        averages = {f"the average of {name!r}": ema.average for name, ema in self.averages.of.items()}
+        wrong = next((name for name, its in (weights | averages).items() if not finite(its)), None)
+        wrong = next(filter(None, gather(wrong)), None)  # of sharded weights each process has some
+        if wrong is not None:
+            stage = self.stages[min(self.counts.stage, len(self.stages) - 1)]
+            raise self._diverged(stage, "all", wrong)
 
     # -- what is told
 
@@ -420,11 +462,11 @@ class Harness:
         return values | rates | {"images": self.counts.images, "steps_per_second": speed}
 
     def _image(self) -> None:
-        with self.quiet(), no_new_code():
+        with self.quiet(self.drawn), no_new_code():
             self.listener.image(self.counts.total)
 
     def _score(self) -> None:
-        with self.quiet(), no_new_code():
+        with self.quiet(self.drawn), no_new_code():
             best = self.listener.score(self.counts.total)
         if best:
             self.listener.best(self.counts.total, self.checkpoint())
@@ -436,11 +478,14 @@ class Harness:
         training = self.recipe.training
         self.recipe.eval()
         try:
-            with torch.no_grad(), self.averages.applied(weights):
+            with torch.no_grad(), self.averages.applied(weights), self._whole():
                 yield
         finally:
             self.recipe.train(training)
             set_random_states(kept, self.data.device)
+
+    def _whole(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.shards is None else self.shards.whole()
 
     def _save(self, end: dict[str, Any] | None = None) -> None:
         from_first_(self.recipe.buffers())  # statistics of a share of the data: the first's are kept
@@ -477,8 +522,8 @@ class Harness:
         state = {"drawn": self.data.drawn, **self._progress()}
         with self.averages.applied("raw"):
             return Checkpoint(
-                weights=_copied(self.recipe.state_dict()),
-                ema={name: _copied(ema.state()) for name, ema in self.averages.of.items()},
+                weights=copied(self.recipe.state_dict()),
+                ema={name: copied(ema.state()) for name, ema in self.averages.of.items()},
                 state=state,
             )
 
@@ -486,7 +531,7 @@ class Harness:
         """Return what the end of a stage clears: counts, optimizers, random states, places of EMA weights."""
         return {
             "counts": asdict(self.counts),
-            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "optimizers": {name: optimizer_state(o) for name, o in self.optimizers.items()},
             **self._randomness(),
             "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
@@ -495,7 +540,7 @@ class Harness:
 
     def _lengths(self) -> dict[str, Any]:
         averages = self.averages.lengths()
-        return {n: {k: _copied(its) for k, its in by_length.items()} for n, by_length in averages.items()}
+        return {n: {k: copied(its) for k, its in by_length.items()} for n, by_length in averages.items()}
 
     def _randomness(self) -> dict[str, Any]:
         return {
@@ -538,7 +583,7 @@ class Harness:
             self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
         self.averages.load_lengths(state.get("lengths", {}))
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name])
         self.data.drawn = state["drawn"]
         ranks = [state, *state.get("others", ())]
         if self.world.first or len(ranks) == self.world.size:
@@ -546,7 +591,3 @@ class Harness:
             for name, rng in self._rngs.items():
                 rng.set_state(own["rngs"][name])
             set_random_states(own["random"], self.data.device)
-
-
-def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
