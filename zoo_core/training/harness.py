@@ -238,8 +238,12 @@ class Harness:
             rng = torch.Generator(device=self.data.device).manual_seed(0)
             with self.autocast():
                 loss = phase.loss(self.data.next(self.config.batch_size)[:TRIED], Context(0, 0.0, 0, rng))
-            loss.loss.backward()
-            yield loss
+            try:
+                loss.loss.backward()
+                yield loss
+            finally:
+                for parameter in self.recipe.parameters():
+                    parameter.grad = None
 
     def _announce_processes(self, norms: int) -> None:
         """Say how several processes train one model, and what of it looks at more than a process's rows."""

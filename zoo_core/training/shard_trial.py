@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_map
 
 from zoo_core.errors import ZooError
@@ -36,44 +35,44 @@ TOLERANCE = 1e-2
 Trial = Callable[[Phase], contextlib.AbstractContextManager[Loss]]
 
 
-class _Once(torch.autograd.Function):
-    """The identity, whose gradient has none."""
+class _Watched(torch.autograd.Function):
+    """The identity, which notes a backward pass that is to be differentiated."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, notes: list[bool]) -> Tensor:
+        ctx.notes = notes
         return x.clone()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        ctx.notes.append(torch.is_grad_enabled())
+        return grads[0], None
 
 
 @contextlib.contextmanager
-def differentiable_once(networks: Iterable[nn.Module]) -> Iterator[None]:
-    """Within the block a gradient of a gradient of the networks' outputs raises an error."""
+def watched(networks: Iterable[nn.Module]) -> Iterator[list[bool]]:
+    """Within the block, gradients through networks are noted: True for one that is to be differentiated."""
+    notes: list[bool] = []
 
-    def marked(module: nn.Module, args: Any, output: Any) -> Any:
-        return tree_map(lambda y: _Once.apply(y) if isinstance(y, Tensor) and y.requires_grad else y, output)
+    def watch(module: nn.Module, args: Any, output: Any) -> Any:
+        return tree_map(
+            lambda y: _Watched.apply(y, notes) if isinstance(y, Tensor) and y.requires_grad else y, output
+        )
 
-    handles = [network.register_forward_hook(marked) for network in networks]
+    handles = [network.register_forward_hook(watch) for network in networks]
     try:
-        yield
+        yield notes
     finally:
         for handle in handles:
             handle.remove()
 
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Return the norm of each parameter's gradient over all shards, 0 where there is none: (n,) float64.
-
-    The gradients are cleared.
-    """
+    """Return the norm of each parameter's gradient over all shards, 0 where there is none: (n,) float64."""
     squares = torch.zeros(len(parameters), dtype=torch.float64)
     for k, parameter in enumerate(parameters):
         if parameter.grad is not None:
             squares[k] = local(parameter.grad).double().square().sum().cpu()
-        parameter.grad = None
     if any(local(p) is not p for p in parameters):
         sum_([squares])
     return squares.sqrt()
@@ -135,17 +134,17 @@ def _expected(
 
     A phase whose loss holds a gradient is added to `twice`, and one that can't be told from it.
     """
-    marks = contextlib.nullcontext() if phase.name in twice else differentiable_once(networks)
+    if phase.name not in twice:
+        try:
+            with watched(networks) as notes, trial(phase):
+                twice |= {phase.name} if any(notes) else set()
+        except Exception:  # it does not bear the watch, or is wrong: that is seen without
+            twice.add(phase.name)
     try:
-        with marks, trial(phase):
-            pass
-    except Exception:
-        if phase.name in twice:
-            return None
-        twice.add(phase.name)
-        return _expected(phase, networks, twice, updated, trial)
-    finally:
-        norms = gradient_norms(updated(phase))
+        with trial(phase):
+            norms = gradient_norms(updated(phase))
+    except Exception:  # training will tell
+        return None
     return norms if bool(norms.isfinite().all()) else None
 
 

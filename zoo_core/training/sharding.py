@@ -9,6 +9,7 @@ during training have whole weights too. At the end of a stage its networks are a
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -105,6 +106,9 @@ class Shards:
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         from torch.distributed.device_mesh import init_device_mesh
+
+        # The trial of each phase finds what this warns of.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
         self._parts = [part for network in networks for part in network.modules()]
         self._owned = [(m, name) for m in self._parts for name, p in m._parameters.items() if p is not None]
