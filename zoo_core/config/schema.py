@@ -109,8 +109,8 @@ class TrainConfig(Config):
     compile: bool = False
     """Compile the repeated blocks of the networks with torch.compile."""
     parallel: Literal["replicate", "fsdp"] = later("replicate", since="0.2.0")
-    """Several processes: each has the whole weights (replicate), or shards of the weights, gradients, optimizer
-    states and EMA weights (fsdp, PyTorch's FSDP2)."""
+    """With several processes: each has all weights (replicate), or its part of the weights, gradients,
+    optimizer states and EMA weights (fsdp: PyTorch's FSDP2)."""
     ema: EmaConfig = EmaConfig()
     """Average of the sampled network's weights."""
     log_every: int = Field(50, ge=1)

@@ -175,7 +175,7 @@ def sum_(tensors: Iterable[Tensor]) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return all rows of a tensor of whose rows each process has some, as sharded weights are; any other as is.
+    """Return all rows of a sharded tensor, of whose rows each process has some; any other tensor as is.
 
     All processes call it together.
     """
@@ -195,14 +195,13 @@ def local(tensor: Tensor) -> Tensor:
 
 def own_rows(tensor: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor sharded as another is, without communication; as is where the other is whole."""
-    mesh = getattr(like, "device_mesh", None)
-    if mesh is None:
+    sharded: Any = like
+    if not hasattr(sharded, "device_mesh"):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    found: Tensor = distribute_tensor(
-        tensor.detach().to(like.device), mesh, like.placements, src_data_rank=None
-    )
+    whole_, mesh = tensor.detach().to(sharded.device), sharded.device_mesh
+    found: Tensor = distribute_tensor(whole_, mesh, sharded.placements, src_data_rank=None)
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -32,12 +32,12 @@ from zoo_core.training.ema import Averages
 from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import Reducer, check_shares, loss_over_all
-from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
+from zoo_core.training.plan import micro_batches, planned_stages, planned_steps, stage_line
 from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
-from zoo_core.training.shard_trial import sharded
+from zoo_core.training.shard_trial import Trials
 from zoo_core.training.sharding import BlockSums, Shards, check_options
 from zoo_core.training.states import copied, finite, load_optimizer, optimizer_state
 from zoo_core.training.whole_batch import batch_norms, shared_batch, synchronized
@@ -50,10 +50,6 @@ def is_logged(step: int, every: int) -> bool:
     Losses change most in the first steps.
     """
     return step % every == 0 or (step < every and step & (step - 1) == 0)
-
-
-TRIED = 4
-"""Examples on which each phase is tried with sharded weights."""
 
 
 class Harness:
@@ -69,7 +65,7 @@ class Harness:
 
     Attributes:
         score_every: steps between two calls of the listener's `score`; 0 for none.
-        drawn: weights that are sampled during training: "ema" or "raw".
+        sampled: weights that are sampled during training: "ema" or "raw".
     """
 
     def __init__(
@@ -97,7 +93,7 @@ class Harness:
         self.shards: Shards | None = None
         self.counts = Counts()
         self.score_every = 0
-        self.drawn = "ema"
+        self.sampled = "ema"
         self.averages = Averages(recipe)
         self.stages = planned_stages(recipe, plugin)
         self.stage_steps = planned_steps(self.stages, config)
@@ -138,7 +134,8 @@ class Harness:
             stage = self.stages[self.counts.stage]
             if not self.optimizers:
                 self._begin(stage)
-                self._announce(stage)
+                if len(self.stages) > 1:
+                    self.listener.say(stage_line(self.recipe, self.stages, self.stage_steps, stage))
             if self.shards is not None:
                 self.listener.say(self.shards.line)
             with tf32(self.data.device):
@@ -160,17 +157,33 @@ class Harness:
             return
         if min(map(len, micro_batches(self.config))) > 1 or not batch_norms(self.recipe):
             return
+        for phase in (phase for stage in self.stages for phase in stage.phases):
+            try:
+                with self.trial(phase, 1):
+                    pass
+            except Exception as error:
+                if LONE_ROW in str(error):
+                    raise lone_row(self.plugin, self.config) from error
+
+    @contextlib.contextmanager
+    def trial(self, phase: Phase, rows: int) -> Iterator[Loss]:
+        """Within the block a phase's loss of the next batch's first rows, the same in every process, is at hand.
+
+        Buffers, random states and the order of the data are as before after it, and there are no gradients.
+        """
         with self.untouched():
+            seed_all(0)
             self.recipe.train()
-            for phase in (phase for stage in self.stages for phase in stage.phases):
-                rng = torch.Generator(device=self.data.device).manual_seed(0)
-                batch = self.data.next(self.config.batch_size)[:1]
-                try:
-                    with self.autocast():
-                        phase.loss(batch, Context(0, 0.0, 0, rng))
-                except Exception as error:
-                    if LONE_ROW in str(error):
-                        raise lone_row(self.plugin, self.config) from error
+            self.thaw(phase)
+            rng = torch.Generator(device=self.data.device).manual_seed(0)
+            batch = self.data.next(self.config.batch_size)[:rows]
+            with self.autocast():
+                loss = phase.loss(batch, Context(0, 0.0, 0, rng))
+            try:
+                yield loss
+            finally:
+                for parameter in self.recipe.parameters():
+                    parameter.grad = None
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
@@ -200,7 +213,9 @@ class Harness:
         if fresh:  # whatever a process drew of its own, all start as the first
             from_first_(self.recipe.state_dict().values())
         if self.sharded and stage.phases:
-            self._shard(stage)
+            trials = Trials(self.recipe, self._trainable, self.updated, self.trial)
+            self.shards, self.reducers = trials.sharded(stage.phases)
+            self.averages.follow()
         self.averages.begin(stage.ema)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
@@ -223,27 +238,6 @@ class Harness:
             self.reducers = {phase.name: Reducer(self.updated(phase)) for phase in stage.phases}
         if not self.world.first:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
-
-    def _shard(self, stage: Stage) -> None:
-        self.shards, self.reducers = sharded(self.recipe, stage, self._trainable, self.updated, self._trial)
-        self.averages.follow()
-
-    @contextlib.contextmanager
-    def _trial(self, phase: Phase) -> Iterator[Loss]:
-        """Within the block a phase has gradients of a few examples, the same in every process."""
-        with self.untouched():
-            seed_all(0)
-            self.recipe.train()
-            self.thaw(phase)
-            rng = torch.Generator(device=self.data.device).manual_seed(0)
-            with self.autocast():
-                loss = phase.loss(self.data.next(self.config.batch_size)[:TRIED], Context(0, 0.0, 0, rng))
-            try:
-                loss.loss.backward()
-                yield loss
-            finally:
-                for parameter in self.recipe.parameters():
-                    parameter.grad = None
 
     def _announce_processes(self, norms: int) -> None:
         """Say how several processes train one model, and what of it looks at more than a process's rows."""
@@ -277,21 +271,6 @@ class Harness:
     def _place(self) -> tuple[int | str, ...]:
         """Return what sets this process's random numbers apart: nothing for the first, as if alone."""
         return () if self.world.first else ("rank", self.world.rank, self.counts.total)
-
-    def _announce(self, stage: Stage) -> None:
-        """Say which of several stages begins, what it trains and what of the recipe it leaves as it is."""
-        if len(self.stages) == 1:
-            return
-        moved = {id(part) for phase in stage.phases for module in phase.updates for part in module.modules()}
-        parts = {name: part for name, part in self.recipe.named_children() if part.state_dict()}
-        trains = {name: any(id(inner) in moved for inner in part.modules()) for name, part in parts.items()}
-        trained, frozen = (
-            ", ".join(name for name, its in trains.items() if its is on) or "nothing" for on in (True, False)
-        )
-        self.listener.say(
-            f"stage {self.counts.stage + 1} of {len(self.stages)}, {stage.name}: "
-            f"{self.stage_steps[self.counts.stage]:,} steps; trains: {trained}; frozen: {frozen}"
-        )
 
     def _end_stage(self) -> None:
         from_first_(self.recipe.buffers())
@@ -466,11 +445,11 @@ class Harness:
         return values | rates | {"images": self.counts.images, "steps_per_second": speed}
 
     def _image(self) -> None:
-        with self.quiet(self.drawn), no_new_code():
+        with self.quiet(self.sampled), no_new_code():
             self.listener.image(self.counts.total)
 
     def _score(self) -> None:
-        with self.quiet(self.drawn), no_new_code():
+        with self.quiet(self.sampled), no_new_code():
             best = self.listener.score(self.counts.total)
         if best:
             self.listener.best(self.counts.total, self.checkpoint())

@@ -1,8 +1,8 @@
-"""Sharding what a stage trains, after each of its phases has shown to compute the same with shards.
+"""Sharding what a stage trains, once each of its phases has shown that it computes the same with shards.
 
-Each phase's loss and gradients are taken of the same few examples with whole weights and with shards. So it is
-found, and not asked of a model, whether it uses weights outside of a forward pass that gathers them, and
-whether a loss holds a gradient. Weights, buffers, random states and the order of the data are left as they were.
+The loss and the gradients of each phase are taken of the same few examples with whole weights and with shards.
+So it is found, and not asked of a model, whether it uses weights outside of a forward pass that gathers them,
+and whether a loss holds a gradient. Weights, buffers, random states and the order of the data stay as they were.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from zoo_core.errors import ZooError
 from zoo_core.machine.distributed import local, sum_, world
 from zoo_core.training.parallel import Reducer
-from zoo_core.training.recipe import Phase, Stage
+from zoo_core.training.recipe import Phase
 from zoo_core.training.sharding import (
     BlockSums,
     Shards,
@@ -29,10 +29,10 @@ from zoo_core.training.sharding import (
 )
 from zoo_core.types import Loss
 
+ROWS = 4
+"""Examples on which each phase is tried."""
 TOLERANCE = 1e-2
-"""Relative difference of a gradient from that of whole weights, for the same examples, that is not rounding."""
-
-Trial = Callable[[Phase], contextlib.AbstractContextManager[Loss]]
+"""Relative difference of a gradient from that of whole weights that is not rounding."""
 
 
 class _Watched(torch.autograd.Function):
@@ -78,112 +78,109 @@ def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
     return squares.sqrt()
 
 
-def sharded(
-    recipe: nn.Module,
-    stage: Stage,
-    trainable: set[int],
-    updated: Callable[[Phase], list[nn.Parameter]],
-    trial: Trial,
-) -> tuple[Shards, dict[str, Reducer | BlockSums]]:
-    """Shard what a stage trains.
+class Trials:
+    """Shards stages of a recipe whose phases have passed their trials.
 
     Args:
         recipe: with whole weights, equal in all processes.
-        stage: of it.
         trainable: ids of parameters that may be updated; those of the sharded ones are added.
         updated: returns the parameters that a phase updates.
-        trial: context of a phase's loss and backward pass on a few examples, the same in every process.
-
-    Returns:
-        (the shards, what adds up each phase's gradients).
-
-    Raises:
-        UsageError: where a phase can't be computed with shards; it says why.
+        trial: context of a phase's loss of a few examples, the same in every process.
     """
-    networks = networks_of(stage.phases)
-    check_parameters(recipe, networks)
-    names = {id(p): name for name, p in recipe.named_parameters()}
-    labels = {phase.name: [names[id(p)] for p in updated(phase)] for phase in stage.phases}
-    twice = {phase.name for phase in stage.phases if phase.second_order}
-    expected = {p.name: _expected(p, networks, twice, updated, trial) for p in stage.phases}
-    shards = Shards(networks)
-    trainable |= shards.replacing(trainable)
-    sums: dict[str, Reducer | BlockSums] = {}
-    for phase in stage.phases:
-        if phase.name in twice:
-            with shards.whole():
-                sums[phase.name] = WholeSums(shards, updated(phase))
-        else:
-            sums[phase.name] = BlockSums(shards)
-        norms = expected[phase.name]
-        if norms is not None:
-            _compare(phase, norms, labels[phase.name], sums[phase.name], updated, trial)
-    if twice:
-        shards.line += f"; whole weights in: {', '.join(sorted(twice))}"
-    return shards, sums
 
+    def __init__(
+        self,
+        recipe: nn.Module,
+        trainable: set[int],
+        updated: Callable[[Phase], list[nn.Parameter]],
+        trial: Callable[[Phase, int], contextlib.AbstractContextManager[Loss]],
+    ) -> None:
+        self.recipe, self.trainable, self.updated, self.trial = recipe, trainable, updated, trial
 
-def _expected(
-    phase: Phase,
-    networks: Sequence[nn.Module],
-    twice: set[str],
-    updated: Callable[[Phase], list[nn.Parameter]],
-    trial: Trial,
-) -> Tensor | None:
-    """Return the norms of a phase's gradients with whole weights; None where it can't be tried so early.
+    def sharded(self, phases: Sequence[Phase]) -> tuple[Shards, dict[str, Reducer | BlockSums]]:
+        """Shard what a stage's phases train; return the shards, and what adds up each phase's gradients.
 
-    A phase whose loss holds a gradient is added to `twice`, and one that can't be told from it.
-    """
-    if phase.name not in twice:
+        Raises:
+            UsageError: where a phase can't be computed with shards; it says why.
+        """
+        networks = networks_of(phases)
+        check_parameters(self.recipe, networks)
+        names = {id(p): name for name, p in self.recipe.named_parameters()}
+        labels = {phase.name: [names[id(p)] for p in self.updated(phase)] for phase in phases}
+        whole = {phase.name for phase in phases if phase.second_order or self._twice(phase, networks)}
+        expected = {phase.name: self._norms(phase) for phase in phases}
+        shards = Shards(networks)
+        self.trainable |= shards.replacing(self.trainable)
+        sums: dict[str, Reducer | BlockSums] = {}
+        for phase in phases:
+            if phase.name in whole:
+                with shards.whole():
+                    sums[phase.name] = WholeSums(shards, self.updated(phase))
+            else:
+                sums[phase.name] = BlockSums(shards)
+            norms = expected[phase.name]
+            if norms is not None:
+                self._compare(phase, sums[phase.name], norms, labels[phase.name])
+        if whole:
+            shards.line += f"; whole weights in: {', '.join(sorted(whole))}"
+        return shards, sums
+
+    def _twice(self, phase: Phase, networks: Sequence[nn.Module]) -> bool:
+        """Return whether a phase's loss holds a gradient, or does not bear to be asked."""
         try:
-            with watched(networks) as notes, trial(phase):
-                twice |= {phase.name} if any(notes) else set()
-        except Exception:  # it does not bear the watch, or is wrong: that is seen without
-            twice.add(phase.name)
-    try:
-        with trial(phase):
-            norms = gradient_norms(updated(phase))
-    except Exception:  # training will tell
-        return None
-    return norms if bool(norms.isfinite().all()) else None
+            with watched(networks) as notes, self.trial(phase, ROWS) as loss:
+                loss.loss.backward()
+                return any(notes)
+        except Exception:
+            return True
+
+    def _norms(self, phase: Phase) -> Tensor | None:
+        """Return the norms of a phase's gradients with whole weights; None where it can't be tried so early."""
+        try:
+            with self.trial(phase, ROWS) as loss:
+                loss.loss.backward()
+                norms = gradient_norms(self.updated(phase))
+        except Exception:  # which training will raise, where it is not for want of examples
+            return None
+        return norms if bool(norms.isfinite().all()) else None
+
+    def _compare(
+        self, phase: Phase, sums: Reducer | BlockSums, expected: Tensor, labels: Sequence[str]
+    ) -> None:
+        try:
+            sums.begin()
+            with self.trial(phase, ROWS) as loss:
+                sums.arm()
+                loss.loss.backward()
+                sums.finish()
+                found = gradient_norms(self.updated(phase)) / world().size
+                self._step_after(phase, loss)
+        except ZooError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise refused(f"phase {phase.name!r} uses weights outside of a forward pass: {reason}") from error
+        off = ~((found - expected).abs() <= TOLERANCE * expected + 1e-4 * expected.norm())
+        if bool(off.any()):
+            k = int(off.nonzero()[0])
+            raise refused(
+                f"phase {phase.name!r}: the gradient of {labels[k]} has the norm {float(found[k]):.4g}, "
+                f"and {float(expected[k]):.4g} with whole weights"
+            )
+
+    @torch.no_grad()
+    def _step_after(self, phase: Phase, loss: Loss) -> None:
+        """Try what follows a phase's steps, and undo it."""
+        if phase.after_step is None:
+            return
+        weights = [(local(p), local(p).clone()) for p in self.updated(phase)]
+        buffers = [(m, name, b, b.clone()) for m in self.recipe.modules() for name, b in _buffers(m)]
+        phase.after_step(loss.sums, loss.keep)
+        for tensor, before in weights:
+            tensor.copy_(before)
+        for module, name, buffer, before in buffers:
+            module._buffers[name] = buffer.copy_(before)
 
 
-def _compare(
-    phase: Phase,
-    expected: Tensor,
-    labels: Sequence[str],
-    sums: Reducer | BlockSums,
-    updated: Callable[[Phase], list[nn.Parameter]],
-    trial: Trial,
-) -> None:
-    try:
-        sums.begin()
-        sums.arm()
-        with trial(phase) as loss:
-            sums.finish()
-            parameters = updated(phase)
-            found = gradient_norms(parameters) / world().size
-            _step_after(phase, loss, parameters)
-    except ZooError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise refused(f"phase {phase.name!r} uses weights outside of a forward pass: {reason}") from error
-    off = ~((found - expected).abs() <= TOLERANCE * expected + 1e-4 * expected.norm())
-    if bool(off.any()):
-        first = int(off.nonzero()[0])
-        raise refused(
-            f"phase {phase.name!r}: the gradient of {labels[first]} has the norm {float(found[first]):.4g}, "
-            f"and {float(expected[first]):.4g} with whole weights"
-        )
-
-
-@torch.no_grad()
-def _step_after(phase: Phase, loss: Loss, parameters: Sequence[nn.Parameter]) -> None:
-    """Try what follows a phase's steps, and undo it."""
-    if phase.after_step is None:
-        return
-    kept = [local(p).clone() for p in parameters]
-    phase.after_step(loss.sums, loss.keep)
-    for parameter, before in zip(parameters, kept, strict=True):
-        local(parameter).copy_(before)
+def _buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [(name, buffer) for name, buffer in module._buffers.items() if buffer is not None]

@@ -1,4 +1,4 @@
-"""Sharded weights: of what a stage trains, each process keeps its rows of every weight, gradient and EMA weight.
+"""Sharded weights: each process has its rows of all weights, gradients, optimizer states and EMA weights.
 
 PyTorch's FSDP2 gathers the weights of a repeated block when it computes, and adds up its gradients when they
 are complete. A phase whose loss holds a gradient needs the weights of all blocks until it is done: they are
@@ -139,7 +139,7 @@ class Shards:
         return parameter
 
     def replacing(self, ids: set[int]) -> set[int]:
-        """Return the ids of the sharded and the gathered parameters in place of the parameters of these ids."""
+        """Return the ids of what is in place of parameters with given ids, sharded and gathered."""
         with self.whole():
             gathered = [self._now(*owned) for owned in self._owned]
         own = zip(self._originals, self._rows, gathered, strict=True)
@@ -226,7 +226,7 @@ def _reshape(part: nn.Module, shape: tuple[type, dict[str, Any]]) -> None:
 
 
 class BlockSums:
-    """Adds up the gradients of an update while its backward pass gathers and drops one block after another."""
+    """Adds up an update's gradients while its backward pass gathers and drops block after block."""
 
     def __init__(self, shards: Shards) -> None:
         self.shards = shards
