@@ -37,8 +37,8 @@ from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
-from zoo_core.training.shard_trial import Trials
-from zoo_core.training.sharding import BlockSums, Shards, check_options
+from zoo_core.training.shard_trial import Trials, check_options
+from zoo_core.training.sharding import BlockSums, Shards
 from zoo_core.training.states import copied, finite, load_optimizer, optimizer_state
 from zoo_core.training.whole_batch import batch_norms, shared_batch, synchronized
 from zoo_core.types import Batch, Context, Loss
@@ -135,7 +135,9 @@ class Harness:
             if not self.optimizers:
                 self._begin(stage)
                 if len(self.stages) > 1:
-                    self.listener.say(stage_line(self.recipe, self.stages, self.stage_steps, stage))
+                    self.listener.say(
+                        stage_line(self.recipe, self.stages, self.stage_steps, self.counts.stage)
+                    )
             if self.shards is not None:
                 self.listener.say(self.shards.line)
             with tf32(self.data.device):
@@ -167,7 +169,7 @@ class Harness:
 
     @contextlib.contextmanager
     def trial(self, phase: Phase, rows: int) -> Iterator[Loss]:
-        """Within the block a phase's loss of the next batch's first rows, the same in every process, is at hand.
+        """Within the block there is a phase's loss of the next batch's first rows, the same in all processes.
 
         Buffers, random states and the order of the data are as before after it, and there are no gradients.
         """

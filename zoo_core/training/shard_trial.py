@@ -1,8 +1,8 @@
 """Sharding what a stage trains, once each of its phases has shown that it computes the same with shards.
 
-The loss and the gradients of each phase are taken of the same few examples with whole weights and with shards.
-So it is found, and not asked of a model, whether it uses weights outside of a forward pass that gathers them,
-and whether a loss holds a gradient. Weights, buffers, random states and the order of the data stay as they were.
+Each phase's loss and gradients are taken of the same few examples with whole weights and with shards. So it is
+found, and not asked of a model, whether it uses weights outside of a forward pass that gathers them, and
+whether a loss holds a gradient. Weights, buffers, random states and the order of the data are left alone.
 """
 
 from __future__ import annotations
@@ -15,24 +15,65 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from zoo_core.errors import ZooError
+from zoo_core.config import OptimizerConfig, TrainConfig
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.machine.distributed import local, sum_, world
 from zoo_core.training.parallel import Reducer
 from zoo_core.training.recipe import Phase
-from zoo_core.training.sharding import (
-    BlockSums,
-    Shards,
-    WholeSums,
-    check_parameters,
-    networks_of,
-    refused,
-)
+from zoo_core.training.sharding import BlockSums, Shards, WholeSums, blocks_of, networks_of
 from zoo_core.types import Loss
 
+FORWARD = "networks whose weights are used within their forward() alone"
 ROWS = 4
 """Examples on which each phase is tried."""
 TOLERANCE = 1e-2
 """Relative difference of a gradient from that of whole weights that is not rounding."""
+
+
+def refused(reason: str, expected: str = "") -> UsageError:
+    """Return the error for a run whose weights can't be sharded."""
+    return UsageError(
+        f"train.parallel=fsdp: {reason}",
+        f"expected: {expected}" if expected else "",
+        "next: train.parallel=replicate, which keeps the whole weights in every process",
+    )
+
+
+def check_options(config: TrainConfig, optimizers: Iterable[OptimizerConfig]) -> None:
+    """Refuse options that do not go together with sharded weights.
+
+    Raises:
+        UsageError: naming them.
+    """
+    from torch.distributed import fsdp
+
+    if not hasattr(getattr(fsdp, "FSDPModule", None), "set_force_sum_reduction_for_comms"):
+        raise refused(f"torch {torch.__version__} can't add up its gradients; torch 2.9 can")
+    if config.compile:
+        raise refused("train.compile=true compiles blocks that hold their weights", "train.compile=false")
+    if any(optimizer.kind == "muon" for optimizer in optimizers):
+        raise refused("muon orthogonalizes whole matrices, of which each process has some rows", "kind=adamw")
+
+
+def check_parameters(recipe: nn.Module, networks: Iterable[nn.Module]) -> None:
+    """Refuse parameters without rows, and those of two blocks or networks.
+
+    Raises:
+        UsageError: naming one.
+    """
+    unit: dict[int, nn.Module] = {}
+    for network in networks:
+        unit |= {id(part): network for part in network.modules()}
+        unit |= {id(part): block for block in blocks_of(network) for part in block.modules()}
+    owner: dict[int, tuple[nn.Module | None, str]] = {}
+    for path, module in recipe.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False):
+            here = unit.get(id(module))
+            first, other = owner.setdefault(id(parameter), (here, name))
+            if first is not here:
+                raise refused(f"{name} and {other} are one parameter of two blocks or networks")
+            if here is not None and parameter.ndim == 0:
+                raise refused(f"the parameter {name} is a single number, which has no rows to divide")
 
 
 class _Watched(torch.autograd.Function):
@@ -135,7 +176,7 @@ class Trials:
             return True
 
     def _norms(self, phase: Phase) -> Tensor | None:
-        """Return the norms of a phase's gradients with whole weights; None where it can't be tried so early."""
+        """Return the norms of a phase's gradients with whole weights; None where it can't be tried."""
         try:
             with self.trial(phase, ROWS) as loss:
                 loss.loss.backward()
@@ -159,13 +200,16 @@ class Trials:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
-            raise refused(f"phase {phase.name!r} uses weights outside of a forward pass: {reason}") from error
+            raise refused(
+                f"phase {phase.name!r} can't be computed with sharded weights: {reason}", FORWARD
+            ) from error
         off = ~((found - expected).abs() <= TOLERANCE * expected + 1e-4 * expected.norm())
         if bool(off.any()):
             k = int(off.nonzero()[0])
             raise refused(
                 f"phase {phase.name!r}: the gradient of {labels[k]} has the norm {float(found[k]):.4g}, "
-                f"and {float(expected[k]):.4g} with whole weights"
+                f"and {float(expected[k]):.4g} with whole weights",
+                FORWARD,
             )
 
     @torch.no_grad()

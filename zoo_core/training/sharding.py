@@ -17,37 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo_core.config import OptimizerConfig, TrainConfig
-from zoo_core.errors import UsageError
 from zoo_core.machine.distributed import own_rows, world
 from zoo_core.training.compilation import regions
 from zoo_core.training.parallel import Reducer
 from zoo_core.training.recipe import Phase
-
-
-def refused(reason: str) -> UsageError:
-    """Return the error for a run whose weights can't be sharded."""
-    return UsageError(
-        f"train.parallel=fsdp: {reason}",
-        "expected: networks whose weights are used within their forward() alone",
-        "next: train.parallel=replicate, which keeps the whole weights in every process",
-    )
-
-
-def check_options(config: TrainConfig, optimizers: Iterable[OptimizerConfig]) -> None:
-    """Refuse options that do not go together with sharded weights.
-
-    Raises:
-        UsageError: naming them.
-    """
-    from torch.distributed import fsdp
-
-    if not hasattr(getattr(fsdp, "FSDPModule", None), "set_force_sum_reduction_for_comms"):
-        raise refused(f"torch {torch.__version__} can't add up its gradients; torch 2.9 can")
-    if config.compile:
-        raise refused("train.compile=true compiles blocks with whole weights")
-    if any(optimizer.kind == "muon" for optimizer in optimizers):
-        raise refused("muon orthogonalizes whole matrices, and each process has some of their rows")
 
 
 def networks_of(phases: Iterable[Phase]) -> list[nn.Module]:
@@ -71,27 +44,6 @@ def networks_of(phases: Iterable[Phase]) -> list[nn.Module]:
 def blocks_of(network: nn.Module) -> list[nn.Module]:
     """Return the repeated blocks of a network that have weights."""
     return [b for b in regions(network) if b is not network and any(True for _ in b.parameters())]
-
-
-def check_parameters(recipe: nn.Module, networks: Iterable[nn.Module]) -> None:
-    """Refuse parameters without rows, and those of two blocks or networks.
-
-    Raises:
-        UsageError: naming one.
-    """
-    unit: dict[int, nn.Module] = {}
-    for network in networks:
-        unit |= {id(part): network for part in network.modules()}
-        unit |= {id(part): block for block in blocks_of(network) for part in block.modules()}
-    owner: dict[int, tuple[nn.Module | None, str]] = {}
-    for path, module in recipe.named_modules():
-        for name, parameter in module.named_parameters(path, recurse=False):
-            here = unit.get(id(module))
-            first, other = owner.setdefault(id(parameter), (here, name))
-            if first is not here:
-                raise refused(f"{name} and {other} are one parameter of two blocks or networks")
-            if here is not None and parameter.ndim == 0:
-                raise refused(f"the parameter {name} is a single number, which has no rows to divide")
 
 
 class Shards:
