@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from zoo_core.machine.distributed import joined
 from zoo_core.training.checkpoint import Checkpoint
 from zoo_core.training.harness import Harness, Listener
 from zoo_core.training.recipe import Phase, Recipe, Stage
+from zoo_core.training.shard_trial import watched
+from zoo_core.training.sharding import blocks_of, networks_of
 from zoo_core.types import Batch, Context, Loss
 
 STEPS = 12
@@ -50,13 +53,14 @@ class Net(nn.Module):
 class Match(Recipe):
     """A regression, a critic with an undeclared gradient penalty and clipped weights, and a second stage."""
 
-    def __init__(self, phases: Sequence[str] = ("critic", "fit")) -> None:
+    data_sized = ("steps",)
+
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.net, self.critic = Net(2, 2), Net(2, 1)
         self.outside = nn.Parameter(torch.ones(()))
         self.register_buffer("steps", torch.zeros(0))
-        self.phases = phases
 
     def stages(self) -> list[Stage]:
         made = {
@@ -64,13 +68,13 @@ class Match(Recipe):
             "critic": Phase("critic", self.judge, [self.critic], "critic", repeat=2, after_step=self.clip),
         }
         optim = {
-            "net": OptimizerConfig(kind="adamw", lr=1e-2, weight_decay=0.1, warmup=3),
+            "net": OptimizerConfig(kind="adamw", lr=1e-2, weight_decay=0.1),
             "critic": OptimizerConfig(kind="rmsprop", lr=1e-3),
         }
         ema = {"net": EmaConfig(kind="power"), "critic": EmaConfig(decay=0.9)}
         second = Phase("fit", self.fit, [self.net], "net")
         return [
-            Stage("first", [made[name] for name in self.phases], optim, 0.7, ema),
+            Stage("first", [made["critic"], made["fit"]], optim, 0.7, ema),
             Stage("second", [second], optim, 0.3, {"net": EmaConfig(kind="power")}),
         ]
 
@@ -124,6 +128,8 @@ def trained(start: Checkpoint | None = None, stop: int = 0, parallel: str = "fsd
         if run.shards is not None:
             told["held"] = [[p.to_local().numel() for p in ps] for ps in run._members.values()]
     run.run()
+    if run.shards is not None:  # stopped
+        return told
     return told | {
         "weights": run.recipe.state_dict(),
         "averages": {name: ema.average for name, ema in run.averages.of.items()},
@@ -135,7 +141,8 @@ def trained(start: Checkpoint | None = None, stop: int = 0, parallel: str = "fsd
 def on_rank(*given: Any) -> Any:
     with joined("cpu", 60):
         start, stop, parallel, train = given
-        return trained(start, stop, parallel, **train)
+        # Tensors that are handed to several processes are in one memory.
+        return trained(copy.deepcopy(start), stop, parallel, **train)
 
 
 def several(
@@ -173,15 +180,15 @@ def compared(found: Any, alone: Any) -> None:
 @SLOW
 @pytest.mark.parametrize(("size", "accumulate"), [(2, 1), (3, 1), (2, 3)])
 def test_sharded_training_has_the_numbers_of_one_process(size: int, accumulate: int, tmp_path: Path) -> None:
-    """Losses, weights, EMA weights, snapshots, sample grids: catches sums of shares, stale and lost shards."""
+    """Losses, weights, EMA weights, snapshots, sample grids: catches shards that are stale or lost."""
     alone = trained()
     first, *others = several(size, tmp_path, accumulate=accumulate)
     for found in (first, *others):
         compared(found, alone)
     close(first["snapshots"], alone["snapshots"])
     close(first["images"], alone["images"])
-    assert len(alone["images"]) == 3 and len(alone["snapshots"]) == 8
-    assert "sharded weights: 201 parameters in 6 blocks; whole weights in: critic" in first["said"]
+    assert [len(alone[name]) for name in ("images", "snapshots")] == [3, 8]
+    assert "sharded weights: 168 parameters in 6 blocks; whole weights in: critic" in first["said"]
     assert alone["said"][0].startswith("train.parallel=fsdp: one process has all weights")
 
 
@@ -231,3 +238,107 @@ def test_a_checkpoint_with_shards_is_one_of_one_process(tmp_path: Path) -> None:
     ]
     assert held == [[p.numel() for p in net.parameters()] for net in (Net(2, 1), Net(2, 2))]
     assert 0 < sum(map(sum, again[0]["held"])) < 0.7 * sum(map(sum, held))
+
+
+class Bypassed(Match):
+    def fit(self, batch: Batch, context: Context) -> Loss:
+        return Loss(self.net.last(self.net.blocks(self.net.first(batch.x.to(torch.float64)))).square().mean())
+
+
+class Scalar(Match):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.register_parameter("scale", nn.Parameter(torch.ones(())))
+
+
+class Tied(Match):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.blocks[1].linear.weight = self.net.blocks[0].linear.weight
+
+
+class Mixed(Match):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shadow", torch.zeros(5, 2))
+
+    def clip(self, sums: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+        self.shadow.lerp_(self.critic.first.weight, 0.1)
+
+
+class Orthogonal(Match):
+    def stages(self) -> list[Stage]:
+        phase = Phase("fit", self.fit, [self.net], "net")
+        return [Stage("only", [phase], {"net": OptimizerConfig(kind="muon")})]
+
+
+REFUSED: dict[str, tuple[type[Match], dict[str, Any], str]] = {
+    "bypassed": (Bypassed, {}, "phase 'fit' can't be computed with sharded weights: aten"),
+    "scalar": (Scalar, {}, "the parameter net.scale is a single number, which has no rows to divide"),
+    "tied": (Tied, {}, "net.blocks.1.linear.weight and net.blocks.0.linear.weight are one parameter"),
+    "mixed": (Mixed, {}, "phase 'critic' can't be computed with sharded weights: aten.lerp_"),
+    "muon": (Orthogonal, {}, "muon orthogonalizes whole matrices"),
+    "compiled": (Match, {"compile": True}, "train.compile=true"),
+}
+
+
+def refusals() -> dict[str, str]:
+    found = {}
+    with joined("cpu", 60):
+        for name, (recipe, train, _) in REFUSED.items():
+            try:
+                run = made(recipe, **train)
+                run.run()
+                found[name] = f"trained {run.counts.total} steps"
+            except Exception as error:
+                found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
+@SLOW
+def test_what_can_t_be_sharded_is_refused_before_training(tmp_path: Path) -> None:
+    for told in returned(on_ranks(2, refusals, folder=tmp_path, seconds=120)):
+        for name, (_, _, reason) in REFUSED.items():
+            assert told[name].startswith(f"UsageError: train.parallel=fsdp: {reason}"), told[name]
+            assert "next: train.parallel=replicate" in told[name]
+
+
+def diverges() -> None:
+    with joined("cpu", 60):
+        run = made(checkpoint_every=4)
+        run.listener = Listener(step=lambda step: _spoil(run))
+        run.run()
+
+
+def _spoil(run: Harness) -> None:
+    """Make the last row of a weight infinite, where this process has it."""
+    if run.world.rank == run.world.size - 1 and run.counts.total == 4:
+        run.recipe.critic.first.bias.to_local()[-1:] = torch.inf
+
+
+@SLOW
+def test_all_processes_stop_where_a_weight_of_one_is_not_finite(tmp_path: Path) -> None:
+    told = on_ranks(2, diverges, folder=tmp_path, seconds=120)
+    for one in told:
+        assert "DivergedError: toy: training diverged: weight 'critic.first.bias'" in str(one)
+
+
+def test_whole_weights_of_a_list_of_modules_are_those_of_its_members() -> None:
+    first, second = Net(2, 2), Net(2, 1)
+    updates = [nn.ModuleList([first, nn.ModuleDict({"a": second})]), first.blocks, nn.Tanh()]
+    phases = [Phase("one", Match().fit, updates, "net"), Phase("two", Match().fit, [second], "net")]
+    assert networks_of(phases) == [first, second]
+    assert blocks_of(first) == list(first.blocks)
+    assert blocks_of(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))) == []
+
+
+def test_gradients_that_are_differentiated_are_noticed() -> None:
+    net, x = Net(2, 1), torch.ones(3, 2, requires_grad=True)
+    with watched([net]) as notes:
+        net(x).sum().backward()
+        assert notes == [False]
+        (slope,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+        slope.square().sum().backward()
+        assert notes == [False, True]
+    net(x).sum().backward()
+    assert len(notes) == 2
