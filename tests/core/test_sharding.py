@@ -123,8 +123,8 @@ def trained(start: Checkpoint | None = None, stop: int = 0, parallel: str = "fsd
         stop=lambda: run.counts.total == stop,
     )
     if start is not None:
-        run.restore(start)
-        told["again"] = run.checkpoint()
+        run.restore(copy.deepcopy(start))  # whose tensors are in one memory for all processes
+        told["again"] = copy.deepcopy(run.checkpoint())
         if run.shards is not None:
             told["held"] = [[p.to_local().numel() for p in ps] for ps in run._members.values()]
     run.run()
@@ -141,8 +141,7 @@ def trained(start: Checkpoint | None = None, stop: int = 0, parallel: str = "fsd
 def on_rank(*given: Any) -> Any:
     with joined("cpu", 60):
         start, stop, parallel, train = given
-        # Tensors that are handed to several processes are in one memory.
-        return trained(copy.deepcopy(start), stop, parallel, **train)
+        return trained(start, stop, parallel, **train)
 
 
 def several(

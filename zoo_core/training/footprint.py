@@ -137,8 +137,9 @@ def _phases(harness: Harness, batch: Batch, loaded: int) -> Iterator[Footprint]:
             if len(low) != len(high):  # what is computed depends on the batch: its highest is all there is
                 low, high = low.max()[None], high.max()[None]
             row = (high - low) / max(1, more - few)
-            waiting = size(p for name, ps in members.items() if name != phase.optimizer for p in ps) // owners
-            yield Footprint(states // owners, ema // owners, waiting, loaded + high - row * more, row, rows, saving)
+            waiting = size(p for name, ps in members.items() if name != phase.optimizer for p in ps)
+            kept = (states // owners, ema // owners, waiting // owners)
+            yield Footprint(*kept, loaded + high - row * more, row, rows, saving)
 
 
 def _held(harness: Harness, phase: Phase, batch: Batch) -> Tensor:

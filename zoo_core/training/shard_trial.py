@@ -1,7 +1,7 @@
 """Sharding what a stage trains, once each of its phases has shown that it computes the same with shards.
 
-Each phase's loss and gradients are taken of the same few examples with whole weights and with shards. So it is
-found, and not asked of a model, whether it uses weights outside of a forward pass that gathers them, and
+Each phase's loss and gradients are taken of the same few examples with whole weights and with shards. So it
+is found, and not asked of a model, whether it uses weights outside of a forward pass that gathers them, and
 whether a loss holds a gradient. Weights, buffers, random states and the order of the data are left alone.
 """
 
