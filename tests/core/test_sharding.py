@@ -65,7 +65,7 @@ class Match(Recipe):
     def stages(self) -> list[Stage]:
         made = {
             "fit": Phase("fit", self.fit, [self.net], "net", grad_clip=0.3),
-            "critic": Phase("critic", self.judge, [self.critic], "critic", repeat=2, after_step=self.clip),
+            "critic": Phase("critic", self.contrast, [self.critic], "critic", repeat=2, after_step=self.clip),
         }
         optim = {
             "net": OptimizerConfig(kind="adamw", lr=1e-2, weight_decay=0.1),
@@ -83,7 +83,7 @@ class Match(Recipe):
         made = self.net(x)
         return Loss((made - x.flip(1)).square().mean() - 0.1 * self.critic(made).mean())
 
-    def judge(self, batch: Batch, context: Context) -> Loss:
+    def contrast(self, batch: Batch, context: Context) -> Loss:
         real = batch.x.to(torch.float64).requires_grad_()
         with torch.no_grad():
             fake = self.net(real)
