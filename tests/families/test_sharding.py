@@ -124,4 +124,4 @@ def test_a_whole_run_with_shards_leaves_what_one_process_leaves(home: Path, tmp_
         for name, expected in alone.items():
             assert found[name] == expected, name
     results = [json.loads((folder / "run/result.json").read_text()) for folder in folders]
-    assert results[0]["values"].keys() == results[1]["values"].keys()
+    assert results[0].keys() == results[1].keys()

@@ -463,14 +463,12 @@ class Harness:
         training = self.recipe.training
         self.recipe.eval()
         try:
-            with torch.no_grad(), self.averages.applied(weights), self._whole():
+            whole = contextlib.nullcontext() if self.shards is None else self.shards.whole()
+            with torch.no_grad(), self.averages.applied(weights), whole:
                 yield
         finally:
             self.recipe.train(training)
             set_random_states(kept, self.data.device)
-
-    def _whole(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self.shards is None else self.shards.whole()
 
     def _save(self, end: dict[str, Any] | None = None) -> None:
         from_first_(self.recipe.buffers())  # statistics of a share of the data: the first's are kept
