@@ -101,7 +101,7 @@ def test_changing_the_ema_of_training_changes_the_stages_of_a_model() -> None:
 
 
 def test_every_option_of_training_is_tested() -> None:
-    elsewhere = {"keep", "audit"}  # tests/core/test_power.py, tests/audit
+    elsewhere = {"keep", "audit", "parallel"}  # test_power.py, tests/audit, test_sharding.py
     assert {*TRAIN, "ema", *elsewhere} == set(TrainConfig.model_fields)
 
 

@@ -43,8 +43,8 @@ def images() -> Resident:
     return Resident(levels, torch.randint(10, (60,), generator=rng))
 
 
-def trained(name: str, steps: int, accumulate: int, dtype: str) -> dict[str, Any]:
-    """Train one model, and return all that it logged and its weights."""
+def trained(name: str, steps: int, accumulate: int, dtype: str, *more: str) -> dict[str, Any]:
+    """Train one model, and return all that it logged, its weights and its EMA weights."""
     torch.set_default_dtype(getattr(torch, dtype))
     options = [
         f"plugin={name}",
@@ -52,6 +52,7 @@ def trained(name: str, steps: int, accumulate: int, dtype: str) -> dict[str, Any
         *COMMON,
         f"train.steps={steps}",
         f"train.accumulate={accumulate}",
+        *more,
     ]
     config = resolve(options)
     torch.manual_seed(0)
@@ -68,7 +69,8 @@ def trained(name: str, steps: int, accumulate: int, dtype: str) -> dict[str, Any
         for stage in made.stages
     ]
     made.run()
-    return {"logged": logged, "said": said, "weights": recipe.state_dict()}
+    raw = {name: ema.average for name, ema in made.averages.of.items()}
+    return {"logged": logged, "said": said, "weights": recipe.state_dict(), "raw": raw}
 
 
 def losses_of(values: Mapping[str, float]) -> dict[str, float]:

@@ -108,6 +108,9 @@ class TrainConfig(Config):
     """Precision of the forward pass: auto is bfloat16 autocast on GPUs that support it, float32 elsewhere."""
     compile: bool = False
     """Compile the repeated blocks of the networks with torch.compile."""
+    parallel: Literal["replicate", "fsdp"] = later("replicate", since="0.2.0")
+    """With several processes: each has all weights (replicate), or its part of the weights, gradients,
+    optimizer states and EMA weights (fsdp: PyTorch's FSDP2)."""
     ema: EmaConfig = EmaConfig()
     """Average of the sampled network's weights."""
     log_every: int = Field(50, ge=1)

@@ -188,6 +188,37 @@ def sum_(tensors: Iterable[Tensor]) -> None:
                 tensor.copy_(total.view(tensor.shape))
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Return all rows of a sharded tensor, of whose rows each process has some; any other tensor as is.
+
+    All processes call it together.
+    """
+    gather_all = getattr(tensor, "full_tensor", None)
+    if gather_all is None:
+        return tensor
+    with _collective("all-gather"):
+        found: Tensor = gather_all()
+    return found
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return this process's rows of a sharded tensor, in the same memory; any other as is."""
+    rows = getattr(tensor, "to_local", None)
+    return tensor if rows is None else rows()
+
+
+def own_rows(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a whole tensor sharded as another is, without communication; as is where the other is whole."""
+    sharded: Any = like
+    if not hasattr(sharded, "device_mesh"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    whole_, mesh = tensor.detach().to(sharded.device), sharded.device_mesh
+    found: Tensor = distribute_tensor(whole_, mesh, sharded.placements, src_data_rank=None)
+    return found
+
+
 def start_sum(tensor: Tensor) -> Callable[[], None]:
     """Begin to add a tensor up over all processes, in place, and return what waits for the end of it.
 

@@ -31,7 +31,8 @@ from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.presets import preset_overrides
 
 NOT_IN_HASH = ("seed", "device", "run_dir", "preset", "track", "plots", "train.log_every",
-               "train.checkpoint_every", "train.keep", "train.audit", "train.sample_every", "data.root",
+               "train.checkpoint_every", "train.keep", "train.audit", "train.sample_every",
+               "train.parallel", "data.root",
                "data.storage", "data.label", "eval", "sample.batch_size")  # fmt: skip
 """What does not change the trained model or its samples; scores carry their own protocol's hash."""
 

@@ -341,6 +341,8 @@ def _train(
     else:
         made.say(f"run: {made.dir}")
         first = rehearse(made)
+    if harness.sharded:
+        first = None  # samples would have to be drawn by all processes
     if place.first:
         write_state(made.dir, "running", set_aside=set_aside)
 

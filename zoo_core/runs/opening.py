@@ -128,7 +128,7 @@ def build(
     data = TrainData(dataset.training, dataset.info, order, device)
     noise = _seed(config.seeds.noise, config)
     harness = Harness(recipe, config.train, data, seed=noise, plugin=config.plugin)
-    harness.score_every = config.eval.every
+    harness.score_every, harness.sampled = config.eval.every, config.eval.weights
     return Run(
         config, folder, entry, dataset, recipe, device, sampler, harness, say, warn, guide=guide, parts=parts
     )

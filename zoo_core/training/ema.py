@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.config import EmaConfig
+from zoo_core.machine.distributed import own_rows, whole
 from zoo_core.training import power
 
 
@@ -58,6 +59,13 @@ class Ema:
             average.copy_(kept)
         self.in_place = not self.in_place
 
+    @torch.no_grad()
+    def follow(self, module: nn.Module) -> None:
+        """Go on with a module whose parameters are sharded now, or whole again."""
+        self.live = [p.detach() for p in module.parameters()]
+        for averages in (self.average, *self.others.values()):
+            averages[:] = [own_rows(whole(a), p) for a, p in zip(averages, self.live, strict=True)]
+
     def state(self) -> dict[str, Tensor]:
         """Return the tensors beside the module, by the module's parameter names."""
         return dict(zip(self.names, self.average, strict=True))
@@ -75,7 +83,7 @@ class Ema:
             ValueError: where a shape or dtype differs.
         """
         for name, average in zip(self.names, self.average, strict=True):
-            saved = state[name]
+            saved = own_rows(state[name], average)
             if saved.shape != average.shape or saved.dtype != average.dtype:
                 raise ValueError(
                     f"EMA of {name} is {tuple(saved.shape)} {saved.dtype}, "
@@ -99,6 +107,11 @@ class Averages:
         for name, config in configs.items():
             if config.on and name not in self.of:
                 self.of[name] = Ema(self.recipe.get_submodule(name), config)
+
+    def follow(self) -> None:
+        """Go on with modules whose parameters are sharded now, or whole again."""
+        for name, ema in self.of.items():
+            ema.follow(self.recipe.get_submodule(name))
 
     def update(self, names: Mapping[str, EmaConfig], images: int) -> None:
         """Move the averages of a stage."""
@@ -137,7 +150,7 @@ class Averages:
         for name, its in self.lengths().items():
             for length, tensors in its.items():
                 for parameter, tensor in tensors.items():
-                    tensor.copy_(saved[name][length][parameter])
+                    tensor.copy_(own_rows(saved[name][length][parameter], tensor))
 
     @contextmanager
     def applied(self, weights: str = "ema") -> Iterator[None]:

@@ -125,6 +125,7 @@ def _phases(harness: Harness, batch: Batch, loaded: int) -> Iterator[Footprint]:
         ema = sum(averaged.values())
         held = size(recipe.state_dict().values()) + ema
         saving = 2 * held + states if harness.data.device.type == "cpu" else 0  # copied, then serialized
+        owners = world.size if harness.sharded else 1
         for phase in stage.phases:
             few, more = min(FEW, rows, len(batch)), min(MORE, rows, len(batch))
             try:
@@ -137,7 +138,8 @@ def _phases(harness: Harness, batch: Batch, loaded: int) -> Iterator[Footprint]:
                 low, high = low.max()[None], high.max()[None]
             row = (high - low) / max(1, more - few)
             waiting = size(p for name, ps in members.items() if name != phase.optimizer for p in ps)
-            yield Footprint(states, ema, waiting, loaded + high - row * more, row, rows, saving)
+            kept = (states // owners, ema // owners, waiting // owners)
+            yield Footprint(*kept, loaded + high - row * more, row, rows, saving)
 
 
 def _held(harness: Harness, phase: Phase, batch: Batch) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -32,11 +32,14 @@ from zoo_core.training.ema import Averages
 from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
 from zoo_core.training.parallel import Reducer, check_shares, loss_over_all
-from zoo_core.training.plan import micro_batches, planned_stages, planned_steps
+from zoo_core.training.plan import micro_batches, planned_stages, planned_steps, stage_line
 from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
+from zoo_core.training.shard_trial import Trials, check_options
+from zoo_core.training.sharding import BlockSums, Shards
+from zoo_core.training.states import copied, finite, load_optimizer, optimizer_state
 from zoo_core.training.whole_batch import batch_norms, shared_batch, synchronized
 from zoo_core.types import Batch, Context, Loss
 
@@ -62,6 +65,7 @@ class Harness:
 
     Attributes:
         score_every: steps between two calls of the listener's `score`; 0 for none.
+        sampled: weights that are sampled during training: "ema" or "raw".
     """
 
     def __init__(
@@ -84,12 +88,17 @@ class Harness:
         check_shares(config, self.world)
         self._parts = micro_batches(config, self.world.size)
         self._sizes = [len(own) for own in shares(self._parts, self.world)]
-        self.reducers: dict[str, Reducer] = {}
+        self.reducers: dict[str, Reducer | BlockSums] = {}
+        self.sharded = config.parallel == "fsdp" and self.world.size > 1
+        self.shards: Shards | None = None
         self.counts = Counts()
         self.score_every = 0
+        self.sampled = "ema"
         self.averages = Averages(recipe)
         self.stages = planned_stages(recipe, plugin)
         self.stage_steps = planned_steps(self.stages, config)
+        if self.sharded:
+            check_options(config, (one for stage in self.stages for one in stage.optimizers.values()))
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._members: dict[str, list[nn.Parameter]] = {}
         self._schedules: list[Callable[[int], None]] = []
@@ -114,6 +123,8 @@ class Harness:
             MachineError: where memory runs out.
         """
         with synchronized(self.recipe) as norms:
+            if self.config.parallel == "fsdp" and not self.sharded:
+                self.listener.say("train.parallel=fsdp: one process has all weights, as without it")
             if self.world.size > 1:
                 self._announce_processes(norms)
             self._run_stages()
@@ -123,7 +134,12 @@ class Harness:
             stage = self.stages[self.counts.stage]
             if not self.optimizers:
                 self._begin(stage)
-                self._announce(stage)
+                if len(self.stages) > 1:
+                    self.listener.say(
+                        stage_line(self.recipe, self.stages, self.stage_steps, self.counts.stage)
+                    )
+            if self.shards is not None:
+                self.listener.say(self.shards.line)
             with tf32(self.data.device):
                 done = self._run_stage(stage, self.stage_steps[self.counts.stage])
             if not done:
@@ -143,17 +159,33 @@ class Harness:
             return
         if min(map(len, micro_batches(self.config))) > 1 or not batch_norms(self.recipe):
             return
+        for phase in (phase for stage in self.stages for phase in stage.phases):
+            try:
+                with self.trial(phase, 1):
+                    pass
+            except Exception as error:
+                if LONE_ROW in str(error):
+                    raise lone_row(self.plugin, self.config) from error
+
+    @contextlib.contextmanager
+    def trial(self, phase: Phase, rows: int) -> Iterator[Loss]:
+        """Within the block there is a phase's loss of the next batch's first rows, the same in all processes.
+
+        Buffers, random states and the order of the data are as before after it, and there are no gradients.
+        """
         with self.untouched():
+            seed_all(0)
             self.recipe.train()
-            for phase in (phase for stage in self.stages for phase in stage.phases):
-                rng = torch.Generator(device=self.data.device).manual_seed(0)
-                batch = self.data.next(self.config.batch_size)[:1]
-                try:
-                    with self.autocast():
-                        phase.loss(batch, Context(0, 0.0, 0, rng))
-                except Exception as error:
-                    if LONE_ROW in str(error):
-                        raise lone_row(self.plugin, self.config) from error
+            self.thaw(phase)
+            rng = torch.Generator(device=self.data.device).manual_seed(0)
+            batch = self.data.next(self.config.batch_size)[:rows]
+            with self.autocast():
+                loss = phase.loss(batch, Context(0, 0.0, 0, rng))
+            try:
+                yield loss
+            finally:
+                for parameter in self.recipe.parameters():
+                    parameter.grad = None
 
     @contextlib.contextmanager
     def untouched(self) -> Iterator[None]:
@@ -182,6 +214,10 @@ class Harness:
                 stage.begin(self.data)
         if fresh:  # whatever a process drew of its own, all start as the first
             from_first_(self.recipe.state_dict().values())
+        if self.sharded and stage.phases:
+            trials = Trials(self.recipe, self._trainable, self.updated, self.trial)
+            self.shards, self.reducers = trials.sharded(stage.phases)
+            self.averages.follow()
         self.averages.begin(stage.ema)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
         for name in dict.fromkeys(phase.optimizer for phase in stage.phases):
@@ -200,7 +236,7 @@ class Harness:
             self._rngs[phase.name] = rng.manual_seed(seed)
         if self.config.compile:
             self._compile(stage)
-        if self.world.size > 1:
+        if self.world.size > 1 and not self.sharded:
             self.reducers = {phase.name: Reducer(self.updated(phase)) for phase in stage.phases}
         if not self.world.first:
             seed_all(derive(self.seed, "stage", stage.name, *self._place()))
@@ -238,26 +274,15 @@ class Harness:
         """Return what sets this process's random numbers apart: nothing for the first, as if alone."""
         return () if self.world.first else ("rank", self.world.rank, self.counts.total)
 
-    def _announce(self, stage: Stage) -> None:
-        """Say which of several stages begins, what it trains and what of the recipe it leaves as it is."""
-        if len(self.stages) == 1:
-            return
-        moved = {id(part) for phase in stage.phases for module in phase.updates for part in module.modules()}
-        parts = {name: part for name, part in self.recipe.named_children() if part.state_dict()}
-        trains = {name: any(id(inner) in moved for inner in part.modules()) for name, part in parts.items()}
-        trained, frozen = (
-            ", ".join(name for name, its in trains.items() if its is on) or "nothing" for on in (True, False)
-        )
-        self.listener.say(
-            f"stage {self.counts.stage + 1} of {len(self.stages)}, {stage.name}: "
-            f"{self.stage_steps[self.counts.stage]:,} steps; trains: {trained}; frozen: {frozen}"
-        )
-
     def _end_stage(self) -> None:
         from_first_(self.recipe.buffers())
         last = self.counts.stage == len(self.stages) - 1
         end = self._progress() if last else None
         self.averages.settle()
+        if self.shards is not None:
+            self.shards.end()
+            self.shards, self._thawed = None, None
+            self.averages.follow()
         self.recipe.requires_grad_(False)
         self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
         self.reducers = {}
@@ -284,7 +309,7 @@ class Harness:
             counts.total += 1
             done = counts.step == steps
             if counts.step in snapshots:
-                listener.snapshot(counts.step, self.averages.lengths())
+                listener.snapshot(counts.step, self._lengths())
             if self.score_every and counts.total % self.score_every == 0:
                 counts.seconds += time.perf_counter() - clock
                 self._score()
@@ -353,8 +378,10 @@ class Harness:
         return self.data.next(self.config.batch_size, self.world, parts)
 
     def _backward(self, phase: Phase, batch: Batch, context: Context) -> Loss:
-        reducer = self.reducers.get(phase.name)
-        arm = nothing if reducer is None else reducer.arm
+        reducer, arm = self.reducers.get(phase.name), nothing
+        if reducer is not None:
+            reducer.begin()
+            arm = reducer.arm
         whole = self.config.batch_size
         with shared_batch():
             return backward(phase.loss, batch, context, self.autocast, self._sizes, whole, arm)
@@ -404,13 +431,13 @@ class Harness:
         )
 
     def _check_weights(self) -> None:
-        for name, tensor in self.recipe.state_dict().items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                stage = self.stages[min(self.counts.stage, len(self.stages) - 1)]
-                raise self._diverged(stage, "all", f"weight {name!r}")
-        for name, ema in self.averages.of.items():
-            if not all(bool(torch.isfinite(t).all()) for t in ema.average):
-                raise DivergedError(f"{self.plugin}: the average of {name!r} is not finite")
+        weights = {f"weight {name!r}": [t] for name, t in self.recipe.state_dict().items()}
+        averages = {f"the average of {name!r}": ema.average for name, ema in self.averages.of.items()}
+        wrong = next((name for name, its in (weights | averages).items() if not finite(its)), None)
+        wrong = next(filter(None, gather(wrong)), None)  # of sharded weights each process has some
+        if wrong is not None:
+            stage = self.stages[min(self.counts.stage, len(self.stages) - 1)]
+            raise self._diverged(stage, "all", wrong)
 
     # -- what is told
 
@@ -420,11 +447,11 @@ class Harness:
         return values | rates | {"images": self.counts.images, "steps_per_second": speed}
 
     def _image(self) -> None:
-        with self.quiet(), no_new_code():
+        with self.quiet(self.sampled), no_new_code():
             self.listener.image(self.counts.total)
 
     def _score(self) -> None:
-        with self.quiet(), no_new_code():
+        with self.quiet(self.sampled), no_new_code():
             best = self.listener.score(self.counts.total)
         if best:
             self.listener.best(self.counts.total, self.checkpoint())
@@ -436,7 +463,8 @@ class Harness:
         training = self.recipe.training
         self.recipe.eval()
         try:
-            with torch.no_grad(), self.averages.applied(weights):
+            whole = contextlib.nullcontext() if self.shards is None else self.shards.whole()
+            with torch.no_grad(), self.averages.applied(weights), whole:
                 yield
         finally:
             self.recipe.train(training)
@@ -477,8 +505,8 @@ class Harness:
         state = {"drawn": self.data.drawn, **self._progress()}
         with self.averages.applied("raw"):
             return Checkpoint(
-                weights=_copied(self.recipe.state_dict()),
-                ema={name: _copied(ema.state()) for name, ema in self.averages.of.items()},
+                weights=copied(self.recipe.state_dict()),
+                ema={name: copied(ema.state()) for name, ema in self.averages.of.items()},
                 state=state,
             )
 
@@ -486,7 +514,7 @@ class Harness:
         """Return what the end of a stage clears: counts, optimizers, random states, places of EMA weights."""
         return {
             "counts": asdict(self.counts),
-            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "optimizers": {name: optimizer_state(o) for name, o in self.optimizers.items()},
             **self._randomness(),
             "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
@@ -495,7 +523,7 @@ class Harness:
 
     def _lengths(self) -> dict[str, Any]:
         averages = self.averages.lengths()
-        return {n: {k: _copied(its) for k, its in by_length.items()} for n, by_length in averages.items()}
+        return {n: {k: copied(its) for k, its in by_length.items()} for n, by_length in averages.items()}
 
     def _randomness(self) -> dict[str, Any]:
         return {
@@ -538,7 +566,7 @@ class Harness:
             self.averages.of[name].load(checkpoint.ema[name], updates, in_place)
         self.averages.load_lengths(state.get("lengths", {}))
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name])
         self.data.drawn = state["drawn"]
         ranks = [state, *state.get("others", ())]
         if self.world.first or len(ranks) == self.world.size:
@@ -546,7 +574,3 @@ class Harness:
             for name, rng in self._rngs.items():
                 rng.set_state(own["rngs"][name])
             set_random_states(own["random"], self.data.device)
-
-
-def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}

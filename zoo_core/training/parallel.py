@@ -120,6 +120,9 @@ class Reducer:
     def __len__(self) -> int:
         return len(self._buckets)
 
+    def begin(self) -> None:
+        """Do nothing before an update's first loss."""
+
     def arm(self) -> None:
         """Begin sums in the backward pass that follows: an update's last."""
         self._next = 0

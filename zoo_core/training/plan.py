@@ -113,6 +113,21 @@ def planned_steps(stages: Sequence[Stage], config: TrainConfig) -> list[int]:
     )
 
 
+def stage_line(recipe: nn.Module, stages: Sequence[Stage], steps: Sequence[int], index: int) -> str:
+    """Return which of several stages begins, what it trains and what of the recipe it leaves as it is."""
+    stage = stages[index]
+    moved = {id(part) for phase in stage.phases for module in phase.updates for part in module.modules()}
+    parts = {name: part for name, part in recipe.named_children() if part.state_dict()}
+    trains = {name: any(id(inner) in moved for inner in part.modules()) for name, part in parts.items()}
+    trained, frozen = (
+        ", ".join(name for name, its in trains.items() if its is on) or "nothing" for on in (True, False)
+    )
+    return (
+        f"stage {index + 1} of {len(stages)}, {stage.name}: {steps[index]:,} steps; "
+        f"trains: {trained}; frozen: {frozen}"
+    )
+
+
 def micro_batches(config: TrainConfig, processes: int = 1) -> list[range]:
     """Return the rows of each micro-batch of a batch.
 
