@@ -196,7 +196,7 @@ def whole(tensor: Tensor) -> Tensor:
     gather_all = getattr(tensor, "full_tensor", None)
     if gather_all is None:
         return tensor
-    with _collective("all-gather"):
+    with collective("all-gather"):
         found: Tensor = gather_all()
     return found
 
