@@ -144,7 +144,8 @@ def scores(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 
 
 def _link(row: Row) -> str:
-    return f"[{code(row.plugin)}](models/{row.plugin}.md)"
+    """Return a link to the model's page, marked where its samples are too close to training images."""
+    return f"[{code(row.plugin)}](models/{row.plugin}.md)" + (", memorizes" if row.memorizes else "")
 
 
 QUALITY = ("L1", "PSNR", "SSIM")
