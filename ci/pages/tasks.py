@@ -70,13 +70,20 @@ zoo bench emoji-quick plugin=pix2pix,palette data.source=edges,lowres,gray,jpeg 
 zoo bench emoji-quick plugin=pix2pix,palette data.source=mask,freeform,crop,blur,labels  # hours
 ```
 
-![Each source, and what palette and pix2pix make of it](assets/image-tasks.png)
+{image}Sources are made from the images themselves; `zoo show palette` describes each. L1, PSNR and SSIM compare
+a translation with the real image, and `effnet distance` is a distance in the features of a network, like
+LPIPS. In parentheses is the best of the trivial translations: the source itself, its bicubic interpolation,
+a linear function of its channels (the mean color of each gray value), and the mean image. {verdict}
+"""
 
-The sources of three held-out images, and their translations. Sources are made from the images themselves;
-`zoo show palette` describes each. L1, PSNR and SSIM compare a translation with the real image, and
-`effnet distance` is a distance in the features of a network, like LPIPS. In parentheses is the best of the
-trivial translations: the source itself, its bicubic interpolation, a linear function of its channels (the
-mean color of each gray value), and the mean image. {verdict}
+SHEET = "assets/image-tasks.png"
+"""Drawn by ci/studies/image_tasks.py from runs."""
+
+EXAMPLES = f"""\
+![Each source, and what palette and pix2pix make of it]({SHEET})
+
+The sources of three held-out images, and their translations.
+
 """
 
 UNPAIRED = """
@@ -98,7 +105,8 @@ def tasks_page(root: Path) -> str:
     parts.append(TEXT)
     parts += scores(_rows(groups, "text"), ("FD", "retrieval", "caption rank", "new caption rank"))
     paired = translated(groups, "paired")
-    parts += [IMAGES.format(verdict=verdict(paired)), *translations(paired), UNPAIRED]
+    image = EXAMPLES if (root / "docs" / SHEET).exists() else ""
+    parts += [IMAGES.format(image=image, verdict=verdict(paired)), *translations(paired), UNPAIRED]
     parts += translations(translated(groups, "unpaired"))
     return NOTE + "\n".join(parts) + "\n"
 
