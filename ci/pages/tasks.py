@@ -70,10 +70,11 @@ zoo bench emoji-quick plugin=pix2pix,palette data.source=edges,lowres,gray,jpeg 
 zoo bench emoji-quick plugin=pix2pix,palette data.source=mask,freeform,crop,blur,labels  # hours
 ```
 
-{image}Sources are made from the images themselves; `zoo show palette` describes each. L1, PSNR and SSIM compare
-a translation with the real image, and `effnet distance` is a distance in the features of a network, like
-LPIPS. In parentheses is the best of the trivial translations: the source itself, its bicubic interpolation,
-a linear function of its channels (the mean color of each gray value), and the mean image. {verdict}
+{image}Sources are made from the images themselves; `zoo show palette` describes each. L1, PSNR and SSIM
+compare a translation with the real image, and `effnet distance` is a distance in the features of a network,
+like LPIPS. In parentheses is the best of the trivial translations: the source itself, its bicubic
+interpolation, a linear function of its channels (the mean color of each gray value), and the mean image.
+{verdict}
 """
 
 SHEET = "assets/image-tasks.png"
