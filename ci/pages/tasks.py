@@ -195,11 +195,8 @@ def verdict(rows: Sequence[tuple[str, Row]]) -> str:
     for source, row in rows:
         for base in QUALITY:
             own, trivial = _value(row, base), _value(row, f"trivial {base}")
-            if (
-                own is not None
-                and trivial is not None
-                and (own >= trivial if base == "L1" else own <= trivial)
-            ):
+            sign = -1 if base == "L1" else 1
+            if own is not None and trivial is not None and sign * own <= sign * trivial:
                 worse.append(f"{code(row.plugin)} from {code(source)} in {base}")
     if not worse:
         return "Every translator is better than the trivial baseline in each of the three."
