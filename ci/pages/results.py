@@ -137,20 +137,17 @@ def results_section(name: str, scored: Iterable[Scored]) -> list[str]:
         "The committed results of this model, as `zoo leaderboard results` ranks them. "
         "[Metrics and protocols](../evaluation.md) defines scores, intervals, ranks and states.",
         *table(
-            (
-                *("dataset", "task", "rank", "score", "seeds", "state"),
-                *("NFE", "training FLOPs", "training", "parameters", "config"),
-            ),
+            ("data and task", "rank", "score", "seeds", "NFE", "training", "parameters", "config"),
             (
                 (
-                    code(row.data),
-                    prose(row.task),
+                    f"{code(row.data)}<br>{prose(row.task)}",
                     prose(row.rank),
-                    prose(f"{row.column} {row.score}"),
-                    str(row.seeds),
-                    row.state,
-                    *row.cost,
-                    code(row.config_hash) + (f" ({prose(row.selected)})" if row.selected else ""),
+                    f"{prose(row.column)}<br>{prose(row.score)}",
+                    f"{row.seeds}, {row.state}",
+                    row.cost.nfe,
+                    "<br>".join(filter(None, (row.cost.flops and f"{row.cost.flops} FLOPs", row.cost.time))),
+                    row.cost.parameters,
+                    code(row.config_hash) + (f"<br>{prose(row.selected)}" if row.selected else ""),
                 )
                 for row in rows
             ),
