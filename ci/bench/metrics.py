@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_core.machine.files import sha256_of
 from zoo_core.types import DataInfo
-from zoo_eval.extractors.classifiers import digest
 from zoo_eval.extractors.inception import Inception
 from zoo_eval.features import Features, extract
 from zoo_eval.pipeline import chosen_metrics, run_metrics
@@ -93,7 +93,7 @@ def zoo(real: Tensor, fake: Tensor, weights: Path) -> Contestant:
     """Return what scores with this project."""
 
     def run() -> Any:
-        extractor, protocol = Inception(weights, digest(weights), "cpu"), settings(len(real))
+        extractor, protocol = Inception(weights, sha256_of(weights), "cpu"), settings(len(real))
         sides = []
         for rows in (real, fake):
             found = extract(rows.split(BATCH), extractor, INFO, "bench")
