@@ -383,8 +383,8 @@ def test_a_models_results_are_on_its_page(scripts: None, tmp_path: Path) -> None
     rows = [row for row in scored_rows(tmp_path) if row.plugin == "wgan"]
     assert [(row.data, row.task, row.seeds) for row in rows] == [("digits", "unconditional", 3)]
     text = "\n".join(results_section("wgan", rows))
-    assert "| FD[digits] 1.20 ±0.50 | 3 |" in text  # t(2, 97.5 %) 0.2 / sqrt(3)
-    assert "| `digits` | unconditional |" in text
+    assert "| FD[digits]<br>1.20 ±0.50 | 3, reported |" in text  # t(2, 97.5 %) 0.2 / sqrt(3)
+    assert "| `digits`<br>unconditional |" in text
     with_grid = rows[0]._replace(samples="results/digits/wgan/x-s0/samples-0.png")
     assert "](../../results/digits/wgan/x-s0/samples-0.png)" in "\n".join(
         results_section("wgan", [with_grid])

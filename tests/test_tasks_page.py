@@ -44,7 +44,7 @@ def test_a_row_has_its_interval_and_the_trivial_score(tasks: Any) -> None:
     lines = tasks.translations([("edges", row(L1=0.1, trivial_L1=0.2))])
     assert "0.100 (0.200)" in lines[-1]
     assert tasks.cell(row(L1=0.1), "L1") == "0.100 [0.090, 0.120]"
-    assert tasks.cell(row(L1=0.1), "PSNR") == ""
+    assert tasks.cell(row(L1=0.1), "PSNR") == "n/a"
 
 
 def test_the_image_itself_is_no_baseline(tasks: Any) -> None:

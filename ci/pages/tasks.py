@@ -123,10 +123,10 @@ def translated(groups: Iterable[Group], task: str) -> list[tuple[str, Row]]:
 
 
 def cell(row: Row, base: str) -> str:
-    """Return a row's score of a metric with its interval, "" where it has none."""
+    """Return a row's score of a metric with its interval, or "n/a"."""
     name = next((name for name in row.scores if base_name(name) == base), "")
     if not name:
-        return ""
+        return "n/a"
     value = sum(row.scores[name]) / len(row.scores[name])
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3
     if name not in row.within:
@@ -169,7 +169,7 @@ def translations(rows: Iterable[tuple[str, Row]]) -> list[str]:
             (
                 code(source),
                 _link(row),
-                *("" if source == "itself" else _beside_trivial(row, base) for base in QUALITY),
+                *("n/a" if source == "itself" else _beside_trivial(row, base) for base in QUALITY),
                 *(prose(cell(row, base)) for base in ("effnet distance", "FD", "accuracy")),
                 f"{row.cost['nfe']:.0f}" if "nfe" in row.cost else "",
             )
@@ -185,7 +185,7 @@ def _value(row: Row, base: str) -> float | None:
 def _beside_trivial(row: Row, base: str) -> str:
     own, trivial = _value(row, base), _value(row, f"trivial {base}")
     digits = 1 if base == "PSNR" else 3
-    shown = "" if own is None else f"{own:.{digits}f}"
+    shown = "n/a" if own is None else f"{own:.{digits}f}"
     return shown if trivial is None else f"{shown} ({trivial:.{digits}f})"
 
 
