@@ -4,8 +4,8 @@ Run from the checkout, on the folders of finished runs of data.task=paired:
 
     python ci/studies/image_tasks.py runs/emoji/{pix2pix,palette}/* --out docs/assets/image-tasks.png
 
-The images are the first of the test split. A row is a kind of source; for each image it has the source and
-what each model makes of it. Each run is read from its plots/translations.npz.
+The images are the first of the test split. A row is a kind of source; for each image it has the source, what
+each model makes of it, and the image itself. Each run is read from its plots/translations.npz.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def main() -> None:
     first = made[sources[0], MODELS[0]]["target"]
     grids = []
     for k in range(given.images):
-        images: list[Tensor | None] = [first[k], None, None]
+        images: list[Tensor | None] = []
         for source in sources:
             if not torch.equal(made[source, MODELS[0]]["target"], first):
                 raise SystemExit(f"runs of {source} show other images")
             side = first.shape[-1]
             images.append(enlarged(made[source, MODELS[0]]["source"][k], side))
-            images += [made[source, model]["translation"][k] for model in MODELS]
-        labels = ("real image", *sources) if k == 0 else ()
-        grids.append(ImageGrid(images, 3, column_labels=("source", *MODELS), row_labels=labels))
+            images += [*(made[source, model]["translation"][k] for model in MODELS), first[k]]
+        heads = ("source", *MODELS, "real")
+        grids.append(ImageGrid(images, len(heads), column_labels=heads, row_labels=sources if k == 0 else ()))
     figure = draw_grids(grids, "Images from images", "held-out emoji; seed 0 of each model")
     given.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(given.out)
