@@ -25,6 +25,7 @@ Look up what models do when they are told something: a class, a caption, or anot
 this page are of the 32x32 color icons (`data=emoji`), one training seed each, with the budget of the suite
 `emoji-quick`. They are those of `zoo leaderboard results --data emoji --task all`; numbers in brackets after
 a score are its 95 % interval over samples. [Metrics and protocols](evaluation.md) defines the metrics.
+A model that memorizes, by [the check](evaluation.md#memorization), has no rank there.
 """
 
 CLASSES = """
@@ -35,7 +36,7 @@ zoo bench emoji-quick plugin=cgan,ddpm,iddpm,vp-sde,edm,ldm data.task=class  # h
 ```
 
 Each sample is given one of 9 categories. `accuracy` is the share of samples that a classifier puts into the
-category asked for. The classifier's own accuracy on held-out real emoji is {real:.1%}: the categories (for
+category asked for. The classifier's own accuracy on held-out real emoji is {real:.1f} %: the categories (for
 example objects, symbols, travel) are not visual classes.
 """
 
@@ -100,7 +101,7 @@ def tasks_page(root: Path) -> str:
     card = json.loads((WEIGHTS / f"{DATA}-classifier.json").read_text())
     found, _ = collect([root / "results" / DATA])
     groups = make_groups(found, installed())
-    parts = [INTRODUCTION, CLASSES.format(real=card["test_accuracy"])]
+    parts = [INTRODUCTION, CLASSES.format(real=100 * card["test_accuracy"])]
     parts += scores(_rows(groups, "class"), ("FD", "FD by class", "accuracy", "precision", "recall"))
     parts += sweeps(root)
     parts.append(TEXT)
