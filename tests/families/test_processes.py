@@ -82,12 +82,20 @@ def trained_on_ranks(*given: Any) -> dict[str, Any]:
         return trained(*given)
 
 
-def agree(name: str, steps: int, accumulate: int, size: int, dtype: str, folder: Path) -> float:
-    """Return the largest gap of the logged losses; weights are equal to the bit on all ranks."""
+def alone_and_together(
+    name: str, steps: int, accumulate: int, size: int, dtype: str, folder: Path, *more: str
+) -> tuple[Any, list[Any]]:
+    """Return what training in one process gives, and what each of several does with further options."""
     given = (name, steps, accumulate, dtype)
     (alone,) = returned(on_ranks(1, trained, *given, folder=folder, seconds=240))
-    told = returned(on_ranks(size, trained_on_ranks, *given, folder=folder, seconds=240))
+    told = returned(on_ranks(size, trained_on_ranks, *given, *more, folder=folder, seconds=240))
     assert len(alone["logged"]) == steps
+    return alone, told
+
+
+def agree(name: str, steps: int, accumulate: int, size: int, dtype: str, folder: Path) -> float:
+    """Return the largest gap of the logged losses; weights are equal to the bit on all ranks."""
+    alone, told = alone_and_together(name, steps, accumulate, size, dtype, folder)
     for found in told:
         for weight, value in told[0]["weights"].items():
             assert torch.equal(found["weights"][weight], value), weight

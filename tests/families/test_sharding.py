@@ -11,7 +11,7 @@ import pytest
 
 from tests.core.ranks import on_ranks, returned
 from tests.core.row_noise import largest_gap
-from tests.families.test_processes import trained, trained_on_ranks
+from tests.families.test_processes import alone_and_together
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.runs.job import execute
 from zoo_core.training.checkpoint import latest
@@ -21,10 +21,7 @@ FSDP = "train.parallel=fsdp"
 
 def agree(name: str, steps: int, accumulate: int, size: int, folder: Path) -> list[str]:
     """Compare losses, weights and EMA weights of float64 training; return what the first process said."""
-    given = (name, steps, accumulate, "float64")
-    (alone,) = returned(on_ranks(1, trained, *given, folder=folder, seconds=240))
-    told = returned(on_ranks(size, trained_on_ranks, *given, FSDP, folder=folder, seconds=240))
-    assert len(alone["logged"]) == steps
+    alone, told = alone_and_together(name, steps, accumulate, size, "float64", folder, FSDP)
     for found in told:
         assert largest_gap(alone["logged"], found["logged"]) < 1e-9
         assert found["weights"].keys() == alone["weights"].keys()

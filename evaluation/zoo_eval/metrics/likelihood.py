@@ -252,41 +252,30 @@ def likelihoods(
     Raises:
         PluginError: as `check`.
     """
+    rows, own = chosen_rows(dataset, n), share(n, world())
+
+    def of_share() -> dict[str, list[Likelihood]]:
+        estimators = measures(recipe, dataset.info, k=k, flow=flow)
+        parts: dict[str, list[Likelihood]] = {}
+        for first in range(own.start, own.stop, batch_size):
+            index = rows[first : min(first + batch_size, own.stop)]
+            x = dataset.test.examples(index)
+            x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
+            places = range(first, first + len(index))
+            seeds = [Seeds(derive(0, "likelihood"), places, device) for _ in estimators]
+            pairs = zip(estimators, seeds, strict=True)
+            for found in (one for estimate, noise in pairs for one in estimate(x, noise)):
+                check(found, len(index), dataset.info, type(recipe).__name__)
+                kl = {name: part.detach().double().cpu() for name, part in found.kl.items()}
+                kept = replace(found, log_prob=found.log_prob.detach().double().cpu(), kl=kl)
+                parts.setdefault(column_kind(found), []).append(kept)
+        return parts
+
     every: dict[str, list[Likelihood]] = {}
-    for theirs in to_first(
-        lambda: _own_likelihoods(recipe, dataset, n=n, k=k, batch_size=batch_size, device=device, flow=flow)
-    ):
+    for theirs in to_first(of_share):
         for name, some in theirs.items():
             every.setdefault(name, []).extend(some)
     return [_joined(found) for found in every.values()]
-
-
-def _own_likelihoods(
-    recipe: Any,
-    dataset: Dataset,
-    *,
-    n: int,
-    k: int,
-    batch_size: int,
-    device: torch.device | str,
-    flow: Flow | None,
-) -> dict[str, list[Likelihood]]:
-    """Return the likelihoods of this process's share by kind, a `Likelihood` a batch; see `likelihoods`."""
-    estimators = measures(recipe, dataset.info, k=k, flow=flow)
-    parts: dict[str, list[Likelihood]] = {}
-    rows, own = chosen_rows(dataset, n), share(n, world())
-    for first in range(own.start, own.stop, batch_size):
-        index = rows[first : min(first + batch_size, own.stop)]
-        x = dataset.test.examples(index)
-        x = (x if dataset.info.levels is None else to_unit(x, dataset.info.levels)).to(device)
-        seeds = [Seeds(derive(0, "likelihood"), range(first, first + len(index)), device) for _ in estimators]
-        pairs = zip(estimators, seeds, strict=True)
-        for found in (one for estimate, noise in pairs for one in estimate(x, noise)):
-            check(found, len(index), dataset.info, type(recipe).__name__)
-            kl = {name: part.detach().double().cpu() for name, part in found.kl.items()}
-            kept = replace(found, log_prob=found.log_prob.detach().double().cpu(), kl=kl)
-            parts.setdefault(column_kind(found), []).append(kept)
-    return parts
 
 
 def _joined(parts: list[Likelihood]) -> Likelihood:
