@@ -1,6 +1,7 @@
 """Make the weights package from the runs behind the committed results, and check it.
 
     python ci/weights.py --make digits       # the first seed of every model of a board, from its run
+    python ci/weights.py --make emoji --models dcgan,edm
     python ci/weights.py --list              # write the entries into registry.yaml
     python ci/weights.py                     # check: files, sizes, and registry.yaml lists exactly these
 
@@ -47,15 +48,21 @@ def entry_name(config: Any) -> str:
 
 
 def first_runs(board: str) -> Iterator[tuple[str, Path]]:
-    """Yield (name, folder) of the first seed of every line of a board, where its run is on this machine."""
-    from boards import BOARDS, runs_of
+    """Yield (name, folder) of the first seed of every model of a board, where its run is on this machine.
 
+    Of runs that differ in options of sampling alone, the one with the model's own number of steps is taken.
+    """
+    from zoo_core.home import runs_root
     from zoo_core.runs import saved_config
 
-    for options in BOARDS[board]:
-        for run in runs_of(options, "0"):
-            if (run / "result.json").is_file() and (run / "checkpoints").is_dir():
-                yield entry_name(saved_config(run)), run
+    results = sorted((ROOT / "results" / board).glob("*/*-s0"))
+    runs = [runs_root() / board / result.parent.name / result.name for result in results]
+    done = [run for run in runs if (run / "result.json").is_file() and (run / "checkpoints").is_dir()]
+    there = [(saved_config(run), run) for run in done]
+    found: dict[str, Path] = {}
+    for config, run in sorted(there, key=lambda pair: pair[0].sample.steps is not None):
+        found.setdefault(entry_name(config), run)
+    yield from sorted(found.items())
 
 
 def features(rows: Tensor, run: Any) -> Tensor:

@@ -107,6 +107,59 @@ def test_every_sampler_of_one_run(tmp_path):
     assert (out / "samplers.png").stat().st_size > 5000
 
 
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/studies"))
+def test_guidance_by_a_weaker_run_is_chosen_on_the_validation_part(tmp_path):
+    """Catches a scale or an interval without effect, and a choice by another score."""
+    options = {"plugin": "edm", "preset": "tiny", "data.validation": 0.1, "eval.baselines": False}
+    weak = tmp_path / "weak"
+    zoo_core.run(run_dir=str(weak), **options, **{"train.steps": 20})
+    guided = {"sample.guide": "auto", "sample.guidance_run": str(weak)}
+    result = zoo_core.run(run_dir=str(tmp_path / "run"), **options, **guided)
+    out = tmp_path / "study"
+    words = ["--n", 200, "--scales", 1, 2, "--interval", 0.2, 2, "--select", "--fresh", 2, "--out", out]
+    run("studies/guidance.py", result.run_dir, *words)
+    record = json.loads((out / "guidance.json").read_text())
+    assert [(row["scale"], row["interval"]) for row in record["rows"]] == [
+        (1, None),
+        (2, None),
+        (2, [0.2, 2]),
+    ]
+    assert len({row["distance"][0] for row in record["rows"]}) == 3
+    plain, chosen = record["fresh"]
+    best = min(record["rows"], key=lambda row: row["validation"])
+    assert (plain["scale"], plain["interval"]) == (1, None)
+    assert (chosen["scale"], chosen["interval"]) == (best["scale"], best["interval"])
+    assert record["rows"][0]["distance"][0] not in plain["distances"]
+    assert len(set(plain["distances"])) == 2
+    assert (out / "guidance.png").stat().st_size > 5000
+
+
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/studies"))
+def test_fitted_levels_are_compared_on_noise_that_the_fit_has_not_seen(tmp_path):
+    """Catches a fit that is not used, pairs of unlike noise, and a seed that is drawn twice."""
+    result = zoo_core.run(
+        plugin="vp-sde", preset="tiny", run_dir=str(tmp_path / "run"), **{"eval.baselines": False}
+    )
+    out = tmp_path / "study"
+    words = ["--nfe", 3, 6, "--n", 200, "--seeds", 2, "--out", out]
+    lines = run("studies/fitted_levels.py", result.run_dir, *words).splitlines()
+    rows = json.loads((out / "fitted.json").read_text())["rows"]
+    assert [row["calls"] for row in rows] == [3, 6]
+    for row in rows:
+        assert len({value for pair in row["pairs"] for value in pair}) == 4
+        assert row["levels"] == sorted(row["levels"], reverse=True)
+    assert sum(line.startswith(("| 3 |", "| 6 |")) for line in lines) == 2
+
+
+def test_p_values_are_corrected_for_their_number(monkeypatch):
+    """Holm 1979: the smallest of m times m, each next by one less, never below the one before."""
+    monkeypatch.syspath_prepend(CI / "studies")
+    holm = importlib.import_module("fitted_levels").holm
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.3, 0.2]) == pytest.approx([0.4, 0.4])
+    assert holm([0.9]) == [0.9]
+
+
 def load(script):
     """The module of a script of ci/ that has no suffix."""
     loader = importlib.machinery.SourceFileLoader(script, str(CI / script))

@@ -8,10 +8,10 @@ Every registered sampler draws from the run's weights in each of --steps, from o
 run's protocol, on --n samples; a sampler that chooses its steps itself is given --tolerances instead. With
 --nfe, each sampler takes as many steps as so many network calls pay for, and a table by calls is printed:
 
-    python ci/studies/samplers_nfe.py RUN --nfe 3 5 8 12 20 35 50 --fitted
+    python ci/studies/samplers_nfe.py RUN --nfe 3 5 8 12 20 35 50
 
---fitted adds the deterministic samplers on levels that are fitted to the run (sampler.grid=optimized). Scores
-are in RUN/samplers/samplers.json, the plot beside it; a study that was stopped goes on where it was.
+Scores are in RUN/samplers/samplers.json, the plot beside it; a study that was stopped goes on where it was.
+Levels that are fitted to the run have a study of their own, fitted_levels.py.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def affordable(sampler: BoundSampler, budgets: Sequence[int]) -> list[int]:
 
 
 def settings(
-    steps: Sequence[int], tolerances: Sequence[float], budgets: Sequence[int] = (), fit: bool = False
+    steps: Sequence[int], tolerances: Sequence[float], budgets: Sequence[int] = ()
 ) -> Iterator[tuple[str, int, BoundSampler]]:
     """Yield (name of the setting, steps, sampler) for all that is to be drawn with.
 
@@ -70,7 +70,6 @@ def settings(
         steps: of each sampler, where there are no budgets.
         tolerances: of the samplers that choose their steps.
         budgets: network calls.
-        fit: yield deterministic samplers again, on fitted levels.
     """
     for entry in manager().entries("sampler"):
         if entry.spec.parts:  # it stands for another library's samplers
@@ -83,9 +82,6 @@ def settings(
             continue
         counts = affordable(sampler, budgets) if budgets else steps
         yield from ((f"{count} steps", count, sampler) for count in counts)
-        if fit and not sampler.uses_score:
-            on_fitted = replace(sampler, optimized=True)
-            yield from ((f"{count} steps, fitted", count, on_fitted) for count in counts if count > 1)
 
 
 def measure(run: Run, setup: Setup, steps: int, sampler: BoundSampler, n: int) -> dict[str, Any]:
@@ -112,7 +108,6 @@ def study(
     steps: Sequence[int],
     tolerances: Sequence[float],
     budgets: Sequence[int] = (),
-    fit: bool = False,
 ) -> dict[str, Any]:
     """Measure what is not measured yet, write all of it down after each figure, and return it."""
     path = folder / "samplers.json"
@@ -132,15 +127,14 @@ def study(
     floor = expected_floor(ctx.train.values, ctx.test.values, n)
     record = {**about, "floor": floor.value, "rows": record.get("rows", [])}
     done = {(row["sampler"], row["setting"]) for row in record["rows"]}
-    for setting, count, sampler in settings(steps, tolerances, budgets, fit):
-        name = f"{sampler.name} fitted" if sampler.optimized else sampler.name
-        if (name, setting) in done:
+    for setting, count, sampler in settings(steps, tolerances, budgets):
+        if (sampler.name, setting) in done:
             continue
         try:
             found = measure(run, setup, count, sampler, n)
         except (UsageError, MachineError) as error:
             found = {"absent": error.what}
-        record["rows"].append({"sampler": name, "setting": setting, **found})
+        record["rows"].append({"sampler": sampler.name, "setting": setting, **found})
         write_atomic(path, json.dumps(record, indent=1).encode())
         print(line_of(record["rows"][-1]), flush=True)
     return record
@@ -203,7 +197,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of the samplers that take steps")
     parser.add_argument("--tolerances", type=float, nargs="+", default=TOLERANCES, help="of those that don't")
     parser.add_argument("--nfe", type=int, nargs="+", default=(), help="network calls, in place of --steps")
-    parser.add_argument("--fitted", action="store_true", help="also draw on levels fitted to the run")
     parser.add_argument("--out", type=Path, help="folder; by default samplers/ in the run's")
     given = parser.parse_args()
     start = time.monotonic()
@@ -215,7 +208,7 @@ def main() -> None:
     folder = given.out or given.run / "samplers"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_grad_enabled(False)
-    record = study(run, folder, given.n, given.steps, given.tolerances, given.nfe, given.fitted)
+    record = study(run, folder, given.n, given.steps, given.tolerances, given.nfe)
     if given.nfe:
         print(table_by_calls(record))
     draw_study(record, folder / "samplers.png")

@@ -24,7 +24,7 @@ from zoo_core.errors import UsageError
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
 from zoo_discrete.network import LevelModel, LevelNetwork
-from zoo_discrete.recipe import LARGER, TINY, UNTUNED, LevelConfig, LevelDiffusion, mean_bits, strata
+from zoo_discrete.recipe import LARGER, TINY, LevelConfig, LevelDiffusion, mean_bits, strata
 from zoo_discrete.transitions import CHAINS, Chain, Transition, between, categorical
 from zoo_discrete.values import values_of
 
@@ -52,7 +52,9 @@ class D3PMConfig(LevelConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "tiny": Preset({**TINY, "model.T": 8}, "for tests: seconds on one core"),
-        "default@image<=16": UNTUNED,
+        "default@image<=16": Preset(
+            {"model.transition": "absorbing"}, "for digits: absorbing steps, whose samples are better there"
+        ),
         "default@image<=48": Preset(
             {**LARGER, "model.transition": "uniform", "model.T": 32, "model.vlb_terms": 8},
             "for 28x28 and 32x32: uniform steps need no products of matrices; not tuned",
