@@ -67,8 +67,8 @@ def main() -> int:
     made = pages(scored)
     stale = [name for name, text in made.items() if _text(DOCS / name) != text]
     shown = image_rows(scored)
-    drawable = shown.sampled and shown.ranked
-    redraw = bool(drawable) and figure.drawn_from(IMAGE) != figure.digest(shown, ROOT)
+    drawable = shown.strips and shown.ranked
+    redraw = bool(drawable) and figure.drawn_from(IMAGE) != figure.digest(shown)
     gone = [
         f"models/{path.name}" for path in (DOCS / "models").glob("*.md") if f"models/{path.name}" not in made
     ]
@@ -79,7 +79,7 @@ def main() -> int:
         for name in gone:
             (DOCS / name).unlink()
         if redraw:
-            IMAGE.write_bytes(figure.draw(shown, ROOT))
+            IMAGE.write_bytes(figure.draw(shown))
     if redraw:
         stale.append(IMAGE.name)
     if stale or gone:

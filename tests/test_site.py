@@ -397,8 +397,8 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
 ) -> None:
     """The table and the image are of one leaderboard in its order; another score is another digest."""
     from pages import figure
-    from pages.figure import Shown
-    from pages.readme import image_rows, readme, sampled_rows, shown_rows, weights
+    from pages.figure import Shown, Strip
+    from pages.readme import readme, shown_rows, weights
     from pages.results import scored_rows
 
     (tmp_path / "grid.png").write_bytes(_grid())
@@ -422,28 +422,59 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
     with pytest.raises(ValueError, match="end of results"):
         readme("# zoo\n", scored)
 
-    shown = shown_rows(scored)
-    image = Shown(shown[0], shown, shown)
-    (tmp_path / "image.png").write_bytes(figure.draw(image, tmp_path))
-    drawn = figure.digest(image, tmp_path)
+    ranked = shown_rows(scored)
+    levels = [np.full((8, 8), 20 * k, dtype=np.uint8) for k in range(8)]
+    image = Shown("a", "b", [Strip("vae", "FD 1", "vae", levels)], ranked)
+    (tmp_path / "image.png").write_bytes(figure.draw(image))
+    drawn = figure.digest(image)
     assert figure.drawn_from(tmp_path / "image.png") == drawn
     assert figure.drawn_from(tmp_path / "none.png") == ""
-    moved = shown_rows(rows((0.1, 0.12, 0.15)))
-    others = image._replace(ranked=moved), image._replace(sampled=shown[1:]), image._replace(real=None)
-    assert drawn not in {figure.digest(one, tmp_path) for one in others}
+    strip = image.strips[0]
+    others = (
+        image._replace(title="c"),
+        image._replace(note="c"),
+        image._replace(ranked=shown_rows(rows((0.1, 0.12, 0.15)))),
+        *(image._replace(strips=[strip._replace(**{key: "c"})]) for key in ("name", "note", "family")),
+        image._replace(strips=[strip._replace(images=levels[::-1])]),
+    )
+    assert drawn not in {figure.digest(one) for one in others}
+    unseen = [*levels[: figure.CELLS], levels[0]]
+    assert figure.digest(image._replace(strips=[strip._replace(images=unseen)])) == drawn
 
-    of = [
-        row._replace(data="emoji", rank=rank) for row, rank in zip(shown, ("? of 2", "- of 2"), strict=True)
-    ]
-    assert [row.plugin for row in sampled_rows(of)] == ["vae"]
-    assert sampled_rows([of[0]._replace(family="baseline"), *shown]) == []
 
-    one = shown[0]._replace(data="emoji", rank="? of 9", plugin="copycat", family="baseline")
-    assert image_rows([*shown, *of, one]) == Shown(one, of[:1], shown)
-    many = [row._replace(data="emoji") for row in shown] * 4
-    assert image_rows([*shown, *many]).ranked == many  # enough have a rank where the samples are from
-    assert "Right: the ranking on `emoji`" in readme(marks, [*shown, *many])
-    assert "samples.png" not in readme(marks, shown)  # nothing to draw
+def test_the_image_of_the_readme_shows_the_best_of_each_family_of_a_task(
+    scripts: None, tmp_path: Path
+) -> None:
+    """Ranked rows are of one leaderboard; copies, baselines and other data are not shown."""
+    from pages.figure import CELLS
+    from pages.readme import SAMPLED, image_rows, image_strips, readme, sampled_rows, shown_rows
+    from pages.results import scored_rows
+
+    (tmp_path / "grid.png").write_bytes(_grid())
+    made_results.write(tmp_path / "results", *made_results.seeds("wgan", (1.0, 1.2, 1.4)))
+    made_results.write(tmp_path / "results", *made_results.seeds("vae", (0.1, 0.12, 0.14)))
+    vae, wgan = (row._replace(samples="grid.png") for row in scored_rows(tmp_path))
+    of = [row._replace(data=SAMPLED, rank=rank) for row, rank in ((vae, "? of 2"), (wgan, "- of 2"))]
+    assert sampled_rows(of, "unconditional") == of[:1]
+    assert sampled_rows(of, "class") == []
+    second = of[0]._replace(plugin="hvae")
+    assert sampled_rows([of[0], second], "unconditional") == of[:1]
+    unfit = [of[0]._replace(family="baseline"), of[0]._replace(samples=""), vae]
+    assert sampled_rows(unfit, "unconditional") == []
+    families = [of[0]._replace(family=str(k)) for k in range(9)]
+    assert sampled_rows(families, "unconditional") == families[:4]
+
+    copies = of[0]._replace(plugin="copycat", family="baseline")
+    enlarged = of[0]._replace(task="paired from lowres", plugin="pix2pix")
+    strips = image_strips([*of, copies, enlarged], tmp_path)
+    assert [strip.name for strip in strips] == ["real images", "vae", "8x8 pixels", "pix2pix"]
+    assert {image.shape for image in strips[2].images} == {(8, 8, 3)}
+    assert len(strips[2].images) == CELLS
+    assert image_rows([*of, vae], tmp_path).ranked == shown_rows([vae])
+    many = [of[0]._replace(rank="1 of 9")] * 8
+    assert image_rows([*many, vae], tmp_path).ranked == many  # enough have a rank where the samples are from
+    marks = "<!-- image -->\nold\n<!-- end of image -->\n\n<!-- results -->\nold\n<!-- end of results -->\n"
+    assert "samples.png" not in readme(marks, [vae])  # nothing to draw
 
 
 def test_the_image_of_the_readme_is_a_card_of_whole_pixels(scripts: None, tmp_path: Path) -> None:
@@ -453,8 +484,9 @@ def test_the_image_of_the_readme_is_a_card_of_whole_pixels(scripts: None, tmp_pa
 
     (tmp_path / "grid.png").write_bytes(_grid())
     made_results.write(tmp_path / "results", *made_results.seeds("wgan", (1.0, 1.2, 1.4)))
-    rows = [row._replace(samples="grid.png") for row in scored_rows(tmp_path)]
-    drawn = Image.open(io.BytesIO(figure.draw(figure.Shown(None, rows, rows), tmp_path))).convert("RGBA")
+    strip = figure.Strip("wgan", "", "gan", [np.full((8, 8), 20 * k, dtype=np.uint8) for k in range(8)])
+    shown = figure.Shown("", "", [strip], list(scored_rows(tmp_path)))
+    drawn = Image.open(io.BytesIO(figure.draw(shown))).convert("RGBA")
     levels = np.asarray(drawn)
     assert (levels[0, 0, 3], levels[-1, -1, 3], levels[40, 40, 3]) == (0, 0, 255)
     assert drawn.width == figure.WIDTH

@@ -1,4 +1,4 @@
-"""The image of README.md: samples of one model of each family beside a leaderboard, drawn from results/.
+"""The image of README.md: rows of samples of several models beside a leaderboard.
 
 It is a white card with round corners, so that it is read on a light and on a dark page.
 Places and sizes are in pixels.
@@ -18,7 +18,6 @@ from PIL import Image
 
 from pages.results import Scored
 from zoo_core.viz.style import COLORS, FAINT, GRAY, INK, make_figure, styled
-from zoo_eval.leaderboard.page.sprites import strip
 
 LOOKS = {
     "diffusion": (COLORS[0], "o"),
@@ -30,11 +29,11 @@ LOOKS = {
     "discrete-diffusion": (COLORS[7], "X"),
 }
 """Color and marker of each family, as on the leaderboard's page; others are gray pluses."""
-STRIPS, DOTS = 7, 17
-"""Most models with samples, and most rows of the leaderboard."""
+DOTS = 17
+"""Most rows of the leaderboard."""
 TILE, GAP, CELLS = 96, 8, 7
 """Side of a sample, enlarged by the largest whole factor that fits; distance and number of samples."""
-PITCH, TOP, BOTTOM = TILE + 24, 166, 40
+PITCH, TOP, BOTTOM = TILE + 16, 166, 40
 """Distance of two rows of samples, and the space above and below all rows."""
 MARGIN, NAMES, BETWEEN, BOARD = 40, 344, 64, 576
 """Space at both sides, widths of the models' names, of the space before the leaderboard, and of that."""
@@ -46,29 +45,45 @@ SOURCE = "Source"
 """PNG text with the digest of what was drawn, by which a stale image is found."""
 
 
+class Strip(NamedTuple):
+    """A row of images.
+
+    Attributes:
+        name, note: written beside it.
+        family: of the model, whose marker it has; "" for images that no model made.
+        images: (h, w) or (h, w, 3) levels, at least CELLS.
+    """
+
+    name: str
+    note: str
+    family: str
+    images: Sequence[Any]
+
+
 class Shown(NamedTuple):
     """What the image shows.
 
     Attributes:
-        real: row whose samples are training images; None to leave them out.
-        sampled: rows of one leaderboard, in its order, whose samples are shown.
+        title, note: above the samples.
+        strips: of samples.
         ranked: rows of one leaderboard, in its order, whose scores are shown.
     """
 
-    real: Scored | None
-    sampled: Sequence[Scored]
+    title: str
+    note: str
+    strips: Sequence[Strip]
     ranked: Sequence[Scored]
 
 
-def digest(shown: Shown, root: Path) -> str:
-    """Return the sha256 of everything that the image shows: scores, sample grids, and how they are drawn."""
+def digest(shown: Shown) -> str:
+    """Return the sha256 of everything that the image shows: scores, samples, and how they are drawn."""
     scores = [row._asdict() for row in _dots(shown)]
     strips = [
-        (name, family, note, hashlib.sha256((root / row.samples).read_bytes()).hexdigest())
-        for name, family, note, row in _strips(shown)
+        (*strip[:3], [hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in strip.images[:CELLS]])
+        for strip in shown.strips
     ]
     drawing = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps([scores, strips, drawing]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([shown[:2], scores, strips, drawing]).encode()).hexdigest()
 
 
 def drawn_from(path: Path) -> str:
@@ -77,19 +92,6 @@ def drawn_from(path: Path) -> str:
         return ""
     with Image.open(path) as image:
         return str(image.info.get(SOURCE, ""))
-
-
-def _strips(shown: Shown) -> list[tuple[str, str, str, Scored]]:
-    """Return name, family, note and row of each strip: real images, then the best model of each family."""
-    best: dict[str, Scored] = {}
-    for row in shown.sampled:
-        if row.samples:
-            best.setdefault(row.family, row)
-    real = [("real images", "", "training split", shown.real)] if shown.real and shown.real.samples else []
-    models = [
-        (row.plugin, row.family, f"{row.family}, {row.score.partition(' ')[0]}", row) for row in best.values()
-    ]
-    return real + models[:STRIPS]
 
 
 def _dots(shown: Shown) -> list[Scored]:
@@ -127,19 +129,14 @@ def points(pixels: float) -> float:
 
 
 @styled
-def draw(shown: Shown, root: Path) -> bytes:
-    """Return the image as a PNG.
-
-    Args:
-        root: of the repository, which the rows' sample grids lie in.
-    """
-    strips = _strips(shown)
-    sheet = Sheet(WIDTH, TOP + PITCH * len(strips) + BOTTOM)
+def draw(shown: Shown) -> bytes:
+    """Return the image as a PNG."""
+    sheet = Sheet(WIDTH, TOP + PITCH * len(shown.strips) + BOTTOM)
     _draw_card(sheet)
-    _draw_strips(sheet, strips, shown.sampled[0], root)
+    _draw_strips(sheet, shown)
     _draw_dots(sheet, _dots(shown))
     written = io.BytesIO()
-    marks = {"Software": None, SOURCE: digest(shown, root)}
+    marks = {"Software": None, SOURCE: digest(shown)}
     sheet.figure.savefig(written, format="png", dpi=DPI, metadata=marks, facecolor="none")
     return written.getvalue()
 
@@ -165,26 +162,22 @@ def _draw_card(sheet: Sheet) -> None:
     )
 
 
-def _draw_strips(
-    sheet: Sheet, rows: Sequence[tuple[str, str, str, Scored]], first: Scored, root: Path
-) -> None:
-    """Draw a row of samples for each model: always the first of its grid, at seed 0."""
-    sheet.text(MARGIN, 60, f"Samples: {first.data}", HEADING, weight="bold")
-    note = f"{first.task}, the best model of each family by {first.column}; first samples of seed 0"
-    sheet.text(MARGIN, 106, note, NOTE, color=GRAY)
-    for k, (name, family, note, row) in enumerate(rows):
+def _draw_strips(sheet: Sheet, shown: Shown) -> None:
+    """Draw each strip's first images with its name, and the title above all of them."""
+    sheet.text(MARGIN, 60, shown.title, HEADING, weight="bold")
+    sheet.text(MARGIN, 106, shown.note, NOTE, color=GRAY)
+    for k, strip in enumerate(shown.strips):
         top = TOP + k * PITCH
-        if family:
-            color, marker = _look(family)
+        if strip.family:
+            color, marker = _look(strip.family)
             mark = sheet.axes(MARGIN, top + 20, 28, 28)
             mark.plot(0, 0, marker, color=color, markersize=points(20), clip_on=False)
             mark.set_axis_off()
-        left = MARGIN + (44 if family else 0)
-        sheet.text(left, top + 33, name, TEXT, weight="bold")
-        sheet.text(left, top + 70, note, NOTE, color=GRAY)
-        found = strip((root / row.samples).read_bytes())
-        for place, cell in enumerate((found or ())[:CELLS]):
-            _draw_sample(sheet, MARGIN + NAMES + place * (TILE + GAP), top, cell)
+        left = MARGIN + (44 if strip.family else 0)
+        sheet.text(left, top + 33, strip.name, TEXT, weight="bold")
+        sheet.text(left, top + 70, strip.note, NOTE, color=GRAY)
+        for place, image in enumerate(strip.images[:CELLS]):
+            _draw_sample(sheet, MARGIN + NAMES + place * (TILE + GAP), top, image)
 
 
 def _draw_sample(sheet: Sheet, left: int, top: int, cell: Any) -> None:

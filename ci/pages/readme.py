@@ -5,20 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from pages.figure import Shown
+import torch
+
+from pages.figure import CELLS, Shown, Strip
 from pages.results import Scored
 from pages.tables import code, prose, table
+from zoo_core.data.conditioning import dealt, source_images
+from zoo_core.data.tasks import with_origin
 from zoo_core.hub.bundle import MANIFEST
 from zoo_core.hub.shipped import PACKAGE
 from zoo_core.registry.index import Index, load_index
 from zoo_core.registry.ledger import Published
+from zoo_core.registry.resolution import resolve
+from zoo_core.runs.opening import load_data
+from zoo_eval.leaderboard.page.sprites import strip
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("digits", "unconditional")
 """Dataset and task of the table, and of the scores in the image."""
-SAMPLED = ("emoji", "unconditional")
-"""Dataset and task of the samples in the image."""
+SAMPLED = "emoji"
+"""Dataset of the samples in the image."""
+TASKS = {"unconditional": 4, "class": 2, "paired from lowres": 2}
+"""Tasks of the samples in the image, and for how many families the best model of each is shown."""
+NOTES = {"unconditional": "FD", "class": "given a class, FD", "paired from lowres": "from 8x8, L1"}
+"""What stands before a score in the image."""
 ROWS = 8
 """Rows of the table; the pages of the models have all of them."""
 PAPERS = ("cifar10", "fid")
@@ -30,24 +42,59 @@ def shown_rows(scored: Iterable[Scored]) -> list[Scored]:
     return [row for row in scored if (row.data, row.task) == SHOWN and row.rank[0] not in "-?"]
 
 
-def sampled_rows(scored: Iterable[Scored]) -> list[Scored]:
-    """Return the rows whose samples may be shown, in their leaderboard's order.
+def sampled_rows(scored: Iterable[Scored], task: str) -> list[Scored]:
+    """Return the best row of each of the best families of a task, with samples that may be shown.
 
     A row of one seed has no rank and may be shown; one that copies training images, or a baseline, may not.
     """
-    return [
-        row
-        for row in scored
-        if (row.data, row.task) == SAMPLED and row.rank[0] != "-" and row.family != "baseline"
-    ]
+    best: dict[str, Scored] = {}
+    for row in scored:
+        usable = row.samples and row.rank[0] != "-" and row.family != "baseline"
+        if (row.data, row.task) == (SAMPLED, task) and usable:
+            best.setdefault(row.family, row)
+    return list(best.values())[: TASKS[task]]
 
 
-def image_rows(scored: Sequence[Scored]) -> Shown:
+def low_resolution() -> list[Any]:
+    """Return the held-out images that samples of super-resolution are made from, in the samples' order."""
+    data = with_origin(load_data(resolve(["plugin=pix2pix", f"data={SAMPLED}"])), "lowres")
+    image = source_images(data, dealt(data, CELLS)).image
+    assert image is not None
+    return list(((image + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def image_strips(scored: Sequence[Scored], root: Path = ROOT) -> list[Strip]:
+    """Return the rows of samples of the image, of the first samples at seed 0, below real images."""
+
+    def images(row: Scored) -> Sequence[Any]:
+        return strip((root / row.samples).read_bytes()) or ()
+
+    copies = (
+        row for row in scored if (row.data, row.task, row.plugin) == (SAMPLED, "unconditional", "copycat")
+    )
+    strips = [Strip("real images", "training split", "", images(row)) for row in copies]
+    for task in TASKS:
+        rows = sampled_rows(scored, task)
+        if rows and task == "paired from lowres":
+            strips.append(Strip("8x8 pixels", "of held-out images", "", low_resolution()))
+        strips += [
+            Strip(row.plugin, f"{NOTES[task]} {row.score.partition(' ')[0]}", row.family, images(row))
+            for row in rows
+        ]
+    return strips
+
+
+def image_rows(scored: Sequence[Scored], root: Path = ROOT) -> Shown:
     """Return what the image shows: the leaderboard of its samples once enough models have a rank there."""
-    here = [row for row in scored if (row.data, row.task) == SAMPLED]
+    here = [row for row in scored if (row.data, row.task) == (SAMPLED, "unconditional")]
     ranked = [row for row in here if row.rank[0] not in "-?"]
-    real = next((row for row in here if row.plugin == "copycat"), None)
-    return Shown(real, sampled_rows(scored), ranked if len(ranked) >= ROWS else shown_rows(scored))
+    column = here[0].column if here else ""
+    return Shown(
+        f"Samples: {SAMPLED}",
+        f"the best model of each family by {column} or L1; first samples of seed 0",
+        image_strips(scored, root),
+        ranked if len(ranked) >= ROWS else shown_rows(scored),
+    )
 
 
 def readme(text: str, scored: Sequence[Scored]) -> str:
@@ -57,7 +104,8 @@ def readme(text: str, scored: Sequence[Scored]) -> str:
         ValueError: for a README without the markers.
     """
     text = _replaced(text, "results", "\n".join(results_lines(shown_rows(scored), load_index())))
-    return _replaced(text, "image", "\n".join(image_lines(image_rows(scored))))
+    seeds = [row.seeds for task in TASKS for row in sampled_rows(scored, task)]
+    return _replaced(text, "image", "\n".join(image_lines(image_rows(scored), seeds)))
 
 
 def _replaced(text: str, name: str, section: str) -> str:
@@ -67,19 +115,18 @@ def _replaced(text: str, name: str, section: str) -> str:
     return pattern.sub(lambda _: section, text)
 
 
-def image_lines(shown: Shown) -> list[str]:
+def image_lines(shown: Shown, seeds: Iterable[int]) -> list[str]:
     """Return the image, with a text for those who don't see it, and its caption; [] with nothing to draw."""
-    if not (shown.sampled and shown.ranked):
+    if not (shown.strips and shown.ranked):
         return []
-    sampled, ranked = shown.sampled[0], shown.ranked[0]
-    seeds = sorted({row.seeds for row in shown.sampled})
+    ranked, counts = shown.ranked[0], sorted(set(seeds))
     return [
-        f"![samples of the best model of each family on {sampled.data}, and the ranking of models on "
+        f"![samples of the best model of each family on {SAMPLED}, and the ranking of models on "
         f"{ranked.data} with intervals](docs/samples.png)",
         "",
-        f"*Left: first samples of each family's best model on `{sampled.data}`, trained on CPU cores "
-        f"({' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'}). Right: the ranking on "
-        f"`{ranked.data}`, lower is better.*",
+        f"*Left: first samples of each family's best model on `{SAMPLED}`, trained for minutes on one CPU "
+        f"core ({' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'}). Right: the ranking "
+        f"on `{ranked.data}`, lower is better.*",
         "",
     ]
 
