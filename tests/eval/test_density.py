@@ -121,8 +121,9 @@ def test_a_schedule_is_held_to_the_truth_on_its_own_level(moons):
 
 
 def test_what_has_no_truth_has_no_error(moons):
-    """Catches a latent's denoiser, or a conditional one, that is held to the density of the data."""
+    """Catches a latent's denoiser, a conditional one, or one of coupled noise, held to the density."""
     made = denoiser(moons.density)
+    assert score_errors(denoiser(moons.density, coupling="dependent"), moons, N, "cpu") == {}
     assert score_errors(denoiser(moons.density, space="latent"), moons, N, "cpu") == {}
     assert score_errors(made, replace(moons, density=None), N, "cpu") == {}
     assert score_errors(made, moons.for_task("class"), N, "cpu") == {}

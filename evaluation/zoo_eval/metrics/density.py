@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.loading import Dataset
-from zoo_core.interfaces import Denoiser, Density, EvalContext, HasDenoiser, Smoothable
+from zoo_core.interfaces import Denoiser, Density, EvalContext, HasDenoiser, Smoothable, coupling_of
 from zoo_core.results import NotApplicable, Value
 from zoo_core.seeds import Seeds, derive
 from zoo_eval.metrics.likelihood import chosen_rows
@@ -62,8 +62,9 @@ def score_error(score: Score, truth: Density, x: Tensor, level: float) -> Value:
 def score_errors(denoise: Denoiser, dataset: Dataset, n: int, device: torch.device | str) -> dict[str, Value]:
     """Return a column "score error[sigma]" for each of `SIGMAS` that the model was trained for.
 
-    There is none where the data's smoothed density is not known, where a condition is modeled, or where the
-    denoiser is not of the data themselves.
+    There is none where the data's smoothed density is not known, where a condition is modeled, where the
+    denoiser is not of the data themselves, or where its noise depends on the data: then (D(x) - x) / sigma^2
+    is not the score of the smoothed density.
 
     Args:
         denoise: of the data.
@@ -73,6 +74,8 @@ def score_errors(denoise: Denoiser, dataset: Dataset, n: int, device: torch.devi
     """
     info, density = dataset.info, dataset.density
     if not isinstance(density, Smoothable) or info.task != "unconditional" or denoise.space != "data":
+        return {}
+    if coupling_of(denoise) == "dependent":
         return {}
 
     def score(x: Tensor, sigma: Tensor) -> Tensor:
@@ -99,5 +102,8 @@ def score_error_columns(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {"score error": NotApplicable(reason="the model has no denoiser")}
     with ctx.inference(), torch.no_grad():
         found = score_errors(ctx.recipe.denoiser(), ctx.data, ctx.protocol.likelihood_n, ctx.device)
-    why = "needs an unconditional denoiser of data whose smoothed density is known"
+    why = (
+        "needs an unconditional denoiser of data whose smoothed density is known, trained with noise that is "
+        "independent of them"
+    )
     return {**found} if found else {"score error": NotApplicable(reason=why)}
