@@ -139,7 +139,7 @@ def test_groups(group: list[int], category: list[str]) -> set[int]:
 
 def agreement(index: dict[str, int], near: Tensor) -> tuple[int, int, int, int]:
     """Return (found, missed, false, right) of the rule on the labeled pairs."""
-    counts = Counter()
+    counts: Counter[tuple[bool, bool]] = Counter()
     for line in LABELS.read_text().splitlines():
         if not line.startswith("#"):
             one, two, label = line.split()

@@ -79,7 +79,7 @@ class Injector:
             self.operation()
             return Counted(opened(file, mode, *args, **kwargs), self)
 
-        builtins.open = io.open = opening  # type: ignore[assignment]
+        builtins.open = io.open = opening
 
     def _counted(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

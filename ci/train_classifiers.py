@@ -141,7 +141,7 @@ def fit_head(plan: HeadPlan, values: Tensor, label: Tensor) -> EffNetHead:
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
+    optimizer.step(closure)
     head = EffNetHead(plan.classes)
     with torch.no_grad():
         scaled = weight.double() / std

@@ -71,7 +71,9 @@ def _tell(reports: list[dict[str, Any]], given: argparse.Namespace, seconds: flo
             )
     for signature, times in shown.items():
         print(f"{times:5}  {signature}")
-    total, accepted, refused = Counter(), Counter(), Counter()
+    total: Counter[str] = Counter()
+    accepted: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
     for report in reports:
         total[report["parser"]] += 1
         accepted[report["parser"]] += report["accepted"]
@@ -179,7 +181,8 @@ def _work(given: argparse.Namespace) -> int:
             _fill(parser, workspace / "case")
             parser.sign(workspace / "case")
             parser.read(workspace / "case")  # a valid input must be accepted, or the mutations test nothing
-            shutil.rmtree(workspace / "case"), shutil.rmtree(workspace / "pulled", ignore_errors=True)
+            shutil.rmtree(workspace / "case")
+            shutil.rmtree(workspace / "pulled", ignore_errors=True)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
         watch = Watch(workspace)
         first, stride = given.worker

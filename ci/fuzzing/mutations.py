@@ -315,10 +315,11 @@ def of_image(rng: random.Random, valid: bytes) -> bytes:
     """Change the size, type and chunks of a PNG with right checksums, or mutate the bytes of any image."""
     if valid[:8] != b"\x89PNG\r\n\x1a\n" or rng.random() < 0.5:
         return of_bytes(rng, valid)
-    chunks, at = [], 8
+    chunks: list[tuple[bytes, bytearray]] = []
+    at = 8
     while at + 8 <= len(valid):
         size = int.from_bytes(valid[at : at + 4], "big")
-        chunks.append([valid[at + 4 : at + 8], bytearray(valid[at + 8 : at + 8 + size])])
+        chunks.append((valid[at + 4 : at + 8], bytearray(valid[at + 8 : at + 8 + size])))
         at += 12 + size
     sizes = (0, 1, 8, 30_000, 2**16, 2**31 - 1, 2**32 - 1)
     if rng.random() < 0.7:
@@ -328,9 +329,9 @@ def of_image(rng: random.Random, valid: bytes) -> bytes:
     if rng.random() < 0.3:
         name = rng.choice((b"iCCP", b"zTXt", b"iTXt", b"eXIf", b"tRNS", b"PLTE", b"acTL", b"fcTL"))
         content = rng.choice((b"", rng.randbytes(50), b"a\0\0" + zlib.compress(b"\0" * 1_000_000)))
-        chunks.insert(rng.randrange(1, len(chunks)), [name, bytearray(content)])
+        chunks.insert(rng.randrange(1, len(chunks)), (name, bytearray(content)))
     made = b"\x89PNG\r\n\x1a\n"
-    for name, content in chunks:
-        body = bytes(name) + bytes(content)
-        made += len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    for kind, chunk in chunks:
+        body = kind + chunk
+        made += len(chunk).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     return made

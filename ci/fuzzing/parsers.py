@@ -93,7 +93,6 @@ def table(workspace: Path) -> list[Parser]:
     def pulled(folder: Path) -> Path:
         return pull(str(folder), folder.parent / "pulled")
 
-    signed = {"sign": lambda folder: _sign(folder, "manifest.json")}
     point_files = {path.name: [path.read_bytes()] for path in points.iterdir()}
     bundle_files = {path.name: [path.read_bytes()] for path in bundle.iterdir()}
     state = {"state.pt": mutations.of_bytes}
@@ -132,9 +131,9 @@ def table(workspace: Path) -> list[Parser]:
         one("metadata of weights", "weights.safetensors", st, check_weights, weights, weight=6),
         Parser("image folder", images_, dict.fromkeys(images_, mutations.of_image), images, weight=6),
         Parser("checkpoint, wrong sums", point_files, damaged, checkpoint.load, weight=3),
-        Parser("checkpoint, right sums", point_files, state | tensors, restored, weight=6, **signed),
+        Parser("checkpoint, right sums", point_files, state | tensors, restored, weight=6, sign=_sign),
         Parser("manifest of a bundle", bundle_files, {"manifest.json": js}, pulled, weight=2),
-        Parser("bundle, right sums", bundle_files, shared, pulled, weight=4, **signed),
+        Parser("bundle, right sums", bundle_files, shared, pulled, weight=4, sign=_sign),
         *_local(run),
         *_evaluation(run),
     ]
@@ -181,9 +180,9 @@ def _local(run: Path) -> list[Parser]:
         found = images_cache.read(folder, "state")
         return found and found[1] is not None and found[1][:2].sum()
 
-    def recorded(path: Path) -> object:
+    def recorded(path: Path) -> None:
         identity.stored(path.parent, lambda: digits)
-        return identity.check(path.parent, digits)
+        identity.check(path.parent, digits)
 
     def logged(path: Path) -> object:
         return curves_json(read_metrics(path))
@@ -321,8 +320,9 @@ def _trained(workspace: Path) -> tuple[Path, Path, object]:
     from zoo_core.runs.exchange import push
 
     zoo_core.run(
-        {"plugin": "wgan", "preset": "tiny", "run_dir": str(workspace / "whole"), "train.steps": 2} | QUIET,
-        **{"train.checkpoint_every": 1, "train.ema.decay": 0.9},
+        {"plugin": "wgan", "preset": "tiny", "run_dir": str(workspace / "whole"), "train.steps": 2}
+        | {"train.checkpoint_every": 1, "train.ema.decay": 0.9}
+        | QUIET
     )
     push(workspace / "whole", str(workspace / "bundle"), say=lambda line: None)
     shutil.copytree(workspace / "whole", workspace / "run")
@@ -334,11 +334,11 @@ def _trained(workspace: Path) -> tuple[Path, Path, object]:
     return workspace / "run", workspace / "bundle", made.harness
 
 
-def _sign(folder: Path, manifest: str) -> None:
+def _sign(folder: Path) -> None:
     """Write the true sums of a bundle's or a checkpoint's files into its manifest."""
     import hashlib
 
-    document = json.loads((folder / manifest).read_bytes())
+    document = json.loads((folder / "manifest.json").read_bytes())
     sums = document.get("sha256", document.get("files"))
     for name in sums:
         path = folder / name
@@ -347,7 +347,7 @@ def _sign(folder: Path, manifest: str) -> None:
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         sums[name] = digest if "sha256" in document else {"sha256": digest, "bytes": len(content)}
-    (folder / manifest).write_text(json.dumps(document))
+    (folder / "manifest.json").write_text(json.dumps(document))
 
 
 def _dataset(name: str, folder: Path, *more: str) -> object:

@@ -54,7 +54,7 @@ def row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """Return the lines of a table with a blank line before it; nothing where there are no rows."""
     lines = [row(*cells) for cells in rows]
     return ["", row(*head), row(*["---"] * len(head)), *lines] if lines else []

@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -142,9 +143,9 @@ def intervals(repeats: int, n: int = 300) -> None:
         rng = generator(0, "fidelity intervals", d)
         real, test = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
         metrics: dict[str, Callable[[Tensor], Value]] = {
-            "clipped-density": lambda x, real=real: clipped_density(real, x),
-            "clipped-coverage": lambda x, real=real: clipped_coverage(real, x),
-            "FLD": lambda x, real=real, test=test: fld(real, test, x),
+            "clipped-density": partial(clipped_density, real),
+            "clipped-coverage": partial(clipped_coverage, real),
+            "FLD": partial(fld, real, test),
             "vendi": lambda x: vendi((x + 0.5) / (x + 0.5).norm(dim=1, keepdim=True)),
         }
         sets = [scale * torch.randn(n, d, generator=rng, dtype=torch.float64) + shift for _ in range(repeats)]

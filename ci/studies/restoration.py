@@ -48,7 +48,7 @@ SETTINGS: Sequence[tuple[str, dict[str, str]]] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Mixture:
     """Normals of one covariance and equal weights, and their exact denoiser.
 

@@ -235,9 +235,9 @@ def zoo_preflight(run: EvaluatedRun) -> None:
 
         prepare(validation_source(run))
     if run.config.eval.protocol != "none":
-        from zoo_eval.context import source_of
         from zoo_eval.metrics.likelihood import check_ode
         from zoo_eval.pipeline import examine
+        from zoo_eval.sampling import source_of
 
         examine(source_of(run))
         check_ode(run.config.eval, run.recipe, run.data.info, run.config.plugin)

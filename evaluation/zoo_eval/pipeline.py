@@ -37,10 +37,11 @@ from zoo_core.results import (
 from zoo_core.results.attachments import write_attachment
 from zoo_core.results.result import Column
 from zoo_core.viz.plot import save_plot
-from zoo_eval.context import Context, Source, sample, samples_hash
+from zoo_eval.context import Context
 from zoo_eval.features import ProjectedExtractor, arithmetic_device, check_examples, passed
 from zoo_eval.modes import mode_classifier
 from zoo_eval.protocol import Protocol, check_plan, doubts, make_protocol, plan
+from zoo_eval.sampling import Source, sample, samples_hash
 from zoo_eval.worst import attach_worst
 
 _COLUMN: TypeAdapter[str] = TypeAdapter(Column)

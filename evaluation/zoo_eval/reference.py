@@ -13,10 +13,11 @@ from zoo_core.config import Config, RunConfig, canonical, validate
 from zoo_core.errors import Mistakes, UsageError
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.runs import choose_device, load_data
-from zoo_eval.context import Context, Sampled, source_of_rows
+from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import expected_floor
 from zoo_eval.pipeline import prepare
 from zoo_eval.protocol import PLANS, unknown_plan, with_protocol
+from zoo_eval.sampling import Sampled, source_of_rows
 
 FREE = ("data", "eval", "device")
 """Sections of a run's options that concern its scoring."""

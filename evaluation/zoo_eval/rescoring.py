@@ -28,9 +28,9 @@ from zoo_core.runs.best import checkpoints_of, selection_of
 from zoo_core.runs.exchange import run_folder
 from zoo_core.seeds import Seeds
 from zoo_core.training import checkpoint
-from zoo_eval.context import source_of
 from zoo_eval.pipeline import Identity, evaluate
 from zoo_eval.protocol import with_protocol
+from zoo_eval.sampling import source_of
 
 FREE = ("sample.batch_size", "data.root")
 """Options beside eval.* that do not change a run's samples."""

@@ -24,11 +24,11 @@ from zoo_core.results.provenance import provenance
 from zoo_core.results.records import config_record, provenance_record
 from zoo_core.runs import choose_device, load_data
 from zoo_eval.baselines import baselines
-from zoo_eval.context import samples_hash, source_of_rows
 from zoo_eval.pipeline import Identity, evaluate, prepare
 from zoo_eval.protocol import plan
 from zoo_eval.reference import scoring_config
 from zoo_eval.sample_files import read_samples
+from zoo_eval.sampling import samples_hash, source_of_rows
 
 FAMILY = "outside"
 GRID = 64

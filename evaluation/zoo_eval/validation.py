@@ -14,8 +14,9 @@ from zoo_core.machine.terminal import untold
 from zoo_core.runs import Drawn
 from zoo_core.seeds import derive
 from zoo_core.types import Cond
-from zoo_eval.context import Context, Source, sample, source_of
+from zoo_eval.context import Context
 from zoo_eval.pipeline import chosen_metrics, prepare, run_metrics
+from zoo_eval.sampling import Source, sample, source_of
 
 SUFFIX = " to test"
 """Of the columns whose reference is the test split, in whose place the validation part stands here."""

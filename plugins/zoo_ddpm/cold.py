@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from zoo_core.config import (
+    UNTUNED,
     EmaConfig,
     NetworkOptim,
     Preset,
@@ -84,7 +85,7 @@ class ColdConfig(RunConfig):
             | {"model.channels": 16, "model.width": 32},
             "for tests: seconds on one core",
         ),
-        "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
+        "default@image<=16": UNTUNED,
         "default@image<=48": _for_images(LARGER_IMAGES, steps=16),
         "gpu@image<=48": _for_images(ON_A_GPU, steps=32),
     }

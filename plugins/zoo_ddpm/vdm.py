@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import EmaConfig, Preset, RunConfig, TrainConfig, later
+from zoo_core.config import UNTUNED, EmaConfig, Preset, RunConfig, TrainConfig, later
 from zoo_core.data.loading import quantize
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.options import GuidedSampleConfig
@@ -72,7 +72,7 @@ class VDMConfig(RunConfig):
             | {"model.channels": 16, "model.width": 32},
             "for tests: seconds on one core",
         ),
-        "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
+        "default@image<=16": UNTUNED,
         "default@image<=48": Preset(
             {**LARGER_IMAGES.overrides, "model.bound_terms": 16, "model.prediction": "v"},
             f"{LARGER_IMAGES.source}; v, because an error of eps is multiplied by sigma",

@@ -15,10 +15,10 @@ from zoo_core.registry.metrics import base_name
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results import Result, recorded_result
 from zoo_core.runs import default_dir, load
-from zoo_eval.context import source_of
 from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.pipeline import evaluate
 from zoo_eval.rescoring import identity_of
+from zoo_eval.sampling import source_of
 from zoo_lottery.components import Array
 
 SCHEMA = 1

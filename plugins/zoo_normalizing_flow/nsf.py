@@ -13,10 +13,10 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Preset
+from zoo_core.config import UNTUNED, Preset
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
-from zoo_normalizing_flow.recipe import POINTS, TINY, UNTUNED, Bijection, Flow, FlowConfig, FlowModel
+from zoo_normalizing_flow.recipe import POINTS, TINY, Bijection, Flow, FlowConfig, FlowModel
 
 MAX_DIMS = 4096
 """Most values of an example: the last layer of each network has 3 bins - 1 outputs for each."""

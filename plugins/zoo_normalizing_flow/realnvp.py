@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Preset
+from zoo_core.config import UNTUNED, Preset
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
-from zoo_normalizing_flow.recipe import POINTS, TINY, UNTUNED, Bijection, Flow, FlowConfig, FlowModel
+from zoo_normalizing_flow.recipe import POINTS, TINY, Bijection, Flow, FlowConfig, FlowModel
 
 LOG_SCALE = 2.0
 """Greatest |s| of a layer: its inverse loses at most this factor's digits."""

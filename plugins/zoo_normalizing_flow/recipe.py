@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import Config, EmaConfig, NetworkOptim, OptimizerConfig, Preset, RunConfig, TrainConfig
+from zoo_core.config import Config, EmaConfig, NetworkOptim, OptimizerConfig, RunConfig, TrainConfig
 from zoo_core.data.likelihood import bits_per_dim, dequantized
 from zoo_core.data.loading import dequantize
 from zoo_core.seeds import Seeds
@@ -61,8 +61,6 @@ class FlowConfig(RunConfig):
     """Training."""
 
 
-UNTUNED = Preset({}, "the defaults, sized for digits; not tuned")
-"""Overrides nothing, and keeps presets for larger images from small ones."""
 TINY: Mapping[str, Any] = {"train.steps": 60, "train.batch_size": 32, "train.log_every": 20}
 """Options of the presets for tests."""
 POINTS: Mapping[str, Any] = {"train.steps": 3000, "train.batch_size": 512}

@@ -27,9 +27,9 @@ from zoo_core.runs.checkpoints import newest
 from zoo_core.runs.continuing import extension
 from zoo_core.runs.folder import recorded_state
 from zoo_core.runs.job import execute
-from zoo_eval.context import source_of
 from zoo_eval.pipeline import evaluate
 from zoo_eval.rescoring import identity_of
+from zoo_eval.sampling import source_of
 from zoo_eval.validation import validation_data
 from zoo_eval.verdicts import memorization
 from zoo_tune.metrics import Metric, metric_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from zoo_core.viz.curves import axis_scale, distinct, draw_curves, moving_average, panels
-from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved
+from zoo_core.viz.denoising import column_labels
+from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved, text_width
 from zoo_core.viz.plane import outside, scatter
 from zoo_core.viz.plot import write_numbers
 
@@ -50,6 +52,37 @@ def test_pixels_are_squares_of_one_size(side: int) -> None:
     part = shown[top : top + sheet.shape[0], left : left + sheet.shape[1]]
     inner = slice(2, sheet.shape[1] // 2 - 4)  # without the frame
     assert np.array_equal(part[inner, inner], sheet[inner, inner])
+
+
+@pytest.mark.parametrize("side", [8, 16, 28, 32, 41, 45, 64])
+@pytest.mark.parametrize("columns", [2, 3, 5, 10, 14])
+def test_labels_of_noise_levels_do_not_overlap(side: int, columns: int) -> None:
+    """Catches labels that are wider, as they are drawn, than the layout takes them for."""
+    sigmas = [157.3, *np.geomspace(8.04, 0.0267, columns - 2).tolist(), 0.0]
+    labels = column_labels(sigmas)
+    assert labels[0] == "σ=157"
+    assert labels[-1] == "sample"
+    figure = draw_grids([ImageGrid([torch.zeros(1, side, side)] * columns, columns, "", labels)], "Title")
+    drawn = [text for text in figure.texts if text.get_text() in labels]
+    assert len(drawn) == columns
+    boxes = [text.get_window_extent() for text in drawn]
+    if drawn[0].get_rotation() == 0:
+        assert all(one.x1 + 2 <= other.x0 for one, other in pairwise(boxes))
+        return
+    angle = np.radians(drawn[0].get_rotation())
+    for text in drawn:
+        text.set_rotation(0)
+    height = max(text.get_window_extent().height for text in drawn)
+    starts = [text.get_position()[0] * figure.bbox.width for text in drawn]
+    assert all((other - one) * np.sin(angle) > height for one, other in pairwise(starts))
+
+
+def test_text_is_as_wide_as_it_is_drawn() -> None:
+    """Catches a width by the number of characters: digits are wider than letters on average."""
+    for text in ("σ=0.067", "illicit", "WWW\nii"):
+        figure = draw_grids([ImageGrid([torch.zeros(1, 64, 64)], 1, "", [], [text])], "Title")
+        (drawn,) = (found for found in figure.texts if found.get_text() == text)
+        assert text_width(text) == pytest.approx(drawn.get_window_extent().width, abs=1)
 
 
 def test_counterparts_stand_below_one_another() -> None:

@@ -26,10 +26,11 @@ from zoo_core.viz import fields, paths
 from zoo_ddpm import ldm
 from zoo_ddpm.ddpm import DDPM, DDPMConfig
 from zoo_ddpm.ldm import LDM, LDMConfig
-from zoo_eval.context import Context, sample, source_of
+from zoo_eval.context import Context
 from zoo_eval.metrics.likelihood import flow_denoiser
 from zoo_eval.metrics.reconstruction import reconstruction
 from zoo_eval.pipeline import prepare
+from zoo_eval.sampling import sample, source_of
 
 TWO_LEVELS = DataInfo("two-levels", (1, 8, 8), levels=2)
 

@@ -17,10 +17,11 @@ from zoo_core.registry.manager import manager
 from zoo_core.results import Cost, Provenance, Result, SamplingRecord
 from zoo_core.runs import Drawn
 from zoo_core.types import Cond
-from zoo_eval.context import Context, Source, source_of
+from zoo_eval.context import Context
 from zoo_eval.features import Features
 from zoo_eval.pipeline import Identity, evaluate
 from zoo_eval.protocol import Protocol
+from zoo_eval.sampling import Source, source_of
 
 COUNTED = "operations"
 """The metric that a run of given samples can't have: nothing trains or samples it."""

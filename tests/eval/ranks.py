@@ -22,7 +22,7 @@ from zoo_core.machine.distributed import joined, world
 from zoo_core.machine.leading import led, rows_to_first
 from zoo_core.types import Likelihood
 from zoo_eval import context as contexts
-from zoo_eval import features, pipeline
+from zoo_eval import features, pipeline, sampling
 from zoo_eval import protocol as protocols
 from zoo_eval.features import Features
 from zoo_eval.metrics import likelihood
@@ -79,7 +79,7 @@ class Dies(FakeRun):
 
 
 def end_to_end(kind):
-    for module in (features, likelihood, contexts):
+    for module in (features, likelihood, contexts, sampling):
         module.share = lopsided
     plan = protocols.PLANS["quick"]
     protocols.PLANS = {"quick": protocols.Plan(1, N, N, plan.kid_subsets, 200, plan.likelihood_n)}
@@ -101,7 +101,7 @@ class Refuses(FakeRun):
 def held():
     """What each process has and does where two score together: told by the process itself."""
     seen = {"metrics": [], "rows": 0, "features": 0, "passed": 0, "cache": 0, "hashed": 0}
-    drawn, extract, passed, columns = contexts.sample, contexts.extract, features.passed, pipeline._columns
+    drawn, extract, passed, columns = sampling.sample, contexts.extract, features.passed, pipeline._columns
 
     def sample(*args):
         found = drawn(*args)

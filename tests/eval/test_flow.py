@@ -20,7 +20,7 @@ from zoo_core.errors import UsageError
 from zoo_core.results import NotApplicable
 from zoo_core.seeds import Seeds, derive, generator
 from zoo_core.types import DataInfo, Likelihood
-from zoo_eval.context import Context, Sampled
+from zoo_eval.context import Context
 from zoo_eval.extractors.raw import Raw
 from zoo_eval.metrics.likelihood import (
     Flow,
@@ -33,6 +33,7 @@ from zoo_eval.metrics.likelihood import (
     measured,
 )
 from zoo_eval.protocol import Protocol, make_protocol
+from zoo_eval.sampling import Sampled
 
 MEAN, ROOT = torch.tensor([0.3, -0.4]), torch.tensor([[0.5, 0.0], [0.3, 0.4]])
 COV = ROOT @ ROOT.T

@@ -78,9 +78,9 @@ def first_words(table, count):
     return [line.split()[0] for line in lines[head + 1 : head + 1 + count]]
 
 
-def reproduced(*paths):
+def reproduced(*paths, state="reproduced"):
     for path in paths:
-        record(Verdict("reproduced", (), False, sha256_of(path), ""))
+        record(Verdict(state, (), False, sha256_of(path), ""))
 
 
 # -- what shares a table
@@ -407,6 +407,29 @@ def test_better_verified_rows_come_first_and_are_tested_among_themselves(tmp_pat
     text = "\n".join(plain(both, 150))
     assert "smallest significant ratio among reproduced rows: " in text
     assert "rows of a better verified state come first" in text
+
+
+@pytest.mark.parametrize("above", ["consistent", "audited"])
+def test_an_audit_lifts_no_row_over_one_with_a_better_score(tmp_path, home, above):
+    # catches tiers by every state, and tests, floors and the column of a tier without the reproduced rows
+    best, audited, worst = (
+        write(tmp_path / name, *seeds(name, values))
+        for name, values in {"wgan": [5.0, 5.2, 5.1], "vae": [7.0, 7.4, 7.1], "gan": [9.0, 9.3, 9.1]}.items()
+    )
+    reproduced(*best, *audited, *worst)
+    before = make_table(make_groups(collect([tmp_path]).entries, installed())[0])
+    reproduced(*audited, state=above)
+    write(tmp_path / "other", *seeds("claim", [1.0, 1.1, 0.9]))
+    made = make_table(make_groups(collect([tmp_path]).entries, installed())[0])
+    assert [(r.row.plugin, r.row.state) for r in made.rows] == [
+        ("wgan", "reproduced"),
+        ("vae", above),
+        ("gan", "reproduced"),
+        ("claim", "reported"),
+    ]
+    assert [(r.rank, r.mark, r.p) for r in made.rows[:3]] == [(r.rank, r.mark, r.p) for r in before.rows]
+    assert [(tier.state, tier.pairs) for tier in made.tiers] == [("reproduced", 3), ("reported", 6)]
+    assert "ranked among the reproduced rows" in " ".join("\n".join(plain(made, 150)).split())
 
 
 def test_all_pairs_of_the_table_are_corrected_for(tmp_path, home):

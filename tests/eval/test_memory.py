@@ -18,10 +18,10 @@ from zoo_core.data.loading import Dataset
 from zoo_core.machine import spool
 from zoo_core.runs import Drawn
 from zoo_core.types import Cond, DataInfo
-from zoo_eval import context
-from zoo_eval.context import Source, sample, samples_hash
+from zoo_eval import sampling
 from zoo_eval.features import extract
 from zoo_eval.sample_files import read_samples
+from zoo_eval.sampling import Source, sample, samples_hash
 
 N, SHAPE, BATCH = 20_000, (3, 32, 32), 100
 MB = 1 << 20
@@ -59,7 +59,7 @@ def source(drawing: Any, data: Any = None) -> Source:
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
 def test_memory_does_not_grow_with_the_number_of_samples(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "IN_MEMORY", 1 * MB)
-    monkeypatch.setattr(context, "CHUNK", 1 * MB)
+    monkeypatch.setattr(sampling, "CHUNK", 1 * MB)
     drawing = Drawing()
     sample(source(drawing), BATCH)  # whatever is taken once
     before = anonymous()

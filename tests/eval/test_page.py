@@ -14,14 +14,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tests.eval.made_results import result, seeds, write
+from tests.eval.made_results import result, seeds, sha256_of, write
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.results.attachments import attachment_of, write_attachment
 from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard.facts import installed
 from zoo_eval.leaderboard.page import details, plain_data, sprites, values, write_page, writing
 from zoo_eval.leaderboard.table import make_groups, make_table
-from zoo_eval.store import Bad, collect
+from zoo_eval.store import Bad, Verdict, collect
+from zoo_eval.store.states import record
 
 HOSTILE = (
     "<script>window.owned = 1</script>",
@@ -349,6 +350,20 @@ def test_differences_on_the_page_are_those_of_the_ranks(tmp_path):
     assert [ranking["rank"][place[name]] for name in "abcd"] == [1, 1, 3, None]
     assert (differ("a", "b"), differ("a", "c"), differ("b", "c")) == (False, True, True)
     assert tests["df"][place["d"]] is None
+
+
+def test_rows_above_reproduced_are_tested_with_the_reproduced(tmp_path, home):
+    # catches a pair whose tier has no critical values on the page
+    good = write(tmp_path, *seeds("wgan", [5.0, 5.2, 5.1]), *seeds("vae", [7.0, 7.4, 7.1]))
+    for path, state in zip(good, ["reproduced"] * 3 + ["audited"] * 3, strict=True):
+        record(Verdict(state, (), False, sha256_of(path), ""))
+    groups = make_groups(collect([tmp_path]).entries, installed())
+    board, _ = plain_data.page_data(groups, [], None, "")
+    (group,) = board["groups"]
+    assert sorted(group["state"]) == ["audited", "reproduced"]
+    assert set(board["tiers"]) == set(board["states"])
+    tests = group["rankings"]["FD[digits]"]["tests"]
+    assert {board["tiers"][state] for state in group["state"]} == set(tests["critical"])
 
 
 def test_every_entry_has_the_commands_that_repeat_and_verify_it(tmp_path):

@@ -14,6 +14,8 @@ from zoo_core.errors import UsageError
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.attachments import LARGEST_IMAGE, attachment_of, write_attachment
 from zoo_core.results.files import LARGEST_FILE
+from zoo_eval.leaderboard.facts import installed
+from zoo_eval.leaderboard.rows import make_row
 from zoo_eval.store import STATES, Bad, Reader, Verdict, collect, separate
 from zoo_eval.store.media import curves, sample_grid
 from zoo_eval.store.states import record, recorded_states, shipped, verdicts_folder
@@ -283,6 +285,20 @@ def test_the_better_verified_files_displace_the_others(tmp_path, home):
     assert shown(rows) == [("wgan", "reproduced", (0, 1))]
     assert sorted(entry.path for entry in conflict.left_out) == sorted([*forged, *same_folder])
     assert "4 less verified files (seeds 0, 1, 2, 7) left out: 2 files are reproduced" in conflict.reason
+
+
+def test_an_audit_of_one_seed_leaves_the_other_seeds_in_its_row(tmp_path, home):
+    # catches a row that loses its reproduced seeds as one of them is audited, and a row better than its files
+    first, *others = write(tmp_path / "z", *seeds("wgan", [5.0, 5.2, 5.1]))
+    record(verdict(first, "audited"))
+    for path in others:
+        record(verdict(path))
+    rows, conflicts = claims(tmp_path)
+    assert [[(one.seed, one.state) for one in row] for row in rows] == [
+        [(0, "audited"), (1, "reproduced"), (2, "reproduced")]
+    ]
+    assert make_row(rows[0], installed()).state == "reproduced"
+    assert conflicts == []
 
 
 def test_equally_verified_claims_are_rows_of_their_own(tmp_path):

@@ -244,12 +244,13 @@ def test_what_is_cached_of_a_cut_training_split_is_not_taken_for_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from zoo_eval import context
+    from zoo_eval.sampling import Source
 
     keys = []
     monkeypatch.setattr(context, "cached", lambda name, key, compute, say: keys.append(key))
     for words in (["plugin=vae"], ["plugin=vae", "data.validation=0.1"]):
         config = resolve(words)
-        source = context.Source(config, load_data(config), torch.device("cpu"), lambda *_: iter(()), print)
+        source = Source(config, load_data(config), torch.device("cpu"), lambda *_: iter(()), print)
         context.Context(source, None, None, None).cached("features", ("train",), dict)  # type: ignore[arg-type]
     assert len(set(keys)) == 2
     assert keys[0] == (load_data(resolve(["plugin=vae"])).sha256, "train")  # as before

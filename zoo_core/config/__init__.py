@@ -6,6 +6,7 @@ from zoo_core.config.keys import canonical, flatten, nest, options
 from zoo_core.config.schema import (
     DEFAULT_METRICS,
     DEFAULTS,
+    UNTUNED,
     DataConfig,
     EmaConfig,
     EvalConfig,
@@ -22,6 +23,7 @@ from zoo_core.config.validation import shown, type_name, validate
 
 __all__ = [
     "DEFAULTS",
+    "UNTUNED",
     "DEFAULT_METRICS",
     "Config",
     "DataConfig",

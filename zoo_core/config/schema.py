@@ -27,6 +27,8 @@ class Preset:
 
 DEFAULTS = Preset({}, "the defaults, chosen on digits")
 """Overrides nothing. As `default@image<=16` it keeps a preset for larger images from small ones."""
+UNTUNED = Preset({}, "the defaults, sized for digits; not tuned")
+"""As `DEFAULTS`, of a model whose defaults were not chosen by scores."""
 
 
 class EmaConfig(Config):

@@ -77,14 +77,20 @@ def short(sigma: float) -> str:
     return f"{sigma:.0f}" if sigma >= 10 else f"{sigma:.2g}"
 
 
+def column_labels(sigmas: Sequence[float]) -> list[str]:
+    """Return the labels of columns with these noise levels, 0 for the samples; the first names the symbol."""
+    numbers = [short(sigma) if sigma else "sample" for sigma in sigmas]
+    return [f"σ={number}" if place == 0 else number for place, number in enumerate(numbers)]
+
+
 def _strip(run: TrainedRun) -> Plot | None:
     states, sigmas = _states(run, ROWS)
     if not states:
         return None
     places = by_noise_level(sigmas, COLUMNS) if sigmas else spaced(range(len(states)), COLUMNS)
     images = list(torch.stack([states[k] for k in places], dim=1).flatten(0, 1))
-    labels = [f"σ={short(sigmas[k])}" if sigmas[k] else "sample" for k in places] if sigmas else []
-    grid = ImageGrid(images, len(places), column_labels=labels)
+    shown = [sigmas[k] for k in places] if sigmas else []
+    grid = ImageGrid(images, len(places), column_labels=column_labels(shown))
     note = "From noise (left) to samples (right), a sample in each row."
     if sigmas:
         note += (
@@ -92,7 +98,7 @@ def _strip(run: TrainedRun) -> Plot | None:
             f"{VISIBLE[0]:g}; noisy images are shown at unit variance, x / √(1 + σ²)."
         )
     figure = draw_grids([grid], "Denoising", run_line(run), note)
-    return Plot(figure, {"states": stacked(images), "sigma": [sigmas[k] for k in places] if sigmas else []})
+    return Plot(figure, {"states": stacked(images), "sigma": shown})
 
 
 def _animation(run: TrainedRun) -> Animation | None:

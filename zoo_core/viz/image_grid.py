@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.viz.drawing import to_uint8
-from zoo_core.viz.style import DPI, FONT, GRAY, SMALL, make_figure, styled
+from zoo_core.viz.style import DPI, FONT, GRAY, SMALL, STYLE, make_figure, styled
 
 CELL = 60
 """Width that a cell is enlarged to, about, pixels."""
@@ -24,7 +24,7 @@ NARROWEST = 540
 PER_POINT = DPI / 72
 """Pixels of a point of text."""
 WIDE = 0.57
-"""Mean width of a character, as a fraction of the font size."""
+"""Mean width of a character in running text, as a fraction of the font size."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,14 @@ class ImageGrid:
     group: int = 0
 
 
-def text_width(text: str, size: float = SMALL) -> float:
-    """Return the width of a text's longest line in pixels, about."""
-    return max(map(len, text.split("\n")), default=0) * size * WIDE * PER_POINT
+def text_width(text: str, size: float = SMALL, weight: str = "normal") -> float:
+    """Return the width of a text's longest line in pixels, as it is drawn."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    renderer = RendererAgg(1, 1, DPI)
+    font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
+    return max(renderer.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n"))
 
 
 def line_height(size: float = SMALL) -> float:
@@ -79,7 +84,7 @@ class _Layout:
         self.column_labels = [wrapped(label, self.width) for label in grid.column_labels]
         # Words wider than a column are written at an angle.
         self.slanted = any(
-            text_width(label) > self.width + GAP or label.count("\n") > 2 for label in self.column_labels
+            text_width(label) > self.width or label.count("\n") > 2 for label in self.column_labels
         )
         self.right = 0.0
         if self.slanted:
@@ -102,7 +107,7 @@ class _Layout:
 
     @property
     def whole_width(self) -> float:
-        return self.left + max(self.grid_width + self.right, text_width(self.title_lines, FONT))
+        return self.left + max(self.grid_width + self.right, text_width(self.title_lines, FONT, "bold"))
 
     @property
     def whole_height(self) -> float:

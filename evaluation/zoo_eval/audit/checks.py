@@ -27,10 +27,11 @@ from zoo_core.runs import choose_device, load_data
 from zoo_core.seeds import generator
 from zoo_eval.audit.agreement import Agreement, end_to_end, on_features
 from zoo_eval.audit.damage import DAMAGES, DROPPED
-from zoo_eval.context import Context, Sampled, Source, source_of_rows
+from zoo_eval.context import Context
 from zoo_eval.pipeline import Setup, chosen_metrics, prepare, run_metrics
 from zoo_eval.protocol import METRICS_VERSION, SMALLEST
 from zoo_eval.reference import scoring_config
+from zoo_eval.sampling import Sampled, Source, source_of_rows
 from zoo_eval.verdicts import EXCESS
 
 SCHEMA = 2

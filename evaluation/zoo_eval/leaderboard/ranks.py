@@ -9,7 +9,7 @@ from statistics import median
 from zoo_eval.leaderboard.facts import Column, noise_floor_of
 from zoo_eval.leaderboard.rows import Row
 from zoo_eval.statistics import ranking
-from zoo_eval.store import STATES
+from zoo_eval.store import TIERS, tier_of
 
 MARKS = ("", "=", "?", "floor", "below", "memorizes", "unchecked", "unranked", "n/a")
 """See `Ranked.mark`."""
@@ -26,9 +26,9 @@ class Ranked:
             stands where its score puts it; "below" half the noise floor, which new real data do not reach;
             "memorizes"; "unchecked" where that is not known of every seed; "unranked" where the value is
             shown only; "n/a" where it has none.
-        p: uncorrected p-value against the next tested row of its state above.
+        p: uncorrected p-value against the next tested row of its tier above.
         center, error, df: mean on the column's scale, its standard error and that one's degrees of freedom,
-            from which two rows of a state are tested; error and df are None where the row is not tested.
+            from which two rows of a tier are tested; error and df are None where the row is not tested.
     """
 
     row: Row
@@ -42,11 +42,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Tier:
-    """The rows of one state, and how they are tested.
+    """The rows of one tier of verification, and how they are tested.
 
     Attributes:
-        state: one of `STATES`.
-        pairs: number of pairs that Holm's correction counts: all of this state and of those that are better
+        state: one of `TIERS`.
+        pairs: number of pairs that Holm's correction counts: all of this tier and of those that are better
             verified.
         separable: smallest ratio (or difference) of two scores that is significant; None for fewer than two
             tested rows.
@@ -61,7 +61,7 @@ class Tier:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All rows in order, and what the tests of each state can separate."""
+    """All rows in order, and what the tests of each tier can separate."""
 
     rows: tuple[Ranked, ...]
     tiers: tuple[Tier, ...]
@@ -74,8 +74,8 @@ def noise_floor(rows: Sequence[Row], column: str) -> float | None:
     far.
     """
     name = noise_floor_of(column)
-    for state in reversed(STATES):
-        found = [row.scores[name][0] for row in rows if row.state == state and name in row.scores]
+    for tier in reversed(TIERS):
+        found = [row.scores[name][0] for row in rows if tier_of(row.state) == tier and name in row.scores]
         if found:
             return median(found)
     return None
@@ -84,23 +84,23 @@ def noise_floor(rows: Sequence[Row], column: str) -> float | None:
 def rank(rows: Sequence[Row], column: Column) -> Ranking:
     """Return the rows in order, each with its rank or the reason why it has none.
 
-    Better verified rows stand first. Rows of a state share a rank or not by tests over all pairs of the
-    table down to that state: less verified files, which anybody can add, change no rank of better verified
-    rows.
+    Rows of a better tier stand first, whose rows stand in the order of their scores. They share a rank or not
+    by tests over all pairs of the table down to that tier: less verified files, which anybody can add, change
+    no rank of better verified rows.
     """
     floor = noise_floor(rows, column.name) if column.better == "lower" else None
     ranked: list[Ranked] = []
     rest: list[Ranked] = []
     tiers: list[Tier] = []
-    by_state: Mapping[str, list[Row]] = {state: [] for state in reversed(STATES)}
+    by_tier: Mapping[str, list[Row]] = {tier: [] for tier in reversed(TIERS)}
     for row in sorted(rows, key=lambda one: (one.plugin, one.config_hash, one.source, one.key)):
         mark = _not_ranked(row, column.name, floor)
         if mark:
             rest.append(Ranked(row, None, mark, None))
         else:
-            by_state[row.state].append(row)
+            by_tier[tier_of(row.state)].append(row)
     better: list[Row] = []
-    for members in by_state.values():
+    for members in by_tier.values():
         if members:
             found, tier = _tier(members, better, column, floor, sum(one.rank is not None for one in ranked))
             ranked += found
@@ -129,10 +129,10 @@ def _not_ranked(row: Row, column: str, floor: float | None) -> str:
 def _tier(
     rows: Sequence[Row], better: Sequence[Row], column: Column, floor: float | None, above: int
 ) -> tuple[list[Ranked], Tier]:
-    """Return the rows of one state in order.
+    """Return the rows of one tier in order.
 
     Args:
-        better: rows of the states that are better verified, whose pairs count too.
+        better: rows of the tiers that are better verified, whose pairs count too.
         above: number of those that have a rank.
     """
     name = column.name
@@ -158,4 +158,4 @@ def _tier(
             first, mark = (1 if place.rank in at_floor else place.rank), "=" if place.tied else ""
         tested = (place.p_above, place.center, place.error, place.df)
         ranked.append(Ranked(rows[k], above + first, mark, *tested))
-    return ranked, Tier(rows[0].state, found.pairs, found.separable, found.threshold)
+    return ranked, Tier(tier_of(rows[0].state), found.pairs, found.separable, found.threshold)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zoo_core.registry.metrics import base_name
 from zoo_eval.leaderboard.facts import BASELINE, Facts
-from zoo_eval.store import Entry, Score
+from zoo_eval.store import STATES, Entry, Score
 from zoo_eval.verdicts import EXCESS
 
 
@@ -19,7 +19,7 @@ class Row:
     Attributes:
         plugin, family, config_hash: which; the family is the installed plugin's.
         source: folder that all its files come from.
-        state: one of `STATES`: the state of all its files.
+        state: one of `STATES`: the least of its files', which are of one tier.
         entries: its files, ascending by seed.
         scores: column -> one value per seed, for the columns that every seed has.
         within: column -> ends of the 95 % interval over the samples of its only run.
@@ -78,7 +78,7 @@ def make_row(entries: Sequence[Entry], facts: Facts) -> Row:
         family=facts.family(first.plugin, first.family),
         config_hash=first.config_hash,
         source=first.source,
-        state=first.state,
+        state=min((entry.state for entry in entries), key=STATES.index),
         entries=tuple(entries),
         scores={name: tuple(cell.value for cell in of_seeds) for name, of_seeds in cells.items()},
         within={n: c[0].ends for n, c in cells.items() if alone and c[0].ends is not None},

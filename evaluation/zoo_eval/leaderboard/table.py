@@ -14,7 +14,7 @@ from zoo_eval.leaderboard.ranks import Ranked, Tier, rank
 from zoo_eval.leaderboard.rows import Row, make_row
 from zoo_eval.leaderboard.tasks import task_name, task_of
 from zoo_eval.published import Reference, headlines, references
-from zoo_eval.store import STATES, Conflict, Entry, separate
+from zoo_eval.store import TIERS, Conflict, Entry, separate, tier_of
 
 ANY_TASK = "all"
 """What `--task` takes for every task."""
@@ -55,7 +55,7 @@ class Table:
         group: what is ranked.
         column: that ranks.
         rows: in order.
-        tiers: what the tests can separate, by state.
+        tiers: what the tests can separate, by tier of verification.
         references: a published value of each model, of the same quantity on the same data, never ranked.
     """
 
@@ -103,8 +103,8 @@ def choose_column(group: Group, wanted: str | None = None) -> Column:
         if not ranked:
             shown = ", ".join(column.name for column in group.columns) or "none"
             raise UsageError("no column here can be ranked", f"shown: {shown}")
-        best = max((row.state for row in group.rows), key=STATES.index)
-        rows = [row for row in group.rows if row.state == best]
+        best = max((tier_of(row.state) for row in group.rows), key=TIERS.index)
+        rows = [row for row in group.rows if tier_of(row.state) == best]
         preferred = task_of(group.data).ranks
         order = {base: place for place, base in enumerate(preferred)}
         ranked.sort(key=lambda column: order.get(base_name(column.name), len(order)))

@@ -21,7 +21,7 @@ from zoo_eval.leaderboard.table import Group, Table
 from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.numbers import number
 from zoo_eval.statistics.student import mean_interval
-from zoo_eval.store import STATES, Bad, Conflict
+from zoo_eval.store import STATES, Bad, Conflict, tier_of
 
 _SHORT = {"precision": "prec", "recall": "rec", "density": "dens", "coverage": "cov"}
 _FIRST = ("given", "state", "bits/dim", "bits/token", "nats", "NFE", "train", "prec", "rec", "cov", "dens")
@@ -241,7 +241,7 @@ def heading(table: Table) -> list[str]:
 
 
 def separable_lines(table: Table) -> list[str]:
-    """Return the smallest difference of two scores that the tests can separate, for each state."""
+    """Return the smallest difference of two scores that the tests of each tier can separate."""
     lines = []
     for tier in table.tiers:
         if tier.separable is None:
@@ -289,13 +289,14 @@ def notes(table: Table) -> list[str]:
     states = {ranked.row.state for ranked in table.rows}
     if states & set(STATES[3:]):
         lines.append(
-            "audited, consistent: reproduced, and parts of the training repeated (zoo verify --spot)"
+            "audited, consistent: reproduced, and parts of the training repeated (zoo verify --spot); "
+            "ranked among the reproduced rows"
         )
     if states & set(STATES[1:3]):
         lines.append(
             "reproduced, resampled: samples drawn again from the checkpoint and scored again (zoo verify)"
         )
-    if len(states) > 1:
+    if len({tier_of(state) for state in states}) > 1:
         lines.append(
             "rows of a better verified state come first; less verified rows do not change their ranks"
         )

@@ -11,10 +11,11 @@ from zoo_eval.store.files import (
     collect,
     result_files,
 )
-from zoo_eval.store.states import STATES, Verdict
+from zoo_eval.store.states import STATES, TIERS, Verdict, tier_of
 
 __all__ = [
     "STATES",
+    "TIERS",
     "Bad",
     "Collection",
     "Conflict",
@@ -26,4 +27,5 @@ __all__ = [
     "Reader",
     "result_files",
     "separate",
+    "tier_of",
 ]

@@ -1,8 +1,7 @@
 """Files that claim the same configuration: which of them make a row, and which are left out and listed.
 
-A row takes files of one source and one state. Files that are verified better displace the others; of files
-that are verified equally well, each source makes a row of its own, so that nobody can displace a row or move
-its mean.
+A row takes files of one source and one tier of verification. Files of a better tier displace the others; of
+files of one tier, each source makes a row of its own, so that nobody can displace a row or move its mean.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from zoo_eval.store.files import Entry
-from zoo_eval.store.states import STATES
+from zoo_eval.store.states import TIERS, tier_of
 
 
 class Conflict(NamedTuple):
@@ -51,9 +50,9 @@ def separate(entries: Sequence[Entry]) -> tuple[list[list[Entry]], list[Conflict
 
 def _rows_of(claims: Sequence[Entry]) -> tuple[list[list[Entry]], list[Conflict]]:
     """Return the rows of one configuration, and what conflicts."""
-    best = max((entry.state for entry in claims), key=STATES.index)
-    kept = [entry for entry in claims if entry.state == best]
-    rest = tuple(entry for entry in claims if entry.state != best)
+    best = max((tier_of(entry.state) for entry in claims), key=TIERS.index)
+    kept = [entry for entry in claims if tier_of(entry.state) == best]
+    rest = tuple(entry for entry in claims if tier_of(entry.state) != best)
     first = claims[0]
     conflicts = []
     if rest:

@@ -25,11 +25,18 @@ from zoo_core.results import Reexecution
 
 STATES = ("reported", "resampled", "reproduced", "consistent", "audited")
 """From the least to the most verified."""
+TIERS = STATES[:3]
+"""States that order rows, from the least: what is verified beyond `reproduced` is ordered with it."""
 SHIPPED = "verified.json"
 LARGEST = 1 << 16
 """Bytes of a recorded verdict."""
 
 _NAME = re.compile(r"([0-9a-f]{64})\.json")
+
+
+def tier_of(state: str) -> str:
+    """Return the one of `TIERS` that files of a state belong to."""
+    return state if state in TIERS else TIERS[-1]
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,9 @@ def verify(
 def _repeat(result: Result, folder: Path, say: Callable[[str], None]) -> Repeated:
     from zoo_core.runs import load
     from zoo_core.seeds import Seeds
-    from zoo_eval.context import sample, samples_hash, source_of
     from zoo_eval.pipeline import evaluate, prepare
     from zoo_eval.rescoring import identity_of
+    from zoo_eval.sampling import sample, samples_hash, source_of
 
     note = result.provenance.notes.get("parts")
     if note is not None:

@@ -116,8 +116,9 @@ function differs(group, name, a, b) {
   const tests = ranking?.tests;
   if (!ranking) return "never ranked";
   if (!tests || tests.df[a] === null || tests.df[b] === null) return "not tested";
-  if (group.state[a] !== group.state[b]) return "not tested: states differ";
+  const [tier, other] = [a, b].map((row) => BOARD.tiers[group.state[row]]);
+  if (tier !== other) return `not tested: ${tier} and ${other}`;
   const far = Math.abs(ranking.scale === "log" ? Math.log(tests.center[a] / tests.center[b]) : tests.center[a] - tests.center[b]);
-  const critical = tests.critical[group.state[a]][Math.min(tests.df[a], tests.df[b])];
+  const critical = tests.critical[tier][Math.min(tests.df[a], tests.df[b])];
   return far >= critical * Math.hypot(tests.error[a], tests.error[b]);
 }

@@ -26,7 +26,7 @@ from zoo_eval.leaderboard.table import Group, Table, make_table
 from zoo_eval.leaderboard.tasks import task_of
 from zoo_eval.leaderboard.text import conflict_lines, names, notes
 from zoo_eval.statistics.student import mean_interval
-from zoo_eval.store import STATES, Bad
+from zoo_eval.store import STATES, Bad, tier_of
 
 UNITS = {"bits_per_dim": "bits/dim", "bits_per_token": "bits/token", "nats": "nats"}
 """Units of likelihoods, by base name."""
@@ -235,6 +235,7 @@ def page_data(
         "groups": shown,
         "bad": left_out,
         "states": list(STATES),
+        "tiers": {state: tier_of(state) for state in STATES},
         "models": known_models({row.plugin for row in opened}) if opened else {},
         "terms": {name: [term.about, term.see] for name, term in TERMS.items()},
         "docs": documentation(),
