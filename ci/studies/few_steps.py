@@ -32,8 +32,8 @@ from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash
 from zoo_core.runs import Run
 from zoo_core.seeds import Seeds
-from zoo_eval.context import source_of
 from zoo_eval.pipeline import prepare
+from zoo_eval.sampling import source_of
 from zoo_flow.path import straightness
 from zoo_flow.rectified import RectifiedFlow
 

@@ -29,14 +29,16 @@ import zoo_core
 from zoo_core.diffusion.grids import karras
 from zoo_core.diffusion.sampling import BoundSampler, bind
 from zoo_core.errors import UsageError
+from zoo_core.interfaces import HasDenoiser
 from zoo_core.machine.files import write_atomic
 from zoo_core.registry.manager import manager
 from zoo_core.registry.resolution import config_hash
 from zoo_core.runs import Run
 from zoo_core.runs.fitted import fitted
-from zoo_eval.context import Context, sample, source_of
+from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import check_pair, frechet_distance
 from zoo_eval.pipeline import Setup, prepare
+from zoo_eval.sampling import sample, source_of
 
 NFE = (3, 5, 8, 12, 20, 35, 50)
 DETERMINISTIC = ("euler", "heun", "dpmpp-2m", "dpmpp-3m", "unipc")
@@ -57,6 +59,7 @@ def distance(run: Run, setup: Setup, sampler: BoundSampler, n: int) -> float:
 
 def compare(run: Run, setup: Setup, sampler: BoundSampler, steps: int, n: int, seeds: int) -> dict[str, Any]:
     """Return the distances of both grids in a number of steps, a pair for each seed."""
+    assert isinstance(run.recipe, HasDenoiser)
     fit = replace(fitted(with_steps(run, steps, 0), sampler), optimized=False)
     plain = replace(sampler, grid=karras, optimized=False)
     pairs = [

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 import zoo_core
+from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.machine.files import write_atomic
@@ -35,11 +36,12 @@ from zoo_core.registry.resolution import config_hash
 from zoo_core.results import Value
 from zoo_core.runs import Run
 from zoo_core.viz.style import make_figure, styled
-from zoo_eval.context import Context, sample, source_of
+from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import cell, check_pair
 from zoo_eval.metrics.modes import class_accuracy
 from zoo_eval.modes import classifier_card
 from zoo_eval.pipeline import Setup, prepare
+from zoo_eval.sampling import sample, source_of
 from zoo_eval.validation import validate
 
 SCALES = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -139,8 +141,9 @@ def final_scores(
 ) -> list[dict[str, Any]]:
     """Return the distances without guidance and of the choice on the validation part, from fresh noises."""
     best = min(rows, key=lambda row: row["validation"])
-    scores = []
-    for row in ({"scale": 1.0, "interval": None}, best):
+    scores: list[dict[str, Any]] = []
+    plain: dict[str, Any] = {"scale": 1.0, "interval": None}
+    for row in (plain, best):
         interval = row["interval"] and tuple(row["interval"])
         drawn = [
             measure(guided(run, row["scale"], interval, run.config.sample.seed + 1 + k), setup, n)
@@ -212,12 +215,16 @@ def main() -> None:
     given = parser.parse_args()
     start = time.monotonic()
     run = zoo_core.load(given.run)
-    guides = run.config.sample.guide == "auto" or run.data.info.task == "class"
-    if not (isinstance(run.recipe, HasDenoiser) and guides):
+    options = run.config.sample
+    if not (
+        isinstance(run.recipe, HasDenoiser)
+        and isinstance(options, GuidedSampleConfig)
+        and (options.guide == "auto" or run.data.info.task == "class")
+    ):
         raise SystemExit(f"{given.run}: needs a diffusion model with data.task=class or sample.guide=auto")
     folder = given.out or given.run / "guidance"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.set_grad_enabled(run.config.sample.guide == "classifier")  # which takes a gradient
+    torch.set_grad_enabled(options.guide == "classifier")  # which takes a gradient
     settings: list[tuple[float, Interval]] = [(scale, None) for scale in given.scales]
     if given.interval:
         low, high = given.interval

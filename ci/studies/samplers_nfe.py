@@ -37,9 +37,10 @@ from zoo_core.runs import Run
 from zoo_core.seeds import Seeds
 from zoo_core.testing.samplers import ExactDenoiser
 from zoo_core.viz.style import make_figure
-from zoo_eval.context import Context, Sampled, sample, source_of
+from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import cell, check_pair, expected_floor
 from zoo_eval.pipeline import Setup, prepare
+from zoo_eval.sampling import Sampled, sample, source_of
 
 STEPS = (4, 8, 16, 32, 64)
 TOLERANCES = (1e-1, 1e-2, 1e-3)

@@ -21,12 +21,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zoo_core.config import Preset, later
+from zoo_core.config import UNTUNED, Preset, later
 from zoo_core.diffusion.recipe import task_condition
 from zoo_core.seeds import Seeds
 from zoo_core.types import Batch, Cond, Context, DataInfo, Likelihood, Loss, SampleRequest, Samples
 from zoo_discrete.network import LevelModel, LevelNetwork
-from zoo_discrete.recipe import LARGER, TINY, UNTUNED, LevelConfig, LevelDiffusion, mean_bits, strata
+from zoo_discrete.recipe import LARGER, TINY, LevelConfig, LevelDiffusion, mean_bits, strata
 from zoo_discrete.tokens import TokenNetwork
 from zoo_discrete.transitions import categorical
 from zoo_discrete.values import values_of

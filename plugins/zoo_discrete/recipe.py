@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from zoo_core.config import EmaConfig, NetworkOptim, Preset, RunConfig, TrainConfig
+from zoo_core.config import EmaConfig, NetworkOptim, RunConfig, TrainConfig
 from zoo_core.seeds import Seeds
 from zoo_core.training.recipe import Phase, Recipe, Stage
 from zoo_core.types import Batch, Cond, Context, DataInfo, Loss
@@ -27,8 +27,6 @@ class LevelConfig(RunConfig):
     """Training."""
 
 
-UNTUNED = Preset({}, "the defaults, sized for digits; not tuned")
-"""Overrides nothing, and keeps presets for larger images from small ones."""
 TINY: Mapping[str, Any] = {
     "train.steps": 60,
     "train.batch_size": 32,

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from zoo_core.config import EmaConfig, NetworkOptim, Preset, RunConfig, TrainConfig
+from zoo_core.config import UNTUNED, EmaConfig, NetworkOptim, Preset, RunConfig, TrainConfig
 from zoo_core.data.loading import dequantize
 from zoo_core.diffusion.denoiser import Net
 from zoo_core.diffusion.preconditioning import preconditioning
@@ -74,7 +74,7 @@ class ConsistencyConfig(RunConfig):
             | {"model.stages": 1},
             "for tests: seconds on one core; one stage, as losses of different gaps do not compare",
         ),
-        "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
+        "default@image<=16": UNTUNED,
         "default@image<=48": Preset(
             {**LARGER, "train.steps": 4400},
             "for 28x28 and 32x32: the network of the other diffusion models there; not tuned",

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from zoo_core.config import EmaConfig, Preset, TrainConfig
+from zoo_core.config import UNTUNED, EmaConfig, Preset, TrainConfig
 from zoo_core.diffusion.prediction import like
 from zoo_core.diffusion.presets import LARGER
 from zoo_core.diffusion.recipe import DiffusionModel, DiffusionRecipe, task_condition
@@ -60,7 +60,7 @@ class MeanFlowConfig(FlowMatchingConfig):
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         **PRESETS,
-        "default@image<=16": Preset({}, "the defaults, sized for digits; not tuned"),
+        "default@image<=16": UNTUNED,
         "default@image<=48": Preset(
             {**LARGER, "train.steps": 3000},
             "for 28x28 and 32x32: the network of the other diffusion models there; not tuned",
