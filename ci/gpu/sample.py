@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from unets import (
 from zoo_core.diffusion.denoiser import SigmaDenoiser
 from zoo_core.diffusion.guidance import ClassifierFree, Conditioned, IntervalGuided
 from zoo_core.diffusion.sampling import bind
+from zoo_core.diffusion.schedule import NoiseSchedule
 from zoo_core.diffusion.specs import SAMPLERS
 from zoo_core.machine.precision import Precision, autocast
 from zoo_core.nn.unet import UNet, UNetConfig
@@ -95,7 +96,7 @@ def loops_that_wait(batch: int, device: torch.device, smoke: bool) -> dict[str, 
     recipe, _ = ours_as_recipe(smoke, device)
     info = DataInfo("cifar10", (3, 32, 32), 256, classes=10, task="class")
     net = UNet(UNetConfig(channels=16), info).to(device).eval()
-    inner = SigmaDenoiser(net, recipe.schedule, "eps", clip_x0=True)
+    inner = SigmaDenoiser(net, cast("NoiseSchedule", recipe.schedule), "eps", clip_x0=True)
     cond = Cond(label=torch.arange(batch, device=device) % 10)
     free = ClassifierFree(inner, cond, 10, 2.0, clip_x0=True)
     denoise = IntervalGuided(free, Conditioned(inner, cond), 0.3, 3.0)

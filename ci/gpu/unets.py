@@ -84,7 +84,7 @@ def training_step(network: nn.Module, batch: int, device: torch.device) -> Calla
     images = torch.rand(50_000 if device.type == "cuda" else 64, 3, 32, 32, device=device) * 2 - 1
     signal = torch.linspace(1, 0.01, 1000, device=device)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-4, fused=True)
-    parameters = list(network.parameters())
+    parameters: list[torch.Tensor] = list(network.parameters())
     average = [p.detach().clone() for p in parameters]
     call = called(network)
 

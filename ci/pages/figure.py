@@ -79,7 +79,10 @@ def digest(shown: Shown) -> str:
     """Return the sha256 of everything that the image shows: scores, samples, and how they are drawn."""
     scores = [row._asdict() for row in _dots(shown)]
     strips = [
-        (*strip[:3], [hashlib.sha256(np.ascontiguousarray(one)).hexdigest() for one in strip.images[:CELLS]])
+        (
+            *strip[:3],
+            [hashlib.sha256(one.tobytes()).hexdigest() for one in strip.images[:CELLS]],
+        )
         for strip in shown.strips
     ]
     drawing = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()

@@ -57,7 +57,7 @@ def guided(run: Run, scale: float, interval: Interval = None, seed: int | None =
     update = {"guidance_scale": scale, "guidance_low": low, "guidance_high": high}
     update["seed"] = sample_options.seed if seed is None else seed
     config = run.config.model_copy(update={"sample": sample_options.model_copy(update=update)})
-    run.recipe.config = config  # the recipe reads the scale where it samples
+    vars(run.recipe).update(config=config)  # the recipe reads the scale where it samples
     return replace(run, config=config)
 
 
@@ -97,7 +97,7 @@ def opened(run: Run, folder: Path, setup: Setup, n: int) -> dict[str, Any]:
         "config_hash": config_hash(run.config),
         "seed": run.config.seed,
         "data": run.config.data.name,
-        "guide": run.config.sample.guide,
+        "guide": run.config.sample.model_dump()["guide"],
         "n": n,
         "protocol": setup.protocol.hash,
         "accuracy_on_real": card and card["test_accuracy"],

@@ -27,8 +27,8 @@ from zoo_core.registry.resolution import resolve
 from zoo_core.runs import build
 from zoo_core.training.harness import Listener
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "families"))
-from icons import icons  # type: ignore[import-not-found]
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from families.icons import icons  # type: ignore[import-not-found]
 
 
 def train(name: str, data: Dataset, steps: int, device: str) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
     lines = ["| model | batch | steps | first losses | last losses | seconds | ended |", "|" + " --- |" * 7]
     for row in rows:
-        cells = (row["model"], row.get("batch", ""), row["steps"], shown(row.get("first", {})))
-        cells = (*cells, shown(row.get("last", {})), row["seconds"], row["ended"])
+        losses = (shown(row.get("first", {})), shown(row.get("last", {})))
+        cells = (row["model"], row.get("batch", ""), row["steps"], *losses, row["seconds"], row["ended"])
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 

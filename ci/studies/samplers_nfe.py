@@ -85,8 +85,8 @@ def settings(
         yield from ((f"{count} steps", count, sampler) for count in counts)
 
 
-def measure(run: Run, setup: Setup, steps: int, sampler: BoundSampler, n: int) -> dict[str, Any]:
-    """Return the scores of n samples by one sampler from a run's weights."""
+def measure(run: Run, setup: Setup, steps: int, sampler: BoundSampler | None, n: int) -> dict[str, Any]:
+    """Return the scores of n samples from a run's weights, by a sampler or the model's own."""
     config = run.config.model_copy(update={"sample": run.config.sample.model_copy(update={"steps": steps})})
     source = source_of(replace(run, sampler=sampler, config=config))
     drawn = sample(source, n)
