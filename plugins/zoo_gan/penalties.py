@@ -58,19 +58,18 @@ def r1(critic: Scores, real: Tensor) -> Tensor:
     return input_gradient(critic, real).flatten(1).square().sum(1).mean()
 
 
-def refuse_batch_norm(critic: nn.Module, asked_by: str, option: str = "model.critic_norm") -> None:
+def refuse_batch_norm(critic: nn.Module, asked_by: str) -> None:
     """Raise UsageError where a critic has batch norm.
 
     Args:
         critic: the network.
         asked_by: what penalizes its slope, e.g. "model.r1".
-        option: that takes the batch norm out.
     """
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in critic.modules()):
         raise UsageError(
             f"{asked_by} penalizes the critic's slope at each example, but with batch norm "
             "each score depends on the whole batch",
-            f"expected: {option}=none, or {option}=layer",
+            "expected: model.critic_norm=none, or model.critic_norm=layer",
         )
 
 

@@ -148,19 +148,18 @@ def _interaction(scores: Array, effect: tuple[int, ...]) -> Array:
     return part
 
 
-def combined(weights: Sequence[float], squares: Sequence[MeanSquare], level: float = LEVEL) -> Component:
+def combined(weights: Sequence[float], squares: Sequence[MeanSquare]) -> Component:
     """Return the sum of weights times mean squares, with its interval; both ends are at least 0.
 
     Args:
         weights: one for each mean square; those of 0 count for nothing.
         squares: independent, each its expectation times chi^2 / df.
-        level: one minus the confidence.
     """
     parts = [(w, s) for w, s in zip(weights, squares, strict=True) if w]
     value = sum(w * s.value for w, s in parts)
     up = [(w * s.value, s.df) for w, s in parts if w > 0]
     down = [(-w * s.value, s.df) for w, s in parts if w < 0]
-    half = level / 2
+    half = LEVEL / 2
     low = value - math.sqrt(max(0.0, _lower(up, down, half)))
     high = value + math.sqrt(max(0.0, _upper(up, down, half)))
     return Component(max(0.0, value), max(0.0, low), max(0.0, high))

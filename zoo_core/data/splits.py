@@ -141,8 +141,8 @@ def replace_digests(table: Table, digests: Sequence[bytes]) -> Table:
     return Table(table.columns, table.transforms, digests, table.groups)
 
 
-def all_digests(table: Table, size: int = 4096) -> Sequence[bytes]:
+def all_digests(table: Table) -> Sequence[bytes]:
     """Return the sha256 of each row's example: those the table knows, or computed from its rows."""
     if table.digests:
         return table.digests
-    return [one for part in torch.arange(len(table)).split(size) for one in digests(table.examples(part))]
+    return [one for part in torch.arange(len(table)).split(4096) for one in digests(table.examples(part))]

@@ -12,16 +12,14 @@ from torch import Tensor, device
 from zoo_core.types import Cond, DataInfo, SampleRequest, Samples
 
 
-class RunView(Protocol):
-    """A run as hooks see it: readable, able to sample and to log; neither its optimizers nor its test rows.
+class _Run(Protocol):
+    """What every form of a run has.
 
     Attributes:
         config: the resolved `RunConfig`.
         dir: the run's folder, in which a hook may write files of its own.
         spec: the `PluginSpec` of the model.
-        data_info: shape, levels, classes and task of the data.
         device: of the model.
-        step: training steps done, over all stages.
     """
 
     @property
@@ -31,11 +29,7 @@ class RunView(Protocol):
     @property
     def spec(self) -> Any: ...
     @property
-    def data_info(self) -> DataInfo: ...
-    @property
     def device(self) -> device: ...
-    @property
-    def step(self) -> int: ...
 
     def sample(self, n: int, *, seed: int | None = None, cond: Cond | str | None = None) -> Tensor:
         """Return n samples, (n, *shape) on the CPU: images in [-1, 1] or points.
@@ -53,6 +47,50 @@ class RunView(Protocol):
             PluginError: where the model fails.
         """
         ...
+
+    def say(self, line: str) -> None:
+        """Print a line of progress, where progress is shown."""
+        ...
+
+    def warn(self, line: str) -> None:
+        """Print a warning."""
+        ...
+
+
+class _WithModel(Protocol):
+    """The model and the data of a run.
+
+    Attributes:
+        data: the `Dataset` with all its splits.
+        recipe: the model, on `device`; to be called within `inference()`.
+    """
+
+    @property
+    def data(self) -> Any: ...
+    @property
+    def recipe(self) -> Any: ...
+
+    def samples(self, request: SampleRequest) -> Samples:
+        """Return one batch of samples before quantization, (n, *shape) on `device`."""
+        ...
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
+        ...
+
+
+class RunView(_Run, Protocol):
+    """A run as hooks see it: readable, able to sample and to log; neither its optimizers nor its test rows.
+
+    Attributes:
+        data_info: shape, levels, classes and task of the data.
+        step: training steps done, over all stages.
+    """
+
+    @property
+    def data_info(self) -> DataInfo: ...
+    @property
+    def step(self) -> int: ...
 
     def sample_grid(self, rows: int) -> tuple[Tensor, int]:
         """Return samples for a grid, row by row, and its number of columns, one class or caption each.
@@ -93,75 +131,37 @@ class RunView(Protocol):
         """
         ...
 
-    def say(self, line: str) -> None:
-        """Print a line of progress, where progress is shown."""
-        ...
 
-    def warn(self, line: str) -> None:
-        """Print a warning."""
-        ...
-
-
-class TrainedRun(RunView, Protocol):
+class TrainedRun(RunView, _WithModel, Protocol):
     """A run after training: what `RunView` gives, with the model and the data, for plots of what it learned.
 
-    Attributes:
-        data: the `Dataset`, with its test split: nothing is selected or trained any more.
-        recipe: the model, on `device`; to be called within `inference()`.
+    Nothing is selected or trained any more, so the test split is there.
     """
-
-    @property
-    def data(self) -> Any: ...
-    @property
-    def recipe(self) -> Any: ...
 
     def request(self, indices: Sequence[int]) -> SampleRequest:
         """Return the request for the samples with these indices, with the conditions of training."""
-        ...
-
-    def samples(self, request: SampleRequest) -> Samples:
-        """Return one batch of samples before quantization, (n, *shape) on `device`."""
         ...
 
     def to_model(self, rows: Tensor) -> Tensor:
         """Return stored rows as the model sees them: floats on `device`, images in [-1, 1]."""
         ...
 
-    def inference(self) -> AbstractContextManager[None]:
-        """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
-        ...
 
-
-class EvaluatedRun(Protocol):
-    """The run itself, for hooks that decide on its evaluation.
+class EvaluatedRun(_Run, _WithModel, Protocol):
+    """The run itself, for hooks that decide on its evaluation: `config.eval` says how it is scored.
 
     Attributes:
-        config: the resolved `RunConfig`; `config.eval` says how it is scored.
-        dir: the run's folder.
-        spec: the `PluginSpec` of the model.
-        data: the `Dataset` with all its splits.
-        recipe: the model, on `device`.
-        device: of the model.
         cost: what training consumed; empty before training.
         provenance: code, machine, data and seeds.
+        progress: function of (what, done, total, unit) that shows how far sampling or scoring is.
     """
 
-    @property
-    def config(self) -> Any: ...
-    @property
-    def dir(self) -> Path: ...
-    @property
-    def spec(self) -> Any: ...
-    @property
-    def data(self) -> Any: ...
-    @property
-    def recipe(self) -> Any: ...
-    @property
-    def device(self) -> device: ...
     @property
     def cost(self) -> Mapping[str, Any]: ...
     @property
     def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def progress(self) -> Callable[[str, int, int, str], None]: ...
 
     def request(
         self, indices: Sequence[int], seed: int | None = None, cond: Cond | None = None
@@ -169,33 +169,8 @@ class EvaluatedRun(Protocol):
         """Return the request for the samples with these indices."""
         ...
 
-    def samples(self, request: SampleRequest) -> Samples:
-        """Return one batch of samples before quantization, (n, *shape) on `device`."""
-        ...
-
-    def sample(self, n: int, *, seed: int | None = None, cond: Cond | str | None = None) -> Tensor:
-        """Return n samples, (n, *shape) on the CPU: images in [-1, 1] or points."""
-        ...
-
     def draw(
         self, n: int, *, start: int = 0, seed: int | None = None, cond: Cond | None = None
     ) -> Iterator[Any]:
         """Yield samples `start` to `start + n` in batches as they are scored: `rows`, `calls`, `clipped`."""
-        ...
-
-    def inference(self) -> AbstractContextManager[None]:
-        """Within the block: scored weights, evaluation mode, no gradients, random states restored after."""
-        ...
-
-    @property
-    def progress(self) -> Callable[[str, int, int, str], None]:
-        """Function of (what, done, total, unit): shows how far sampling or scoring is."""
-        ...
-
-    def say(self, line: str) -> None:
-        """Print a line of progress, where progress is shown."""
-        ...
-
-    def warn(self, line: str) -> None:
-        """Print a warning."""
         ...

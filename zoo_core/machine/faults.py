@@ -37,13 +37,12 @@ def fix_of(error: OSError) -> str:
     return f"{first}, then run the same command again; a run continues from its last checkpoint"
 
 
-def attributed(error: Exception, plugin: str, doing: str, fix: str = "") -> ZooError:
+def attributed(error: Exception, plugin: str, doing: str) -> ZooError:
     """Return the error to raise where a plugin's code raised `error`.
 
     Args:
         plugin: name of the plugin, as it is asked for.
         doing: what failed, e.g. "while sampling".
-        fix: what its author is to change, where that is known.
     """
     if isinstance(error, ZooError):
         return error
@@ -53,6 +52,5 @@ def attributed(error: Exception, plugin: str, doing: str, fix: str = "") -> ZooE
         return explained
     return machine_error(error) or PluginError(
         f"plugin {plugin!r} failed {doing}: {type(error).__name__}: {error}",
-        f"expected: {fix}" if fix else "",
         f"next: ZOO_DEBUG=1 shows the traceback; `zoo check {plugin}` tests the plugin",
     )

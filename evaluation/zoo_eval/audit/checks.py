@@ -41,6 +41,8 @@ LARGEST = 5_000
 """Images a side where none are asked for."""
 SIZES = (8, 4, 2, 1)
 """Real against real: the whole half, and these parts of it."""
+REPEATS = 3
+"""Draws of each part, whose mean is taken."""
 LEFT_OUT = (1, 3, 6)
 """Classes left out of ten, in steps; in proportion for other numbers of classes."""
 COPIED = (0.25, 0.5, 1.0)
@@ -125,7 +127,7 @@ def bench(config: RunConfig, most: int | None, say: Callable[[str], None]) -> Be
     return Bench(source, prepare(source), probe, labels[1])
 
 
-def real_against_real(made: Bench, repeats: int = 3) -> list[dict[str, Any]]:
+def real_against_real(made: Bench) -> list[dict[str, Any]]:
     """Return each column's floor for several numbers of samples: what new real images score."""
     floors = []
     for part in SIZES:
@@ -133,7 +135,7 @@ def real_against_real(made: Bench, repeats: int = 3) -> list[dict[str, Any]]:
         if n < SMALLEST:
             continue
         drawn = []
-        for k in range(repeats if part > 1 else 1):
+        for k in range(REPEATS if part > 1 else 1):
             rows = torch.randperm(len(made.probe), generator=generator(k, "audit", "floor"))[:n]
             drawn.append(made.columns(made.probe[rows]))
         shared = [name for name in drawn[0] if all(name in one for one in drawn)]

@@ -109,10 +109,10 @@ def require(remote: Remote, verb: str) -> Path:
     return path
 
 
-def reachable(host: str, port: int = 443) -> str | None:
+def reachable(host: str) -> str | None:
     """Return None where a host answers within a few seconds, else the reason why not."""
     try:
-        socket.create_connection((host, port), timeout=4).close()
+        socket.create_connection((host, 443), timeout=4).close()
     except OSError as error:
         return str(error)
     return None

@@ -38,21 +38,20 @@ def aligned(values: Tensor) -> Tensor:
     return centered / centered.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def ranks(samples: Tensor, gallery: Tensor, own: Tensor, seed: int = 0) -> Tensor:
+def ranks(samples: Tensor, gallery: Tensor, own: Tensor) -> Tensor:
     """Return the rank of each sample's own caption among GALLERY, (n,) float64, 1 for the nearest.
 
-    The others are drawn without replacement, the same for equal (seed, number of samples); of captions at an
+    The others are drawn without replacement, the same for an equal number of samples; of captions at an
     equal distance, half count as nearer.
 
     Args:
         samples: (n, d) features.
         gallery: (m, d) features of one image a caption, m at least GALLERY.
         own: (n,) row of each sample's caption in the gallery.
-        seed: of the other captions.
     """
     similar = aligned(samples) @ aligned(gallery).T
     mine = similar.gather(1, own[:, None])
-    order = torch.rand(similar.shape, generator=generator(seed, "gallery")).scatter(1, own[:, None], 2.0)
+    order = torch.rand(similar.shape, generator=generator(0, "gallery")).scatter(1, own[:, None], 2.0)
     others = similar.gather(1, order.argsort(dim=1)[:, : GALLERY - 1])
     return 1 + (others > mine).double().sum(1) + (others == mine).double().sum(1) / 2
 

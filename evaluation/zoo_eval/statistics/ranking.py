@@ -288,17 +288,17 @@ def moderate(rows: Rows, chosen: NDArray[np.intp], sign: float = 1.0) -> Moderat
     return Moderated(mean, np.sqrt(shrunk / n), np.minimum(d0 + df, df.sum()), d0, s0)
 
 
-def holm(rows: Moderated, level: float = LEVEL) -> tuple[float, int]:
+def holm(rows: Moderated) -> tuple[float, int]:
     """Return the largest p-value that Holm's procedure calls significant over all pairs, and how many are.
 
-    The procedure rejects the k smallest p-values for the smallest k with #{p <= level / (M - k)} = k, which
+    The procedure rejects the k smallest p-values for the smallest k with #{p <= LEVEL / (M - k)} = k, which
     is reached from k = 0 by counting again at each new threshold. Counting takes n log n: rows are put into
     buckets of similar standard error, each bucket counts with its largest one, and its pairs with a row are
     found by bisection. Above 64 rows some pairs are thereby missed, so the threshold errs low.
     """
     pairs = len(rows.mean) * (len(rows.mean) - 1) // 2
     if pairs == 0:
-        return level, 0
+        return LEVEL, 0
     sizes, which = np.unique(rows.df, return_inverse=True)
     parts = np.array_split(np.lexsort((rows.error, rows.df)), min(_BUCKETS, len(rows.mean)))
     buckets = [
@@ -311,7 +311,7 @@ def holm(rows: Moderated, level: float = LEVEL) -> tuple[float, int]:
     ]
     found = 0
     while True:
-        threshold = level / (pairs - found)
+        threshold = LEVEL / (pairs - found)
         counted = sum(
             int(
                 np.searchsorted(
@@ -321,7 +321,7 @@ def holm(rows: Moderated, level: float = LEVEL) -> tuple[float, int]:
             for means, df, error in buckets
         )
         if counted >= pairs:
-            return level, pairs
+            return LEVEL, pairs
         if counted <= found:
             return threshold, found
         found = counted

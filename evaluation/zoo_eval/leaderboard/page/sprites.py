@@ -48,7 +48,7 @@ def native(grid: Levels) -> Levels:
     return small if factor > 1 and again.shape == grid.shape and (again == grid).all() else grid
 
 
-def cells(grid: Levels, most: int = CELLS) -> list[Levels]:
+def cells(grid: Levels) -> list[Levels]:
     """Return the first cells of a grid of samples, row by row; the whole image where it is not a grid."""
     rows, columns = _bands(grid, 0), _bands(grid, 1)
     if not rows or not columns:
@@ -56,7 +56,7 @@ def cells(grid: Levels, most: int = CELLS) -> list[Levels]:
     if not rows or not columns:
         return [grid]
     found = [grid[top:bottom, left:right] for top, bottom in rows for left, right in columns]
-    return found[:most]
+    return found[:CELLS]
 
 
 def _bands(grid: Levels, axis: int) -> list[tuple[int, int]]:
