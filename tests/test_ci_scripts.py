@@ -29,6 +29,26 @@ def run(script, *words):
     return found.stdout
 
 
+@pytest.mark.parametrize(("size", "fits"), [(7_999_999, True), (8_000_000, False)])
+def test_a_wheel_of_eight_megabytes_is_refused(size, fits, tmp_path):
+    """Catches a file that makes the wheel too large; the build is replaced by a file of that size."""
+    stub = tmp_path / "python3"
+    stub.write_text(
+        "#!/usr/bin/env bash\n"
+        'if [ "$2" = venv ]; then echo built; exit 7; fi\n'
+        'mkdir -p "$6"\n'
+        f'head -c {size} /dev/zero > "$6/genzoo-0-py3-none-any.whl"\n'
+    )
+    stub.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", CI / "wheel"], capture_output=True, text=True, env={**os.environ, "PATH": path}, check=False
+    )
+    assert done.returncode == (7 if fits else 1), done.stdout + done.stderr
+    assert ("built" in done.stdout) == fits
+    assert (f"it has {size} bytes" in done.stdout) != fits
+
+
 @pytest.mark.slow(depends=("zoo_core", "ci/bench"))
 def test_samplers_beside_a_bare_loop():
     """Catches a bench that a renamed sampler has broken, and one that leaves a loop out."""

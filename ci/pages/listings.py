@@ -55,6 +55,20 @@ caption (`text`), pairs of an image and its source (`paired`), two domains (`unp
 object (`views`), or captions alone or given their image (`caption`).
 """
 
+EMOJI = """
+A class of `emoji` and `emoji-twitter` is a category of Unicode's. Each image has one of 98 subcategories
+too, such as `country-flag` (259 images) and `face-smiling`. They can't be chosen as classes, since some have
+one image and none in the test split. The rows of a file have them, in the order of its images:
+
+```python
+from zoo_core.data import emoji
+
+images, rows = emoji.read("emoji")
+animals = [k for k, row in enumerate(rows) if row["subcategory"] == "animal-mammal"]
+print(len(animals), images[animals].shape, rows[animals[0]]["name"])
+```
+"""
+
 
 class Behavior(NamedTuple):
     """What a sampler does with the exact denoiser.
@@ -155,6 +169,7 @@ def datasets_page() -> str:
     parts = [DATASETS]
     for title, specs in kinds.items():
         parts += [f"\n## {title}", *table(_HEAD, map(_dataset, specs))]
+        parts += [EMOJI] if title == "Images" else []
     return NOTE + "\n".join(parts) + "\n"
 
 

@@ -29,11 +29,17 @@ def zoo_extractors() -> list[ExtractorSpec]:
         ExtractorSpec("raw", f"{here}.raw:raw", "values as they are: points, or small images"),
         ExtractorSpec("inception", f"{here}.inception:inception", "InceptionV3 of the literature's FID"),
         ExtractorSpec(
-            "effnet-lite0", f"{here}.effnet:effnet_lite0", "EfficientNet-Lite0 of ImageNet, no download"
+            "effnet-lite0",
+            f"{here}.effnet:effnet_lite0",
+            "EfficientNet-Lite0 of ImageNet, no download: effnet-lite0@96 up to 48 pixels, else @224",
         ),
         ExtractorSpec(
-            "timm", f"{here}.timm_models:timm_model", "any timm model: eval.extractor=timm:NAME", parts=True
+            "timm",
+            f"{here}.timm_models:timm_model",
+            "any timm model: eval.extractor=timm:NAME, or timm:NAME@SIDE",
+            parts=True,
         ),
+        ExtractorSpec("dinov2", f"{here}.dinov2:dinov2", "DINOv2 ViT-L/14 as dgm-eval has it"),
     ]
 
 

@@ -314,7 +314,7 @@ def verify(file: Path, folder: Path | None, spot: int | None, json_: bool) -> No
 @click.command()
 @click.argument("what", metavar="NAME")
 def fetch(what: str) -> None:
-    """Download the weights of a feature network: `inception`, or `timm:NAME`.
+    """Download the weights of a feature network: `inception`, `dinov2`, or `timm:NAME`.
 
     They are checked against their SHA-256 and cached, so scoring needs no network.
     """
@@ -322,10 +322,14 @@ def fetch(what: str) -> None:
 
     if what == "inception":
         path = fetching.download(fetching.INCEPTION, "inception")
+    elif what == "dinov2":
+        from zoo_eval.extractors import dinov2
+
+        path = dinov2.fetch()
     elif what.startswith("timm:"):
         from zoo_eval.extractors import timm_models
 
         path = timm_models.fetch(what.removeprefix("timm:"))
     else:
-        raise UsageError(f"nothing to fetch is called {what!r}", "expected: inception, or timm:NAME")
+        raise UsageError(f"nothing to fetch is called {what!r}", "expected: inception, dinov2, or timm:NAME")
     click.echo(f"{what}: {path}")

@@ -129,8 +129,10 @@ PLANS: Mapping[str, Plan] = {
     "quick": Plan(1, 2_000, 2_000, 20, 500, 1_000),
     "standard": Plan(1, 10_000, 10_000, 50, 1_000, 10_000),
     "paper": Plan(2, 50_000, 10_000, 100, 1_000, 1_000_000, extractor="inception"),
+    "fdd": Plan(1, 50_000, 10_000, 100, 1_000, 1_000_000, extractor="dinov2"),
 }
-"""quick: a laptop's minute. standard: differences of a few per cent. paper: as the literature counts."""
+"""quick: a laptop's minute. standard: differences of a few per cent. paper: as the literature counts. fdd: as
+dgm-eval counts, in features of DINOv2."""
 
 SMALLEST = 20
 """Examples that each split must have: with fewer, neighbors and covariances say nothing."""

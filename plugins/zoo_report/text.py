@@ -98,8 +98,12 @@ def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "an unknown number of"
 
 
-def _seeds(compared: Comparison) -> str:
-    found = list(dict.fromkeys(row.ranked.row.seeds for row in compared.rows))
+def _is_baseline(row: Compared) -> bool:
+    return row.ranked.row.family == BASELINE
+
+
+def _seeds(rows: Sequence[Compared]) -> str:
+    found = list(dict.fromkeys(row.ranked.row.seeds for row in rows))
     if len(found) == 1:
         seeds = found[0]
         return f"{len(seeds)} training seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
@@ -109,11 +113,30 @@ def _seeds(compared: Comparison) -> str:
     )
 
 
+def _models(compared: Comparison) -> list[str]:
+    """Return which models were trained on which data, and which rows are baselines, which are not trained."""
+    group = compared.table.group
+    trained = [row for row in compared.rows if not _is_baseline(row)]
+    beside = [row.name for row in compared.rows if _is_baseline(row)]
+    count = _count(group.protocol.fields.get("n_reference"))
+    data = f"{data_name(compared)} ({count} training examples, content sha256 {group.data.sha256[:12]})"
+    lines = []
+    if trained:
+        verb = "was" if len(trained) == 1 else "were"
+        lines.append(
+            f"{common([row.name for row in trained])} {verb} trained on {data} with {_seeds(trained)}."
+        )
+    if beside:
+        verb, what = ("is", "a baseline") if len(beside) == 1 else ("are", "baselines")
+        where = "" if trained else f" on {data}"
+        lines.append(f"{common(beside)} {verb} {what}{where}, which {verb} not trained.")
+    return lines
+
+
 def setup(compared: Comparison) -> list[str]:
     """Return which models, data, samples and protocol."""
     group, column = compared.table.group, compared.table.column
     fields = group.protocol.fields
-    names = common([row.name for row in compared.rows])
     weights = common([result.sampling.weights for result in compared.results])
     versions = common(
         [
@@ -125,9 +148,8 @@ def setup(compared: Comparison) -> list[str]:
     projection = str(fields.get("projection", "none"))
     axes = "" if projection == "none" else f", projected ({projection})"
     return [
-        f"{names} were trained on {data_name(compared)} ({_count(fields.get('n_reference'))} training "
-        f"examples, content sha256 {group.data.sha256[:12]}) with {_seeds(compared)}.",
-        f"From each trained model, {_count(fields.get('n_generated'))} samples were drawn"
+        *_models(compared),
+        f"From each model, {_count(fields.get('n_generated'))} samples were drawn"
         + (f" with the {weights.upper() if weights == 'ema' else weights} weights" if weights else "")
         + f" and scored by {column.name} ({column.better} is better) against the "
         f"{fields.get('reference', 'train')} split, in the features of {extractor} (sha256 "
@@ -142,7 +164,7 @@ def statistics(compared: Comparison) -> list[str]:
     """Return how values were averaged and compared."""
     log = compared.table.column.scale == "log"
     tested = [row for row in compared.rows if row.tested]
-    alone = [row.name for row in compared.rows if len(row.ranked.row.seeds) == 1]
+    alone = [row.name for row in compared.rows if len(row.ranked.row.seeds) == 1 and not _is_baseline(row)]
     lines = []
     if compared.pairs:
         mean, test = ("geometric means", "the logarithms of the scores") if log else ("means", "the scores")
@@ -234,7 +256,7 @@ def checks(compared: Comparison) -> list[str]:
                 else f"The results of {common(states[state])}"
             )
             lines.append(f"{whose} are {state}: {meaning}.")
-    if any(row.ranked.row.family == BASELINE for row in rows):
+    if any(map(_is_baseline, rows)):
         lines.append("Baselines are deterministic and are not tested.")
     return lines
 
@@ -260,7 +282,7 @@ def duration(seconds: float) -> str:
 
 def cost(compared: Comparison) -> list[str]:
     """Return the cost of training and sampling, and the hardware."""
-    trained = [row for row in compared.rows if row.ranked.row.family != BASELINE]
+    trained = [row for row in compared.rows if not _is_baseline(row)]
     seconds = [value for row in trained if (value := mean_cost(row, "train_seconds")) is not None]
     each = [value for row in trained if (value := mean_cost(row, "seconds_per_sample")) is not None]
     hardware = common(

@@ -32,9 +32,45 @@ def test_rows_have_slides_a_subject_and_an_answer_in_the_order_of_the_slides() -
         assert named or reason, (slides, subject)
 
 
+RESULTS = sorted(set(re.findall(r"\[`([\w-]+)`\]\(\.\./models/[\w-]+\.md\) on `([\w-]+)`", TABLE)))
+GRAY = 5
+"""Most lines that may lack a result in color where the lecture shows color."""
+
+
+@pytest.mark.parametrize(("model", "data"), RESULTS)
+def test_a_result_that_is_named_is_committed(model: str, data: str) -> None:
+    assert list((CHECKOUT / "results" / data / model).glob("*/result.json")), (model, data)
+
+
+def test_what_is_missing_has_its_reason() -> None:
+    for slides, subject, here in ROWS:
+        for said in re.split(r"(?<=[.;]) ", here):
+            if re.search(r"not yet|out of scope", said, re.IGNORECASE):
+                assert "because" in said, (slides, subject, said)
+
+
+def test_lines_without_color_are_counted() -> None:
+    """The sentence above the table names the number of lines and their slides."""
+    gray = [slides for slides, _, here in ROWS if "Not yet in color" in here]
+    assert len(gray) <= GRAY
+    words = ("No", "One", "Two", "Three", "Four", "Five")
+    (sentence,) = re.findall(rf"^{words[len(gray)]} lines? ha(?:ve|s) no result in color[^.]*\.", TABLE, re.M)
+    slides = {int(n) for n in re.findall(r"(?<![-\w])\d+(?![-\w])", sentence)}
+    for one in gray:
+        least, _, most = one.partition(" to ")
+        assert slides & set(range(int(least), int(most or least) + 1)), one
+    assert len(slides) == len(gray)
+
+
+def test_every_line_of_the_table_names_a_result_or_what_is_missing_where_it_trains_a_model() -> None:
+    for slides, subject, here in ROWS:
+        if re.search(r"zoo run [^`]*(data|preset|model)[.=]", here):
+            assert re.search(r"result|not yet|tasks\.md", here, re.IGNORECASE), (slides, subject)
+
+
 @pytest.mark.parametrize("link", LINKS)
 def test_linked_pages_exist_and_a_model_is_installed(link: str) -> None:
-    path = (DOCS / "course" / link).resolve()
+    path = (DOCS / "course" / link.partition("#")[0]).resolve()
     assert path.is_file(), link
     if path.parent.name == "models":
         assert manager().find("plugin", path.stem).spec.name == path.stem

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 
+from tests.conftest import CHECKOUT
 from zoo_core.config import DataConfig
 from zoo_core.data import emoji
 from zoo_core.data.loading import TrainData
@@ -112,6 +115,23 @@ def test_captions_name_the_image(noto, home):
     for k in (0, 500, len(rows) - 1):
         assert dataset.tokenizer.decode(tokens[k].tolist()) == rows[k]["name"]
         assert dataset.class_names[label[k]] == rows[k]["category"]
+
+
+def test_subcategories_are_what_the_page_says(noto):
+    """Catches a page that promises other subcategories, and rows out of step with their images."""
+    counts = Counter(row["subcategory"] for row in noto.rows)
+    assert len(counts) == 98
+    assert len({(row["category"], row["subcategory"]) for row in noto.rows}) == 98
+    assert counts["country-flag"] == 259
+    assert min(counts.values()) == 1
+    assert {row["subcategory"] for row in noto.rows if row["test"]} < set(counts)
+    page = (CHECKOUT / "docs" / "datasets.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block, found)
+    assert found["images"].shape == (1906, 3, 32, 32)
+    assert {found["rows"][k]["category"] for k in found["animals"]} == {"Animals & Nature"}
+    assert len(found["animals"]) == counts["animal-mammal"]
 
 
 @pytest.mark.parametrize("name", ["emoji", "emoji-tones", "emoji-twitter"])

@@ -200,7 +200,7 @@ def test_options_of_a_score(run, home, monkeypatch):
 
 def test_fetch_knows_what_there_is():
     # catches a traceback on a misspelled name
-    found = CliRunner().invoke(fetch, ["dinov2"])
+    found = CliRunner().invoke(fetch, ["dinov3"])
     assert isinstance(found.exception, UsageError)
     assert "timm:NAME" in str(found.exception)
 

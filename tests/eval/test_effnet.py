@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.eval.fakes import context, protocol
 from zoo_core.config import EvalConfig
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import HasLayers
 from zoo_core.types import DataInfo
+from zoo_eval import zoo_extractors
 from zoo_eval.extractors import effnet
+from zoo_eval.features import Features
+from zoo_eval.metrics import frechet, kernel
 
 INFO = DataInfo("icons", (3, 32, 32), 256)
 
@@ -89,6 +93,39 @@ def test_the_axes_are_orthonormal_and_features_are_centered_on_them(extractor):
     assert f"64 principal axes, {effnet.PROJECTION_SHA256[:12]}" == extractor.projection
 
 
+def test_damage_off_the_axes_is_seen_by_all_features_and_the_kernel(extractor):
+    """Catches a ranked distance that is not on the axes alone, and one of all features that misses others."""
+    rng = torch.Generator().manual_seed(0)
+    mean, axes = extractor._axes
+    basis, _ = torch.linalg.qr(axes)
+
+    def drawn(n):
+        on = torch.randn(n, 64, generator=rng).double() @ basis.T
+        return mean + on + 0.1 * torch.randn(n, 1280, generator=rng).double()
+
+    real, fake = drawn(400), drawn(400)
+    rest = torch.randn(1280, generator=rng).double()
+    rest -= basis @ (basis.T @ rest)
+    rest /= rest.norm()
+    spread = torch.randn(400, 1, generator=rng).double()
+    moved = {"shifted": fake + 4 * rest, "widened": fake + 10 * spread * rest}
+
+    def columns(values):
+        one, two = (Features(x, projected=extractor.project(x)) for x in (real, values))
+        ctx = context(one, two, protocol(kid_subset_size=200))
+        found = frechet.frechet(ctx) | kernel.kernel(ctx)
+        return [found[f"{name}[digits]"].value for name in ("FD", "FD-full", "KD")]
+
+    plain = columns(fake)
+    for values in moved.values():
+        on_axes, full, kd = columns(values)
+        assert on_axes == pytest.approx(plain[0], rel=1e-9)
+        assert full > plain[1] + 8
+        assert kd > plain[2] + 0.005
+    along = columns(fake + 4 * basis[:, 0])
+    assert along[0] > plain[0] + 8
+
+
 def test_a_changed_file_of_axes_is_refused(tmp_path, monkeypatch):
     """Catches a distance on other axes under the same name."""
     path = tmp_path / "axes.npz"
@@ -135,3 +172,14 @@ def test_the_distance_of_images_is_that_of_their_maps(extractor):
     gray = a[:, :1]
     with torch.no_grad():
         torch.testing.assert_close(extractor.apart(gray, b), extractor.apart(gray.expand(-1, 3, -1, -1), b))
+
+
+def test_the_listing_states_the_sides(extractor):
+    """Catches a side that the listing does not state, and a listing of another side than the network's."""
+    (spec,) = (one for one in zoo_extractors() if one.name == extractor.name)
+    assert (
+        f"{extractor.name}@{effnet.SIDE} up to {effnet.SMALL} pixels, else @{effnet.FULL_SIDE}"
+        in spec.summary
+    )
+    for side, expected in ((effnet.SMALL, effnet.SIDE), (effnet.SMALL + 1, effnet.FULL_SIDE)):
+        assert extractor._resized(torch.zeros(1, 3, side, side)).shape[2:] == (expected, expected)

@@ -22,7 +22,7 @@ from zoo_core.interfaces import Extractor
 from zoo_core.registry.spec import load_target
 from zoo_core.types import DataInfo
 from zoo_eval import zoo_extractors
-from zoo_eval.extractors import classifiers, fetching, timm_models
+from zoo_eval.extractors import classifiers, dinov2, fetching, timm_models
 from zoo_eval.extractors.classifiers import Classifier, ShippedExtractor, card, shipped
 from zoo_eval.extractors.inception import Inception, inception, to_rgb_bytes
 from zoo_eval.extractors.raw import raw
@@ -263,6 +263,8 @@ def test_fetching_without_a_network_fails_at_once(home, monkeypatch):
         fetching.download(fetching.INCEPTION, "inception")
     with pytest.raises(MachineError, match="does not answer"):
         timm_models.fetch("resnet18")
+    with pytest.raises(MachineError, match=r"'resnet18': huggingface\.co does not answer"):
+        timm_models.fetch("resnet18@96")
     assert time.monotonic() - start < 60
     assert list((home / "weights").iterdir()) == []
 
@@ -305,6 +307,152 @@ def test_any_timm_model_serves_with_weights_from_a_file(tmp_path):
     with torch.no_grad():
         expected = net.forward_head(net.forward_features((x.clamp(0, 1) - mean) / std), pre_logits=True)
     assert torch.allclose(features, expected, atol=1e-5)
+
+
+def saved(name, path, **kwargs):
+    """A timm network with random weights, and a file of them."""
+    import timm
+
+    torch.manual_seed(0)
+    net = timm.create_model(name, pretrained=False, **kwargs).eval()
+    torch.save(net.state_dict(), path)
+    return net
+
+
+def test_a_side_may_be_chosen_for_convolutions(tmp_path):
+    # catches images at the network's own side under the name of another, and one column for two sides
+    net = saved("test_resnet", tmp_path / "weights.pth")
+    made = [
+        timm_models.timm_model(
+            EvalConfig(extractor=f"timm:{name}", extractor_path=str(tmp_path / "weights.pth")), "cpu"
+        )
+        for name in ("test_resnet", "test_resnet@48", "test_resnet@160")
+    ]
+    assert [one.name for one in made] == ["timm:test_resnet", "timm:test_resnet@48", "timm:test_resnet@160"]
+    assert made[1].resize == "bilinear to 48x48, antialiased"
+    assert made[2].resize == made[0].resize, "160 is its own side"
+    levels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    own, small, same = (one(levels, COLOR)[0] for one in made)
+    assert torch.equal(own, same)
+    x = F.interpolate(levels / 255, (48, 48), mode="bilinear", antialias=True, align_corners=False)
+    x = (x.clamp(0, 1) - made[1].mean) / made[1].std
+    with torch.no_grad():
+        expected = net.forward_head(net.forward_features(x), pre_logits=True)
+    assert torch.allclose(small, expected, atol=1e-5)
+    assert not torch.allclose(small, own, atol=1e-3)
+
+
+def test_a_side_may_be_chosen_for_patches(tmp_path):
+    # catches position embeddings of another grid, and patches that are cut off
+    import timm
+
+    native = saved("test_vit", tmp_path / "weights.pth")
+    config = EvalConfig(extractor="timm:test_vit@96", extractor_path=str(tmp_path / "weights.pth"))
+    extractor = timm_models.timm_model(config, "cpu")
+    net = timm.create_model("test_vit", pretrained=False, img_size=96).eval()
+    weights = native.state_dict()
+    weights["pos_embed"] = timm.layers.resample_abs_pos_embed(weights["pos_embed"], [6, 6])
+    net.load_state_dict(weights)
+    levels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    x = F.interpolate(levels / 255, (96, 96), mode=extractor.mode, antialias=True, align_corners=False)
+    x = (x.clamp(0, 1) - extractor.mean) / extractor.std
+    with torch.no_grad():
+        expected = net.forward_head(net.forward_features(x), pre_logits=True)
+    assert torch.allclose(extractor(levels, COLOR)[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "advice"),
+    [
+        ("test_resnet@", "has the side ''", "test_resnet@224"),
+        ("test_resnet@big", "has the side 'big'", "from 16 to 2048"),
+        ("test_resnet@-96", "has the side '-96'", "from 16 to 2048"),
+        ("test_resnet@96@96", "has the side '96@96'", "from 16 to 2048"),
+        ("test_resnet@15", "has the side '15'", "from 16 to 2048"),
+        ("test_resnet@4096", "has the side '4096'", "from 16 to 2048"),
+        ("test_vit@100", "patches of 16x16", "test_vit@96"),
+        ("vit_nosuch@96", "timm has no model 'vit_nosuch'", "list_models"),
+    ],
+)
+def test_sides_that_a_network_can_not_take(tmp_path, name, message, advice):
+    # catches patches cut off silently, and an error from the depth of a network
+    path = tmp_path / "weights.pth"
+    bare = name.partition("@")[0]
+    if bare != "vit_nosuch":
+        saved(bare, path)
+    with pytest.raises(UsageError) as error:
+        timm_models.timm_model(EvalConfig(extractor=f"timm:{name}", extractor_path=str(path)), "cpu")
+    assert message in str(error.value)
+    assert advice in str(error.value)
+
+
+def test_a_side_that_the_layers_do_not_take_is_found_at_once(tmp_path, monkeypatch):
+    # catches the error of a layer after the first batch of samples
+    saved("test_resnet", tmp_path / "weights.pth")
+
+    class TooDeep(torch.nn.Module):
+        num_features = 4
+
+        def forward(self, x):
+            raise RuntimeError("Calculated output size: (0x0). Output size is too small")
+
+    monkeypatch.setattr(timm_models, "load", lambda name, path: TooDeep())
+    monkeypatch.setattr(
+        "timm.data.resolve_model_data_config",
+        lambda net: {"input_size": (3, 9, 9), "interpolation": "bicubic", "mean": (0,) * 3, "std": (1,) * 3},
+    )
+    monkeypatch.setattr(TooDeep, "pretrained_cfg", {}, raising=False)
+    with pytest.raises(UsageError, match="can't take images of 16x16") as error:
+        timm_models.TimmModel("test_resnet@16", tmp_path / "weights.pth", "cpu")
+    assert "too small" in str(error.value)
+
+
+def test_dinov2_is_that_of_dgm_eval(tmp_path, monkeypatch):
+    # catches a crop, another filter, pooled patches for the class token, and timm's position embeddings
+    import numpy as np
+    from PIL import Image
+
+    name = "vit_small_patch14_dinov2.lvd142m"  # its ViT-L/14 has the same form and 304 million parameters
+    monkeypatch.setattr(dinov2, "MODEL", name)
+    net = saved(name, tmp_path / "weights.pth", num_classes=0)
+    made = dinov2.dinov2(EvalConfig(extractor="dinov2", extractor_path=str(tmp_path / "weights.pth")), "cpu")
+    assert (made.name, made.dim, made.size) == ("dinov2", 384, (224, 224))
+    levels = torch.randint(0, 256, (2, 3, 32, 40), dtype=torch.uint8)
+    images = [Image.fromarray(one.permute(1, 2, 0).numpy()) for one in levels]
+    resized = np.stack([np.asarray(one.resize((224, 224), Image.Resampling.BICUBIC)) for one in images])
+    x = torch.from_numpy(resized).permute(0, 3, 1, 2) / 255
+    assert (made._resized(levels / 255) - x).abs().max() <= 1.01 / 255, "Pillow adds in fixed point"
+    found, logits = made(levels, COLOR)
+    assert logits is None
+
+    grid = net.pos_embed[:, 1:].reshape(1, 37, 37, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, scale_factor=(16.1 / 37, 16.1 / 37), mode="bicubic")
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        patches = F.conv2d(
+            (x - mean[:, None, None]) / std[:, None, None],
+            net.patch_embed.proj.weight, net.patch_embed.proj.bias, stride=14,
+        )  # fmt: skip
+        tokens = (patches + grid).flatten(2).transpose(1, 2)
+        token = (net.cls_token + net.pos_embed[:, :1]).expand(len(x), -1, -1)
+        expected = net.norm(net.blocks(torch.cat((token, tokens), 1)))[:, 0]
+    assert (found - expected).abs().max() < 0.05 * expected.std()
+    both = torch.cat((net.pos_embed[:, :1], grid.flatten(2).transpose(1, 2)), 1)
+    torch.testing.assert_close(made.net.pos_embed, both.detach(), rtol=0, atol=1e-6, check_stride=False)
+    antialiased = timm_models.TimmModel(f"{name}@224", tmp_path / "weights.pth", "cpu")
+    assert antialiased.name == f"timm:{name}@224"
+    assert not torch.allclose(antialiased.net.pos_embed, made.net.pos_embed, atol=1e-3)
+
+
+def test_dinov2_without_its_weights_says_what_to_do(monkeypatch):
+    # catches retries without a network, and advice for another network
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(UsageError, match="not here") as error:
+        dinov2.dinov2(EvalConfig(extractor="dinov2"), "cpu")
+    assert "zoo fetch dinov2" in str(error.value)
+    with pytest.raises(MachineError, match="does not answer"):
+        dinov2.fetch()
 
 
 def test_timm_weights_that_are_not_cached_fail_at_once(monkeypatch):

@@ -35,6 +35,7 @@ def test_named_protocols_draw_what_they_say(digits):
         "quick": 2_000,
         "standard": 10_000,
         "paper": 50_000,
+        "fdd": 50_000,
     }
     made = make_protocol(EvalConfig(), digits, Raw())
     assert (made.n_generated, made.n_reference) == (2000, 1437)
@@ -92,6 +93,9 @@ def test_paper_counts_as_the_literature_does(digits):
             check_plan(EvalConfig(protocol="paper", **options), info)
     check_plan(EvalConfig(protocol="paper", extractor="inception"), digits.info)
     check_plan(EvalConfig(protocol="quick", weights="raw"), points)
+    assert PLANS["fdd"].extractor == "dinov2"
+    with pytest.raises(UsageError, match=r"through dinov2; eval\.extractor=inception was asked for"):
+        check_plan(EvalConfig(protocol="fdd", extractor="inception"), digits.info)
 
 
 def test_one_class_is_doubted(digits):

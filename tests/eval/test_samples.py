@@ -325,7 +325,7 @@ def test_words_of_a_score(tmp_path):
     for name in ("none", "quik"):
         with pytest.raises(UsageError, match=f"no protocol '{name}'") as unknown:
             scoring_config({"data": "mnist", "protocol": name}, "flow-x")
-        assert str(unknown.value).endswith("protocols: quick, standard, paper")
+        assert str(unknown.value).endswith("protocols: quick, standard, paper, fdd")
     with pytest.raises(NotFoundError, match="mnits"):
         scoring_config({"data": "mnits"}, "flow-x")
     with pytest.raises(Mistakes, match=r"data\.sise"):
@@ -418,7 +418,7 @@ def test_a_reference_of_ones_own_images(home, tmp_path, numbers):
     assert len(found["sha256"]) == 64
     assert "quick" in found["floors"]
     assert found["floors"]["quick"] > found["floors"]["standard"]
-    assert "paper" not in found["floors"]  # its floor is in Inception's features
+    assert not {"paper", "fdd"} & set(found["floors"])  # its floor is in other features
     kept = sorted((home / "stats").iterdir())
     assert kept
     again = CliRunner().invoke(stats, words, catch_exceptions=False)

@@ -61,6 +61,30 @@ def test_the_text_names_what_differs_and_what_does_not(tmp_path: Path) -> None:
     assert "checked and not detected for every model" in text
 
 
+def test_baselines_are_not_called_trained(tmp_path: Path) -> None:
+    # catches noise as a model that was trained with one seed
+    baselines = [
+        result(name, value, family="baseline") for name, value in (("noise", 30.0), ("gaussian", 20.0))
+    ]
+    write(tmp_path / "all", *seeds("wgan", GOOD), *seeds("vae", BAD), *baselines)
+    text = report(compared(tmp_path / "all"), MARKDOWN)
+    assert re.search(
+        r"wgan and vae were trained on digits \([^)]*\) with 3 training seeds \(0, 1, 2\)\.", text
+    )
+    assert "gaussian and noise are baselines, which are not trained." in text
+    assert "one training seed" not in text
+    assert "Baselines are deterministic and are not tested." in text
+    assert "| gaussian | 1 |" in text
+    write(tmp_path / "one", *seeds("wgan", GOOD), baselines[0])
+    text = report(compared(tmp_path / "one"), MARKDOWN)
+    assert "wgan was trained on digits" in text
+    assert "noise is a baseline, which is not trained." in text
+    write(tmp_path / "alone", *baselines)
+    text = report(compared(tmp_path / "alone"), MARKDOWN)
+    assert "gaussian and noise are baselines on digits (" in text
+    assert "trained on" not in text
+
+
 def test_a_better_verified_row_is_not_called_better(tmp_path: Path) -> None:
     # catches the board's order, in which states come first, taken for an order by score
     write(tmp_path, *seeds("wgan", GOOD), *seeds("vae", BAD), *seeds("lsgan", NEAR))

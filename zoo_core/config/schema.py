@@ -194,7 +194,8 @@ class EvalConfig(Config):
     protocol: str = "quick"
     """Named evaluation protocol; `none` skips the evaluation."""
     extractor: str | None = None
-    """Feature network; none for the default of the dataset. `timm:NAME` selects a timm model."""
+    """Feature network; none for the default of the dataset. `timm:NAME` selects a timm model, and
+    `timm:NAME@SIDE` one that sees images of SIDE pixels."""
     weights: Literal["ema", "raw"] = "ema"
     """Weights that are sampled and evaluated: EMA or raw."""
     extractor_path: str | None = None

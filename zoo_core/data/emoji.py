@@ -70,7 +70,8 @@ class Emoji(NamedTuple):
 
     Attributes:
         images: (n, 3, 32, 32) uint8.
-        rows: what each is: code, name, category, subcategory, group, test.
+        rows: what each is: code, name, category, subcategory, group, test. A subcategory is Unicode's, one of
+            98, some of a single image: no dataset has them as classes.
     """
 
     images: Tensor

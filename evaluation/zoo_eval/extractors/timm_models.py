@@ -1,7 +1,8 @@
 """Any network of timm as a feature network: `eval.extractor=timm:NAME`, printed `FD[timm:NAME]`.
 
-Weights come from the local cache or from `eval.extractor_path`; scoring never downloads, because without a
-network the attempt takes a minute of retries. `zoo fetch timm:NAME` does.
+`timm:NAME@SIDE` brings images to SIDE x SIDE pixels instead of the side that the network was trained with,
+and is printed `FD[timm:NAME@SIDE]`. Weights come from the local cache or from `eval.extractor_path`; scoring
+never downloads, because without a network the attempt takes a minute of retries. `zoo fetch timm:NAME` does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,45 @@ from zoo_eval.extractors.fetching import reachable, read_weights
 from zoo_eval.extractors.inception import to_rgb_bytes
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
+SIDES = range(16, 2049)
+"""Sides that may be asked for."""
+
+
+def split_side(name: str) -> tuple[str, int | None]:
+    """Return timm's name of NAME or NAME@SIDE, and the side in pixels; None for the network's own.
+
+    Raises:
+        UsageError: for a side that is not a number in SIDES.
+    """
+    bare, at, side = name.partition("@")
+    if not at:
+        return bare, None
+    if not (side.isascii() and side.isdigit()) or int(side) not in SIDES:
+        raise UsageError(
+            f"timm:{name} has the side {side!r}",
+            f"expected: a number of pixels from {SIDES[0]} to {SIDES[-1]}, as in timm:{bare}@224",
+        )
+    return bare, int(side)
+
+
+def _at_side(net: Any, name: str, side: int) -> None:
+    """Set the side of the images that a network takes, which a convolutional one need not be told.
+
+    Raises:
+        UsageError: where a network of patches has no whole number of them, or can't change its side.
+    """
+    if not hasattr(net, "set_input_size"):
+        if net.pretrained_cfg.get("fixed_input_size", False):
+            raise UsageError(f"timm's {name!r} takes images of one side", f"next: eval.extractor=timm:{name}")
+        return
+    patch = max(getattr(getattr(net, "patch_embed", None), "patch_size", (1,)))
+    if side % patch:
+        near = max(patch, round(side / patch) * patch)
+        raise UsageError(
+            f"timm's {name!r} has patches of {patch}x{patch} pixels, and {side} is no multiple of that",
+            f"next: eval.extractor=timm:{name}@{near}",
+        )
+    net.set_input_size(img_size=(side, side))
 
 
 def pretrained_config(name: str) -> Any:
@@ -96,17 +136,24 @@ class TimmModel:
     """A pooled timm network as an `interfaces.Extractor`; it gives features and no logits.
 
     Args:
-        name: timm's, with or without the weights' tag.
+        name: timm's, with or without the weights' tag, and with or without @SIDE.
         path: file of its weights.
         device: where it runs.
+
+    Raises:
+        UsageError: for a name, a side or weights that do not fit.
     """
 
     def __init__(self, name: str, path: Path, device: torch.device | str) -> None:
         from timm.data import resolve_model_data_config
 
-        pretrained_config(name)
-        net = load(name, path)
+        bare, side = split_side(name)
+        pretrained_config(bare)
+        net = load(bare, path)
         inputs = resolve_model_data_config(net)
+        if side is not None:
+            _at_side(net, bare, side)
+            inputs["input_size"] = (3, side, side)
         self.net = net.requires_grad_(False).eval().float().to(device)
         self.device = torch.device(device)
         self.name = f"timm:{name}"
@@ -117,6 +164,25 @@ class TimmModel:
         self.mean = torch.tensor(inputs["mean"], device=device)[:, None, None]
         self.std = torch.tensor(inputs["std"], device=device)[:, None, None]
         self.resize = f"{self.mode} to {self.size[0]}x{self.size[1]}, antialiased"
+        if side is not None:
+            self._try(bare, side)
+
+    def _try(self, name: str, side: int) -> None:
+        """Pass one image through the network.
+
+        Raises:
+            UsageError: where its layers do not take images of this side.
+        """
+        try:
+            with torch.no_grad():
+                self._pooled(torch.zeros(1, 3, *self.size, device=self.device))
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__
+            raise UsageError(
+                f"timm's {name!r} can't take images of {side}x{side} pixels",
+                f"reason: {reason}",
+                f"next: a larger side, or eval.extractor=timm:{name}",
+            ) from error
 
     def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
         """Return (features (n, dim) float32, None) of integer levels (n, 1 or 3, H, W).
@@ -125,9 +191,18 @@ class TimmModel:
             UsageError: for points or another number of channels.
         """
         x = to_rgb_bytes(ahead(levels, self.device), info).to(self.device).float() / 255
-        x = nn.functional.interpolate(x, self.size, mode=self.mode, antialias=True, align_corners=False)
-        features = self.net((x.clamp(0, 1) - self.mean) / self.std)
-        return features.flatten(2).mean(2) if features.ndim > 2 else features, None
+        return self._pooled((self._resized(x) - self.mean) / self.std), None
+
+    def _resized(self, x: Tensor) -> Tensor:
+        """Return images in [0, 1] at the network's size."""
+        return nn.functional.interpolate(
+            x, self.size, mode=self.mode, antialias=True, align_corners=False
+        ).clamp(0, 1)
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """Return features (n, dim) of the network's input."""
+        features: Tensor = self.net(x)
+        return features.flatten(2).mean(2) if features.ndim > 2 else features
 
     def layers(self, shape: tuple[int, ...]) -> list[nn.Module]:
         """Return the parts of a VGG, each ending in its resolution's first rectifier: relu1_1, relu2_1, ...
@@ -173,33 +248,51 @@ class Colored(nn.Module):
 
 
 def timm_model(config: EvalConfig, device: torch.device | str) -> TimmModel:
-    """Return the network that `eval.extractor=timm:NAME` names.
+    """Return the network that `eval.extractor=timm:NAME` or `timm:NAME@SIDE` names.
 
     Raises:
-        UsageError: for an unknown name, or weights that are neither cached nor given.
+        UsageError: for an unknown name, a side that it can't take, or weights that are neither cached nor
+            given.
     """
     _, _, name = (config.extractor or "").partition(":")
     if not name:
         raise UsageError("eval.extractor=timm names no model", "expected: eval.extractor=timm:NAME")
+    bare, _ = split_side(name)
+    return TimmModel(name, weights_of(bare, config, f"timm:{bare}"), device)
+
+
+def weights_of(name: str, config: EvalConfig, called: str) -> Path:
+    """Return the file of a model's weights: the one that a config names, or the cached one.
+
+    Args:
+        called: what `zoo fetch` takes for it.
+
+    Raises:
+        UsageError: where there is neither, or for a name that timm does not know.
+    """
     if config.extractor_path is not None:
-        return TimmModel(name, Path(config.extractor_path).expanduser(), device)
+        return Path(config.extractor_path).expanduser()
     path = cached_weights(name)
     if path is None:
         raise UsageError(
             f"the weights of timm's {name!r} are not here",
-            f"next: zoo fetch timm:{name}, with a network",
+            f"next: zoo fetch {called}, with a network",
             "or: eval.extractor_path=FILE (.safetensors, or a PyTorch state dict)",
         )
-    return TimmModel(name, path, device)
+    return path
 
 
 def fetch(name: str) -> Path:
     """Download a timm model's weights into the Hugging Face cache and return their path.
 
+    Args:
+        name: as in `timm:NAME`, with or without @SIDE.
+
     Raises:
         UsageError: for an unknown name.
         MachineError: without a network.
     """
+    name, _ = split_side(name)
     found = pretrained_config(name)
     kept = cached_weights(name)
     if kept is not None:
