@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import zoo_core
 from zoo_core.registry.manager import manager
@@ -27,6 +30,18 @@ def run(script, *words):
     )
     assert found.returncode == 0, found.stderr
     return found.stdout
+
+
+def test_everything_that_tests_need_is_installed():
+    """Catches a library of the extra `test` that is missing, so that its tests are skipped for ever."""
+    extras = tomllib.loads((CI.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [Requirement(text) for text in extras["test"]]
+    needed += [
+        Requirement(text) for one in needed if one.name == "genzoo" for e in one.extras for text in extras[e]
+    ]
+    assert {"onnx", "onnxruntime", "onnxscript", "datasets", "diffusers"} <= {one.name for one in needed}
+    for one in needed:
+        assert one.name == "genzoo" or one.specifier.contains(importlib.metadata.version(one.name)), one
 
 
 @pytest.mark.slow(depends=("zoo_core", "ci/bench"))
