@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import zoo_core
 from zoo_core.registry.manager import manager
@@ -47,6 +50,18 @@ def test_a_wheel_of_eight_megabytes_is_refused(size, fits, tmp_path):
     assert done.returncode == (7 if fits else 1), done.stdout + done.stderr
     assert ("built" in done.stdout) == fits
     assert (f"it has {size} bytes" in done.stdout) != fits
+
+
+def test_everything_that_tests_need_is_installed():
+    """Catches a library of the extra `test` that is missing, so that its tests are skipped for ever."""
+    extras = tomllib.loads((CI.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [Requirement(text) for text in extras["test"]]
+    needed += [
+        Requirement(text) for one in needed if one.name == "genzoo" for e in one.extras for text in extras[e]
+    ]
+    assert {"onnx", "onnxruntime", "onnxscript", "datasets", "diffusers"} <= {one.name for one in needed}
+    for one in needed:
+        assert one.name == "genzoo" or one.specifier.contains(importlib.metadata.version(one.name)), one
 
 
 @pytest.mark.slow(depends=("zoo_core", "ci/bench"))

@@ -118,6 +118,10 @@ class Network:
             for sigma in (low, (low * high) ** 0.5, high):
                 yield given[0] * max(1.0, sigma), torch.full((n,), sigma), *given[2:]
 
+    def canceled(self, given: tuple[Tensor, ...]) -> float:
+        """Return max |x| of a denoiser's inputs, the size of the terms of x0 = x - sigma eps; else 0."""
+        return float(given[0].abs().max()) if self.part == "denoiser" else 0.0
+
 
 def parts_of(run: Run) -> list[Part]:
     """Return the parts that a run has, in the order of `PARTS`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,13 +31,28 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("plugin", MODELS)
-def test_two_halves_equal_the_whole_to_the_byte(plugin: str, home: Path) -> None:
+def _lengths() -> list[Any]:
+    packages = {"wgan": "gan", "vae": "vae", "ddpm": "ddpm", "ncsn": "ncsn"}
+    short = [(plugin, 10) for plugin in MODELS]
+    return short + [
+        pytest.param(
+            plugin,
+            500,
+            marks=pytest.mark.slow(
+                depends=("zoo_core/training", "zoo_core/runs", "zoo_core/data", f"plugins/zoo_{package}")
+            ),
+        )
+        for plugin, package in packages.items()
+    ]
+
+
+@pytest.mark.parametrize(("plugin", "steps"), _lengths())
+def test_two_halves_equal_the_whole_to_the_byte(plugin: str, steps: int, home: Path) -> None:
     given = {"plugin": plugin, "preset": "tiny", "train.batch_size": 8} | MODELS[plugin] | QUIET
-    half = run(given, **{"train.steps": 10})
+    half = run(given, **{"train.steps": steps})
     before = last(half.run_dir).joinpath("manifest.json").read_bytes()
-    longer = resume(half.run_dir, steps=20)
-    whole = run(given, **{"train.steps": 20}, run_dir="whole")
+    longer = resume(half.run_dir, steps=2 * steps)
+    whole = run(given, **{"train.steps": 2 * steps}, run_dir="whole")
     for name in ("weights.safetensors", "ema.safetensors"):
         assert (last(longer.run_dir) / name).read_bytes() == (last("whole") / name).read_bytes()
     states = [checkpoint.load(last(folder)).state for folder in (longer.run_dir, "whole")]

@@ -1,4 +1,4 @@
-"""Exported networks: read back, they equal the network; ONNX where its libraries are installed."""
+"""Exported networks: read back, they equal the network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors import safe_open
@@ -22,6 +23,8 @@ from zoo_export.networks import network, parts_of
 
 QUIET = {"eval.protocol": "none", "track.wandb": "off", "track.plots": False, "track.progress": False}
 Trained = Callable[[str], str]
+EXPORTED = ("zoo_core/nn", "zoo_core/diffusion", "plugins/zoo_export", "plugins/zoo_ddpm", "plugins/zoo_gan")
+"""What a test that exports wgan and ddpm depends on."""
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +61,7 @@ def test_a_state_dict_holds_the_scored_weights_of_the_part_alone(
         assert torch.equal(found.module(z), made.recipe.decode(z))  # type: ignore[operator]
 
 
-@pytest.mark.slow(
-    depends=("zoo_core/nn", "zoo_core/diffusion", "plugins/zoo_export", "plugins/zoo_ddpm", "plugins/zoo_gan")
-)
+@pytest.mark.slow(depends=EXPORTED)
 @pytest.mark.parametrize("plugin", ["wgan", "ddpm"])
 def test_a_program_equals_the_network_at_any_batch(plugin: str, trained: Trained, home: Path) -> None:
     path = Path("net.pt2")
@@ -72,17 +73,15 @@ def test_a_program_equals_the_network_at_any_batch(plugin: str, trained: Trained
     assert torch.allclose(program.module()(*given), expected, atol=1e-6)
 
 
+@pytest.mark.slow(depends=EXPORTED)
 @pytest.mark.parametrize("plugin", ["wgan", "ddpm"])
 def test_an_onnx_model_equals_the_network_at_any_batch(plugin: str, trained: Trained, home: Path) -> None:
-    pytest.importorskip("onnx", reason="needs the extra onnx")
-    pytest.importorskip("onnxscript", reason="needs the extra onnx")
-    runtime: Any = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     path = Path("net.onnx")
     with network(zoo_core.load(trained(plugin))) as found:
         assert formats.export(found, "onnx", path) <= formats.TOLERANCE
         given = found.batch(5)
         expected = found.module(*given)
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     named = dict(zip(found.inputs, (value.numpy() for value in given), strict=True))
     (out,) = session.run(None, named)
     assert abs(torch.from_numpy(out) - expected).max() <= 1e-4 * expected.abs().max()
@@ -103,6 +102,52 @@ def test_an_onnx_model_equals_the_network_at_any_batch(plugin: str, trained: Tra
             x0 = found.module(x.float(), torch.full((3,), sigma)).double()
             x = x + (following - sigma) * (x - x0) / sigma
     assert np.allclose(drawn, x.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow(depends=(*EXPORTED, "weights/genzoo_weights/digits/ddpm"))
+def test_an_onnx_model_of_trained_weights_equals_the_network(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x0 to 1e-4 at two noise levels; at the highest, where terms cancel, the noise (x - x0) / sigma."""
+    monkeypatch.syspath_prepend(CHECKOUT / "weights")
+    path = Path("net.onnx")
+    with network(zoo_core.load("zoo://digits/ddpm")) as found:
+        assert formats.export(found, "onnx", path) <= formats.TOLERANCE
+        probes = list(found.probes())
+        expected = [found.module(*given) for given in probes]
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for given, x0 in zip(probes, expected, strict=True):
+        x, sigma = given[0], float(given[1][0])
+        named = dict(zip(found.inputs, (value.numpy() for value in given), strict=True))
+        out = torch.from_numpy(session.run(None, named)[0])
+        if sigma < found.facts["sigma_max"] * 0.99:
+            assert float((out - x0).abs().max()) <= 1e-4 * float(x0.abs().max())
+        else:
+            noise, same = (x - x0) / sigma, (x - out) / sigma
+            assert float((same - noise).abs().max()) <= 1e-5 * float(noise.abs().max())
+
+
+def test_rounding_of_terms_that_cancel_is_allowed_and_no_more(
+    trained: Trained, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """34 roundings of x where x0 = x - sigma eps; a hundredth of x0 at the highest level is refused."""
+    x0 = torch.tensor([1.0, -0.5])
+    assert formats.difference(x0, x0 + 2e-4) == pytest.approx(2e-4, rel=1e-3)
+    assert formats.difference(x0, x0 + 2e-4, canceled=500.0) == pytest.approx(2e-4 / 11, rel=1e-3)
+    roundings = formats.CANCELED * formats.TOLERANCE / 2**-24
+    assert roundings == pytest.approx(34, rel=0.02)
+    with network(zoo_core.load(trained("wgan"))) as found:
+        assert found.canceled(found.batch(2)) == 0
+    with network(zoo_core.load(trained("ddpm"))) as found:
+        high = found.facts["sigma_max"]
+
+        def off(given_network: Any, to: Path) -> formats.Call:
+            to.touch()
+            return lambda given: found.module(*given) * (1.01 if float(given[1][0]) > 0.99 * high else 1.0)
+
+        monkeypatch.setattr(formats, "_onnx", off)
+        with pytest.raises(PluginError, match="differs from the network"):
+            formats.export(found, "onnx", Path("net.onnx"))
 
 
 def test_probes_cover_three_batches_and_three_noise_levels(trained: Trained, home: Path) -> None:
