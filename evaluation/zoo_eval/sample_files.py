@@ -28,6 +28,8 @@ COMPARED = 2_000
 """Training examples that a range of values is compared with."""
 LOSSY = {"JPEG": "JPEG, which is lossy", "AVIF": "AVIF, which is lossy", "WEBP": "WebP, which may be lossy"}
 """Formats whose compression changes the pixels that a model wrote."""
+KEEPING = ("animated", "rotated", "gray repeated")
+"""Conversions that leave the values of pixels as they are; all others change them."""
 GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -51,7 +53,8 @@ def read_samples(path: Path, data: Dataset, need: int, levels: int | None = None
     sorted by class.
 
     Images: `.npz` or `.npy` with uint8 (n, H, W, C), gray ones also (n, H, W); or a folder of image files of
-    their data's size. Values 0 to K - 1 become L levels as round(v (L - 1) / (K - 1)). Points: float (n, D).
+    their data's size. Values 0 to K - 1 become L levels as round(v (L - 1) / (K - 1)), from an array and from
+    files alike. Points: float (n, D).
 
     Args:
         path: of the file or the folder.
@@ -65,14 +68,14 @@ def read_samples(path: Path, data: Dataset, need: int, levels: int | None = None
     """
     info = data.info
     if levels is not None and not (info.is_image and 2 <= levels <= 256):
-        raise UsageError(f"levels={levels}", "expected: 2 to 256, of images in an array")
+        raise UsageError(f"levels={levels}", "expected: 2 to 256, of images")
     if path.is_dir():
-        chosen, notes = _from_folder(path, info, need)
-        return SampleSet(_quantized(chosen, info, 256), (*notes, *_scaling(info)))
-    array, notes = _from_file(path, info, need)
-    if not info.is_image:
-        return SampleSet(_points(array), tuple(notes))
-    images = torch.from_numpy(array)
+        images, notes = _from_folder(path, info, need, levels)
+    else:
+        array, notes = _from_file(path, info, need)
+        if not info.is_image:
+            return SampleSet(_points(array), tuple(notes))
+        images = torch.from_numpy(array)
     if levels is None:
         _check_range(images, data)
         notes += _scaling(info)
@@ -230,8 +233,13 @@ def _float_hint(path: Path, name: str, header: ArrayHeader) -> str:
     return "next: np.rint(255 * x).astype(np.uint8) for x in [0, 1]"
 
 
-def _from_folder(path: Path, info: DataInfo, need: int) -> tuple[Tensor, list[str]]:
-    """Return uint8 images (need, H, W, C) of a folder's files, and what was chosen and converted."""
+def _from_folder(path: Path, info: DataInfo, need: int, levels: int | None) -> tuple[Tensor, list[str]]:
+    """Return uint8 images (need, H, W, C) of a folder's files, and what was chosen and converted.
+
+    Raises:
+        UsageError: for too few, for files that can't be scored, and where `levels` says what the values are
+            and a conversion to 8 bits changed them.
+    """
     from zoo_core.data.decoding import shown
     from zoo_core.data.image_files import list_files
     from zoo_core.data.images import BadImage
@@ -248,17 +256,25 @@ def _from_folder(path: Path, info: DataInfo, need: int) -> tuple[Tensor, list[st
     conversions: Counter[str] = Counter()
     for place, name in enumerate(names):
         try:
-            levels, made = _decoded(root, name, size, channels)
+            values, made = _decoded(root, name, size, channels)
         except BadImage as error:
             bad.append(f"{shown(name)}: {error}")
             continue
-        found[place] = levels
+        found[place] = values
         conversions.update(made)
     if bad:
         raise UsageError(
             f"{len(bad)} of {need:,} files in {path} can't be scored",
             *beginning(bad, LISTED),
             f"expected: images of {size}x{size}: resizing would change every metric",
+        )
+    changed = [what for what in conversions if not what.startswith(KEEPING)]
+    if levels not in (None, 256) and changed:
+        raise UsageError(
+            f"levels={levels} says what values the files in {path} hold, but their values were converted",
+            *(f"{conversions[what]:,} of {need:,} files: {what}" for what in sorted(changed)),
+            f"expected: 8-bit files with the values 0 to {levels - 1}, without loss or transparency",
+            "next: such files, or leave out levels=",
         )
     if listing.others:
         notes.append(f"{listing.others} files without an image's extension left out")

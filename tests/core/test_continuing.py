@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import zoo_core
 from zoo_core.cli import invoke
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
+from zoo_core.results import read_result
+from zoo_core.results.result import InitialWeights, Provenance
 from zoo_core.runs.initial import match
 from zoo_core.runs.job import resume, run
 from zoo_core.training import checkpoint
+from zoo_eval.rescoring import rescore
 
 QUIET = {"eval.protocol": "none", "track.wandb": "off", "track.plots": False, "track.progress": False}
 CONSTANT = {"optim.net.schedule": "constant", "optim.net.warmup": 3, "train.ema.decay": 0.9}
@@ -168,6 +174,42 @@ def test_a_run_starts_from_the_scored_weights_of_another(
     assert f"{len(scored)} of {len(scored)} weights are loaded" in told.replace(" constant", "")
     recorded = zoo_core.load(second.run_dir)
     assert recorded.step == 1
+
+
+def images(folder: Path, seed: int) -> str:
+    """Write 300 images of 8x8 random gray levels."""
+    folder.mkdir()
+    for k, x in enumerate(np.random.default_rng(seed).integers(0, 256, (300, 8, 8), dtype=np.uint8)):
+        Image.fromarray(x).save(folder / f"{k}.png")
+    return str(folder)
+
+
+def test_the_data_of_the_initial_weights_are_recorded_beside_a_runs_own(home: Path, tmp_path: Path) -> None:
+    """Catches weights pretrained on unnamed data, which may hold the test images of the run's own."""
+    given = {"plugin": "vae", "preset": "tiny", "train.batch_size": 8, "data": "folder", "data.channels": 1}
+    given |= {"data.size": 8, "train.steps": 1} | QUIET
+    theirs, own = (images(tmp_path / name, seed) for seed, name in enumerate(("theirs", "own")))
+    first = run(given, **{"data.path": theirs})
+    scored = {"eval.protocol": "quick", "eval.extractor": "raw", "eval.metrics": ["frechet"]}
+    scored |= {"eval.baselines": False, "data.path": own}
+    second = run(given | scored, init=first.run_dir)
+    hashes = [zoo_core.load(made.run_dir).data.sha256 for made in (first, second)]
+    assert len(set(hashes)) == 2
+    provenance = json.loads((Path(second.run_dir) / "provenance.json").read_text())
+    assert provenance["data"] == {"name": "folder", "sha256": hashes[1]}
+    assert provenance["init"]["data"] == {"name": "folder", "sha256": hashes[0]}
+    weights = checkpoint.verify(last(first.run_dir))[checkpoint.WEIGHTS]
+    kept = InitialWeights(plugin="vae", step=1, weights_sha256=weights, data="folder", data_sha256=hashes[0])
+    path = Path(second.run_dir) / "result.json"
+    assert read_result(path).provenance.init == kept
+    assert str(tmp_path) not in json.dumps(read_result(path).provenance.model_dump(exclude={"command"}))
+    path.unlink()
+    assert rescore(Path(second.run_dir), {}, say=lambda line: None).provenance.init == kept
+    assert "init" not in Provenance().model_dump()
+    for damaged in ([1], {"plugin": 1}, {**provenance["init"], "data": {"sha256": "x"}}):
+        (Path(second.run_dir) / "provenance.json").write_text(json.dumps({**provenance, "init": damaged}))
+        with pytest.raises(MachineError, match=r"provenance\.json is damaged"):
+            zoo_core.load(second.run_dir)
 
 
 def test_another_number_of_classes_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ import torch
 
 import zoo_core
 from zoo_core.cli import invoke
+from zoo_core.data.identity import trained_on
 from zoo_core.errors import MachineError, NotFoundError, UsageError
 from zoo_core.hub import shipped
 from zoo_core.hub.address import Shipped, parse
@@ -125,6 +126,10 @@ def test_a_compact_run_starts_another_and_is_not_trained_further(
     )
     record = json.loads((Path(made.run_dir) / "provenance.json").read_text())["init"]
     assert record["loaded"] > 4
+    assert record["data"] == trained_on(runs["wgan"])
+    assert record["data"]["name"] == "digits"
+    assert made.provenance.init is not None
+    assert made.provenance.init.data_sha256 == record["data"]["sha256"]
     assert any(name.startswith("critic.") for name in record["not_loaded"])
     assert not any(name.startswith("generator.") for name in record["not_loaded"])
 

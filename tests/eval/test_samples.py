@@ -154,7 +154,7 @@ def test_lossy_formats_and_gray_for_color_are_said(tmp_path, numbers):
     assert "warning: 3 of 3 files: gray repeated over the color channels" in notes
 
 
-@pytest.mark.parametrize(
+IMPLAUSIBLE = pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.arange(17, dtype=np.uint8), r"values 0\.\.16: did you mean levels=17"),
@@ -164,11 +164,67 @@ def test_lossy_formats_and_gray_for_color_are_said(tmp_path, numbers):
         (np.array([0, 1], np.uint8), r"\[0, 1\] cast to uint8"),
     ],
 )
+
+
+@IMPLAUSIBLE
 def test_implausible_ranges_are_refused_with_what_was_probably_meant(tmp_path, array, message):
     # catches levels of the data, and floats cast to uint8, scored as 8-bit images
     np.save(tmp_path / "x.npy", np.resize(array, (10, 8, 8)))
     with pytest.raises(UsageError, match=message):
         read_samples(tmp_path / "x.npy", GRAY, 10)
+
+
+@IMPLAUSIBLE
+def test_a_folder_is_refused_for_the_ranges_that_an_array_is_refused_for(tmp_path, array, message):
+    # catches images saved with the data's levels, or from floats cast to uint8, and scored as nearly black
+    with pytest.raises(UsageError, match=message):
+        read_samples(folder_of(tmp_path, values_of(array)), GRAY, 10)
+
+
+def values_of(array, count=10):
+    return [Image.fromarray(x) for x in np.resize(array, (count, 8, 8))]
+
+
+def test_levels_say_what_the_values_of_a_folder_are(tmp_path):
+    # catches levels=17 taken for a folder and ignored: a score of images that are nearly black
+    folder = folder_of(tmp_path, values_of(np.arange(17, dtype=np.uint8)))
+    found = read_samples(folder, GRAY, 10, levels=17)
+    array = np.resize(np.arange(17, dtype=np.uint8), (10, 1, 8, 8))
+    assert torch.equal(found.rows, torch.from_numpy(array))
+    assert found.notes == ("values 0 to 16 scaled to the data's 17 levels",)
+    assert read_samples(folder, GRAY, 10, levels=256).rows.unique().tolist() == [0, 1]
+    with pytest.raises(UsageError, match="values up to 16"):
+        read_samples(folder, GRAY, 10, levels=16)
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "transparency", "JPEG", "color", "1 bit"])
+def test_levels_and_a_conversion_of_the_values_exclude_each_other(tmp_path, kind):
+    # catches 16-bit files with the values 0 to 16, which are all 0 in 8 bits, scored as black
+    values = np.resize(np.arange(17, dtype=np.uint8), (8, 8))
+    gray = Image.fromarray(values)
+    changed = {
+        "16 bit": Image.fromarray(values.astype(np.uint16)),
+        "transparency": Image.merge("LA", (gray, Image.fromarray(255 - values))),
+        "color": Image.merge("RGB", (gray, gray, gray.rotate(90))),
+        "1 bit": Image.fromarray(np.zeros((8, 8), np.uint8)).convert("1"),
+    }
+    gray.save(tmp_path / "0.png")
+    changed.get(kind, gray).save(tmp_path / f"1.{'jpg' if kind == 'JPEG' else 'png'}")
+    with pytest.raises(UsageError, match="values were converted") as error:
+        read_samples(tmp_path, GRAY, 2, levels=17)
+    assert f"1 of 2 files: {kind}" in str(error.value)
+
+
+def test_files_of_one_bit_and_gray_files_for_color_are_plausible(tmp_path):
+    # catches values 0 and 255 taken for a cast, and levels refused for channels that are only repeated
+    (tmp_path / "bits").mkdir()
+    bits = folder_of(tmp_path / "bits", [image.convert("1") for image in values_of(np.uint8([0, 255, 255]))])
+    assert read_samples(bits, GRAY, 10).rows.unique().tolist() == [0, 16]
+    (tmp_path / "gray").mkdir()
+    gray = np.resize(np.arange(4, dtype=np.uint8), (6, 4, 4))
+    folder = folder_of(tmp_path / "gray", [Image.fromarray(x) for x in gray])
+    found = read_samples(folder, COLOR, 6, levels=4)
+    assert torch.equal(found.rows, torch.from_numpy(gray * 85)[:, None].expand(-1, 3, -1, -1))
 
 
 def test_levels_say_what_the_values_of_an_array_are(tmp_path):
@@ -180,8 +236,7 @@ def test_levels_say_what_the_values_of_an_array_are(tmp_path):
     np.save(tmp_path / "bits.npy", np.resize(np.arange(256, dtype=np.uint8), (10, 8, 8)))
     scaled = "8-bit values scaled to the data's 17 levels"
     assert read_samples(tmp_path / "bits.npy", GRAY, 10).notes == (scaled,)
-    for k in range(10):
-        Image.fromarray(np.resize(np.arange(256, dtype=np.uint8), (8, 8))).save(tmp_path / f"{k}.png")
+    folder_of(tmp_path, values_of(np.arange(256, dtype=np.uint8)))
     assert scaled in read_samples(tmp_path, GRAY, 10).notes
     dark = read_samples(tmp_path / "x.npy", GRAY, 10, levels=256)
     assert dark.rows.unique().tolist() == [0, 1]
@@ -195,6 +250,9 @@ def test_dark_data_may_have_dark_samples(tmp_path):
     dark = dataset("night", (1, 8, 8), 256, most=60)
     np.save(tmp_path / "x.npy", np.resize(np.arange(40, dtype=np.uint8), (10, 8, 8)))
     assert isinstance(read_samples(tmp_path / "x.npy", dark, 10), SampleSet)
+    (tmp_path / "files").mkdir()
+    folder = folder_of(tmp_path / "files", values_of(np.arange(40, dtype=np.uint8)))
+    assert read_samples(folder, dark, 10).rows.unique().tolist() == list(range(40))
 
 
 def save(path, array):

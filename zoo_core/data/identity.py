@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -198,13 +199,29 @@ def check_again(folder: Path, dataset: Dataset) -> str:
     return sha256
 
 
+def trained_on(folder: Path) -> dict[str, str]:
+    """Return name and sha256 of the data that the run in a folder was trained on; empty where it has neither.
+
+    Raises:
+        MachineError: for a damaged record.
+    """
+    found = read(folder)
+    if found is None:
+        return dict(_earlier(folder) or {})
+    name, sha256 = found["info"].get("name"), found["sha256"]
+    if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise _damaged(folder / RECORD, ValueError("it names no data, or their sha256 is not one"))
+    return {"name": name, "sha256": sha256}
+
+
 def _earlier(folder: Path) -> Record | None:
-    """Return what a run without a record says of its data: their hash, in provenance.json."""
+    """Return what a run without a record says of its data: name and hash, in provenance.json."""
     try:
-        sha256 = json.loads((folder / "provenance.json").read_bytes())["data"]["sha256"]
+        found = json.loads((folder / "provenance.json").read_bytes())["data"]
+        name, sha256 = found["name"], found["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"sha256": sha256} if isinstance(sha256, str) else None
+    return {"name": name, "sha256": sha256} if isinstance(name, str) and isinstance(sha256, str) else None
 
 
 def changes(found: Record, dataset: Dataset) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo_core.config.privacy import public
-from zoo_core.results.result import Hardware, Provenance, Scalar
+from zoo_core.results.result import Hardware, InitialWeights, Provenance, Scalar
 
 LONGEST = 400
 """Characters of a text; a longer one is cut."""
@@ -53,4 +53,24 @@ def provenance_record(found: Mapping[str, Any]) -> Provenance:
         sample_seed=seeds.get("sample"),
         samples=dict(found.get("samples", {})),
         notes=dict(found.get("notes", {})),
+        init=initial_weights(found["init"]) if found.get("init") else None,
+    )
+
+
+def initial_weights(found: Mapping[str, Any]) -> InitialWeights:
+    """Return the origin of initial weights as a result holds it: without its address.
+
+    Args:
+        found: as `zoo_core.runs.initial.initialize` returns it; runs of earlier versions recorded no data.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: for anything else.
+    """
+    data = found.get("data", {})
+    return InitialWeights(
+        plugin=found["plugin"][:LONGEST],
+        step=found["step"],
+        weights_sha256=found["sha256"],
+        data=data.get("name", "")[:LONGEST],
+        data_sha256=data.get("sha256"),
     )

@@ -261,6 +261,19 @@ class TrainingAudit(Record):
         return f"{self.segments} segments of {self.every:,} steps, root {self.root[:12]}"
 
 
+class InitialWeights(Record):
+    """The run whose weights another began with (`init=`)."""
+
+    plugin: Text = ""
+    step: Count | None = None
+    """Training steps of that run."""
+    weights_sha256: Sha256 | None = None
+    data: Text = ""
+    """Name of the data that it was trained on."""
+    data_sha256: Sha256 | None = None
+    """Of these data."""
+
+
 class Provenance(Record):
     """Where the values come from: code, machine, data, seeds."""
 
@@ -278,6 +291,13 @@ class Provenance(Record):
     samples: Annotated[dict[Text, Text], Field(max_length=8)] = {}
     """Of samples from outside: which file or folder."""
     notes: Annotated[dict[Text, Text], Field(max_length=16)] = {}
+    init: InitialWeights | None = None
+    """Where the initial weights were those of another run."""
+
+    @model_serializer(mode="wrap")
+    def _without_init(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return plain data, without `init` where there was none: as in files before it was recorded."""
+        return _without(written(self), "init")
 
 
 class Result(Record):

@@ -124,12 +124,6 @@ def write_config(config: RunConfig, folder: Path) -> None:
     write_atomic(folder / "config.yaml", text.encode())
 
 
-def recorded_init(folder: Path) -> dict[str, Any]:
-    """Return the origin of the initial weights as provenance.json has it; empty where there is none."""
-    record = strict_json.mapping_or_empty(folder / "provenance.json").get("init")
-    return dict(record) if isinstance(record, Mapping) else {}
-
-
 def write_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write provenance.json into a run's folder."""
     write_atomic(folder / "provenance.json", json.dumps(provenance, indent=1).encode())

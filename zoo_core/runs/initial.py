@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo_core.config import strict_json
+from zoo_core.data.identity import trained_on
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.results.records import initial_weights
 from zoo_core.runs.checkpoints import newest, places
 from zoo_core.training import checkpoint
 from zoo_core.training.randomness import random_states, set_random_states
@@ -144,6 +147,26 @@ def content(address: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def recorded_init(folder: Path) -> dict[str, Any]:
+    """Return the origin of a run's initial weights as provenance.json has it; empty where there is none.
+
+    Raises:
+        MachineError: for a damaged record.
+    """
+    path = folder / "provenance.json"
+    record = strict_json.mapping_or_empty(path).get("init")
+    if not record:
+        return {}
+    try:
+        initial_weights(record)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MachineError(
+            f"{path} is damaged: `init` is not a record of initial weights",
+            "next: restore it, or remove the run's folder and train again",
+        ) from error
+    return dict(record)
+
+
 def initialize(made: Any, address: str) -> dict[str, Any]:
     """Load the weights that are scored of another run into a newly built one, as far as they fit.
 
@@ -155,12 +178,13 @@ def initialize(made: Any, address: str) -> dict[str, Any]:
         address: folder of the other run, or hf://user/name.
 
     Returns:
-        What provenance.json records: address, step, sha256 of the raw weights, and how many were loaded.
+        What provenance.json records: address, step, sha256 of the raw weights, the data that they were
+        trained on, and how many were loaded.
 
     Raises:
         NotFoundError: where there is no run.
         UsageError: where no weight fits.
-        MachineError: where it has no checkpoint that verifies.
+        MachineError: where it has no checkpoint that verifies, or its record of data is damaged.
     """
     from zoo_core.runs import saved_config, untrained
     from zoo_core.runs.exchange import run_folder
@@ -196,6 +220,7 @@ def initialize(made: Any, address: str) -> dict[str, Any]:
         "plugin": config.plugin,
         "step": saved.state["counts"]["total"],
         "sha256": checkpoint.verify(path)[checkpoint.WEIGHTS],
+        "data": trained_on(folder),
         "loaded": len(matching.pairs),
         "renamed": [list(pair) for pair in matching.renamed],
         "not_loaded": [*matching.other, *matching.missing],

@@ -64,13 +64,12 @@ from zoo_core.runs.best import Best, check_best, checkpoints_of
 from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
-    recorded_init,
     run_result,
     write_config,
     write_provenance,
     write_state,
 )
-from zoo_core.runs.initial import initialize
+from zoo_core.runs.initial import initialize, recorded_init
 from zoo_core.runs.known import remember
 from zoo_core.runs.lengths import save_snapshot
 from zoo_core.runs.lock import locked

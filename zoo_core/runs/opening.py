@@ -193,6 +193,7 @@ def load(
     folder = run_folder(str(folder))
     config = saved_config(folder) if config is None else config
     made = untrained(folder, config, say=say, parts=parts)
+    made.initial = initial.recorded_init(folder)
     restore(made, *newest(folder, say))
     choose_weights(made)
     made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
