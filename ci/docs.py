@@ -1,6 +1,6 @@
 """Write the pages that are generated from the code and from results/, or check that they are not stale.
 
-python ci/docs.py            writes the pages; a page of a model that is gone is removed
+python ci/docs.py            writes the pages and their plots; a page of a model that is gone is removed
 python ci/docs.py --check    exits with 1 where a page differs from what it would write
 
 Either way it exits with 1 where a page names code that is not there: `module:name`, a file of the repository,
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from code_references import place_of, references
 from pages import figure
+from pages.assets import draw_asset, drawn_from, stale_assets
 from pages.command_line import cli_page
 from pages.listings import datasets_page, samplers_page
 from pages.models import index_page, model_pages, options_page
@@ -68,11 +69,14 @@ def main() -> int:
     stale = [name for name, text in made.items() if _text(DOCS / name) != text]
     shown = image_rows(scored)
     drawable = shown.strips and shown.ranked
-    redraw = bool(drawable) and figure.drawn_from(IMAGE) != figure.digest(shown)
+    redraw = bool(drawable) and drawn_from(IMAGE) != figure.digest(shown)
     gone = [
         f"models/{path.name}" for path in (DOCS / "models").glob("*.md") if f"models/{path.name}" not in made
     ]
+    plots = stale_assets(ROOT)
     if not check:
+        for asset in plots:
+            draw_asset(asset, ROOT)
         for name in stale:
             (DOCS / name).parent.mkdir(exist_ok=True)
             (DOCS / name).write_text(made[name])
@@ -82,6 +86,7 @@ def main() -> int:
             IMAGE.write_bytes(figure.draw(shown))
     if redraw:
         stale.append(IMAGE.name)
+    stale += [f"assets/{asset.name}" for asset in plots]
     if stale or gone:
         print(
             ("stale: " if check else "written: ")

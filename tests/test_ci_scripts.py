@@ -142,6 +142,23 @@ def test_every_sampler_of_one_run(tmp_path):
     assert (out / "samplers.png").stat().st_size > 5000
 
 
+def test_equal_samplers_share_a_curve_and_labels_keep_their_distance(monkeypatch):
+    """Catches a curve hidden under another, labels out of the curves' order, and labels that overlap."""
+    monkeypatch.syspath_prepend(CI / "studies")
+    study = importlib.import_module("samplers_nfe")
+    scores = {"ddim": (3, 2), "heun": (9, 1), "euler": (3, 2), "unipc": (4, 2.5)}
+    rows = [
+        {"sampler": name, "calls": calls, "value": value}
+        for name, values in scores.items()
+        for calls, value in reversed(list(enumerate(values)))
+    ]
+    curves = study.curves_of(rows)
+    assert list(curves) == ["unipc", "ddim = euler", "heun"]
+    assert [row["value"] for row in curves["heun"]] == [9, 1]
+    assert study.spread([0, 5, 5, 5.5, 9], 1) == pytest.approx([0, 25 / 6, 31 / 6, 37 / 6, 9])
+    assert study.spread([0, 0.9, 1.4], 1) == pytest.approx([-7 / 30, 23 / 30, 53 / 30])
+
+
 @pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/studies"))
 def test_guidance_by_a_weaker_run_is_chosen_on_the_validation_part(tmp_path):
     """Catches a scale or an interval without effect, and a choice by another score."""

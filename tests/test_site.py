@@ -359,7 +359,7 @@ def test_axe_finds_nothing_serious_on_the_site(browser: Any, site: Path, page: s
     """Catches contrast, links that only a color marks, and parts without a name, in both schemes."""
     source = axe_source()
     if source is None:
-        pytest.skip("needs axe-core: npm install axe-core, or AXE=FOLDER")
+        pytest.skip("needs axe-core: pip install axe-playwright-python")
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     opened.goto((site / page).as_uri())
     opened.wait_for_timeout(1000)
@@ -397,6 +397,7 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
 ) -> None:
     """The table and the image are of one leaderboard in its order; another score is another digest."""
     from pages import figure
+    from pages.assets import drawn_from
     from pages.figure import Shown, Strip
     from pages.readme import readme, shown_rows, weights
     from pages.results import scored_rows
@@ -424,22 +425,50 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
 
     ranked = shown_rows(scored)
     levels = [np.full((8, 8), 20 * k, dtype=np.uint8) for k in range(8)]
-    image = Shown("a", "b", [Strip("vae", "FD 1", "vae", levels)], ranked)
+    image = Shown("a", "b", [Strip("vae", "FD 1", "vae", levels)] * 2, ranked)
     (tmp_path / "image.png").write_bytes(figure.draw(image))
     drawn = figure.digest(image)
-    assert figure.drawn_from(tmp_path / "image.png") == drawn
-    assert figure.drawn_from(tmp_path / "none.png") == ""
+    assert drawn_from(tmp_path / "image.png") == drawn
+    assert drawn_from(tmp_path / "none.png") == ""
     strip = image.strips[0]
     others = (
         image._replace(title="c"),
         image._replace(note="c"),
         image._replace(ranked=shown_rows(rows((0.1, 0.12, 0.15)))),
-        *(image._replace(strips=[strip._replace(**{key: "c"})]) for key in ("name", "note", "family")),
-        image._replace(strips=[strip._replace(images=levels[::-1])]),
+        *(image._replace(strips=[strip._replace(**{key: "c"})] * 2) for key in ("name", "note", "family")),
+        image._replace(strips=[strip._replace(images=levels[::-1])] * 2),
     )
     assert drawn not in {figure.digest(one) for one in others}
     unseen = [*levels[: figure.CELLS], levels[0]]
-    assert figure.digest(image._replace(strips=[strip._replace(images=unseen)])) == drawn
+    assert figure.digest(image._replace(strips=[strip._replace(images=unseen)] * 2)) == drawn
+
+
+def test_a_plot_of_other_inputs_is_stale(
+    scripts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plot is drawn by its script from its record; a change of either or of a module makes it stale."""
+    from pages import assets
+
+    asset = assets.Asset("plot.png", "draw.py", "scores.json", ("style.py",))
+    monkeypatch.setattr(assets, "ASSETS", (asset,))
+    record, style = tmp_path / "results" / "scores.json", tmp_path / "style.py"
+    script, image = tmp_path / "ci" / "studies" / "draw.py", tmp_path / "docs" / "assets" / "plot.png"
+    for folder in (record.parent, script.parent, image.parent):
+        folder.mkdir(parents=True)
+    record.write_text("[7, 9]")
+    style.write_text("")
+    script.write_text(
+        "import json, sys\nfrom PIL import Image\n"
+        "image = Image.new('L', (2, 1))\nimage.putdata(json.load(open(sys.argv[1])))\n"
+        "image.save(sys.argv[3])\n"
+    )
+    assert assets.stale_assets(tmp_path) == [asset]
+    for path in (record, style, script):
+        assets.draw_asset(asset, tmp_path)
+        assert assets.stale_assets(tmp_path) == []
+        assert Image.open(image).tobytes() == bytes([7, 9])
+        path.write_text(path.read_text() + "\n")
+        assert assets.stale_assets(tmp_path) == [asset]
 
 
 def test_the_image_of_the_readme_shows_the_best_of_each_family_of_a_task(

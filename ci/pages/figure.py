@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from pages.assets import SOURCE
 from pages.results import Scored
 from zoo_core.viz.style import COLORS, FAINT, GRAY, INK, make_figure, styled
 
@@ -41,8 +41,6 @@ WIDTH = 2 * MARGIN + NAMES + CELLS * (TILE + GAP) - GAP + BETWEEN + BOARD
 DPI = 200
 HEADING, TEXT, NOTE = 34, 27, 23
 """Heights of letters."""
-SOURCE = "Source"
-"""PNG text with the digest of what was drawn, by which a stale image is found."""
 
 
 class Strip(NamedTuple):
@@ -87,14 +85,6 @@ def digest(shown: Shown) -> str:
     ]
     drawing = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps([shown[:2], scores, strips, drawing]).encode()).hexdigest()
-
-
-def drawn_from(path: Path) -> str:
-    """Return the digest that an image was drawn from; "" for none."""
-    if not path.exists():
-        return ""
-    with Image.open(path) as image:
-        return str(image.info.get(SOURCE, ""))
 
 
 def _dots(shown: Shown) -> list[Scored]:

@@ -12,7 +12,10 @@ more, with guidance at noise levels from LOW to HIGH only. Scale 1 is the model 
 With --select, for a run that was trained with data.validation, the scale is chosen by the distance to the
 validation part, of samples with seeds of their own; the choice and the model without guidance are then scored
 on noise that no choice has seen, from --fresh other seeds. Scores are in RUN/guidance/guidance.json, the plot
-beside it; a study that was stopped goes on where it was.
+beside it; a study that was stopped goes on where it was. Such a file in place of the run is plotted, and
+nothing is sampled:
+
+    python ci/studies/guidance.py results/guidance/emoji-ddpm.json --out docs/assets/guidance-emoji-ddpm.png
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from zoo_core.machine.files import write_atomic
 from zoo_core.registry.resolution import config_hash
 from zoo_core.results import Value
 from zoo_core.runs import Run
-from zoo_core.viz.style import make_figure, styled
+from zoo_core.viz.style import make_figure, set_title, styled
 from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import cell, check_pair
 from zoo_eval.metrics.modes import class_accuracy
@@ -179,7 +182,7 @@ def draw_study(record: dict[str, Any], path: Path) -> None:
     curves = list(dict.fromkeys(row["interval"] and tuple(row["interval"]) for row in rows))
     panels = {"distance": rows[0]["column"], "accuracy": "class accuracy"}
     shown = [key for key in panels if any(row[key] for row in rows)]
-    figure = make_figure(4.0 * len(shown), 3.2)
+    figure = make_figure(4.0 * len(shown), 3.4)
     for place, key in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), place + 1)
         for number, interval in enumerate(curves):
@@ -198,21 +201,27 @@ def draw_study(record: dict[str, Any], path: Path) -> None:
         axes.set(xlabel="guidance scale", ylabel=panels[key])
     kinds = {"free": "classifier-free guidance", "classifier": "guidance by a classifier"}
     kind = kinds.get(record["guide"], "autoguidance")
-    figure.suptitle(f"{record['plugin']} on {record['data']}, {kind}: {record['n']:,} samples a point")
+    title = f"Guidance scale of {record['plugin']} on {record['data']}"
+    set_title(figure, title, f"{kind}; {record['n']:,} samples a point, bars: 95 % interval over samples")
     figure.savefig(path)
 
 
 def main() -> None:
     """Measure, print a table, and plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("run", type=Path, help="folder of a finished run, or its guidance.json")
     parser.add_argument("--n", type=int, default=1000, help="samples of each setting")
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="guidance scales")
     parser.add_argument("--interval", type=float, nargs=2, help="noise levels that are guided, once more")
     parser.add_argument("--select", action="store_true", help="choose a scale on the validation part")
     parser.add_argument("--fresh", type=int, default=5, help="with --select: seeds of the final scores")
-    parser.add_argument("--out", type=Path, help="folder; by default guidance/ in the run's")
+    parser.add_argument(
+        "--out", type=Path, help="folder, by default guidance/ in the run's; or the plot of a file"
+    )
     given = parser.parse_args()
+    if given.run.suffix == ".json":
+        draw_study(json.loads(given.run.read_text()), given.out or given.run.with_suffix(".png"))
+        return
     start = time.monotonic()
     run = zoo_core.load(given.run)
     options = run.config.sample

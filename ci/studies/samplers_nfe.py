@@ -1,4 +1,4 @@
-"""One trained denoiser, all samplers: the Frechet distance against the network calls a sample costs.
+"""One trained denoiser, all samplers: the Frechet distance against the NFE of a sample.
 
 Run from the checkout, on the folder of a finished run of a diffusion model:
 
@@ -11,6 +11,10 @@ run's protocol, on --n samples; a sampler that chooses its steps itself is given
     python ci/studies/samplers_nfe.py RUN --nfe 3 5 8 12 20 35 50
 
 Scores are in RUN/samplers/samplers.json, the plot beside it; a study that was stopped goes on where it was.
+Such a file in place of the run is plotted, and nothing is sampled:
+
+    python ci/studies/samplers_nfe.py results/samplers/digits-vp-sde.json --out docs/assets/samplers-nfe.png
+
 Levels that are fitted to the run have a study of their own, fitted_levels.py.
 """
 
@@ -18,8 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +41,7 @@ from zoo_core.registry.resolution import config_hash
 from zoo_core.runs import Run
 from zoo_core.seeds import Seeds
 from zoo_core.testing.samplers import ExactDenoiser
-from zoo_core.viz.style import make_figure
+from zoo_core.viz.style import COLORS, GRAY, INK, MARKERS, SMALL, make_figure, set_title, styled
 from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import cell, check_pair, expected_floor
 from zoo_eval.pipeline import Setup, prepare
@@ -159,47 +164,125 @@ def table_by_calls(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def curves_of(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each curve by NFE, the curve that ends highest first.
+
+    Samplers that have the same scores everywhere share a curve, whose name has all of theirs.
+    """
+    own: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: row["calls"]):
+        own.setdefault(row["sampler"], []).append(row)
+    same: dict[tuple[tuple[int, float], ...], list[str]] = {}
+    for name in sorted(own):
+        same.setdefault(tuple((row["calls"], row["value"]) for row in own[name]), []).append(name)
+    ordered = sorted(same, key=lambda scores: scores[-1][1], reverse=True)
+    return {" = ".join(same[scores]): own[same[scores][0]] for scores in ordered}
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Return ascending places that are at least `gap` apart, each group of them about the mean of its own."""
+    groups: list[list[float]] = []
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _ends(groups[-1], gap)[0] < _ends(groups[-2], gap)[1] + gap:
+            groups[-2:] = [[*groups[-2], *groups[-1]]]
+    return [_ends(group, gap)[0] + k * gap for group in groups for k in range(len(group))]
+
+
+def _ends(group: Sequence[float], gap: float) -> tuple[float, float]:
+    center, half = sum(group) / len(group), gap * (len(group) - 1) / 2
+    return center - half, center + half
+
+
+@styled
 def draw_study(record: dict[str, Any], path: Path) -> None:
-    """Draw a line for each sampler, the lowest named first."""
+    """Plot distance against NFE with 95 % intervals, deterministic samplers beside those that add noise."""
     rows = [row for row in record["rows"] if "absent" not in row]
-    names = sorted(
-        {row["sampler"] for row in rows},
-        key=lambda name: min(row["value"] for row in rows if row["sampler"] == name),
-    )
-    figure = make_figure(8.6, 5.2)
-    axes = figure.add_subplot()
-    for place, name in enumerate(names):
-        own = sorted((row for row in rows if row["sampler"] == name), key=lambda row: row["calls"])
-        style = {
-            "color": f"C{place % 10}",
-            "marker": "os^Dv"[place % 5],
-            "linestyle": "-" if place < 10 else "--",
-        }
-        axes.plot([r["calls"] for r in own], [r["value"] for r in own], markersize=4, label=name, **style)
-    axes.axhline(record["floor"], color="black", linewidth=0.8, linestyle=":", label="as many real examples")
-    axes.set(xscale="log", yscale="log", xlabel="network calls a sample", ylabel=rows[0]["column"])
-    ticks = sorted({2**k for k in range(2, 12) if 2**k <= 1.1 * max(row["calls"] for row in rows)})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    bottom, top = axes.get_ylim()
+    noisy = {
+        name: bind(manager().find("sampler", name).spec).uses_score for name in {r["sampler"] for r in rows}
+    }
+    figure = make_figure(10.4, 5.0)
+    left = figure.add_subplot(1, 2, 1, title="deterministic", ylabel=rows[0]["column"])
+    right = figure.add_subplot(1, 2, 2, title="adding noise", sharex=left, sharey=left)
+    panels = [
+        (left, curves_of(row for row in rows if not noisy[row["sampler"]])),
+        (right, curves_of(row for row in rows if noisy[row["sampler"]])),
+    ]
+    for axes, curves in panels:
+        axes.set(xscale="log", yscale="log", xlabel="NFE per sample")
+        axes.axhline(record["floor"], color=INK, linewidth=1, linestyle=":")
+        for number, own in enumerate(curves.values()):
+            _draw_curve(axes, own, _look(number))
+    ticks = [2**k for k in range(2, 12) if 2**k <= 1.1 * max(row["calls"] for row in rows)]
+    left.set_xticks(ticks, [str(tick) for tick in ticks])
+    bottom, top = left.get_ylim()
     heights = [c * 10**k for k in range(-3, 4) for c in (1, 2, 5) if bottom < c * 10**k < top]
-    axes.set_yticks(heights, [f"{height:g}" for height in heights])
-    axes.minorticks_off()
-    axes.grid(alpha=0.25)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
-    axes.set_title(f"{record['plugin']} on {record['data']}: {record['n']:,} samples a point", fontsize=10)
+    left.set_yticks(heights, [f"{height:g}" for height in heights])
+    where = {"xycoords": left.get_yaxis_transform(), "textcoords": "offset points"}
+    note = "noise floor: as many real images"
+    left.annotate(note, (0.02, record["floor"]), (0, 3), fontsize=SMALL, color=GRAY, **where)
+    for axes, curves in panels:  # once the limits stand
+        axes.minorticks_off()
+        _label_ends(axes, curves)
+    set_title(
+        figure,
+        f"Samplers of one trained {record['plugin']} on {record['data']}: quality against cost",
+        f"{rows[0]['column']}, lower is better; {record['n']:,} samples a point from one noise, "
+        "shaded: 95 % interval over samples",
+    )
     figure.savefig(path)
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Return color and marker of a curve."""
+    colors = (*COLORS, GRAY)
+    return {"color": colors[number % len(colors)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _draw_curve(axes: Any, rows: Sequence[dict[str, Any]], look: dict[str, Any]) -> None:
+    nfe = [row["calls"] for row in rows]
+    axes.plot(nfe, [row["value"] for row in rows], markersize=4, **look)
+    known = [row for row in rows if row["low"] is not None]
+    ends = [row["low"] for row in known], [row["high"] for row in known]
+    axes.fill_between([r["calls"] for r in known], *ends, color=look["color"], alpha=0.13, linewidth=0)
+
+
+def _label_ends(axes: Any, curves: dict[str, list[dict[str, Any]]]) -> None:
+    """Write each curve's name at the right edge, in its color, with a thin line to the curve's end."""
+    bottom, top = (math.log(limit) for limit in axes.get_ylim())
+    heights = [(math.log(rows[-1]["value"]) - bottom) / (top - bottom) for rows in curves.values()]
+    free = [1 - height for height in spread([1 - height for height in heights], 0.042)]
+    for number, ((name, rows), height) in enumerate(zip(curves.items(), free, strict=True)):
+        look = _look(number)
+        arrow = {"arrowstyle": "-", "color": look["color"], "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
+        axes.annotate(
+            name,
+            (rows[-1]["calls"], rows[-1]["value"]),
+            (1.03, height),
+            textcoords="axes fraction",
+            arrowprops={**arrow, "relpos": (0, 0.5)},
+            color=look["color"],
+            fontsize=SMALL,
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def main() -> None:
     """Measure, print a table, and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--n", type=int, default=1000, help="samples of each figure")
+    parser.add_argument("run", type=Path, help="folder of a finished run, or its samplers.json")
+    parser.add_argument("--n", type=int, default=1000, help="samples of each score")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of the samplers that take steps")
     parser.add_argument("--tolerances", type=float, nargs="+", default=TOLERANCES, help="of those that don't")
-    parser.add_argument("--nfe", type=int, nargs="+", default=(), help="network calls, in place of --steps")
-    parser.add_argument("--out", type=Path, help="folder; by default samplers/ in the run's")
+    parser.add_argument("--nfe", type=int, nargs="+", default=(), help="NFE, in place of --steps")
+    parser.add_argument(
+        "--out", type=Path, help="folder, by default samplers/ in the run's; or the plot of a file"
+    )
     given = parser.parse_args()
+    if given.run.suffix == ".json":
+        draw_study(json.loads(given.run.read_text()), given.out or given.run.with_suffix(".png"))
+        return
     start = time.monotonic()
     run = zoo_core.load(given.run)
     if not isinstance(run.recipe, HasDenoiser):

@@ -2,7 +2,7 @@
 
 Run from the checkout; it takes seconds:
 
-    python ci/studies/sde_paths.py docs/assets/sde-paths.png
+    python ci/studies/sde_paths.py --out docs/assets/sde-paths.png
 
 The denoiser is the mixture's own, in closed form, so nothing is trained. Reverse SDE and flow start at the
 same points, and end distributed alike: the test of two samples is printed.
@@ -56,9 +56,9 @@ def keep_in(states: list[Tensor]) -> Trace:
 
 
 def main() -> None:
-    """Walk, compare and draw."""
+    """Integrate, compare and plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path, help="image to write, .png")
+    parser.add_argument("--out", type=Path, default=Path("sde-paths.png"), help="image to write, .png")
     given = parser.parse_args()
     from scipy.stats import ks_2samp
 
@@ -90,12 +90,13 @@ def main() -> None:
         p = ks_2samp(panel.states[-1].numpy(), x[:, 0].numpy()).pvalue
         print(f"{panel.name}: {PATHS} ends against {PATHS} of the mixture, Kolmogorov-Smirnov p = {p:.2f}")
     shown = [panel._replace(states=panel.states[:, :DRAWN]) for panel in panels]
-    title = "one mixture of three normals: the same marginals by noise and without"
-    draw_paths(
+    title = "A mixture of three normals: the same marginals with noise and without it"
+    drawn = draw_paths(
         shown,
         lambda at, sigma: MIXTURE.smoothed(max(sigma, 0.03)).log_prob(at[:, None].double()).exp(),
         title,
-    ).save(given.out)
+    )
+    given.out.write_bytes(drawn.png())
     print(given.out)
 
 

@@ -232,7 +232,7 @@ def test_screens_are_written_to_look_at(show: Any, tmp_path: Path, width: int, s
 def test_axe_finds_nothing_serious(show: Any, scheme: str) -> None:
     source = axe_source()
     if source is None:
-        pytest.skip("needs axe-core: npm install axe-core, or AXE=FOLDER")
+        pytest.skip("needs axe-core: pip install axe-playwright-python")
     page = show(scheme=scheme, csp=False)
     for name in PLAYERS:
         finished(page, name)

@@ -1,11 +1,12 @@
 """The leaderboard's page as a person sees it: screenshots to look at, and the rules of axe.
 
 The screenshots are written to the folder that ZOO_SCREENS names, by default to the test's own. axe-core is
-taken from node_modules, or from the folder that AXE names: `npm install axe-core`.
+the file that axe-playwright-python brings.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 from pathlib import Path
@@ -100,10 +101,9 @@ def test_screens_are_written_to_look_at(browser, address, view, tmp_path):
 
 
 def axe_source():
-    root = Path(__file__).parents[2]
-    places = [Path(os.environ["AXE"])] if os.environ.get("AXE") else []
-    places.append(root / "node_modules" / "axe-core")
-    return next((place / "axe.min.js" for place in places if (place / "axe.min.js").exists()), None)
+    """Return the file of axe-core, or None where it is not installed."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    return Path(package.origin).with_name("axe.min.js") if package else None
 
 
 @pytest.mark.slow(depends=PAGE)
@@ -113,7 +113,7 @@ def test_axe_finds_nothing_serious(browser, address, view, scheme):
     # catches contrast, names and roles that a screen reader or a weak eye misses
     source = axe_source()
     if source is None:
-        pytest.skip("needs axe-core: npm install axe-core, or AXE=FOLDER")
+        pytest.skip("needs axe-core: pip install axe-playwright-python")
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, color_scheme=scheme, bypass_csp=True
     )
