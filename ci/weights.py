@@ -35,7 +35,7 @@ ENTRY_MB, PACKAGE_MB = 2.2, 40.0
 HOLD_TRAINING_DATA = ("copycat", "style-transfer")
 """Models whose weights hold training images."""
 DIFFERENCE, BITS = 0.01, 1e-3
-SAMPLES, ROUNDS, LIKELIHOODS = 1000, 200, 128
+SAMPLES, LIKELIHOODS = 1000, 128
 
 
 def silent(line: str) -> None:
@@ -112,18 +112,16 @@ def write(run: Path, target: Path) -> str:
 
 def compared(full: Any, compact: Any) -> str:
     """Return in what the compact weights are worse than the full ones; "" where in nothing."""
+    from studies.fast_paths import differences
+
     from zoo_core.seeds import Seeds
     from zoo_eval.metrics.frechet import distance, moments
 
     a, b = (features(torch.cat([d.rows for d in run.draw(SAMPLES, seed=7)]), full) for run in (full, compact))
     train = full.data.train
     real = moments(features(train.examples(torch.arange(min(SAMPLES, len(train)))), full))
-    generator = torch.Generator().manual_seed(0)
-    changes = []
-    for _ in range(ROUNDS):
-        rows = torch.randint(len(a), (len(a),), generator=generator)
-        changes.append(distance(real, moments(b[rows])) - distance(real, moments(a[rows])))
-    upper, whole = float(torch.tensor(changes).quantile(0.975)), distance(real, moments(a))
+    changes = differences(real, a, b, torch.Generator().manual_seed(0), paired=True)
+    upper, whole = float(changes.quantile(0.975)), distance(real, moments(a))
     if upper > DIFFERENCE * whole:
         return f"the Frechet distance grows by up to {upper / whole:.2%}"
     x = full.harness.data.batch(torch.arange(LIKELIHOODS)).x

@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 import zoo_core
@@ -92,17 +93,112 @@ def test_throughput():
     assert "images/s in training" in run("bench/throughput.py", *words)
 
 
-@pytest.mark.slow(depends=("ci/gpu", "zoo_core/nn", "zoo_core/training"))
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/gpu", "ci/studies"))
 def test_the_gpu_script_runs_on_a_cpu(tmp_path, monkeypatch):
     """Catches a part that can no longer build its contestants; torch.compile is left out, for its minutes."""
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
-    run("gpu/run", "train", "sample", "score", "--device", "cpu", "--smoke", "--out", tmp_path)
+    run("gpu/run", "--device", "cpu", "--smoke", "--limit", 3600, "--out", tmp_path)
     found = json.loads((tmp_path / "gpu-cpu.json").read_text())
+    assert all("seconds" in found[part] for part in load("gpu/run").PARTS)
+    assert [one["passed"] for one in found["models"]["models"].values()] == [True]
     assert found["train"]["harness / bare, eager"] > 0
     assert "host_waits" in found["sample"]["zoo_samples"]
+    noise = found["sample"]["noise"]
+    assert (noise["integers_equal"], noise["uniforms_equal"], noise["normals_ulps"]) == (True, True, 0)
     assert all(each["largest_relative_gap"] == 0 for each in found["score"]["metrics"].values())
     assert "translations" in found["score"]["metrics"]
     assert {"extraction, mnist", "samples"} <= found["score"]["overlap"].keys()
+    assert found["score"]["evaluation"]["metric_seconds"].keys() >= {"frechet", "kernel", "memorization"}
+    assert [row["paired"] for row in found["quality"]["rows"]] == [True, True, True]
+
+
+def test_the_gpu_script_keeps_what_a_part_has_printed():
+    """Catches rows that are lost with a part that fails, and a part that is never ended."""
+    script = load("gpu/run")
+    printed = """echo '{"a": {"x": 1}}'; echo a line of a library; echo '{"a": {"y": 2}}'; """
+    assert list(script.rows(["sh", "-c", printed], 600)) == [{"a": {"x": 1}}, {"a": {"y": 2}}]
+    *kept, fault = script.rows(["sh", "-c", f"{printed} exit 3"], 600)
+    assert (len(kept), fault) == (2, {"fault": "exit status 3"})
+    *kept, fault = script.rows(["sh", "-c", f"{printed} sleep 3600; true"], 2)
+    assert (len(kept), fault) == (2, {"fault": "took over 2 s"})
+    both = script.merged({"a": {"x": 1, "z": 0}, "b": 1}, {"a": {"y": 2, "z": 3}, "b": 2})
+    assert both == {"a": {"x": 1, "y": 2, "z": 3}, "b": 2}
+
+
+def test_units_in_the_last_place_are_counted_across_zero(monkeypatch):
+    """Catches bits of negative numbers that are taken for their order."""
+    monkeypatch.syspath_prepend(str(CI / "gpu"))
+    ulps = importlib.import_module("sample").ulps
+    one = torch.tensor([1.0, -1.0, 0.0, -0.0])
+    assert ulps(one, one) == ulps(torch.tensor([0.0]), torch.tensor([-0.0])) == 0
+    up, down = torch.nextafter(one, torch.tensor(2.0)), torch.nextafter(one, torch.tensor(-2.0))
+    assert (ulps(one, up), ulps(one, down), ulps(up, down)) == (1, 1, 2)
+
+
+@pytest.fixture
+def fast_paths(monkeypatch):
+    monkeypatch.syspath_prepend(str(CI / "studies"))
+    return importlib.import_module("fast_paths")
+
+
+def test_fast_samples_are_compared_with_slow_ones_in_pairs(fast_paths):
+    """Catches pairs that are resampled apart, a difference with its sign turned, and an unused bound."""
+    rng = torch.Generator().manual_seed(0)
+    rows, other = (torch.randn(400, 4, generator=rng).double() for _ in range(2))
+    real = fast_paths.moments(torch.randn(4000, 4, generator=rng).double() + 1)
+
+    def drawn(features):
+        return fast_paths.Drawn("", features, 1, 0.0, False)
+
+    same = fast_paths.compared(real, drawn(rows), drawn(rows), 0.05)
+    assert (same["difference"], same["interval"], same["passed"]) == (0, [0, 0], True)
+    worse = fast_paths.compared(real, drawn(rows), drawn(rows - 0.1), 0.05)
+    assert worse["interval"][0] > 0
+    assert worse["difference"] == pytest.approx(0.8, abs=0.1)  # of |1 + 0.1|^2 - |1|^2 in 4 dimensions
+    assert worse["upper_part"] == pytest.approx(worse["interval"][1] / worse["FD"][1])
+    assert not worse["passed"]
+    assert fast_paths.compared(real, drawn(rows), drawn(rows - 0.1), 0.5)["passed"]
+    better = fast_paths.compared(real, drawn(rows), drawn(rows + 0.1), 0.05)
+    assert better["interval"][1] < 0
+    assert better["passed"]
+    apart = fast_paths.compared(real, drawn(rows), drawn(other), 0.05, paired=False)
+    assert apart["passed"] is None
+    width = worse["interval"][1] - worse["interval"][0]
+    assert apart["interval"][1] - apart["interval"][0] > 5 * width
+
+
+@pytest.mark.slow(depends=("zoo_core", "evaluation", "plugins", "ci/studies"))
+def test_a_sampler_that_adds_noise_is_not_paired_with_the_ode(tmp_path):
+    """Catches a setting that is drawn in another's steps or precision, and a chain that is held to an ODE."""
+    result = zoo_core.run(
+        plugin="ddpm", preset="tiny", run_dir=str(tmp_path / "run"), **{"eval.baselines": False}
+    )
+    lines = run("studies/fast_paths.py", result.run_dir, "--n", 80, "--nfe", 5, "--out", tmp_path)
+    record = json.loads((tmp_path / "fast_paths.json").read_text())
+    own, fast, rounded = record["rows"]
+    assert [row["paired"] for row in record["rows"]] == [False, True, True]
+    assert [row["nfe"] for row in record["rows"]] == [[10, 5], [20, 5], [10, 10]]
+    assert rounded["FD"][0] != rounded["FD"][1] == own["FD"][0]
+    assert rounded["fast"].endswith("bfloat16")
+    assert fast["slow"] == own["slow"]
+    assert lines.count("not paired") == 1
+
+
+@pytest.mark.slow(depends=("zoo_core", "ci/bench"))
+def test_noise_beside_a_network_call():
+    """Catches a bench that can no longer build the network."""
+    found = json.loads(run("bench/noise.py", "--batch", 2, "--rounds", 2, "--json"))
+    assert 0 < found["2"]["part"] < 1
+
+
+@pytest.mark.slow(depends=("zoo_core", "ci/bench", "plugins/zoo_ddpm"))
+def test_memory_of_a_folder():
+    """Catches a process that is measured before it has loaded anything."""
+    words = ["--memory", "--images", 60, "--side", 8, "--steps", 2, "--batch", 4, "--json"]
+    found = json.loads(run("bench/data.py", *words))
+    assert found["first start"]["images"] == 60
+    for row in found.values():
+        assert 0 < row["before_mb"] < row["peak_anonymous_mb"] <= row["maxrss_mb"] * 1.05
 
 
 @pytest.mark.slow(depends=("zoo_core", "ci/studies", "plugins/zoo_lottery"))

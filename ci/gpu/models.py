@@ -1,8 +1,9 @@
 """Every trainable model on one device: trained, resumed from half way, sampled from and scored.
 
-    python ci/gpu/models.py [--device cuda] [--slots 14] [--plugins vae,gan]
+    python ci/gpu/models.py [--device cuda] [--slots 14] [--plugins vae,gan] [--data emoji]
 
-Prints {"models": {name: {"passed", "seconds", "fault"}}}; the presets `tiny`, on the 32x32 color emoji.
+Prints {"models": {name: {"passed", "seconds", "fault"}}} of each model as it ends; the presets `tiny`, on the
+32x32 color emoji. --smoke examines one model, on the digits.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 OPTIONS = {
-    "data": "emoji",
     "preset": "tiny",
     "train.steps": 12,
     "train.checkpoint_every": 6,
@@ -32,11 +32,11 @@ OPTIONS = {
 }
 
 
-def examine(plugin: str, device: str) -> None:
+def examine(plugin: str, device: str, data: str) -> None:
     """Train, score, resume and draw one model; raise where any of it fails."""
     import zoo_core
 
-    made = zoo_core.run(plugin=plugin, device=device, **_fitting(plugin))
+    made = zoo_core.run(plugin=plugin, device=device, **_fitting(plugin, data))
     folder = Path(made.run_dir)
     for late in folder.glob("checkpoints/step-0*12"):  # as if it had been killed half way
         shutil.rmtree(late)
@@ -47,23 +47,24 @@ def examine(plugin: str, device: str) -> None:
     assert images.isfinite().all()
 
 
-def _fitting(plugin: str) -> dict[str, Any]:
+def _fitting(plugin: str, data: str) -> dict[str, Any]:
     """Return the options; without sampler steps for a model that has no sampler."""
+    options = {"data": data, **OPTIONS}
     from zoo_core.errors import ZooError
     from zoo_core.registry.resolution import resolve
 
     try:
-        resolve({"plugin": plugin, **OPTIONS})
+        resolve({"plugin": plugin, **options})
     except ZooError:
-        return {name: value for name, value in OPTIONS.items() if name != "sample.steps"}
-    return dict(OPTIONS)
+        return {name: value for name, value in options.items() if name != "sample.steps"}
+    return options
 
 
-def outcome(plugin: str, device: str, home: Path) -> dict[str, Any]:
+def outcome(plugin: str, device: str, data: str, home: Path) -> dict[str, Any]:
     """Return what became of one model, examined in a process of its own."""
     start = time.perf_counter()
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ZOO_HOME": str(home)}
-    words = [sys.executable, __file__, "--device", device, "--examine", plugin]
+    words = [sys.executable, __file__, "--device", device, "--data", data, "--examine", plugin]
     try:
         done = subprocess.run(words, env=env, cwd=home, capture_output=True, text=True, timeout=220)
         fault = "\n".join(done.stderr.strip().splitlines()[-4:]) if done.returncode else ""
@@ -79,19 +80,21 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--slots", type=int, default=min(14, os.cpu_count() or 1))
     parser.add_argument("--plugins", default="")
+    parser.add_argument("--data", default="emoji")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--examine", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.examine:
-        examine(args.examine, args.device)
+        examine(args.examine, args.device, args.data)
         return
     from zoo_core.launch.suite import fitting
 
-    plugins = args.plugins.split(",") if args.plugins else fitting("emoji")
+    data = "digits" if args.smoke else args.data
+    chosen = args.plugins.split(",") if args.plugins else ["vae"] if args.smoke else fitting(data)
     with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(args.slots) as pool:
-        chosen = plugins[:1] if args.smoke else plugins
-        found = pool.map(lambda plugin: outcome(plugin, args.device, Path(home)), chosen)
-        print(json.dumps({"models": dict(zip(chosen, found, strict=True))}))
+        work = {pool.submit(outcome, name, args.device, data, Path(home)): name for name in chosen}
+        for done in as_completed(work):
+            print(json.dumps({"models": {work[done]: done.result()}}), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
     python ci/gpu/sample.py [--device cuda] [--batch 1000]
 
+First the noise: whether integers and uniforms have the same bits on the device as on the CPU, by how many
+units in the last place normals differ (at most 1), and the time of a step's noise for 500 images.
+
 The calls are interleaved. The samples are drawn by the sampler `dpmpp-2m` on the device's own noise, with
 any wait of the host for the device made an error; their time is that of some batches, times as many as are
 needed.
@@ -62,6 +65,36 @@ def drawing(batch: int, calls: int, device: torch.device, smoke: bool) -> Callab
     return draw
 
 
+def ulps(one: Tensor, other: Tensor) -> int:
+    """Return the largest distance of two float32 tensors, in units in the last place."""
+    ordered = []
+    for x in (one, other):
+        bits = x.contiguous().view(torch.int32).long()
+        ordered.append(torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits))
+    return int((ordered[0] - ordered[1]).abs().max())
+
+
+def noise(device: torch.device, smoke: bool) -> dict[str, Any]:
+    """Return whether noise on the device is that on the CPU, and the milliseconds of a step's noise."""
+    shape, images, steps = (3, 32, 32), (4 if smoke else 500), (2 if smoke else 50)
+    here, there = Seeds(0, range(images)), Seeds(0, range(images), device)
+    levels = [seeds.randint(256, shape, name="levels").cpu() for seeds in (here, there)]
+    uniforms = [seeds.rand(shape, name="uniforms").cpu() for seeds in (here, there)]
+    normals = [seeds.randn(shape, name="normals").cpu() for seeds in (here, there)]
+    synchronized(device)
+    start = time.perf_counter()
+    for step in range(1, 1 + steps):
+        there.randn(shape, name="normals", step=step)
+    synchronized(device)
+    return {
+        "images": images,
+        "integers_equal": torch.equal(*levels),
+        "uniforms_equal": torch.equal(*uniforms),
+        "normals_ulps": ulps(*normals),
+        "step_ms": 1e3 * (time.perf_counter() - start) / steps,
+    }
+
+
 def forward(network: nn.Module, precision: Precision, x: Tensor, t: Tensor) -> Callable[[], Any]:
     """Return a function that calls a network once."""
     call, cast = called(network), autocast(precision, x.device)
@@ -118,6 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     device, smoke = torch.device(args.device), args.smoke
     batch, rounds, calls = (2, 1, 2) if smoke else (args.batch, 5, CALLS)
+    print(json.dumps({"noise": noise(device, smoke)}), flush=True)
     x, t = torch.randn(batch, 3, 32, 32, device=device), torch.zeros(batch, device=device)
     contestants: dict[str, Callable[[], Any]] = {}
     for who, make in (("zoo", ours), ("diffusers", theirs)):
@@ -133,7 +167,10 @@ def main() -> None:
     for name, run in contestants.items():
         starts[name] = round(cold(run, device), 2)
         print(f"{name}: first three calls {starts[name]} s", file=sys.stderr, flush=True)
+    print(json.dumps({"batch": batch, "first_three_calls_s": starts}), flush=True)
     seconds = interleaved(contestants, rounds, 3, device)
+    rates = {name: summary(each, batch) for name, each in seconds.items()}
+    print(json.dumps({"calls_per_s": rates}), flush=True)
     draw = drawing(batch, calls, device, smoke)
     first = cold(draw, device)
     fault = waits(draw, device)
@@ -144,9 +181,6 @@ def main() -> None:
     synchronized(device)
     a_batch = (time.perf_counter() - start) / batches
     found = {
-        "batch": batch,
-        "calls_per_s": {name: summary(each, batch) for name, each in seconds.items()},
-        "first_three_calls_s": starts,
         "zoo_samples": {
             "calls": calls,
             "seconds_of_50000": a_batch * math.ceil(SAMPLES / batch),

@@ -6,6 +6,9 @@ Features are normal numbers with a few directions of large variance, as features
 takes a fraction of the rows where all of them would take minutes; values are compared on these. Pairs of
 images are compared as translations are.
 
+The whole evaluation of as many given 32x32 images, all default metrics of eval.protocol=standard, is timed
+against a reference of as many random images whose features were cached by an evaluation of 10,000.
+
 Extraction and the taking of samples are timed as they are, the host at work on one batch while the device
 computes the next, and with a wait for each batch. What makes the host wait within a batch is listed.
 """
@@ -16,10 +19,12 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import statistics
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -27,19 +32,23 @@ import torch
 from torch import Tensor, nn
 from unets import synchronized
 
-from zoo_core.config import EvalConfig
+from zoo_core.config import DataConfig, EvalConfig, RunConfig
 from zoo_core.data.levels import nearest_levels
 from zoo_core.data.loading import Resident
+from zoo_core.data.splits import resident
 from zoo_core.errors import ZooError
 from zoo_core.interfaces import Extractor
 from zoo_core.machine.readback import Arriving, arriving, one_behind
+from zoo_core.results import Cost, Provenance, SamplingRecord
 from zoo_core.types import DataInfo
 from zoo_eval import features as extraction
+from zoo_eval.context import source_of_rows
 from zoo_eval.extractors.classifiers import mnist
 from zoo_eval.extractors.effnet import effnet_lite0
 from zoo_eval.metrics import frechet, kernel, prdc, translation, trivial
 from zoo_eval.metrics.inception_score import inception_score
 from zoo_eval.metrics.memorization import nearest
+from zoo_eval.pipeline import Identity, Setup, evaluate, prepare
 from zoo_eval.statistics.intervals import resampled_means
 
 Way = Callable[[Iterable[Arriving[Any]]], Iterator[Any]]
@@ -196,6 +205,46 @@ def overlaps(rows: int, batch: int, rounds: int, device: torch.device) -> dict[s
     return found
 
 
+def whole(info: DataInfo, extractor: str, rows: int, few: int, device: torch.device) -> dict[str, Any]:
+    """Return the seconds of an evaluation of given images against a cached reference.
+
+    Args:
+        info: of the images; its name is that of a registered dataset.
+        extractor: registered name.
+        rows: images, and training examples; a fifth as many test examples.
+        few: images of the evaluation that caches the reference's features and distances.
+        device: of the evaluation.
+    """
+    scoring = EvalConfig(protocol="standard", extractor=extractor)
+    config = RunConfig(plugin="given", data=DataConfig(name=info.name), eval=scoring)
+    assert info.levels is not None
+    train, test, given = (
+        images(n, info.shape, k) % info.levels for k, n in enumerate((rows, rows // 5, rows))
+    )
+    data = resident(info, Resident(train), Resident(test))
+    source = source_of_rows(given, config, data, device, lambda line: None)
+    who = Identity("given", "outside", 0, "0" * 12, Cost(), Provenance(), SamplingRecord())
+    try:
+        setup = prepare(source)
+    except ZooError as error:  # the network's weights are not here
+        return {"absent": str(error)}
+    seconds = {}
+    for count in (few, rows):
+        protocol = replace(setup.protocol, n_generated=count)
+        synchronized(device)
+        start = time.perf_counter()
+        result = evaluate(source, who, Setup(protocol, setup.extractor))
+        seconds[count] = round(time.perf_counter() - start, 2)
+    return {
+        "rows": rows,
+        "extractor": extractor,
+        "seconds": seconds[rows],
+        f"seconds_of_{few}_and_reference": seconds[few],
+        "metric_seconds": dict(result.cost.metric_seconds),
+        "columns": len(result.metrics),
+    }
+
+
 def asked(run: Callable[[Way], object], device: torch.device) -> str:
     """Return what makes the host wait for the device while a batch is begun; "" where nothing does."""
     if device.type != "cuda":
@@ -227,28 +276,23 @@ def main() -> None:
     rows, dims, few = (200, 16, 200) if args.smoke else (args.rows, args.dims, 5000)
     real, fake = features(rows, dims, 0), features(rows, dims, 1) * 1.1
     found = {}
+    print(json.dumps({"rows": rows, "dims": dims}), flush=True)
     for name, metric in METRICS.items():
         found[name] = measured(metric, real, fake, few, device)
-        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+        print(json.dumps({"metrics": {name: found[name]}}), flush=True)
     pairs = images(rows, (3, 32, 32), 0), images(rows, (3, 32, 32), 1)
     with torch.no_grad(), extraction.full_precision():
         found["translations"] = measured(translations, *pairs, min(few, 500), device)
     total = sum(each["seconds"] for each in found.values())
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    print(f"translations: {found['translations']}", file=sys.stderr, flush=True)
+    print(json.dumps({"metrics": found, "seconds_of_all": total, "peak_bytes": peak}), flush=True)
     sizes = (20, 8, 1) if args.smoke else (10_000, 500, 3)
-    print(
-        json.dumps(
-            {
-                "rows": rows,
-                "dims": dims,
-                "metrics": found,
-                "seconds_of_all": total,
-                "peak_bytes": peak,
-                "overlap": overlaps(*sizes, device),
-            }
-        )
-    )
+    print(json.dumps({"overlap": overlaps(*sizes, device)}), flush=True)
+    info, extractor = DataInfo("cifar10", (3, 32, 32), 256), "effnet-lite0"
+    if args.smoke:
+        info, extractor = DataInfo("digits", (1, 8, 8), 17), "digits"
+    with tempfile.TemporaryDirectory() as home, mock.patch.dict(os.environ, ZOO_HOME=home):
+        print(json.dumps({"evaluation": whole(info, extractor, rows, min(rows, 10_000), device)}))
 
 
 if __name__ == "__main__":

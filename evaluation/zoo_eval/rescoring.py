@@ -56,7 +56,7 @@ def identity_of(run: EvaluatedRun) -> Identity:
             steps=config.sample.steps,
             seed=config.sample.seed,
             weights=config.eval.weights,
-            precision=config.train.precision,
+            precision=config.sample.precision,
             guidance_scale=getattr(config.sample, "guidance_scale", None),
         ),
         config=config_record(flatten(plain(config))),

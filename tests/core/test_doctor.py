@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from zoo_core.cli.doctor import examine
 from zoo_core.errors import MachineError
+from zoo_core.machine import threads
 from zoo_core.machine.libraries import explain_import
 
 CLASH = "operator torchvision::nms does not exist"
@@ -60,6 +62,26 @@ def test_only_that_clash_is_explained() -> None:
     explain_import(ImportError("something else"))
     with pytest.raises(MachineError, match="do not fit together"):
         explain_import(RuntimeError(CLASH))
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        ("3", "3 of 4 cores, by OMP_NUM_THREADS=3"),
+        (None, "3 of 4 cores; runs side by side divide them"),
+    ],
+)
+def test_the_doctor_says_who_decides_the_threads(
+    named: str | None, line: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a variable that is not named where it decides, and named where it is not set."""
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.delenv(threads.VARIABLE, raising=False)
+    if named:
+        monkeypatch.setenv(threads.VARIABLE, named)
+    (found,) = [finding for finding in examine() if finding.what == "threads"]
+    assert found.value == line
 
 
 def test_a_healthy_environment_has_nothing_to_fix(home: Path) -> None:

@@ -136,6 +136,7 @@ def test_every_storage_gives_the_same_batches(tmp_path: Path, home: Path, storag
 
 def test_large_folders_are_mapped(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches images that fill the memory, and a limit that is off by one byte."""
+    assert decoding.RESIDENT_BYTES < 200_000 * 3 * 32 * 32  # trains within 2 GB, copies of splits included
     root = _folder(tmp_path / "images", 40)
     monkeypatch.setattr(decoding, "RESIDENT_BYTES", 40 * 3 * 6 * 6)
     assert isinstance(_load(root).train.columns["image"], Memory)

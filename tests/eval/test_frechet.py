@@ -194,12 +194,27 @@ def test_the_interval_of_the_gap_is_its_spread_over_samples(rng):
 
     def once() -> tuple[float, float]:
         fake = 0.8 * torch.randn(500, 4, generator=rng).double()
-        gap = frechet.generalization_gap(list(train.split(100)), test, fake)[1]
+        gap = frechet.generalization_gap(list(train.split(100)), frechet.moments(test), fake)[1]
         assert gap.interval is not None
         return gap.value, (gap.interval.high - gap.interval.low) / 2 / 1.96
 
     values, errors = torch.tensor([once() for _ in range(200)]).T
     assert float(errors.mean()) == pytest.approx(float(values.std()), rel=0.2)
+
+
+def test_the_moments_of_a_split_are_computed_once_in_an_evaluation(monkeypatch, rng):
+    """Catches a column that computes them again, and one split's moments taken for the other's."""
+    counted, moments = [], frechet.moments
+    monkeypatch.setattr(frechet, "moments", lambda rows: counted.append(len(rows)) or moments(rows))
+    train, test, fake = (torch.randn(n, 4, generator=rng).double() for n in (300, 100, 500))
+    data = SimpleNamespace(train=Resident(train), test=Resident(test))
+    ctx = context(Features(train), Features(fake), test=Features(test), data=data)
+    found = frechet.frechet(ctx) | frechet.to_test(ctx)
+    assert counted.count(300) == 1
+    assert counted.count(100) == 1 + frechet.PARTS
+    pairs = {"FD[digits]": train, "FD to test[digits]": test}
+    for column, real in pairs.items():
+        assert found[column] == frechet.cell(*frechet.check_pair(real, fake))
 
 
 def test_no_gap_where_the_training_split_is_the_smaller(rng):

@@ -25,7 +25,7 @@ from zoo_eval.cli import verify as verify_command
 from zoo_eval.store import Reader
 from zoo_eval.store.states import recorded_states, verdicts_folder
 from zoo_eval.submission import submission, verify, write_submission
-from zoo_eval.submission.comparison import compare, disagreements
+from zoo_eval.submission.comparison import compare, disagreements, misstatements
 from zoo_eval.submission.submit import without_private_texts
 
 QUIET = {"track.wandb": "off", "track.progress": False, "eval.baselines": False}
@@ -298,6 +298,28 @@ def test_a_forged_statement_about_data_or_sampling_is_refuted(file, run, change,
     assert (verdict.state, verdict.refuted) == ("reported", True)
     assert [line for line in verdict.findings if line.startswith(finding)], verdict.findings
     assert state_of(file) == "reported"
+
+
+def test_the_precision_of_sampling_is_recorded_and_not_that_of_training(made, tmp_path):
+    # catches a record of bfloat16 samples that says float32 or auto
+    assert read_result(made / "result.json").sampling.precision == "float32"
+    words = {"sample.precision": "bfloat16", "train.precision": "float32"}
+    zoo_core.run({"plugin": "noise", "run_dir": str(tmp_path / "noise"), **QUIET, **words})
+    assert read_result(tmp_path / "noise" / "result.json").sampling.precision == "bfloat16"
+
+
+def test_results_that_recorded_the_precision_of_training_are_not_refuted(made):
+    # catches an honest result of an earlier version called a forgery, and any precision believed
+    run = zoo_core.load(made)
+    honest = read_result(made / "result.json")
+
+    def claiming(precision):
+        sampling = honest.sampling.model_copy(update={"precision": precision})
+        return misstatements(honest.model_copy(update={"sampling": sampling}), run)
+
+    assert run.config.train.precision == "auto"
+    assert claiming("float32") == claiming("auto") == []
+    assert claiming("bfloat16") == ["sampling.precision: 'bfloat16' claimed, 'float32' in the run"]
 
 
 def test_samples_of_another_noise_version_are_not_refuted(file, run):

@@ -52,8 +52,8 @@ class FolderConfig(DataConfig):
     max_bad: float = Field(0.001, ge=0, le=1)
     """Largest fraction of files that on_bad=skip may leave out; one file may always be."""
     storage: Literal["auto", "memory", "mapped", "streamed"] = "auto"
-    """Where decoded images are kept: in memory up to 2 GiB and memory-mapped from ZOO_HOME/cache beyond
-    (auto), or one of these always; streamed decodes the files in every epoch and caches no image."""
+    """Where decoded images are kept: in memory up to 512 MiB and memory-mapped from ZOO_HOME/cache
+    beyond (auto), or one of these always; streamed decodes the files in every epoch and caches no image."""
 
     @field_validator("class_map", mode="before")
     @classmethod

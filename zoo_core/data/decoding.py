@@ -23,8 +23,9 @@ from zoo_core.data.splits import digests
 from zoo_core.data.table import Column, Memory, Streamed, mapped
 from zoo_core.errors import UsageError
 
-RESIDENT_BYTES = 2 * 2**30
-"""Decoded images up to this size are kept in memory with data.storage=auto."""
+RESIDENT_BYTES = 512 * 2**20
+"""Decoded images up to this size are kept in memory with data.storage=auto: with the copies that splits make,
+and what a process takes without data, a run stays within 2 GB."""
 THREADS = min(4, os.cpu_count() or 1)
 CHUNK = 16
 """Images decoded, and held, at a time."""

@@ -127,7 +127,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     return _value(*check_pair(real, fake))
 
 
-def _value(real: Tensor, fake: Tensor) -> float:
+def _value(real: Tensor, fake: Tensor, known: Moments | None = None) -> float:
     """Return the distance of two sets that `check_pair` has passed: near 0, so that no digits cancel.
 
     With fewer samples than features both covariances are singular: the roots of their product's eigenvalues,
@@ -135,7 +135,7 @@ def _value(real: Tensor, fake: Tensor) -> float:
     On a GPU the eigenvalues of a matrix that is not symmetric, which torchmetrics takes, are slow.
     """
     if max(len(real), len(fake)) <= real.shape[1] or real.device.type != "cpu":
-        return distance(moments(real), moments(fake))
+        return distance(known or moments(real), moments(fake))
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=Identity(real.shape[1]), **LOCAL).set_dtype(torch.float64)
@@ -191,18 +191,19 @@ def at_infinity(real: Moments, fake: Tensor) -> Limit | None:
 # -- as registered metrics
 
 
-def cell(real: Tensor, fake: Tensor) -> Value:
+def cell(real: Tensor, fake: Tensor, known: Moments | None = None) -> Value:
     """Return the distance with its interval; unranked and without one where samples are fewer than features.
 
     Args:
         real, fake: as `check_pair` returns them.
+        known: moments of `real`; None where they are not known yet.
     """
-    value = _value(real, fake)
+    value = _value(real, fake, known)
     n, d = min(len(real), len(fake)), fake.shape[1]
     if n <= d:
         why = f"{n:,} examples for {d:,} features: the covariance is singular"
         return Value(value=value, n=len(fake), unranked=why)
-    moved = influence(moments(real), moments(fake), fake)
+    moved = influence(known or moments(real), moments(fake), fake)
     assert moved is not None
     return interval(value, moved, least=0.0)
 
@@ -215,7 +216,8 @@ def frechet(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     """
     real, fake = ctx.train, ctx.generated
     one, two = pair_on_device(ctx, real.main, fake.main)
-    found = {ctx.column("FD"): cell(one, two), ctx.column("FD-inf"): limit_cell(one, two)}
+    known = moments(one)
+    found = {ctx.column("FD"): cell(one, two, known), ctx.column("FD-inf"): limit_cell(one, two, known)}
     if real.main is not real.values:
         found[ctx.column("FD-full")] = cell(*pair_on_device(ctx, real.values, fake.values))
     return found
@@ -227,14 +229,15 @@ def pair_on_device(ctx: EvalContext, real: Tensor, fake: Tensor) -> tuple[Tensor
     return check_pair(real.to(on), fake.to(on))
 
 
-def limit_cell(real: Tensor, fake: Tensor) -> Value | NotApplicable:
+def limit_cell(real: Tensor, fake: Tensor, known: Moments | None = None) -> Value | NotApplicable:
     """Return the distance of infinitely many samples, with an interval where it is ranked.
 
     Args:
         real, fake: as `check_pair` returns them.
+        known: moments of `real`; None where they are not known yet.
     """
     n, d = fake.shape
-    limit = at_infinity(moments(real), fake)
+    limit = at_infinity(known or moments(real), fake)
     if limit is None:
         need = f"{LEAST_RATIO * d:,} samples and more than {d:,} real examples"
         return NotApplicable(reason=f"{d:,} features need {need}; there are {n:,} and {len(real):,}")
@@ -254,7 +257,8 @@ def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
     is as near to new examples as to those that it was trained on. All are shown and never ranked.
     """
     test, fake = pair_on_device(ctx, ctx.test.main, ctx.generated.main)
-    found = {ctx.column("FD to test"): cell(test, fake)}
+    known = moments(test)
+    found = {ctx.column("FD to test"): cell(test, fake, known)}
     gap = ctx.column("generalization gap")
     sizes, tables = (len(ctx.train), len(ctx.test)), (ctx.data.train, ctx.data.test)
     whole = sizes == tuple(map(len, tables))  # features of a part of a split have no labels here
@@ -265,7 +269,7 @@ def to_test(ctx: EvalContext) -> dict[str, Value | NotApplicable]:
         return {**found, gap: NotApplicable(reason=why)}
     origin = ctx.test.main.to(test.device).double().mean(0)
     train = check_features(ctx.train.main.to(test.device), "real features", 2) - origin
-    to_part, difference = generalization_gap([train[rows] for rows in parts], test, fake)
+    to_part, difference = generalization_gap([train[rows] for rows in parts], known, fake)
     return {**found, ctx.column("FD to train part"): to_part, gap: difference}
 
 
@@ -290,24 +294,25 @@ def parts_like(rows: int, size: int, labels: Tensor | None, others: Tensor | Non
             yield torch.cat(chosen)
 
 
-def generalization_gap(parts: Sequence[Tensor], test: Tensor, fake: Tensor) -> tuple[Value, Value]:
+def generalization_gap(parts: Sequence[Tensor], test: Moments, fake: Tensor) -> tuple[Value, Value]:
     """Return the mean distance to parts of the training split, and by how much the test split is farther.
 
     Args:
         parts: (k, d) float64 features of each part.
-        test, fake: (k, d) and (n, d) float64 features of the test split and of the samples.
+        test: moments of the test split's k features.
+        fake: (n, d) float64 features of the samples.
 
     Returns:
         the distance to a part, mean over the parts; the gap, whose interval is over the samples and whose
         note gives what the choice of a part moves the distance by.
     """
-    generated, split, real = moments(fake), moments(test), [moments(part) for part in parts]
+    generated, real = moments(fake), [moments(part) for part in parts]
     each = torch.tensor([distance(part, generated) for part in real], dtype=torch.float64)
     mean = float(each.mean())
-    value = distance(split, generated) - mean
+    value = distance(test, generated) - mean
     spread = f"standard deviation of their distances: {float(each.std()):.3g}"
-    note = f"{len(parts)} parts of {len(test):,} training examples; {spread}"
-    moved = [one for one in (influence(part, generated, fake) for part in (split, *real)) if one is not None]
+    note = f"{len(parts)} parts of {test.n:,} training examples; {spread}"
+    moved = [one for one in (influence(part, generated, fake) for part in (test, *real)) if one is not None]
     if len(moved) <= len(parts):
         return Value(value=mean, n=len(fake)), Value(value=value, n=len(fake), note=note)
     of_parts = torch.stack(moved[1:]).mean(0)

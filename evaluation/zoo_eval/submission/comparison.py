@@ -27,6 +27,8 @@ COUNTS = ("parameters", "images_seen", "nfe")
 """Costs that are counted again; seconds and memory are the reporter's word."""
 NOISE_VERSION = "noise_version"
 """Field of `SamplingRecord`: samples of another version can't be drawn again by this one."""
+PRECISION = "sampling.precision"
+"""Statement that earlier results make of `train.precision`."""
 LATER = ("FD to train part", "FID to train part", "generalization gap")
 """Base names of unranked columns that the first results of metrics version 3 do not have: computing them is
 no disagreement with such a result."""
@@ -45,7 +47,8 @@ class Repeated(NamedTuple):
 def misstatements(result: Result, run: EvaluatedRun) -> list[str]:
     """Return a line for each fact that a result states otherwise than its run.
 
-    The facts are family, options, data and sampling, which the hash of no protocol covers.
+    The facts are family, options, data and sampling, which the hash of no protocol covers. Earlier results
+    have the precision of training as that of sampling: it is not counted against them.
     """
     from zoo_eval.pipeline import data_record
     from zoo_eval.rescoring import identity_of
@@ -59,6 +62,8 @@ def misstatements(result: Result, run: EvaluatedRun) -> list[str]:
         left_out = {"clipped", NOISE_VERSION}  # found by sampling
         claimed |= flatten({name: theirs.model_dump(exclude=left_out)})
         known |= flatten({name: ours.model_dump(exclude=left_out)})
+    if claimed[PRECISION] == run.config.train.precision:
+        known.pop(PRECISION)
     options = config_record(deciding(plain(run.config)))
     for key in options.keys() & result.config.keys():
         known[f"config.{key}"] = public(options[key], key.rpartition(".")[2])
