@@ -64,6 +64,8 @@ def test_the_gpu_script_runs_on_a_cpu(tmp_path, monkeypatch):
     run("gpu/run", "train", "sample", "score", "--device", "cpu", "--smoke", "--out", tmp_path)
     found = json.loads((tmp_path / "gpu-cpu.json").read_text())
     assert found["train"]["harness / bare, eager"] > 0
+    assert found["train"]["small, graphs / compiled"] > 0
+    assert "small, graphs, bfloat16" in found["sample"]["calls_per_s"]
     assert "host_waits" in found["sample"]["zoo_samples"]
     assert all(each["largest_relative_gap"] == 0 for each in found["score"]["metrics"].values())
     assert "translations" in found["score"]["metrics"]
