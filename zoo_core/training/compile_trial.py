@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from zoo_core.training.compilation import compile_blocks, eager, new_code
+from zoo_core.training.compilation import compile_blocks, eager, new_code, no_new_code
 
 T = TypeVar("T")
 
@@ -130,7 +130,8 @@ class Trial:
         """Around forward passes that would be compiled."""
         handles = self._timing() if self._chosen is None else self._keeping(self.blocks[self._chosen])
         try:
-            yield
+            with no_new_code():
+                yield
         finally:
             for handle in handles:
                 handle.remove()

@@ -63,7 +63,7 @@ class CompiledBatches:
                 blocks = [block for network in self.networks for block in regions(network)]
                 self._trial = Trial(blocks, self.cast, backward=False)
             start = time.perf_counter()
-            with no_new_code(), self._trial.watching():
+            with self._trial.watching():
                 yield
             self._decide(left // self.whole, time.perf_counter() - start)
 

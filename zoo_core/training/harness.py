@@ -447,10 +447,14 @@ class Harness:
 
     def _code(self, phase: Phase) -> contextlib.AbstractContextManager[Any]:
         """Return the context of a phase's loss: compiled, as it is, or watched."""
-        if phase.name in self._eager:
-            return eager() if self.compiled else contextlib.nullcontext()
-        mark_step()
-        return contextlib.nullcontext() if self._trial is None else self._trial.watching()
+        if not self.config.compile:
+            return contextlib.nullcontext()
+        if self.compiled:
+            mark_step()
+            return eager() if phase.name in self._eager else contextlib.nullcontext()
+        if self._trial is None or phase.name in self._eager:
+            return no_new_code()  # networks of a stage before may be compiled
+        return self._trial.watching()
 
     def _batch(self) -> Batch:
         """Return this process's rows of the next batch."""

@@ -108,6 +108,7 @@ class TimmModel:
         net = load(name, path)
         inputs = resolve_model_data_config(net)
         self.net = net.requires_grad_(False).eval().float().to(device)
+        self.networks = (self.net,)
         self.device = torch.device(device)
         self.name = f"timm:{name}"
         self.sha256 = sha256_of(path)
