@@ -185,6 +185,7 @@ class Trial:
 
     def _compared(self, block: nn.Module, kept: _Kept) -> tuple[float, float, float]:
         """Return the seconds of a block as it is, compiled, and compiled for the first time."""
+        _load_compiler(block)
         alone = copy.deepcopy(block).requires_grad_(self.backward)
         compile_blocks([alone])
 
@@ -230,6 +231,15 @@ def _shape(module: nn.Module, given: Any) -> Any:
     tensors = [*module.parameters(), *(one for one in tree_leaves(given) if isinstance(one, Tensor))]
     sizes = tuple((tuple(one.shape), one.dtype) for one in tensors)
     return type(module), module.training, torch.is_grad_enabled(), sizes
+
+
+def _load_compiler(like: nn.Module) -> None:
+    """Compile something small on the device of a module: the first code of a process takes longest."""
+    parameter = next(like.parameters(), torch.zeros(()))
+    one = nn.Linear(1, 1, device=parameter.device)
+    compile_blocks([one])
+    with new_code(), torch.enable_grad():
+        one(torch.zeros(2, 1, device=parameter.device)).sum().backward()
 
 
 def _wait(module: nn.Module) -> None:
