@@ -102,6 +102,8 @@ def test_the_gpu_script_runs_on_a_cpu(tmp_path, monkeypatch):
     assert all("seconds" in found[part] for part in load("gpu/run").PARTS)
     assert [one["passed"] for one in found["models"]["models"].values()] == [True]
     assert found["train"]["harness / bare, eager"] > 0
+    assert found["train"]["small, graphs / compiled"] > 0
+    assert "small, graphs, bfloat16" in found["sample"]["calls_per_s"]
     assert "host_waits" in found["sample"]["zoo_samples"]
     noise = found["sample"]["noise"]
     assert (noise["integers_equal"], noise["uniforms_equal"], noise["normals_ulps"]) == (True, True, 0)

@@ -24,12 +24,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from unets import (
+    WAYS,
     called,
     cold,
     interleaved,
     ours,
     ours_as_recipe,
     prepared,
+    small,
     summary,
     synchronized,
     theirs,
@@ -156,13 +158,15 @@ def main() -> None:
     contestants: dict[str, Callable[[], Any]] = {}
     for who, make in (("zoo", ours), ("diffusers", theirs)):
         for layout in ("channels-first", "channels-last"):
-            for compiled in (False, True):
-                network = prepared(make(smoke), device, layout, compiled).eval()
+            for way in WAYS[:2]:
+                network = prepared(make(smoke), device, layout, way).eval()
                 for precision in ("bfloat16", "float32"):
-                    if precision == "float32" and (compiled or layout == "channels-last"):
+                    if precision == "float32" and (way != "eager" or layout == "channels-last"):
                         continue
-                    name = f"{who}, {layout}, {'compiled' if compiled else 'eager'}, {precision}"
-                    contestants[name] = forward(network, precision, x, t)
+                    contestants[f"{who}, {layout}, {way}, {precision}"] = forward(network, precision, x, t)
+    for way in WAYS:
+        network = prepared(ours(True) if smoke else small(), device, "channels-first", way).eval()
+        contestants[f"small, {way}, bfloat16"] = forward(network, "bfloat16", x, t)
     starts = {}
     for name, run in contestants.items():
         starts[name] = round(cold(run, device), 2)

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from unets import (
     CIFAR,
+    WAYS,
     cold,
     flops,
     interleaved,
     ours,
     ours_as_recipe,
     prepared,
+    small,
     summary,
     theirs,
     training_step,
@@ -66,13 +68,15 @@ def main() -> None:
     parameters, starts, cost = {}, {}, 0.0
     for who, make in (("zoo", ours), ("diffusers", theirs)):
         for layout in ("channels-first", "channels-last"):
-            for compiled in (False, True):
-                network = prepared(make(smoke), device, layout, compiled).train()
+            for way in WAYS[:2]:
+                network = prepared(make(smoke), device, layout, way).train()
                 parameters[who] = sum(p.numel() for p in network.parameters())
-                if who == "zoo" and not compiled:
+                if who == "zoo" and way == "eager":
                     cost = cost or flops(network, device)
-                name = f"{who}, bare, {layout}, {'compiled' if compiled else 'eager'}"
-                contestants[name] = training_step(network, batch, device)
+                contestants[f"{who}, bare, {layout}, {way}"] = training_step(network, batch, device)
+    for way in WAYS:
+        network = prepared(ours(True) if smoke else small(), device, "channels-first", way).train()
+        contestants[f"small, bare, {way}"] = training_step(network, batch, device)
     for compiled in (False, True):
         name = f"zoo, harness, {'compiled' if compiled else 'eager'}"
         contestants[name] = harness_step(batch, device, compiled, smoke)
@@ -83,7 +87,7 @@ def main() -> None:
         name: summary(each, batch) for name, each in interleaved(contestants, rounds, calls, device).items()
     }
     best = {
-        kind: max(rate["per_s"] for name, rate in rates.items() if all(word in name for word in kind.split()))
+        kind: max(rate["per_s"] for name, rate in rates.items() if set(kind.split()) <= set(name.split(", ")))
         for kind in ("zoo bare eager", "zoo bare compiled", "diffusers eager", "diffusers compiled")
     }
     fastest = rates["zoo, harness, compiled"]["per_s"]
@@ -93,6 +97,10 @@ def main() -> None:
         "images_per_s": rates,
         "first_three_steps_s": starts,
         "share_of_peak": fastest * 3 * cost / PEAK,
+        "small, compiled / eager": rates["small, bare, compiled"]["per_s"]
+        / rates["small, bare, eager"]["per_s"],
+        "small, graphs / compiled": rates["small, bare, graphs"]["per_s"]
+        / rates["small, bare, compiled"]["per_s"],
         "harness / bare, eager": rates["zoo, harness, eager"]["per_s"] / best["zoo bare eager"],
         "harness / bare, compiled": fastest / best["zoo bare compiled"],
         "harness / diffusers, eager": fastest / best["diffusers eager"],

@@ -15,19 +15,28 @@ from zoo_core.machine.precision import image_layout
 from zoo_core.nn.unet import UNet, UNetConfig
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.resolution import resolve
-from zoo_core.training.compilation import compile_networks
+from zoo_core.training.compilation import GRAPHS, compile_network, mark_step
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import DataInfo
 
 CIFAR = DataInfo("cifar10", (3, 32, 32), 256)
 Network = Callable[[Tensor, Tensor], Tensor]
+WAYS = ("eager", "compiled", "graphs")
+"""As it is, its blocks compiled, and their kernels recorded as CUDA graphs too."""
+
+
+TINY = {"channels": 16, "mult": (1, 2), "blocks": 1}
+
+
+def small() -> nn.Module:
+    """Return a U-Net of 1.5 M parameters, of which CUDA graphs are expected to pay."""
+    return UNet(UNetConfig(channels=32, mult=(1, 2, 2), blocks=1, attention=(16,)), CIFAR)
 
 
 def ours(smoke: bool) -> nn.Module:
     """Return our U-Net: that of preset=paper, of 35.7 M parameters."""
-    small = {"channels": 16, "mult": (1, 2), "blocks": 1}
     whole = {"channels": 128, "mult": (1, 2, 2, 2), "blocks": 2, "attention": (16,), "dropout": 0.1}
-    return UNet(UNetConfig(**(small if smoke else whole)), CIFAR)
+    return UNet(UNetConfig(**(TINY if smoke else whole)), CIFAR)
 
 
 def ours_as_recipe(smoke: bool, device: torch.device, **options: Any) -> tuple[Recipe, RunConfig]:
@@ -70,12 +79,12 @@ def called(network: nn.Module) -> Network:
     return call
 
 
-def prepared(network: nn.Module, device: torch.device, layout: str, compiled: bool) -> nn.Module:
-    """Return the network on a device, in a layout ("channels-first" or "channels-last"), compiled or not."""
+def prepared(network: nn.Module, device: torch.device, layout: str, way: str) -> nn.Module:
+    """Return the network on a device, in a layout ("channels-first" or "channels-last") and one of WAYS."""
     kind = torch.channels_last if layout == "channels-last" else torch.contiguous_format
     network = network.to(device).to(memory_format=kind)
-    if compiled:
-        compile_networks([network])
+    if way != "eager":
+        compile_network(network, GRAPHS if way == "graphs" else None)
     return network
 
 
@@ -89,6 +98,7 @@ def training_step(network: nn.Module, batch: int, device: torch.device) -> Calla
     call = called(network)
 
     def step() -> None:
+        mark_step()
         x = images[torch.randint(len(images), (batch,), device=device)]
         t = torch.randint(1000, (batch,), device=device)
         noise = torch.randn_like(x)

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from zoo_core.config import RunConfig
 from zoo_core.data.loading import Dataset, Table, quantize, to_unit
-from zoo_core.interfaces import Extractor
+from zoo_core.interfaces import Extractor, HasNetworks
 from zoo_core.machine.distributed import share, world
 from zoo_core.machine.leading import together
 from zoo_core.results import Attachment
 from zoo_core.results.attachments import attachment_of
+from zoo_core.training.compiled_batches import CompiledBatches
 from zoo_core.types import Samples
 from zoo_eval.cache import cached
 from zoo_eval.features import Extracted, Features, ProjectedExtractor, extract, in_batches
@@ -215,13 +216,21 @@ class Context:
         """Tell the user how things go."""
         self.source.say(line)
 
+    @cached_property
+    def _compiled(self) -> CompiledBatches:
+        """The feature network, compiled for whole batches where train.compile says so."""
+        networks = self.extractor.networks if isinstance(self.extractor, HasNetworks) else ()
+        option, size = self.config.train.compile, self.config.eval.batch_size
+        return CompiledBatches(networks, option, size, say=self.say)
+
     def shown(self, batches: Iterable[Tensor], what: str, total: int) -> Iterator[Tensor]:
-        """Yield batches, showing how many of `total` examples are done."""
+        """Yield batches for the feature network, showing how many of `total` examples are done."""
         done, unit = 0, "images" if self.images.info.is_image else "points"
         self.source.progress(what, done, total, unit)
         for batch in batches:
-            yield batch
             done += len(batch)
+            with self._compiled.batch(len(batch), total - done):
+                yield batch
             self.source.progress(what, done, total, unit)
 
 

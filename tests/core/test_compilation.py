@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,7 +14,20 @@ from tests.core.recipes import INFO, Single
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import Resident, TrainData
 from zoo_core.nn.unet import UNet, UNetConfig
-from zoo_core.training.compilation import compile_networks, eager, no_new_code, regions
+from zoo_core.training import compilation
+from zoo_core.training.compilation import (
+    CACHE,
+    GRAPHED,
+    GRAPHS,
+    compile_blocks,
+    compile_networks,
+    eager,
+    mode_for,
+    new_code,
+    no_new_code,
+    regions,
+    use_cache,
+)
 from zoo_core.training.harness import Harness, Listener
 from zoo_core.types import Batch, Context, DataInfo
 from zoo_gan.penalties import gradient_penalty, input_gradient, r1
@@ -62,7 +76,7 @@ def plain(net: nn.Module, batch: Batch, context: Context) -> Tensor:
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """Return a setter of torch.compile's backend: aot_eager differentiates as inductor does, and is quick."""
     compile_ = nn.Module.compile
 
@@ -70,11 +84,12 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
         monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compile_(self, backend=name, **how))
 
     torch._dynamo.reset()
-    return use
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        yield use
 
 
 def trained(
-    loss: Any, compiled: bool, dtype: torch.dtype, **phase: Any
+    loss: Any, compiled: bool | Literal["auto"], dtype: torch.dtype, **phase: Any
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights after five steps and what was said."""
     torch.manual_seed(0)
@@ -95,13 +110,14 @@ def test_a_compiled_network_trains_as_a_plain_one(loss: Any, backend: Backend) -
     for name, value in reference.items():
         torch.testing.assert_close(weights[name], value, rtol=1e-10, atol=1e-10)
     assert silent == []
-    assert said == ([] if loss is plain else ["not compiled, for a loss that holds a gradient: fit"])
+    assert said[:-1] == ([] if loss is plain else ["not compiled, for a loss that holds a gradient: fit"])
+    assert "first step" in said[-1]
 
 
 def test_a_phase_that_says_so_is_not_tried(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     backend("aot_eager")
     monkeypatch.setattr(Harness, "_differentiates_twice", lambda self, phase: pytest.fail("was tried"))
-    assert trained(lazy, True, torch.float64, second_order=True)[1] != []
+    assert "not compiled" in trained(lazy, True, torch.float64, second_order=True)[1][0]
 
 
 def test_the_trial_of_a_loss_leaves_no_trace(backend: Backend) -> None:
@@ -160,3 +176,80 @@ def test_no_block_falls_back_to_running_as_it_is(backend: Backend) -> None:
     assert seen["frames"]["total"] == compiled
     net(x[:1], t[:1])
     assert seen["frames"]["total"] > compiled
+    compiled = seen["frames"]["total"]
+    with no_new_code(), new_code(), no_new_code():
+        net(x[:2, :, :8, :8], t)
+    assert seen["frames"]["total"] > compiled
+
+
+@pytest.mark.parametrize(
+    ("parameters", "device", "repeated", "fixed", "mode"),
+    [
+        (GRAPHED, "cuda", True, True, GRAPHS),
+        (GRAPHED + 1, "cuda", True, True, None),
+        (GRAPHED, "cpu", True, True, None),
+        (GRAPHED, "cuda", False, True, None),
+        (GRAPHED, "cuda", True, False, None),
+    ],
+)
+def test_cuda_graphs_are_for_blocks_of_small_networks_on_a_gpu(
+    parameters: int, device: str, repeated: bool, fixed: bool, mode: str | None
+) -> None:
+    assert mode_for(parameters, device, repeated=repeated, fixed=fixed) == mode
+
+
+def test_the_mode_reaches_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a network that is compiled without the mode that its size asks for, or marks no calls."""
+    modes: list[Any] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: modes.append(how["mode"]))
+    monkeypatch.setattr(compilation, "mode_for", lambda n, device, **how: GRAPHS if how["fixed"] else None)
+    marks: list[bool] = []
+    monkeypatch.setattr(compilation, "mark_step", lambda: marks.append(True))
+    net = Critic()
+    compile_networks([net])
+    compile_networks([net], fixed=True)
+    compile_networks([net], fixed=True)
+    assert modes == [None] * 3 + [GRAPHS] * 6
+    net(torch.randn(2, 2))
+    assert marks == []
+    with torch.no_grad():
+        net(torch.randn(2, 2))
+    assert marks == [True]
+    compilation._graphed.discard(net)
+
+
+def test_compiled_code_is_kept_in_zoo_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_cache_of_home", "")
+    monkeypatch.setenv(CACHE, "/named/by/the/user")
+    assert str(use_cache()) == "/named/by/the/user"
+    monkeypatch.delenv(CACHE)
+    assert use_cache() == home / "inductor"
+    assert (home / "inductor").is_dir()
+    monkeypatch.setenv("ZOO_HOME", str(home / "other"))
+    assert use_cache() == home / "other" / "inductor"
+    (home / "file").write_text("")
+    monkeypatch.setenv("ZOO_HOME", str(home / "file"))
+    monkeypatch.delenv(CACHE)
+    assert use_cache() is None
+
+
+@pytest.mark.slow(depends=("zoo_core/training/compilation.py",))
+def test_a_second_start_finds_the_code_of_the_first(
+    home: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches code that is kept elsewhere, and a start that is called warm and is not."""
+    monkeypatch.setattr(compilation, "_cache_of_home", "")
+    monkeypatch.delenv(CACHE, raising=False)
+    backend("inductor")
+    lines = []
+    for _ in range(2):
+        torch._dynamo.reset()
+        start = compilation.Start()
+        block = Block(4)
+        compile_blocks([block])
+        block(torch.randn(3, 4)).sum().backward()
+        lines.append(start.line)
+    assert "(cold start: 0 of" in lines[0]
+    assert "(warm start:" in lines[1]
+    assert any((home / "inductor").rglob("*.py"))
+    assert str(home) not in lines[1]

@@ -601,3 +601,32 @@ def test_faults_at_file_operations_lose_nothing(home: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split(" cases, 0 wrong")[0].split()[-1]) >= 12
+
+
+def test_what_was_compiled_is_recorded_and_small_requests_compile_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a note that is lost when a run is scored again, and a sample grid that waits for a compiler."""
+    import torch
+    from torch import nn
+
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compile_(self, backend="eager", **how))
+    torch._dynamo.reset()
+    words = [*(w for w in WORDS if "steps" not in w), "train.steps=4", "train.compile=true", "run_dir=here"]
+    run(resolve([*words, "sample.batch_size=6"]))
+    note = json.loads(Path("here/provenance.json").read_text())["notes"]["compile"]
+    assert "first step" in note
+    assert str(home) not in note
+    resume("here")
+    assert json.loads(Path("here/provenance.json").read_text())["notes"]["compile"] == note
+    torch._dynamo.utils.counters.clear()
+    frames = torch._dynamo.utils.counters["frames"]
+    made = zoo_core.load("here")
+    some = made.sample(5)
+    assert frames["total"] == 0
+    assert torch.allclose(made.sample(13)[:5], some, atol=1e-5)
+    assert frames["total"] == frames["ok"] > 0
+    told = frames["total"]
+    made.sample(8)
+    assert frames["total"] == told

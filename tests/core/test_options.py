@@ -208,6 +208,20 @@ def test_compilation_survives_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled == [first.recipe.net, again.recipe.net]
 
 
+def test_averaged_weights_take_the_place_of_live_ones_in_the_same_memory() -> None:
+    """Catches storage that changes hands: CUDA graphs would go on with the weights of before."""
+    run = harness(Observed(EmaConfig(decay=0.5, warmup=False)), steps=3)
+    run.run()
+    parameters = list(run.recipe.parameters())
+    places = [p.data_ptr() for p in parameters]
+    values = [p.detach().clone() for p in parameters]
+    with run.averages.applied("raw"):
+        assert [p.data_ptr() for p in parameters] == places
+        assert not any(torch.equal(p, before) for p, before in zip(parameters, values, strict=True))
+    assert [p.data_ptr() for p in parameters] == places
+    assert all(torch.equal(p, before) for p, before in zip(parameters, values, strict=True))
+
+
 def test_each_file_of_a_checkpoint_means_one_thing_at_every_step(tmp_path: Path) -> None:
     """Catches raw and EMA weights that change places in the last checkpoint."""
     recipe = Observed(EmaConfig(decay=0.9, warmup=False))

@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from zoo_core.config import DataConfig, EvalConfig
@@ -20,10 +21,12 @@ from zoo_core.data.loading import to_unit
 from zoo_core.errors import MachineError, UsageError
 from zoo_core.interfaces import Extractor
 from zoo_core.registry.spec import load_target
+from zoo_core.training.compilation import compile_networks
 from zoo_core.types import DataInfo
 from zoo_eval import zoo_extractors
 from zoo_eval.extractors import classifiers, dinov2, fetching, timm_models
 from zoo_eval.extractors.classifiers import Classifier, ShippedExtractor, card, shipped
+from zoo_eval.extractors.effnet import effnet_lite0
 from zoo_eval.extractors.inception import Inception, inception, to_rgb_bytes
 from zoo_eval.extractors.raw import raw
 from zoo_eval.features import extract, in_batches
@@ -137,7 +140,6 @@ def test_levels_become_bytes_over_their_whole_range():
 @pytest.fixture(scope="module")
 def random_inception(tmp_path_factory):
     """Random weights, saved as the published ones are: a PyTorch state dict of torch-fidelity's network."""
-    from torch import nn
     from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
     torch.manual_seed(0)
@@ -519,3 +521,22 @@ def test_color_classifiers_and_axes_are_small() -> None:
     assert sum((classifiers.WEIGHTS / name).stat().st_size for name in names) < 1 << 20
     assert card("cifar10-classifier")["options"] == {"classes": 10}
     assert {t.dtype for t in shipped("cifar10-classifier")[0].state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.slow(depends=("evaluation/zoo_eval/extractors", "zoo_core/training/compilation.py"))
+def test_a_compiled_network_gives_the_same_features(monkeypatch):
+    """Catches blocks that are left as they are, and code that blocks of other shapes share."""
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: compile_(self, backend="eager", **how))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    network = effnet_lite0(EvalConfig(), "cpu")
+    batches = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = [network(batch, COLOR)[0] for batch in batches]
+        compile_networks(network.networks)
+        for batch, plain in zip(batches, expected, strict=True):
+            torch.testing.assert_close(network(batch, COLOR)[0], plain, rtol=1e-5, atol=1e-5)
+    frames = torch._dynamo.utils.counters["frames"]
+    assert frames["ok"] == frames["total"] > 0
+    assert not torch._dynamo.utils.counters["graph_break"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from zoo_core.config.additions import later
 from zoo_core.config.base import Config
@@ -108,8 +108,9 @@ class TrainConfig(Config):
     """Number of micro-batches that a batch is split into, to save memory."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the forward pass: auto is bfloat16 autocast on GPUs that support it, float32 elsewhere."""
-    compile: bool = False
-    """Compile the repeated blocks of the networks with torch.compile."""
+    compile: bool | Literal["auto"] = False
+    """Compile the repeated blocks of networks with torch.compile; auto does so where a trial on this machine
+    predicts that more time is saved than compiling takes."""
     parallel: Literal["replicate", "fsdp"] = later("replicate", since="0.2.0")
     """With several processes: each has all weights (replicate), or its part of the weights, gradients,
     optimizer states and EMA weights (fsdp: PyTorch's FSDP2)."""
@@ -125,6 +126,15 @@ class TrainConfig(Config):
     """Steps between two training states that are kept and hashed for `zoo verify --spot`; 0 for no audit."""
     sample_every: int = Field(0, ge=0)
     """Steps between two sample grids, on fixed noise; 0 for a quarter of the run."""
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> Self:
+        if self.audit and self.compile == "auto":
+            raise ValueError(
+                f"audit={self.audit} keeps states that are computed again to the bit, and compile=auto "
+                "decides by the clock; expected compile=true or compile=false"
+            )
+        return self
 
 
 class SampleConfig(Config):

@@ -31,7 +31,7 @@ from zoo_core.interfaces.diffusion import (
     spreads_of,
 )
 from zoo_core.interfaces.evaluation import EvalContext, FeatureSet, ModeLabels, Settings
-from zoo_core.interfaces.extractor import Extractor, HasLayers
+from zoo_core.interfaces.extractor import Extractor, HasLayers, HasNetworks
 from zoo_core.interfaces.networks import Critic, Generator
 from zoo_core.interfaces.runs import EvaluatedRun, RunView, TrainedRun
 
@@ -64,6 +64,7 @@ __all__ = [
     "Smoothable",
     "Extractor",
     "HasLayers",
+    "HasNetworks",
     "ModeLabels",
     "FeatureSet",
     "Settings",

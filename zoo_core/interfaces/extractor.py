@@ -30,6 +30,18 @@ class Extractor(Protocol):
 
 
 @runtime_checkable
+class HasNetworks(Protocol):
+    """An extractor whose networks may be compiled.
+
+    Attributes:
+        networks: that it calls, once a batch or for equal parts of it. Blocks of one class and shape share
+            code, which calls no hooks: a network with a hook on one of them is left out.
+    """
+
+    networks: Sequence[nn.Module]
+
+
+@runtime_checkable
 class HasLayers(Protocol):
     """An extractor whose maps can be had on the way, with gradients by the image."""
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from zoo_core.machine.memory import peak_bytes, shown
 from zoo_core.runs.run import Run
-from zoo_core.training.compilation import no_new_code
 
 SAMPLES = 10_000
 """Samples whose cost is told."""
@@ -109,18 +108,17 @@ def sampling(made: Run, first: Rehearsed, most: float) -> Sampling | None:
     steps = FEW if first.calls > 4 * FEW else None
     whole, reached, n, spent = first.seconds, first.n, min(first.n, batch), 0.0
     guess = first.seconds * (FEW / first.calls if steps else 1)
-    with no_new_code():
-        while (reached < batch or not spent) and spent + guess <= most:
-            start = time.perf_counter()
-            try:
-                calls = made.samples(replace(made.request(range(n)), steps=steps)).calls
-            except Exception:  # steps that the sampler refuses, or memory: what is known so far is told
-                break
-            took = time.perf_counter() - start
-            spent += took
-            whole, reached = took * (first.calls / max(1, calls) if steps else 1), n
-            n = min(4 * n, batch)
-            guess = took * n / reached
+    while (reached < batch or not spent) and spent + guess <= most:
+        start = time.perf_counter()
+        try:
+            calls = made.samples(replace(made.request(range(n)), steps=steps)).calls
+        except Exception:  # steps that the sampler refuses, or memory: what is known so far is told
+            break
+        took = time.perf_counter() - start
+        spent += took
+        whole, reached = took * (first.calls / max(1, calls) if steps else 1), n
+        n = min(4 * n, batch)
+        guess = took * n / reached
     if not spent and whole < LOADING:
         return None
     return Sampling(whole * SAMPLES / reached, reached < batch)

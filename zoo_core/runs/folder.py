@@ -124,6 +124,13 @@ def write_config(config: RunConfig, folder: Path) -> None:
     write_atomic(folder / "config.yaml", text.encode())
 
 
+def recorded_compilation(folder: Path) -> list[str]:
+    """Return what was decided and measured about compilation, as provenance.json has it."""
+    notes = strict_json.mapping_or_empty(folder / "provenance.json").get("notes")
+    note = notes.get("compile") if isinstance(notes, Mapping) else None
+    return [note] if isinstance(note, str) else []
+
+
 def write_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
     """Write provenance.json into a run's folder."""
     write_atomic(folder / "provenance.json", json.dumps(provenance, indent=1).encode())

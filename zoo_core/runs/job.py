@@ -64,6 +64,7 @@ from zoo_core.runs.best import Best, check_best, checkpoints_of
 from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
+    recorded_compilation,
     run_result,
     write_config,
     write_provenance,
@@ -244,8 +245,10 @@ def _execute(
         warn(line)
     if made.parts.note:
         say(f"note: the run {made.parts.note}")
+    begun = checkpoint.listed(folder / "checkpoints")
+    if begun:
+        made.harness.compilation += recorded_compilation(folder)
     if config.init:
-        begun = checkpoint.listed(folder / "checkpoints")
         made.initial = recorded_init(folder) if begun else initialize(made, config.init)
     if place.first:
         made.progress = console.advance
@@ -259,6 +262,8 @@ def _execute(
                 identity.write(folder, dataset)
                 write_provenance(folder, made.provenance)
             _train(made, view, events, signals, place, start, console.step if place.first else _unseen)
+            if place.first and made.harness.compilation:
+                write_provenance(folder, made.provenance)
             result = _finish(made, events, place)
             if place.first:
                 facts: dict[str, Any] = {

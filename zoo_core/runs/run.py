@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from zoo_core.machine.faults import attributed
 from zoo_core.machine.precision import autocast
 from zoo_core.machine.readback import Arriving, arriving, one_behind
 from zoo_core.results.provenance import provenance
+from zoo_core.results.records import LONGEST
 from zoo_core.runs.fitted import fitted
 from zoo_core.runs.guiding import Guide
 from zoo_core.runs.parts import NONE, Parts
 from zoo_core.runs.repeat import code_of
 from zoo_core.seeds import Seeds
+from zoo_core.training.compiled_batches import CompiledBatches
 from zoo_core.training.harness import Harness
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import Cond, DataInfo, Likelihood, SampleRequest, Samples
@@ -106,8 +109,20 @@ class Run:
             **({"init": self.initial} if self.initial else {}),
             **({"guide": self.guide.record} if self.guide else {}),
             **({"parts": dict(self.parts.record)} if self.parts.record else {}),
-            **({"notes": {"parts": self.parts.note}} if self.parts.note else {}),
+            **({"notes": notes} if (notes := self._notes) else {}),
         }
+
+    @property
+    def _notes(self) -> dict[str, str]:
+        notes = {"parts": self.parts.note, "compile": "; ".join(self.harness.compilation)[:LONGEST]}
+        return {name: note for name, note in notes.items() if note}
+
+    @cached_property
+    def _compiled(self) -> CompiledBatches:
+        """The networks that are trained, compiled for whole batches where train.compile says so."""
+        sample, option = self.config.sample, self.config.train.compile
+        cast = autocast(sample.precision, self.device)
+        return CompiledBatches(self.harness.networks, option, sample.batch_size, cast, self.say)
 
     @property
     def data_info(self) -> DataInfo:
@@ -262,6 +277,8 @@ class Run:
     ) -> Iterator[Drawn]:
         """Yield samples `start` to `start + n` in batches, quantized to the data's levels.
 
+        Whole batches of `sample.batch_size` are compiled where train.compile says so, and no others.
+
         On a GPU a batch is yielded when the next has been begun, so that it computes while the host takes
         what came.
 
@@ -273,7 +290,10 @@ class Run:
             for first in range(start, start + n, self.config.sample.batch_size):
                 indices = range(first, min(first + self.config.sample.batch_size, start + n))
                 part = None if cond is None else cond[slice(first - start, first - start + len(indices))]
-                yield self._quantized(self.samples(self.request(indices, seed, part)))
+                request = self.request(indices, seed, part)
+                with self._compiled.batch(len(indices), start + n - indices.stop):
+                    drawn = self.samples(request)
+                yield self._quantized(drawn)
 
         return one_behind(begun())
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -21,13 +21,22 @@ from torch import Tensor, nn
 from zoo_core.config import TrainConfig
 from zoo_core.data.loading import TrainData
 from zoo_core.errors import DivergedError, MachineError, ZooError
-from zoo_core.machine.distributed import any_, from_first_, gather, shares, world
+from zoo_core.machine.distributed import any_, from_first, from_first_, gather, shares, world
 from zoo_core.machine.faults import attributed
 from zoo_core.machine.precision import autocast, tf32
 from zoo_core.seeds import derive
 from zoo_core.training.backward import backward, nothing
 from zoo_core.training.checkpoint import END, Checkpoint, check_fit
-from zoo_core.training.compilation import compile_networks, differentiates_twice, eager, no_new_code
+from zoo_core.training.compilation import (
+    Start,
+    compile_networks,
+    differentiates_twice,
+    eager,
+    mark_step,
+    no_new_code,
+    regions,
+)
+from zoo_core.training.compile_trial import LEAST, Pace, Trial
 from zoo_core.training.ema import Averages
 from zoo_core.training.failures import LONE_ROW, lone_row, out_of_memory
 from zoo_core.training.optim import build_optimizer, build_schedule
@@ -37,7 +46,7 @@ from zoo_core.training.power import snapshot_steps
 from zoo_core.training.progress import Counts, Listener
 from zoo_core.training.randomness import random_states, seed_all, set_random_states
 from zoo_core.training.recipe import Phase, Recipe, Stage, data_sized
-from zoo_core.training.shard_trial import Trials, check_options
+from zoo_core.training.shard_trial import Trials, check_options, second_order
 from zoo_core.training.sharding import BlockSums, Shards
 from zoo_core.training.states import copied, finite, load_optimizer, optimizer_state
 from zoo_core.training.whole_batch import batch_norms, shared_batch, synchronized
@@ -50,6 +59,12 @@ def is_logged(step: int, every: int) -> bool:
     Losses change most in the first steps.
     """
     return step % every == 0 or (step < every and step & (step - 1) == 0)
+
+
+def _networks(stages: Iterable[Stage]) -> list[nn.Module]:
+    """Return the distinct modules that stages update."""
+    found = (module for stage in stages for phase in stage.phases for module in phase.updates)
+    return list({id(module): module for module in found}.values())
 
 
 class Harness:
@@ -66,6 +81,9 @@ class Harness:
     Attributes:
         score_every: steps between two calls of the listener's `score`; 0 for none.
         sampled: weights that are sampled during training: "ema" or "raw".
+        compiled: whether the networks of the stage are compiled; None where train.compile=auto has not
+            decided yet.
+        compilation: what was decided and measured, for provenance.json.
     """
 
     def __init__(
@@ -109,6 +127,11 @@ class Harness:
         self._totals: dict[str, tuple[Tensor | float, int]] = {}
         self.autocast = autocast(config.precision, data.device)
         self._eager: set[str] = set()  # phases whose networks are not to run compiled
+        self.compiled: bool | None = None if config.compile == "auto" else config.compile
+        self.compilation: list[str] = []
+        self._pace = Pace()
+        self._trial: Trial | None = None
+        self._start: Start | None = None
         # On a GPU, asking a tensor for its value makes the host wait: losses are then checked when logged.
         self._checks_each_step = data.device.type == "cpu"
 
@@ -234,7 +257,7 @@ class Harness:
             rng = torch.Generator(device=self.data.device)
             seed = derive(self.seed, "phase", stage.name, phase.name, *self._place())
             self._rngs[phase.name] = rng.manual_seed(seed)
-        if self.config.compile:
+        if self.compiled:
             self._compile(stage)
         if self.world.size > 1 and not self.sharded:
             self.reducers = {phase.name: Reducer(self.updated(phase)) for phase in stage.phases}
@@ -248,15 +271,57 @@ class Harness:
             lines.append(f"batch norm: statistics of all processes' rows, in {norms} layers")
         self.listener.say("; ".join(lines))
 
-    def _compile(self, stage: Stage) -> None:
-        """Compile what the stage updates, and find the phases that are to run without."""
-        modules = {id(module): module for phase in stage.phases for module in phase.updates}
-        compile_networks(modules.values())
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that are trained, of all stages."""
+        return _networks(self.stages)
+
+    def _compile(self, stage: Stage, known: Collection[str] = ()) -> None:
+        """Compile what the stage updates, and find the phases that are to run without.
+
+        Args:
+            stage: of training.
+            known: names of phases that are to run without.
+        """
+        self._start = Start()
+        compile_networks(_networks([stage]), fixed=self.world.size == 1 and len(self._parts) == 1)
         self._eager = {
-            phase.name for phase in stage.phases if phase.second_order or self._differentiates_twice(phase)
+            phase.name
+            for phase in stage.phases
+            if phase.second_order or phase.name in known or self._differentiates_twice(phase)
         }
         if self._eager:
             self.listener.say(f"not compiled, for a loss that holds a gradient: {', '.join(self._eager)}")
+
+    def _decide(self, stage: Stage, steps: int) -> None:
+        """Decide, after a step, whether the stage's networks are compiled: train.compile=auto."""
+        left = steps - self.counts.step
+        if self._trial is None:
+            seconds = from_first(self._pace.after(self.counts.step))
+            if seconds is not None and seconds * left < LEAST:
+                self._decided(f"not compiled: about {seconds * left:.0f} s of training are left")
+            elif seconds is not None:
+                self._eager = second_order(stage.phases, _networks([stage]), self.trial)
+                blocks = [block for network in _networks([stage]) for block in regions(network)]
+                self._trial = Trial(blocks, self.autocast, backward=True, agree=from_first)
+            return
+        self._trial.end_unit()
+        if not self._trial.done:
+            return
+        with self.untouched():
+            worth = from_first(self._trial.worth(left))
+        if isinstance(worth, str):
+            self._decided(f"not compiled: {worth}")
+            return
+        self._decided(worth.line)
+        if worth.pays:
+            self.compiled = True
+            self._compile(stage, self._eager)
+
+    def _decided(self, line: str) -> None:
+        self.compiled, self._trial = False, None
+        self.compilation.append(line)
+        self.listener.say(f"train.compile=auto: {line}")
 
     def _differentiates_twice(self, phase: Phase) -> bool:
         with self.untouched():
@@ -286,6 +351,8 @@ class Harness:
         self.recipe.requires_grad_(False)
         self.optimizers, self._schedules, self._rngs, self._thawed = {}, [], {}, None
         self.reducers = {}
+        if self.config.compile == "auto":
+            self.compiled, self._trial, self._pace, self._eager = None, None, Pace(), set()
         self.counts.stage += 1
         self.counts.step = self.counts.stage_images = 0
         if last:
@@ -320,6 +387,12 @@ class Harness:
                 listener.log(counts.total, self._record(values))
                 clock = time.perf_counter()
             listener.step(counts.total)
+            if self._start is not None:
+                self.compilation.append(self._start.line)
+                listener.say(self.compilation[-1])
+                self._start = None
+            if self.compiled is None and not done:
+                self._decide(stage, steps)
             stop = any_(listener.stop())
             if stop or self._is_saved(done):
                 counts.seconds += time.perf_counter() - clock
@@ -354,7 +427,7 @@ class Harness:
             for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
                 parameter.grad = None
             try:
-                with eager() if phase.name in self._eager else contextlib.nullcontext():
+                with self._code(phase):
                     loss = self._backward(phase, batch, context)
             except Exception as error:
                 raise self._fault(stage.name, phase.name, error) from error
@@ -371,6 +444,17 @@ class Harness:
             counts.images += self.config.batch_size
             counts.stage_images += self.config.batch_size
             counts.updates[f"{stage.name}/{phase.name}"] += 1
+
+    def _code(self, phase: Phase) -> contextlib.AbstractContextManager[Any]:
+        """Return the context of a phase's loss: compiled, as it is, or watched."""
+        if not self.config.compile:
+            return contextlib.nullcontext()
+        if self.compiled:
+            mark_step()
+            return eager() if phase.name in self._eager else contextlib.nullcontext()
+        if self._trial is None or phase.name in self._eager:
+            return no_new_code()  # networks of a stage before may be compiled
+        return self._trial.watching()
 
     def _batch(self) -> Batch:
         """Return this process's rows of the next batch."""
@@ -447,24 +531,27 @@ class Harness:
         return values | rates | {"images": self.counts.images, "steps_per_second": speed}
 
     def _image(self) -> None:
-        with self.quiet(self.sampled), no_new_code():
+        with self.quiet(self.sampled):
             self.listener.image(self.counts.total)
 
     def _score(self) -> None:
-        with self.quiet(self.sampled), no_new_code():
+        with self.quiet(self.sampled):
             best = self.listener.score(self.counts.total)
         if best:
             self.listener.best(self.counts.total, self.checkpoint())
 
     @contextlib.contextmanager
     def quiet(self, weights: str = "ema") -> Any:
-        """Within the block: averaged weights, eval mode, no gradients, and random states that do not move."""
+        """Within the block: averaged weights, eval mode, no gradients, and random states that do not move.
+
+        What is not compiled yet runs as it is.
+        """
         kept = random_states(self.data.device)
         training = self.recipe.training
         self.recipe.eval()
         try:
             whole = contextlib.nullcontext() if self.shards is None else self.shards.whole()
-            with torch.no_grad(), self.averages.applied(weights), whole:
+            with torch.no_grad(), self.averages.applied(weights), whole, no_new_code():
                 yield
         finally:
             self.recipe.train(training)
@@ -519,7 +606,13 @@ class Harness:
             "others": gather(self._randomness())[1:],
             "ema": {name: [ema.updates, ema.in_place] for name, ema in self.averages.of.items()},
             **({"lengths": lengths} if (lengths := self._lengths()) else {}),
+            **({"compiled": self.compiled} if self._chose else {}),
         }
+
+    @property
+    def _chose(self) -> bool:
+        """Whether train.compile=auto has decided for this stage."""
+        return self.config.compile == "auto" and self.compiled is not None
 
     def _lengths(self) -> dict[str, Any]:
         averages = self.averages.lengths()
@@ -559,6 +652,8 @@ class Harness:
         for stage in self.stages[: self.counts.stage]:
             self.averages.begin(stage.ema)
         self.averages.end_lengths()
+        if self.config.compile == "auto":
+            self.compiled = state.get("compiled")
         if self.counts.stage < len(self.stages):
             self._begin(self.stages[self.counts.stage], fresh=False)
         for name, (updates, in_place) in state["ema"].items():

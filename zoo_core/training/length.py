@@ -62,6 +62,8 @@ def tied_to_length(harness: Harness, config: Config, steps: int) -> list[str]:
         for name, optimizer in stage.optimizers.items()
         if optimizer.schedule != "constant"
     ]
+    if harness.config.compile == "auto":
+        reasons.append("train.compile=auto decides by the time that is left, and so by train.steps")
     before = harness.stage_steps[-1]
     for phase in stage.phases:
         if any(_differs(harness, phase, step, before, steps) for step in _probes(harness.counts.total)):

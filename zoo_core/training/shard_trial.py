@@ -23,6 +23,8 @@ from zoo_core.training.recipe import Phase
 from zoo_core.training.sharding import BlockSums, Shards, WholeSums, blocks_of, networks_of
 from zoo_core.types import Loss
 
+LossOfRows = Callable[[Phase, int], contextlib.AbstractContextManager[Loss]]
+"""Context of a phase's loss of so many examples."""
 FORWARD = "networks whose weights are used within their forward() alone"
 ROWS = 4
 """Examples on which each phase is tried."""
@@ -50,7 +52,10 @@ def check_options(config: TrainConfig, optimizers: Iterable[OptimizerConfig]) ->
     if not hasattr(getattr(fsdp, "FSDPModule", None), "set_force_sum_reduction_for_comms"):
         raise refused(f"torch {torch.__version__} can't add up its gradients; torch 2.9 can")
     if config.compile:
-        raise refused("train.compile=true compiles blocks that hold their weights", "train.compile=false")
+        raise refused(
+            f"train.compile={str(config.compile).lower()} compiles blocks that hold their weights",
+            "train.compile=false",
+        )
     if any(optimizer.kind == "muon" for optimizer in optimizers):
         raise refused("muon orthogonalizes whole matrices, of which each process has some rows", "kind=adamw")
 
@@ -108,6 +113,26 @@ def watched(networks: Iterable[nn.Module]) -> Iterator[list[bool]]:
             handle.remove()
 
 
+def second_order(phases: Iterable[Phase], networks: Sequence[nn.Module], trial: LossOfRows) -> set[str]:
+    """Return the names of phases whose loss holds a gradient, or does not bear to be asked.
+
+    Args:
+        phases: of a stage.
+        networks: that they update.
+        trial: context of a phase's loss of a few examples.
+    """
+
+    def twice(phase: Phase) -> bool:
+        try:
+            with watched(networks) as notes, trial(phase, ROWS) as loss:
+                loss.loss.backward()
+                return any(notes)
+        except Exception:
+            return True
+
+    return {phase.name for phase in phases if phase.second_order or twice(phase)}
+
+
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Return the norm of each parameter's gradient over all shards, 0 where there is none: (n,) float64."""
     squares = torch.zeros(len(parameters), dtype=torch.float64)
@@ -134,7 +159,7 @@ class Trials:
         recipe: nn.Module,
         trainable: set[int],
         updated: Callable[[Phase], list[nn.Parameter]],
-        trial: Callable[[Phase, int], contextlib.AbstractContextManager[Loss]],
+        trial: LossOfRows,
     ) -> None:
         self.recipe, self.trainable, self.updated, self.trial = recipe, trainable, updated, trial
 
@@ -148,7 +173,7 @@ class Trials:
         check_parameters(self.recipe, networks)
         names = {id(p): name for name, p in self.recipe.named_parameters()}
         labels = {phase.name: [names[id(p)] for p in self.updated(phase)] for phase in phases}
-        whole = {phase.name for phase in phases if phase.second_order or self._twice(phase, networks)}
+        whole = second_order(phases, networks, self.trial)
         expected = {phase.name: self._norms(phase) for phase in phases}
         shards = Shards(networks)
         self.trainable |= shards.replacing(self.trainable)
@@ -165,15 +190,6 @@ class Trials:
         if whole:
             shards.line += f"; whole weights in: {', '.join(sorted(whole))}"
         return shards, sums
-
-    def _twice(self, phase: Phase, networks: Sequence[nn.Module]) -> bool:
-        """Return whether a phase's loss holds a gradient, or does not bear to be asked."""
-        try:
-            with watched(networks) as notes, self.trial(phase, ROWS) as loss:
-                loss.loss.backward()
-                return any(notes)
-        except Exception:
-            return True
 
     def _norms(self, phase: Phase) -> Tensor | None:
         """Return the norms of a phase's gradients with whole weights; None where it can't be tried."""

@@ -99,6 +99,7 @@ class EffNetLite0:
         self._chunk = 32 if cpu else None
         net = load(weights_path()).requires_grad_(False).eval().float()
         self.net = net.to(self.device).to(memory_format=self._layout)
+        self.networks = (self.net,)
 
     def __call__(self, levels: Tensor, info: DataInfo) -> tuple[Tensor, Tensor | None]:
         """Return (features (n, 1280) float32, None) of integer levels (n, 1 or 3, H, W).

@@ -155,6 +155,7 @@ class TimmModel:
             _at_side(net, bare, side)
             inputs["input_size"] = (3, side, side)
         self.net = net.requires_grad_(False).eval().float().to(device)
+        self.networks = (self.net,)
         self.device = torch.device(device)
         self.name = f"timm:{name}"
         self.sha256 = sha256_of(path)
