@@ -121,7 +121,7 @@ def test_a_schedule_is_held_to_the_truth_on_its_own_level(moons):
 
 
 def test_what_has_no_truth_has_no_error(moons):
-    """Catches a latent's denoiser, a conditional one, or one of coupled noise, held to the density."""
+    """Catches a latent's denoiser, a conditional one, or one whose noise depends on the data."""
     made = denoiser(moons.density)
     assert score_errors(denoiser(moons.density, coupling="dependent"), moons, N, "cpu") == {}
     assert score_errors(denoiser(moons.density, space="latent"), moons, N, "cpu") == {}
