@@ -132,10 +132,16 @@ def install(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
     )
-    points = project["entry-points"]["zoo"]
-    (info / "entry_points.txt").write_text("[zoo]\n" + "\n".join(f"{k} = {v}" for k, v in points.items()))
+    groups = project["entry-points"]
+    lines = [
+        line
+        for group, points in groups.items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in points.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(workspace))
-    return sorted({value.split(":")[0].split(".")[0] for value in points.values()})
+    values = [value for points in groups.values() for value in points.values()]
+    return sorted({value.split(":")[0].split(".")[0] for value in values})
 
 
 @pytest.fixture

@@ -290,6 +290,7 @@ class Spot(click.ParamType):
     help="Also execute the first and the last segment of the training again, and M more at random.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print the verdict as JSON.")
+@trust_option
 def verify(file: Path, folder: Path | None, spot: int | None, json_: bool) -> None:
     """Check a result file; with --run, sample and score its run again.
 

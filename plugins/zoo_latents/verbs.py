@@ -55,7 +55,7 @@ def interpolate(
 
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.argument("images", metavar="FOLDER")
+@click.argument("images", metavar="FOLDER|IMAGE")
 @click.option("-n", "count", type=click.IntRange(1, 10_000), help="Images; default: all, 16 of test.")
 @click.option(
     "--by", "how", type=click.Choice(["ddim", "encoder", "search"]), help="Default: the first that works."
@@ -96,8 +96,9 @@ def invert(
 ) -> None:
     """Find latents that give images back, and report the error of the round trip.
 
+    \b
     zoo invert RUN FOLDER
-
+    zoo invert RUN photo.png                  one image
     zoo invert RUN test -n 8 --steps 100      images of the test split
 
     ddim runs a deterministic sampler backwards (denoisers); encoder encodes (autoencoders); search optimizes

@@ -78,6 +78,7 @@ def table(denoisers: Mapping[str, DenoiserFacts]) -> tuple[list[str], list[list[
 
     Models whose denoisers give equal rows are listed together.
     """
+    known = operators()
     groups: dict[DenoiserFacts, list[str]] = {}
     for name, facts in denoisers.items():
         groups.setdefault(facts, []).append(name)
@@ -85,9 +86,9 @@ def table(denoisers: Mapping[str, DenoiserFacts]) -> tuple[list[str], list[list[
     for facts, names in groups.items():
         models = ", ".join(names)
         if denoiser_problem(facts):
-            rows.append([models, "any", *("refused" for _ in operators())])
+            rows.append([models, "any", *("refused" for _ in known)])
             continue
         for spec in METHODS:
-            kinds = [verdict(spec, operator, facts).kind for operator in operators()]
+            kinds = [verdict(spec, operator, facts).kind for operator in known]
             rows.append([models, spec.name, *kinds])
-    return ["model", "method", *(operator.name for operator in operators())], rows
+    return ["model", "method", *(operator.name for operator in known)], rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -19,7 +18,6 @@ GROUP = "zoo.operators"
 """Group of the entry points that name lists of `OperatorSpec`, as "module:NAME"."""
 
 
-@cache
 def operators() -> tuple[OperatorSpec, ...]:
     """Return the operators of all installed distributions, ours first.
 

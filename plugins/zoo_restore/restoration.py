@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,27 +67,32 @@ class Measured:
 
 
 def read_images(
-    run: Run, folder: str, n: int | None, say: Callable[[str], None]
+    run: Run, images: str, n: int | None, say: Callable[[str], None]
 ) -> tuple[Sequence[str], Tensor]:
     """Return the names of images and the images as the model sees them, (n, *shape).
 
     Args:
-        folder: of image files, or `test` for images of the run's test split.
+        images: a folder of image files, one image file, or `test` for images of the run's test split.
         n: at most so many; None for all of a folder, or 16 of the test split.
         say: called with what was converted.
 
     Raises:
-        UsageError: for a folder that can't be read.
+        UsageError: for a path that does not exist, and for files that are not images.
     """
     info = run.data.info
-    if folder == HELD_OUT:
+    if images == HELD_OUT:
         rows = torch.arange(min(n or 16, len(run.data.test)))
         return [f"test-{row}.png" for row in rows.tolist()], run.to_model(run.data.test.examples(rows))
+    if not Path(images).expanduser().exists():
+        raise UsageError(
+            f"there is no image file or folder {images!r}",
+            f"expected: an image file, a folder of images, or {HELD_OUT} for images of the test split",
+        )
     # `given_images` reads the images that a model translates: here they are of the data's own channels.
     dataset = replace(run.data, info=replace(info, image_channels=info.shape[0]))
-    names, image, report = given_images(folder, dataset, run.config.data)
+    names, image, report = given_images(images, dataset, run.config.data)
     for line in report:
-        say(f"{folder}: {line}")
+        say(f"{images}: {line}")
     return names[:n], image[:n].to(run.device)
 
 

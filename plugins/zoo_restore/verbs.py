@@ -36,7 +36,7 @@ class RestoreConfig(Config):
     draws: int = Field(2, ge=1, le=1000)
     """Restorations per image."""
     given: Literal["original", "degraded"] = "original"
-    """What the folder holds: originals, which are degraded first; or degraded images."""
+    """What the files are: originals, which are degraded first; or degraded images."""
     cond: str = ""
     """Classes or captions of a conditional model, in the order of the images."""
 
@@ -53,9 +53,22 @@ def _print_table(context: click.Context, parameter: click.Parameter, value: bool
     context.exit()
 
 
+def _check(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is None or context.resilient_parsing:
+        return
+    from zoo_core.cli.authoring import show_result
+    from zoo_restore.conformance import examine
+
+    failed = False
+    for result in examine(value):
+        show_result(result)
+        failed = failed or result.state == "failed"
+    context.exit(4 if failed else 0)
+
+
 @click.command()
 @click.argument("folder", metavar="RUN")
-@click.argument("images", metavar="FOLDER")
+@click.argument("images", metavar="FOLDER|IMAGE")
 @click.argument("words", nargs=-1, metavar="operator=NAME method=NAME [KEY=VALUE]...")
 @click.option(
     "-n", "count", type=click.IntRange(1, 100_000), help="Number of images; default: all, 16 of test."
@@ -73,6 +86,14 @@ def _print_table(context: click.Context, parameter: click.Parameter, value: bool
     callback=_print_table,
     help="Print which methods fit which operators and models, and stop.",
 )
+@click.option(
+    "--check",
+    metavar="OPERATOR",
+    is_eager=True,
+    expose_value=False,
+    callback=_check,
+    help="Run the conformance checks on an installed operator, and stop; status 4 if one fails.",
+)
 @trust_option
 def restore(
     folder: str, images: str, words: tuple[str, ...], count: int | None, seed: int, out: Path, json_: bool
@@ -81,6 +102,7 @@ def restore(
 
     \b
     zoo restore RUN FOLDER operator=inpaint method=pigdm
+    zoo restore RUN photo.png operator=lowres method=pigdm          one image
     zoo restore RUN test operator=lowres method=pigdm,ddrm -n 32  test images
     zoo restore RUN FOLDER operator=inpaint operator.mask=mask.png \\
         method=repaint given=degraded

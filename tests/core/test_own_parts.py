@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 import zoo_core
 from zoo_core.cli import invoke
+from zoo_core.data.adapters import dataset_of
 from zoo_core.errors import UsageError
+from zoo_core.hub import shipped
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.results.result import Value
 from zoo_core.runs import parts
 from zoo_core.runs.exchange import pull, push
+from zoo_core.runs.needed import compaction
 
 SOURCE = """
 import pathlib
@@ -121,6 +124,76 @@ def test_a_config_from_elsewhere_imports_nothing(module: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert invoke(["sample", str(theirs), "-n", "1", "--trust", "own_parts_module", "--out", "a.png"]) == 0
     assert f"importing {name} (--trust own_parts_module)" in capsys.readouterr().err
+    assert Path("imported.txt").exists()
+
+
+SCORED = [word for word in WORDS if not word.startswith("eval.")]
+SCORED += ["eval.protocol=quick", "eval.metrics=[frechet]", "eval.baselines=false", "sample.steps=2"]
+
+
+@pytest.mark.slow(
+    depends=("zoo_core/runs", "zoo_core/hub", "zoo_core/nn/own.py", "evaluation", "plugins/zoo_flow")
+)
+def test_a_result_from_elsewhere_is_verified_without_importing(
+    module: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run beside a submitted result names a module: verifying it imports nothing until it is trusted."""
+    name = "own_parts_module:MyNet"
+    words = ["run", "plugin=flow-matching", *SCORED, f"model.net={name}", "sampler=euler", "run_dir=mine"]
+    assert invoke(words) == 0
+    shutil.copytree("mine", "theirs")
+    shutil.rmtree("mine")
+    Path("imported.txt").unlink()
+    sys.modules.pop("own_parts_module")
+    capsys.readouterr()
+    assert invoke(["verify", "theirs/result.json"]) == 0
+    for words in (
+        ["verify", "theirs/result.json", "--run", "theirs"],
+        ["verify", "theirs/result.json", "--run", "theirs", "--trust", "other"],
+    ):
+        assert invoke(words) == 2, words
+        shown = capsys.readouterr().err
+        assert f"model.net={name}" in shown
+        assert "next: --trust own_parts_module" in shown
+    assert invoke(["submit", "theirs", "--out", "submitted"]) == 0
+    assert not Path("imported.txt").exists()
+    assert "own_parts_module" not in sys.modules
+    capsys.readouterr()
+    words = ["verify", "theirs/result.json", "--run", "theirs", "--trust", "own_parts_module"]
+    assert invoke(words) == 0
+    shown = capsys.readouterr()
+    assert f"importing {name} (--trust own_parts_module)" in shown.out + shown.err
+    assert "state: reproduced" in shown.out
+    assert Path("imported.txt").exists()
+
+
+def test_an_entry_of_the_weights_package_imports_nothing(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "own_parts_module:MyNet"
+    zoo_core.run(QUICK, plugin="ddpm", net=name, run_dir="mine")
+    root = tmp_path / "site" / shipped.PACKAGE
+    (root / "tests").mkdir(parents=True)
+    (root / "__init__.py").touch()
+    kept = compaction(Path("mine"), "float16", lambda line: None)
+    push("mine", str(root / "tests" / "own"), compact=kept, say=lambda line: None)
+    monkeypatch.syspath_prepend(str(root.parent))
+    Path("imported.txt").unlink()
+    sys.modules.pop("own_parts_module")
+    capsys.readouterr()
+    for words in (
+        ["sample", "zoo://tests/own", "-n", "1"],
+        ["run", "plugin=ddpm", *WORDS, "init=zoo://tests/own", "run_dir=tuned"],
+        ["restore", "zoo://tests/own", "test", "operator=blur", "method=ddrm", "-n", "1"],
+        ["invert", "zoo://tests/own", "test", "-n", "1"],
+    ):
+        assert invoke(words) == 2, words
+        assert f"model.net={name}" in capsys.readouterr().err, words
+    assert invoke(["show", "zoo://tests/own"]) in (0, 2)
+    assert not Path("imported.txt").exists()
+    assert "own_parts_module" not in sys.modules
+    words = ["sample", "zoo://tests/own", "-n", "1", "--out", "a.png", "--trust", "own_parts_module"]
+    assert invoke(words) == 0
     assert Path("imported.txt").exists()
 
 
@@ -250,6 +323,25 @@ def test_a_dataset_with_columns_is_read(home: Path) -> None:
     assert record["parts"]["dataset"]["name"].endswith("Columns")
     with pytest.raises(UsageError, match="expected: one of image, img"):
         zoo_core.run(PLAIN, plugin="gaussian", dataset=[{"text": 1}])
+
+
+def test_a_dataset_of_hugging_face_is_read(home: Path) -> None:
+    """The library's own class: images and labels are those that it holds, in its order."""
+    import datasets
+    import numpy as np
+    from PIL import Image
+
+    levels = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    columns = {"image": [Image.fromarray(one) for one in levels], "label": [k % 3 for k in range(30)]}
+    table = datasets.Dataset.from_dict(columns)
+    read = dataset_of({"train": table.select(range(20)), "test": table.select(range(20, 30))})
+    assert (read.info.shape, read.info.classes) == ((1, 8, 8), 3)
+    every = read.train.examples(torch.arange(20)), read.test.examples(torch.arange(10))
+    assert np.array_equal(torch.cat(every)[:, 0].numpy(), levels)
+    assert read.test.label is not None
+    assert read.test.label.tolist() == [k % 3 for k in range(20, 30)]
+    made = zoo_core.run({**PLAIN, "data": "python"}, plugin="gaussian", dataset=table, run_dir="mine")
+    assert zoo_core.load(made.run_dir).sample(2).shape == (2, 1, 8, 8)
 
 
 def test_no_config_hash_has_moved() -> None:

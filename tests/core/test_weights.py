@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from zoo_core.hub.address import Shipped, parse
 from zoo_core.hub.compact import halved, whole
 from zoo_core.registry.index import load_index
 from zoo_core.registry.manager import manager
+from zoo_core.registry.resolution import resolve
 from zoo_core.results import read_result
+from zoo_core.results.result import Value
 from zoo_core.runs.exchange import pull, push
 from zoo_core.runs.needed import compaction, needed_parts
 
@@ -225,14 +228,15 @@ def test_weights_that_the_index_does_not_list_are_refused(
 # -- the entries that are committed
 
 ENTRIES = sorted(path.parent for path in (ROOT / "weights").glob("genzoo_weights/*/*/manifest.json"))
-DRAWN = 500
 
 
 def depends(entry: Path) -> tuple[str, ...]:
     """Return what an entry depends on: its files, its model's package, the networks, the format."""
     model = manager().find("plugin", json.loads((entry / "manifest.json").read_text())["plugin"])
     package = f"plugins/{model.spec.target.partition('.')[0]}"
-    return ("weights", package, "zoo_core/hub", "zoo_core/nn", "zoo_core/diffusion", "zoo_core/seeds.py")
+    own = entry.relative_to(ROOT).as_posix()
+    networks = ("zoo_core/hub", "zoo_core/nn", "zoo_core/diffusion", "zoo_core/seeds.py")
+    return (own, package, *networks, "evaluation/zoo_eval/metrics", "evaluation/zoo_eval/extractors")
 
 
 @pytest.mark.parametrize(
@@ -245,24 +249,29 @@ def depends(entry: Path) -> tuple[str, ...]:
     ],
 )
 def test_an_entry_reproduces_its_score(entry: Path, home: Path, tmp_path: Path) -> None:
-    """The distance of fewer samples is in the listed interval, with the bias and the spread of their number.
+    """Sampled and scored as listed: the distance is in its interval, likelihoods in their standard errors."""
+    from zoo_core.runs import load
+    from zoo_eval.context import source_of
+    from zoo_eval.pipeline import evaluate
+    from zoo_eval.rescoring import identity_of
 
-    The bias of a Frechet distance is inverse to the numbers of samples, as its noise floor is.
-    """
-    from zoo_eval.metrics.frechet import distance, moments
-    from zoo_eval.pipeline import choose_extractor
-
-    recorded = read_result(entry / "result.json")
-    run = zoo_core.load(pull(str(Path(shutil.copytree(entry, tmp_path / "bundle")))), say=silent)
-    extractor, train = choose_extractor(run.config, run.data.info.name, "cpu"), run.data.train
-    drawn = torch.cat([batch.rows for batch in run.draw(DRAWN)])
-    found, real = (
-        moments(extractor(rows, run.data.info)[0].double())
-        for rows in (drawn, train.examples(torch.arange(len(train))))
-    )
-    (column,) = [name for name in recorded.metrics if re.fullmatch(r"FD\[[^]]+\]", name)]
-    listed, floor = recorded.metrics[column], recorded.metrics[f"noise floor[{column}]"].value
-    assert listed.interval is not None
-    few, many = (1 / n + 1 / len(train) for n in (DRAWN, listed.n or DRAWN))
-    bias, spread = floor * (few / many - 1), listed.interval.high - listed.interval.low
-    assert listed.interval.low - spread <= distance(real, found) - bias <= listed.interval.high + spread
+    listed = read_result(entry / "result.json")
+    (distance,) = [name for name in listed.metrics if re.fullmatch(r"FD\[[^]]+\]", name)]
+    likelihoods = [name for name in listed.metrics if name.startswith("bits_per_dim[")]
+    folder = pull(str(Path(shutil.copytree(entry, tmp_path / "bundle"))))
+    scored = ["frechet", "likelihood"] if likelihoods else ["frechet"]
+    run = load(folder, config=resolve({"config": str(folder), "eval.metrics": scored}), say=silent)
+    found = evaluate(replace(source_of(run), folder=None), identity_of(run))
+    assert found.protocol.hash == listed.protocol.hash
+    expected, value = listed.metrics[distance], found.metrics[distance]
+    assert isinstance(expected, Value)
+    assert isinstance(value, Value)
+    assert value.n == expected.n == listed.protocol.fields["n_generated"]
+    assert expected.interval is not None
+    assert expected.interval.low <= value.value <= expected.interval.high
+    for name in likelihoods:
+        expected, value = listed.metrics[name], found.metrics[name]
+        assert isinstance(expected, Value)
+        assert isinstance(value, Value)
+        assert expected.standard_error is not None
+        assert abs(value.value - expected.value) <= expected.standard_error

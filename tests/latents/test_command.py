@@ -97,3 +97,19 @@ def test_images_are_inverted_and_the_error_is_that_of_the_files(
         assert len(numbers["latents"]) == 3
     assert record["rms_error"] == pytest.approx(float(error), rel=1e-4)
     assert Path("inverted/images.png").is_file()
+
+
+def test_one_image_is_inverted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    zoo_core.run(QUICK, plugin="vae", run_dir="mine")
+    levels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(levels).save("one.png")
+    assert invoke(["invert", "mine", "one.png"]) == 0
+    with np.load("inverted/latents.npz") as found:
+        assert len(found["latents"]) == 1
+        assert abs((found["images"][0, 0] + 1) * 127.5 - levels).max() <= 8  # half of a 17-level step
+    Path("bad.png").write_text("not an image")
+    capsys.readouterr()
+    assert invoke(["invert", "mine", "bad.png", "--out", "other"]) == 2
+    assert "bad.png: " in capsys.readouterr().err

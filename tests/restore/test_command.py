@@ -93,6 +93,35 @@ def test_degraded_images_of_a_folder_are_restored(
     assert abs(kept - given[:, :4]).max() <= 8  # half of a 17-level step
 
 
+def test_one_image_is_restored_as_a_folder_of_it_is(
+    trained: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(f"mine/{name}.png")
+    made_run = zoo_core.load(trained)
+    names, every = read_images(made_run, "mine", None, print)
+    one_name, one = read_images(made_run, "mine/b.png", None, print)
+    assert (list(names), list(one_name)) == (["a.png", "b.png"], ["b.png"])
+    assert torch.equal(one, every[1:])
+    words = ["operator=lowres", "method=ddrm", "steps=3"]
+    assert invoke(["restore", trained, "mine/b.png", *words]) == 0
+    assert {path.name for path in Path("restored/ddrm").iterdir()} == {"b.png", "b-2.png"}
+    Path("mine/notes.txt").write_text("not an image")
+    Path("mine/cut.png").write_bytes(Path("mine/a.png").read_bytes()[:40])
+    capsys.readouterr()
+    for path, message in (
+        ("mine/notes.txt", "notes.txt: "),
+        ("mine/cut.png", "cut.png: "),
+        ("mine/c.png", "no image file or folder 'mine/c.png'"),
+    ):
+        assert invoke(["restore", trained, path, *words, "--out", "other"]) == 2
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert "Traceback" not in shown
+
+
 def test_a_denoiser_of_codes_restores_by_sdedit(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"plugin": "ldm", "preset": "tiny", "train.steps": 4, "train.batch_size": 8}
     folder = run(options | QUIET).run_dir

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 
 from tests.restore import linear
+from zoo_core.cli import invoke
 from zoo_core.data.corruptions import hole
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.registry.spec import load_target
+from zoo_core.testing import Failed
 from zoo_core.types import DataInfo
+from zoo_restore import operators as operators_module
 from zoo_restore import registry
+from zoo_restore.conformance import CHECKS, COLOR, check_operator
 from zoo_restore.operator import Operator
 from zoo_restore.registry import operator, operators, options_of
 from zoo_restore.spec import OperatorSpec
+from zoo_restore.spectrum import MaskSpectrum
 
-COLOR = DataInfo("color", (3, 16, 16), 256)
 SPECS = operators()
 
 
@@ -28,68 +32,9 @@ def made(spec: OperatorSpec, info: DataInfo = COLOR, **options: str) -> Operator
     return built
 
 
-def images(n: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return smooth and rough images in [-1, 1]."""
-    rng = torch.Generator().manual_seed(0)
-    rough = torch.rand(n, *COLOR.shape, generator=rng, dtype=dtype) * 2 - 1
-    smooth = torch.nn.functional.avg_pool2d(rough, 5, 1, 2)
-    return torch.cat((rough, smooth))
-
-
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_an_operator_is_what_its_spec_says(spec: OperatorSpec) -> None:
-    degrade = made(spec)
-    x = images()
-    y = degrade(x)
-    assert y.dtype == x.dtype
-    assert torch.equal(y, degrade(x))
-    for k in range(len(x)):  # each image alone, as a batch of one
-        assert torch.allclose(degrade(x[k : k + 1])[0], y[k])
-    assert degrade.view(y).shape[0] == len(x)
-    assert degrade.read(x).shape == y.shape
-    if spec.linear:
-        a, b = x[:4], x[4:]
-        assert torch.allclose(degrade(2 * a - 3 * b), 2 * degrade(a) - 3 * degrade(b), atol=1e-10)
-        assert bool((degrade(torch.zeros_like(a)) == 0).all())
-    if spec.pseudo_inverse:
-        again = degrade(degrade.inverse(y))
-        assert degrade.inverse(y).shape == x.shape
-        assert float((again - y).abs().max()) <= spec.tolerance
-        assert float((again - y).abs().mean()) < float((degrade(torch.zeros_like(x)) - y).abs().mean())
-    if spec.differentiable:
-        small = x[:1, :, :16, :16].clone().requires_grad_(True)
-        direction = images(1)[1:2]
-        (gradient,) = torch.autograd.grad(degrade(small).square().sum(), small)
-        step = 1e-6
-        with torch.no_grad():
-            ahead, behind = (degrade(small + sign * step * direction).square().sum() for sign in (1, -1))
-        slope = float((ahead - behind) / (2 * step))
-        assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-5)
-    else:
-        assert not degrade(x.clone().requires_grad_(True)).requires_grad
-    if spec.mask:
-        kept = degrade.kept
-        assert tuple(kept.shape) == COLOR.shape
-        assert kept.dtype == torch.bool
-        assert torch.equal(y, x * kept)
-
-
-@pytest.mark.parametrize("spec", [s for s in SPECS if s.linear], ids=lambda spec: spec.name)
-def test_a_decomposition_is_one_of_the_operator(spec: OperatorSpec) -> None:
-    """V and U keep lengths, U S V^T x is A x, and U^T y of y = A x is S V^T x."""
-    degrade = made(spec)
-    x = images()
-    s = degrade.spectrum
-    c = s.to_coefficients(x)
-    assert bool((s.singular >= 0).all())
-    assert torch.allclose(s.to_image(c), x, atol=1e-10)
-    assert torch.allclose(c.square().sum(1), x.flatten(1).square().sum(1))
-    assert torch.allclose(s.to_measurement(c * s.singular), degrade(x), atol=1e-10)
-    assert torch.allclose(s.measured(degrade(x)), c * s.singular, atol=1e-10)
-    # the pseudo-inverse of least length, A^+ A is a projection
-    inverse = degrade.inverse(degrade(x))
-    assert torch.allclose(degrade.inverse(degrade(inverse)), inverse, atol=1e-6)
-    assert bool((inverse.flatten(1).norm(dim=1) <= x.flatten(1).norm(dim=1) + 1e-9).all())
+    check_operator(spec)
 
 
 @pytest.mark.parametrize("name", ["inpaint", "uncrop", "lowres", "blur", "gray"])
@@ -136,6 +81,148 @@ class Halved(Operator):
         return (x[..., :2] + x[..., 2:]) / 3
 
 
+class Noisy(Operator):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + 1e-3 * torch.rand_like(x)
+
+
+class Centered(Operator):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+class Single(Operator):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+class Flat(Operator):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x / 2
+
+    def view(self, y: Tensor) -> Tensor:
+        return y.flatten(1)
+
+
+class Unread(Flat):
+    view = Operator.view
+
+    def read(self, image: Tensor) -> Tensor:
+        return image[..., :2]
+
+
+class Cubed(Operator):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x**3
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return y
+
+
+class Shifted(Cubed):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + 0.1
+
+
+class OtherSpectrum(Halved):
+    @property
+    def spectrum(self) -> Any:  # type: ignore[override]
+        return MaskSpectrum(torch.ones(self.data.shape, dtype=torch.bool))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.flip(-1)
+
+
+class Long(Operator):
+    """The left half is measured, and `inverse` fills the rest with ones."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[..., :8]
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return torch.cat((y, torch.ones_like(y)), -1)
+
+
+class Doubled(Long):
+    def inverse(self, y: Tensor) -> Tensor:
+        return torch.cat((2 * y, 0 * y), -1)
+
+
+class Small(Long):
+    def inverse(self, y: Tensor) -> Tensor:
+        return y
+
+
+class Rounded(Cubed):
+    """Gradients of a straight-through estimator."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + ((4 * x).round() / 4 - x).detach()
+
+
+class Detached(Cubed):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.detach() / 2
+
+
+class Painted(Cubed):
+    """Hidden pixels are white."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.kept = torch.ones(self.data.shape, dtype=torch.bool)
+        self.kept[:, 3] = False
+        return torch.where(self.kept, x.detach(), 1.0)
+
+
+class Unmasked(Painted):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+
+@pytest.mark.parametrize(
+    ("made_of", "capabilities", "what"),
+    [
+        (Noisy, (), "two calls on the same images differ"),
+        (Centered, (), "an image alone and in a batch"),
+        (Single, (), "in torch.float64 it made 8 measurements in torch.float32"),
+        (Flat, ("linear",), "view returned shape"),
+        (Unread, ("linear",), "read returned shape"),
+        (Cubed, ("linear",), "A(2 a - 3 b) and 2 A(a) - 3 A(b)"),
+        (Shifted, ("linear",), "A(2 a - 3 b) and 2 A(a) - 3 A(b)"),
+        (OtherSpectrum, ("linear",), "U S V^T x and A x"),
+        (Long, ("linear",), "times as long as x"),
+        (Doubled, ("pseudo_inverse",), "the spec says at most 0.0001"),
+        (Small, ("pseudo_inverse",), "inverse returned shape"),
+        (Cubed, (), "gradients flow through it"),
+        (Rounded, ("differentiable",), "a directional derivative is"),
+        (Detached, ("differentiable",), "no gradient flows"),
+        (Painted, ("mask",), "A(x) is not x where `kept` is true"),
+        (Unmasked, ("mask",), "no attribute `kept`"),
+    ],
+)
+def test_an_operator_that_breaks_its_spec_is_told_what_to_do(
+    made_of: type[Operator], capabilities: tuple[str, ...], what: str
+) -> None:
+    spec = OperatorSpec("broken", f"{__name__}:{made_of.__name__}", **dict.fromkeys(capabilities, True))
+    with pytest.raises(Failed) as failure:
+        check_operator(spec)
+    assert what in failure.value.what
+    assert failure.value.do
+
+
+def test_checks_are_run_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke(["restore", "--check", "inpaint"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("  ok  ") == len(CHECKS)
+    assert invoke(["restore", "--check", "jpeg"]) == 0
+    assert "--  a linear operator is linear: its spec does not say linear=True" in capsys.readouterr().out
+    monkeypatch.setattr(operators_module.JPEG, "inverse", lambda self, y: y[..., :2])
+    assert invoke(["restore", "--check", "jpeg"]) == 4
+    assert "do: correct `inverse`" in capsys.readouterr().out
+    assert invoke(["restore", "--check", "jpg"]) == 2
+    assert "jpeg" in capsys.readouterr().err
+
+
 THIRD_PARTY = [
     OperatorSpec(
         "halved",
@@ -161,22 +248,17 @@ class _Point:
 def test_a_third_party_registers_an_operator_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     def installed(specs: Any) -> None:
         monkeypatch.setattr(registry, "entry_points", lambda group: [_Point(specs)])
-        operators.cache_clear()
 
-    try:
-        installed(THIRD_PARTY)
-        assert operator("halved") is THIRD_PARTY[0]
-        degrade = Halved(options_of(THIRD_PARTY[0], {}), DataInfo("small", (1, 2, 4), 256))
-        x = torch.rand(3, 1, 2, 4, dtype=torch.float64)
-        matrix = degrade(torch.eye(8, dtype=torch.float64).reshape(8, 1, 2, 4)).flatten(1).numpy().T
-        expected = degrade(x).flatten(1).numpy() @ np.linalg.pinv(matrix).T
-        assert np.allclose(degrade.inverse(degrade(x)).flatten(1).numpy(), expected)
-        installed([OperatorSpec("blur", "other:Blur")])
-        with pytest.raises(ZooError, match="name of another operator"):
-            operators()
-        installed(["blur"])
-        with pytest.raises(ZooError, match="is not a OperatorSpec"):
-            operators()
-    finally:
-        monkeypatch.undo()
-        operators.cache_clear()
+    installed(THIRD_PARTY)
+    assert operator("halved") is THIRD_PARTY[0]
+    degrade = Halved(options_of(THIRD_PARTY[0], {}), DataInfo("small", (1, 2, 4), 256))
+    x = torch.rand(3, 1, 2, 4, dtype=torch.float64)
+    matrix = degrade(torch.eye(8, dtype=torch.float64).reshape(8, 1, 2, 4)).flatten(1).numpy().T
+    expected = degrade(x).flatten(1).numpy() @ np.linalg.pinv(matrix).T
+    assert np.allclose(degrade.inverse(degrade(x)).flatten(1).numpy(), expected)
+    installed([OperatorSpec("blur", "other:Blur")])
+    with pytest.raises(ZooError, match="name of another operator"):
+        operators()
+    installed(["blur"])
+    with pytest.raises(ZooError, match="is not a OperatorSpec"):
+        operators()

@@ -48,7 +48,7 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
                 seconds += result.seconds
                 results.append({"kind": its, "name": own, **result._asdict()})
                 if not json_:
-                    _tell(result)
+                    show_result(result)
     if json_:
         click.echo(json.dumps(results, indent=1))
     else:
@@ -57,7 +57,8 @@ def check(name: str, kind: str | None, data: tuple[str, ...], json_: bool) -> No
     raise click.exceptions.Exit(4 if states["failed"] else 0)
 
 
-def _tell(result: Result) -> None:
+def show_result(result: Result) -> None:
+    """Print the result of one check: a line, and of a failed one what to do."""
     mark = {"passed": "ok", "failed": "!!", "not applicable": "--"}[result.state]
     why = f": {result.what}" if result.state == "not applicable" else ""
     click.echo(f"  {mark}  {result.check}{why}")

@@ -167,7 +167,7 @@ def given_images(
     """Return the images of a folder that are to be translated, as images of the domain translated from.
 
     Args:
-        folder: path of the folder.
+        folder: path of the folder, or of one image file.
         dataset: of the run; its size, channels and levels are those of the images returned.
         config: `data` of the run; its `resize` and `background` apply, where it has them, as in training.
 
@@ -175,7 +175,7 @@ def given_images(
         (file names; images (n, C', H, W) in [-1, 1]; what was converted, one line each).
 
     Raises:
-        UsageError: for a folder that does not exist, is empty, or holds a file that is not an image; and
+        UsageError: for a path that does not exist, an empty folder, a file that is not an image; and
             where images of the run are not square.
     """
     from zoo_core.data.configs import FolderConfig

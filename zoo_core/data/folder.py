@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from zoo_core.data.configs import FolderConfig
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.decoding import Decoder, scan, shown
 from zoo_core.data.image_files import (
+    Listing,
     conversions,
     conversions_of,
     find_root,
@@ -96,7 +98,8 @@ def read(config: FolderConfig, fresh: bool = False) -> tuple[Dataset, dict[str, 
 
 
 def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor, list[str]]:
-    """Return the names of all images under `config.path`, the images, and what was converted.
+    """Return the names of all images under `config.path`, or of the one file there, the images, and what was
+    converted.
 
     Returns:
         (file names; uint8 (n, C, H, W), 0 to 255; one line for each kind of conversion).
@@ -104,8 +107,13 @@ def read_images(config: FolderConfig) -> tuple[Sequence[str], Tensor, list[str]]
     Raises:
         UsageError: as `load`; no file may be bad.
     """
-    root = find_root(config.path, "cond")
-    listing = list_files(root, config.links)
+    given = os.path.expanduser(config.path)
+    if os.path.isfile(given):
+        root, name = os.path.split(os.path.abspath(given))
+        listing = Listing([name], [], 0)
+    else:
+        root = find_root(config.path, "cond")
+        listing = list_files(root, config.links)
     found = scan(Decoder(root, config.model_copy(update={"storage": "streamed"})), listing.names)
     refuse_bad(sorted((*listing.bad, *found.bad)), len(listing.names), config, root, skip="")
     if not found.names:
