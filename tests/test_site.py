@@ -416,7 +416,9 @@ def test_the_readme_holds_the_ranked_rows_and_says_when_its_image_is_stale(
     text = readme(f"# zoo\n\n{marks}\nEnd.\n", scored)
     assert "old" not in text
     assert text.endswith("<!-- end of results -->\n\nEnd.\n")
-    assert text.index("| [`vae`](docs/models/vae.md) | 1 | 0.120&nbsp;±0.050 |") < text.index("[`wgan`]")
+    assert text.index("| [`vae`](docs/models/vae.md) | `digits` | 1 | 0.120&nbsp;±0.050 |") < text.index(
+        "[`wgan`]"
+    )
     assert "| `zoo://digits/wgan` |" in text
     assert weights("digits", "no-such-model") == weights("emoji", "copycat", tmp_path) == ""
     assert "42.6 (Miyato et al. 2018)" in text  # wgan's lowest of 42.6 and 159.09, without labels

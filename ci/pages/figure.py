@@ -17,18 +17,10 @@ import numpy as np
 
 from pages.assets import SOURCE
 from pages.results import Scored
-from zoo_core.viz.style import COLORS, FAINT, GRAY, INK, make_figure, styled
+from zoo_core.viz.style import FAINT, GRAY, make_figure, styled
+from zoo_eval.leaderboard import plot
+from zoo_eval.leaderboard.plot import Dot, draw_dots, look
 
-LOOKS = {
-    "diffusion": (COLORS[0], "o"),
-    "gan": (COLORS[1], "^"),
-    "vae": (COLORS[2], "s"),
-    "flow": (COLORS[3], "D"),
-    "autoregressive": (COLORS[4], "v"),
-    "normalizing-flow": (COLORS[5], "<"),
-    "discrete-diffusion": (COLORS[7], "X"),
-}
-"""Color and marker of each family, as on the leaderboard's page; others are gray pluses."""
 DOTS = 17
 """Most rows of the leaderboard."""
 TILE, GAP, CELLS = 96, 8, 7
@@ -83,17 +75,13 @@ def digest(shown: Shown) -> str:
         )
         for strip in shown.strips
     ]
-    drawing = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    code = Path(__file__).read_bytes() + Path(plot.__file__).read_bytes()
+    drawing = hashlib.sha256(code).hexdigest()
     return hashlib.sha256(json.dumps([shown[:2], scores, strips, drawing]).encode()).hexdigest()
 
 
 def _dots(shown: Shown) -> list[Scored]:
     return list(shown.ranked[:DOTS])
-
-
-def _look(family: str) -> tuple[str, str]:
-    """Return the color and the marker of a family."""
-    return LOOKS.get(family, (GRAY, "P"))
 
 
 class Sheet:
@@ -162,7 +150,7 @@ def _draw_strips(sheet: Sheet, shown: Shown) -> None:
     for k, strip in enumerate(shown.strips):
         top = TOP + k * PITCH
         if strip.family:
-            color, marker = _look(strip.family)
+            color, marker = look(strip.family)
             mark = sheet.axes(MARGIN, top + 20, 28, 28)
             mark.plot(0, 0, marker, color=color, markersize=points(20), clip_on=False)
             mark.set_axis_off()
@@ -185,9 +173,7 @@ def _draw_sample(sheet: Sheet, left: int, top: int, cell: Any) -> None:
 
 
 def _draw_dots(sheet: Sheet, rows: Sequence[Scored]) -> None:
-    """Draw the scores with their intervals, best at the top, on a logarithmic axis."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
+    """Draw the scores with their intervals, best at the top, and what their marks mean."""
     left = sheet.width - MARGIN - BOARD
     first = rows[0]
     sheet.text(left, 60, f"Leaderboard: {first.data}", HEADING, weight="bold")
@@ -198,24 +184,11 @@ def _draw_dots(sheet: Sheet, rows: Sequence[Scored]) -> None:
     names = 228
     height = sheet.height - TOP - BOTTOM - keys - 44
     axes = sheet.axes(left + names, TOP - 8, BOARD - names, height)
-    for k, row in enumerate(rows):
-        color, marker = _look(row.family)
-        axes.plot((max(row.low, row.mean / 10), row.high), (k, k), color=color, linewidth=points(5))
-        axes.plot(row.mean, k, marker, color=color, markersize=points(18), linestyle="none")
-        where = {"transform": axes.get_yaxis_transform(), "va": "center", "size": points(NOTE)}
-        axes.text(-names / (BOARD - names), k, row.rank.partition(" ")[0], color=GRAY, **where)
-        axes.text((72 - names) / (BOARD - names), k, row.plugin, color=INK, **where)
-    if first.floor is not None:
-        axes.axvline(first.floor, color=GRAY, linewidth=1, linestyle=":")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0, labelleft=False)
-    axes.tick_params(axis="x", labelsize=points(NOTE))
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
+    dots = [
+        Dot(row.rank.partition(" ")[0], row.plugin, row.family, row.mean, row.low, row.high) for row in rows
+    ]
+    columns = -names / (BOARD - names), (72 - names) / (BOARD - names)
+    draw_dots(axes, dots, first.floor, points(NOTE), columns)
     _draw_key(sheet, left, sheet.height - BOTTOM - keys + 18, families, first.floor is not None)
 
 
@@ -233,6 +206,6 @@ def _draw_key(sheet: Sheet, left: int, top: int, families: Sequence[str], floor:
             across, up, style, width = lines[name]
             axes.plot(across, up, style, color=GRAY, linewidth=width, clip_on=False)
         else:
-            color, marker = _look(name)
+            color, marker = look(name)
             axes.plot(0, 0, marker, color=color, markersize=points(18), clip_on=False)
         sheet.text(x + 32, y, name, NOTE, color=GRAY)

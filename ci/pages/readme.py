@@ -132,7 +132,7 @@ def image_lines(shown: Shown, seeds: Iterable[int]) -> list[str]:
 
 
 def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
-    """Return the table "model, score, published score, cost" as Markdown, with what it says above it."""
+    """Return the table "model, data, score, published score, cost, weights" as Markdown, below its terms."""
     if not rows:
         return ["The committed results are being made again with the current version of the metrics.", ""]
     best = rows[:ROWS]
@@ -144,10 +144,11 @@ def results_lines(rows: Sequence[Scored], index: Index) -> list[str]:
         "(`=`). A published score is the lowest unconditional FID on CIFAR-10 that the index has from a "
         "table that was read: a reference only, of other data and a larger network.",
         *table(
-            ("model", "rank", best[0].column, "published", "training FLOPs", "NFE", "weights"),
+            ("model", "data", "rank", best[0].column, "published", "training FLOPs", "NFE", "weights"),
             (
                 (
                     f"[{code(row.plugin)}](docs/models/{row.plugin}.md)",
+                    code(row.data),
                     prose(row.rank.partition(" ")[0]),
                     prose(row.score).replace(" ", "&nbsp;"),
                     published(row.plugin, index),

@@ -11,12 +11,11 @@ from pages.tables import code, prose, table
 from zoo_core.errors import UsageError
 from zoo_core.results import read_result
 from zoo_eval.leaderboard.facts import installed
+from zoo_eval.leaderboard.plot import interval_of
 from zoo_eval.leaderboard.ranks import noise_floor
-from zoo_eval.leaderboard.rows import Row
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.leaderboard.text import column_notation, rank_text, score_text
 from zoo_eval.numbers import short_seconds
-from zoo_eval.statistics.student import mean_interval
 from zoo_eval.store import collect
 from zoo_eval.store.media import sample_grid
 
@@ -83,7 +82,7 @@ def scored_rows(root: Path) -> Iterator[Scored]:
         floor = noise_floor(group.rows, name)
         for one in ranked.rows:
             row, cost = one.row, one.row.cost
-            mean, low, high = _interval(row, name)
+            mean, low, high = interval_of(row, name) if name in row.scores else [math.nan] * 3
             yield Scored(
                 plugin=row.plugin,
                 family=row.family,
@@ -109,14 +108,6 @@ def scored_rows(root: Path) -> Iterator[Scored]:
                 samples=_samples(row.entries[0].path, root),
                 selected=row.selected,
             )
-
-
-def _interval(row: Row, column: str) -> tuple[float, float, float]:
-    """Return a score and its interval, over seeds or the samples of a single run; NaN where it has none."""
-    if column not in row.scores:
-        return math.nan, math.nan, math.nan
-    mean, width = mean_interval(row.scores[column])
-    return (mean, *(row.within.get(column, (mean, mean)) if width is None else (mean - width, mean + width)))
 
 
 def _samples(path: Path, root: Path) -> str:

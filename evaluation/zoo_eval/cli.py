@@ -59,9 +59,12 @@ def evaluate(folder: str, words: tuple[str, ...], json_: bool) -> None:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "csv", "json", "latex"]),
+    type=click.Choice(["text", "csv", "json", "latex", "png"]),
     default="text",
-    help="How tables are printed; `csv` and `json` hold every task.",
+    help="How tables are written; `csv` and `json` hold every task, `png` plots one table.",
+)
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="File of --format png, csv, json or latex."
 )
 @click.option("--json", "json_", is_flag=True, help="Short for --format json.")
 @click.option("--html", metavar="DIR", type=click.Path(path_type=Path), help="Write a page: DIR/index.html.")
@@ -72,6 +75,7 @@ def leaderboard(
     protocol: str | None,
     metric: str | None,
     format_: str,
+    out: Path | None,
     json_: bool,
     html: Path | None,
 ) -> None:
@@ -84,6 +88,7 @@ def leaderboard(
     from zoo_eval.leaderboard.facts import installed
     from zoo_eval.leaderboard.formats import as_csv, as_latex
     from zoo_eval.leaderboard.page import write_page
+    from zoo_eval.leaderboard.plot import write_png
     from zoo_eval.leaderboard.table import ANY_TASK, Choice, make_groups
     from zoo_eval.leaderboard.text import other_lines
     from zoo_eval.store import chosen_roots, collect
@@ -93,17 +98,28 @@ def leaderboard(
     if json_ and format_ not in ("text", "json"):
         raise UsageError(f"--json and --format {format_} exclude each other")
     format_ = "json" if json_ else format_
+    if (format_ == "png") != (out is not None) and format_ in ("png", "text"):
+        raise UsageError(
+            f"--format {format_} {'with' if out else 'without'} --out FILE",
+            "next: zoo leaderboard --format png --out FILE; --out also takes csv, json and latex",
+        )
     everything = format_ in ("csv", "json") or html is not None
     choice = Choice(data, task or (ANY_TASK if everything else None), protocol)
     groups, others = choice.of(make_groups(found, installed()))
     if html is not None:
         click.echo(f"page: {write_page(groups, html, bad, metric)}", err=format_ != "text")
+    if format_ == "png":
+        assert out is not None
+        write_png(_only(_tables(groups, metric)), out)
+        click.echo(out)
+        _tell_refused(bad)
+        return
     if format_ == "json":
-        click.echo(json.dumps(as_json(_tables(groups, metric), bad), allow_nan=False))
+        _write(json.dumps(as_json(_tables(groups, metric), bad), allow_nan=False) + "\n", out)
         return
     if format_ != "text":
-        write = as_csv if format_ == "csv" else as_latex
-        click.echo(write(_tables(groups, metric)), nl=format_ == "latex")
+        tables = _tables(groups, metric)
+        _write(as_csv(tables) if format_ == "csv" else as_latex(tables) + "\n", out)
         _tell_refused(bad)
         return
     if html is not None:
@@ -115,6 +131,31 @@ def leaderboard(
         where = ", ".join(str(root) for root in here) or f"{runs_root()}, results"
         click.echo(f"no results in {where}; next: zoo run plugin=NAME")
     _tell_refused(bad)
+
+
+def _write(text: str, out: Path | None) -> None:
+    """Print a text, or write it to a file and print the file's name."""
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    click.echo(out)
+
+
+def _only(tables: Sequence[Table]) -> Table:
+    """Return the one table that a plot shows.
+
+    Raises:
+        UsageError: where there is none, or several.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    listed = "; ".join(table.group.title for table in tables) or "none"
+    raise UsageError(
+        f"a plot shows one table, not {len(tables)}: {listed}",
+        "next: choose one with --data, --task and --protocol",
+    )
 
 
 def _tables(groups: Sequence[Group], metric: str | None) -> list[Table]:

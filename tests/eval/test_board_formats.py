@@ -9,6 +9,7 @@ import shlex
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.eval.made_results import result, seeds, write
 from zoo_core.config import flatten
@@ -16,10 +17,12 @@ from zoo_core.errors import UsageError
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results.records import config_record
 from zoo_eval.cli import leaderboard
+from zoo_eval.leaderboard import plot
 from zoo_eval.leaderboard.facts import Facts, installed
 from zoo_eval.leaderboard.formats import as_csv, as_latex
 from zoo_eval.leaderboard.glossary import METRICS, OTHER, definition, group_of
 from zoo_eval.leaderboard.notation import Notation, clock, decimals, notation
+from zoo_eval.leaderboard.plot import LOOKS, dots_of, draw_table
 from zoo_eval.leaderboard.repeat import changed_options, repeat_command
 from zoo_eval.leaderboard.table import make_groups, make_table
 from zoo_eval.store import collect
@@ -169,6 +172,41 @@ def test_latex_is_escaped_and_has_the_intervals(tmp_path):
     assert text.count("{") == text.count("}")
 
 
+def test_a_plot_has_the_rows_of_its_table_with_their_intervals(tmp_path):
+    # catches another order, an interval of one seed left out, and a scale that hides small scores
+    single = {"value": 2.0, "interval": {"low": 1.8, "high": 2.3}}
+    (table,) = tables(
+        tmp_path,
+        *seeds("b", [5.0, 5.5, 4.6], family="vae"),
+        *seeds("a", [1.0, 1.1, 0.9], family="gan"),
+        result("c", metrics={"FD[digits]": single}),
+    )
+    dots = dots_of(table)
+    assert [(dot.rank, dot.name) for dot in dots] == [("1", "a"), ("?", "c"), ("2", "b")]
+    half = 0.1 / 3**0.5 * 4.302653
+    assert dots[0][3:] == pytest.approx((1.0, 1 - half, 1 + half), rel=1e-5)
+    assert dots[1][3:] == (2.0, 1.8, 2.3)
+    (axes,) = draw_table(table).figure.axes
+    intervals, marks = axes.lines[0:6:2], axes.lines[1:6:2]
+    assert [tuple(line.get_xdata()) for line in intervals] == [dot[4:] for dot in dots]
+    assert [line.get_ydata()[0] for line in marks] == [0, 1, 2]
+    assert [line.get_color() for line in marks] == [LOOKS[family][0] for family in ("gan", "gan", "vae")]
+    assert axes.lines[6].get_xdata() == [0.05, 0.05]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert axes.get_xscale() == "log"  # 0.05 to 5.03
+    assert [text.get_text() for text in axes.texts] == ["1", "a", "?", "c", "2", "b"]
+    (near,) = tables(tmp_path / "near", result("a", 0.1), result("b", 0.3))  # and the floor 0.05
+    assert draw_table(near).figure.axes[0].get_xscale() == "linear"
+
+
+def test_a_plot_says_that_it_shows_the_first_rows_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(plot, "MOST", 2)
+    (table,) = tables(tmp_path, *(result(name, 1.0 + k) for k, name in enumerate("abc")))
+    figure = draw_table(table).figure
+    assert [text.get_text() for text in figure.axes[0].texts][1::2] == ["a", "b"]
+    assert any("the first 2 of 3 rows" in text.get_text() for text in figure.texts)
+
+
 def test_the_formats_of_the_command(tmp_path, home):
     # catches an option that is wired to nothing, and notes in the middle of a file
     write(tmp_path, result("wgan"), result("cgan", task="class"))
@@ -185,3 +223,13 @@ def test_the_formats_of_the_command(tmp_path, home):
     assert run("--format", "text").stdout == run().stdout
     assert "left out" in run("--format", "csv").stderr
     assert isinstance(run("--format", "csv", "--json").exception, UsageError)
+    image = tmp_path / "plots" / "board.png"
+    assert run("--format", "png", "--task", "class", "--out", str(image)).stdout == f"{image}\n"
+    assert Image.open(image).size[0] == round(plot.WIDTH * 150)
+    assert "shows one table, not 2" in str(run("--format", "png", "--task", "all", "--out", "x").exception)
+    assert "png without --out" in str(run("--format", "png").exception)
+    assert "text with --out" in str(run("--out", str(image)).exception)
+    for name in ("csv", "json", "latex"):
+        written = tmp_path / f"board.{name}"
+        run("--format", name, "--out", str(written))
+        assert written.read_text() == run("--format", name).stdout
