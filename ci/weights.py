@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "ci"))
+sys.path.insert(0, str(ROOT / "ci" / "studies"))
 PACKAGE = ROOT / "weights" / "genzoo_weights"
 REGISTRY = ROOT / "registry.yaml"
 ENTRY_MB, PACKAGE_MB = 2.2, 40.0
@@ -112,7 +112,7 @@ def write(run: Path, target: Path) -> str:
 
 def compared(full: Any, compact: Any) -> str:
     """Return in what the compact weights are worse than the full ones; "" where in nothing."""
-    from studies.fast_paths import differences
+    from fast_paths import differences
 
     from zoo_core.seeds import Seeds
     from zoo_eval.metrics.frechet import distance, moments

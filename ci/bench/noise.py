@@ -15,9 +15,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from zoo_core.interfaces import HasDenoiser
 from zoo_core.registry.manager import load_entry, manager
 from zoo_core.registry.resolution import resolve
 from zoo_core.seeds import Seeds
@@ -33,7 +35,9 @@ def network_call(preset: str, batch: int) -> Callable[[], None]:
     """Return a function that evaluates the denoiser of `ddpm` a few times."""
     config = resolve({"plugin": "ddpm", "data": "digits", "preset": preset})
     recipe: Recipe = load_entry("plugin", manager().find("plugin", "ddpm"))(config, INFO).eval()
+    assert isinstance(recipe, HasDenoiser)
     denoise = recipe.denoiser()
+    assert denoise.levels is not None
     x, sigma = torch.randn(batch, *INFO.shape), denoise.levels[len(denoise.levels) // 2]
 
     def run() -> None:
@@ -54,7 +58,7 @@ def noise(batch: int) -> Callable[[], None]:
     return run
 
 
-def measured(preset: str, batch: int, rounds: int) -> dict[str, float]:
+def measured(preset: str, batch: int, rounds: int) -> dict[str, Any]:
     """Return the median milliseconds of a call and of a step's noise, and the noise's part of a step."""
     contestants = {"call": (network_call(preset, batch), CALLS), "noise": (noise(batch), STEPS)}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}

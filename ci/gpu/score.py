@@ -42,13 +42,13 @@ from zoo_core.machine.readback import Arriving, arriving, one_behind
 from zoo_core.results import Cost, Provenance, SamplingRecord
 from zoo_core.types import DataInfo
 from zoo_eval import features as extraction
-from zoo_eval.context import source_of_rows
 from zoo_eval.extractors.classifiers import mnist
 from zoo_eval.extractors.effnet import effnet_lite0
 from zoo_eval.metrics import frechet, kernel, prdc, translation, trivial
 from zoo_eval.metrics.inception_score import inception_score
 from zoo_eval.metrics.memorization import nearest
 from zoo_eval.pipeline import Identity, Setup, evaluate, prepare
+from zoo_eval.sampling import source_of_rows
 from zoo_eval.statistics.intervals import resampled_means
 
 Way = Callable[[Iterable[Arriving[Any]]], Iterator[Any]]
@@ -169,7 +169,7 @@ def extracting(network: Extractor, levels: Tensor, batch: int) -> Callable[[Way]
 
 
 def taking(batch: int, batches: int, device: torch.device) -> Callable[[Way], object]:
-    """Return what draws batches from a network and takes them as `zoo_eval.context.sample` does: into one
+    """Return what draws batches from a network and takes them as `zoo_eval.sampling.sample` does: into one
     array, with a hash.
     """
     convolutions = [nn.Conv2d(64, 64, 3, padding=1) for _ in range(20)]

@@ -38,10 +38,11 @@ from zoo_core.registry.resolution import config_hash
 from zoo_core.runs import Run, load, saved_config
 from zoo_core.runs.exchange import run_folder
 from zoo_core.seeds import generator
-from zoo_eval.context import Context, Sampled, sample, source_of
+from zoo_eval.context import Context
 from zoo_eval.features import arithmetic_device
 from zoo_eval.metrics.frechet import Moments, distance, moments
 from zoo_eval.pipeline import Setup, prepare
+from zoo_eval.sampling import Sampled, sample, source_of
 
 FAST = "dpmpp-2m"
 NFE = 200
