@@ -73,6 +73,18 @@ def test_samplers_beside_a_bare_loop():
     assert all("ours" in loops for batch in rows.values() for loops in batch.values())
 
 
+@pytest.mark.slow(
+    depends=("zoo_core/training/compilation.py", "zoo_core/nn/unet.py", "ci/bench/compilation.py")
+)
+def test_compilation_of_a_chain_is_timed(monkeypatch):
+    """Catches a bench that compiles nothing a second time; torch.compile is left out, for its minutes."""
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
+    words = ["--batch", 1, "--size", 8, "--channels", 8, "--rounds", 2, "--steps", 1000]
+    lines = run("bench/compilation.py", *words).splitlines()
+    assert [line.split()[0] for line in lines] == ["threads", "cold", "warm"]
+    assert all("1,000 steps" in line for line in lines[1:])
+
+
 @pytest.mark.slow(depends=("zoo_core", "ci/bench"))
 def test_throughput():
     """Catches a bench that can no longer build a preset."""

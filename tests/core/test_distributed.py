@@ -24,10 +24,12 @@ from zoo_core.machine.distributed import (
     gather_rows,
     joined,
     launched,
+    lost,
     share,
     sum_,
     world,
 )
+from zoo_core.machine.faults import attributed
 
 ROWS = 5
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
@@ -148,6 +150,28 @@ def test_a_process_that_is_gone_ends_the_others_with_a_message(how: str, tmp_pat
         assert "failed; another rank exited or timed out" in message
         assert "next:" in message
     assert told[1] == (None if how == "killed" else ("raised", "UsageError: its own mistake"))
+
+
+def lose_inside() -> None:
+    """Raise what is told where code of a plugin communicates by itself, as sharded weights do."""
+    with joined("cpu", 30) as here:
+        gather_rows(torch.ones(2))
+        if here.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            torch.distributed.all_reduce(torch.ones(2))
+        except RuntimeError as error:
+            raise attributed(error, "ddpm", "in a phase") from error
+
+
+def test_a_lost_process_is_not_the_plugins_fault(tmp_path: Path) -> None:
+    """Catches a plugin that is named where another rank is gone."""
+    expected = "MachineError: rank 0 of 2: communication failed; another rank exited or timed out"
+    told = on_ranks(2, lose_inside, folder=tmp_path, seconds=40)[0]
+    assert told is not None
+    assert told[0] == "raised"
+    assert told[1].startswith(expected)
+    assert lost(RuntimeError("gloo/transport")) is None
 
 
 def silent() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import torch
 from tests.core.ranks import on_ranks, returned
 from zoo_core.errors import UsageError
 from zoo_core.machine import leading
-from zoo_core.machine.distributed import World, joined, world
+from zoo_core.machine.distributed import Signs, World, joined, world
 from zoo_core.machine.leading import led, rows_to_first, to_first, together
 
 DTYPES = (torch.float32, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
@@ -140,4 +144,45 @@ def test_an_error_that_is_not_caught_ends_all(where: str, tmp_path: Path) -> Non
     assert first == ("raised", f"UsageError: {what}")
     assert other is not None
     assert other[0] == "raised"
-    assert other[1].startswith("MachineError: rank 1 of 2: broadcast failed; another rank exited")
+    assert other[1].startswith("MachineError: rank 1 of 2: waiting for rank 0 failed; another rank exited")
+
+
+def alone_for(seconds: float, how: str) -> Any:
+    with joined("cpu", 6):
+
+        def work() -> Any:
+            time.sleep(seconds)
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return together(refuses, None, -1)
+
+        return led(None, work)
+
+
+def silent_for(seconds: float) -> Any:
+    Signs.EVERY = 100.0
+    Signs.given = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    return alone_for(seconds, "silent")
+
+
+@pytest.mark.slow(depends=("zoo_core/machine",))
+def test_the_others_wait_as_long_as_the_first_works(tmp_path: Path) -> None:
+    """Catches a wait that ends with the patience of a collective operation, of 6 seconds here."""
+    assert returned(on_ranks(2, alone_for, 15.0, "works", folder=tmp_path)) == [[0, 1]] * 2
+
+
+@pytest.mark.slow(depends=("zoo_core/machine",))
+def test_a_first_process_that_is_killed_ends_the_others(tmp_path: Path) -> None:
+    told = on_ranks(2, alone_for, 1.0, "killed", folder=tmp_path)
+    assert told[0] is None
+    kind, message = told[1] or ("died", "")
+    assert (kind, message.partition(";")[0]) == (
+        "raised",
+        "MachineError: rank 1 of 2: waiting for rank 0 failed",
+    )
+
+
+@pytest.mark.slow(depends=("zoo_core/machine",))
+def test_a_first_process_without_signs_of_life_is_given_up(tmp_path: Path) -> None:
+    kind, message = on_ranks(2, silent_for, 20.0, folder=tmp_path)[1] or ("died", "")
+    assert (kind, "no sign of life for 6 s" in message) == ("raised", True)

@@ -11,6 +11,8 @@ import contextlib
 import math
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +50,9 @@ ALONE = World()
 
 _by_itself = False
 """Whether this process works by itself at the moment, while the others wait for it; see `by_itself`."""
+
+_timeout = TIMEOUT_S
+"""How long this process waits for the others, as it `joined` them."""
 
 _second: Any = None
 """A second group of the same processes, for sums that go on while a process computes: in no order with what
@@ -121,13 +126,37 @@ def collective(what: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch.distributed.DistError among them; gloo raises the bare class
-        here = world()
-        reason = str(error).strip().partition("\n")[0]
-        raise MachineError(
-            f"rank {here.rank} of {here.size}: {what} failed; another rank exited or timed out",
-            f"reason: {reason}",
-            "next: see the messages of the other ranks; the same command continues from the last checkpoint",
-        ) from error
+        raise gone(what, str(error).strip().partition("\n")[0]) from error
+
+
+def gone(what: str, reason: str) -> MachineError:
+    """Return the error of a process that waited for another one in vain.
+
+    Args:
+        what: the operation, e.g. "all-reduce".
+        reason: why it failed.
+    """
+    here = world()
+    return MachineError(
+        f"rank {here.rank} of {here.size}: {what} failed; another rank exited or timed out",
+        f"reason: {reason}",
+        "next: see the messages of the other ranks; the same command continues from the last checkpoint",
+    )
+
+
+def lost(error: BaseException) -> MachineError | None:
+    """Return the error to show where torch could not reach another process, or None for any other error.
+
+    For errors out of code that communicates by itself, such as the forward pass of sharded weights.
+    """
+    if not isinstance(error, RuntimeError) or world().size == 1:
+        return None
+    from torch import distributed
+
+    reason = str(error).strip().partition("\n")[0]
+    if isinstance(error, distributed.DistError) or "gloo/transport" in str(error):
+        return gone("communication", reason)
+    return None
 
 
 def gather_rows(t: Tensor) -> Tensor:
@@ -327,6 +356,65 @@ def any_(flag: bool) -> bool:
     return bool(total)
 
 
+class Signs:
+    """Signs of life of the first process, which the others look for while it works without them.
+
+    They are in the store by which the processes met, under keys of their own.
+    """
+
+    EVERY = 5.0
+    """Seconds between two signs at most; fewer where processes wait less than a minute for each other."""
+
+    def __init__(self) -> None:
+        from torch.distributed import distributed_c10d
+
+        self._store: Any = distributed_c10d._get_default_store()
+        self._patience = _timeout
+
+    @contextlib.contextmanager
+    def given(self) -> Iterator[None]:
+        """Within the block the first process gives signs of life, whatever it does."""
+        over = threading.Event()
+
+        def give() -> None:
+            with contextlib.suppress(RuntimeError):  # the store is gone: nobody is left
+                while not over.wait(min(self.EVERY, self._patience / 10)):
+                    self._store.add("zoo/alive", 1)
+
+        thread = threading.Thread(target=give, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def call(self, number: int, failed: bool = False) -> None:
+        """Tell the others that the first process needs them for the n-th time, or that its work failed."""
+        with contextlib.suppress(RuntimeError) if failed else contextlib.nullcontext():
+            self._store.set(f"zoo/call/{number}", "failed" if failed else "")
+
+    def wait(self, number: int) -> None:
+        """Wait until the first process calls for the n-th time, as long as it gives signs of life.
+
+        Raises:
+            MachineError: where its work has failed, it is gone, or it gave no sign for the time in which
+                processes wait for each other.
+        """
+        key, seen, since, pause = f"zoo/call/{number}", -1, time.monotonic(), 0.001
+        with collective("waiting for rank 0"):
+            while not self._store.check([key]):
+                alive = self._store.add("zoo/alive", 0)
+                if alive != seen:
+                    seen, since = alive, time.monotonic()
+                elif time.monotonic() - since > self._patience:
+                    raise gone("waiting for rank 0", f"no sign of life for {self._patience:.0f} s")
+                time.sleep(pause)
+                pause = min(0.1, 1.5 * pause)
+            if self._store.get(key) == b"failed":
+                raise gone("waiting for rank 0", "its work failed")
+
+
 @contextlib.contextmanager
 def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World]:
     """Connect the processes that torchrun started, for the length of the block; alone it does nothing.
@@ -367,7 +455,8 @@ def joined(device: str = "auto", timeout_s: float = TIMEOUT_S) -> Iterator[World
                 f"next: torchrun --nproc-per-node {torch.cuda.device_count()}, or device=cpu",
             )
         torch.cuda.set_device(local)
-    global _second
+    global _second, _timeout
+    _timeout = timeout_s
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",

@@ -6,6 +6,7 @@ import errno
 import os
 
 from zoo_core.errors import MachineError, PluginError, ZooError
+from zoo_core.machine.distributed import lost
 from zoo_core.machine.libraries import explain_import
 
 MACHINE = frozenset(
@@ -50,7 +51,11 @@ def attributed(error: Exception, plugin: str, doing: str) -> ZooError:
         explain_import(error)
     except ZooError as explained:
         return explained
-    return machine_error(error) or PluginError(
-        f"plugin {plugin!r} failed {doing}: {type(error).__name__}: {error}",
-        f"next: ZOO_DEBUG=1 shows the traceback; `zoo check {plugin}` tests the plugin",
+    return (
+        lost(error)
+        or machine_error(error)
+        or PluginError(
+            f"plugin {plugin!r} failed {doing}: {type(error).__name__}: {error}",
+            f"next: ZOO_DEBUG=1 shows the traceback; `zoo check {plugin}` tests the plugin",
+        )
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from zoo_core.errors import Interrupted, MachineError, ZooError
-from zoo_core.machine.distributed import by_itself, collective, from_first, world
+from zoo_core.machine.distributed import Signs, by_itself, collective, from_first, world
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,8 @@ P = ParamSpec("P")
 PIECE = 1 << 26
 """Bytes that are sent at a time."""
 
+_calls = 0
+"""How often the first process has called the others so far."""
 _NOTHING = object()
 _subject: object = _NOTHING
 """What the work that this process leads is about; nothing where it leads none, or does a share meanwhile."""
@@ -69,15 +71,30 @@ def led(subject: object, work: Callable[[], T]) -> T:
         return work()
     if not here.first:
         return cast("T", _follow(subject))
-    with _leading(subject), by_itself():
-        found = work()
+    signs = Signs()
+    try:
+        with signs.given(), _leading(subject), by_itself():
+            found = work()
+    except BaseException:
+        signs.call(_next(), failed=True)
+        raise
+    signs.call(_next())
     from_first(_Done(found))
     return found
 
 
+def _next() -> int:
+    """Return the number of the next call of the first process, which all processes count alike."""
+    global _calls
+    _calls += 1
+    return _calls
+
+
 def _follow(subject: object) -> Any:
     """Do this process's shares of what the first asks for, and return what it found in the end."""
+    signs = Signs()
     while True:
+        signs.wait(_next())
         asked: Any = from_first(None)
         if isinstance(asked, _Done):
             return asked.value
@@ -101,6 +118,7 @@ def together(
     if subject is not _subject:
         return function(subject, *args, **options)
     with _leading(_NOTHING), by_itself(False):
+        Signs().call(_next())
         from_first((function, args, options))
         return function(subject, *args, **options)
 

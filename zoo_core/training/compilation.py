@@ -149,6 +149,8 @@ class Start:
         """For people: "compiled: 12.3 s to the end of the first step (cold start: 0 of 28 graphs cached)"."""
         seconds = time.perf_counter() - self._begun
         hits, misses = (now - then for now, then in zip(_lookups(), self._before, strict=True))
+        if not hits + misses:
+            return f"compiled: {seconds:.1f} s to the end of the first step"
         kind = "cold start" if not hits else "partly warm start" if misses else "warm start"
         found = f"{kind}: {hits} of {hits + misses} graphs cached"
         return f"compiled: {seconds:.1f} s to the end of the first step ({found})"

@@ -391,7 +391,7 @@ class Harness:
                 self.compilation.append(self._start.line)
                 listener.say(self.compilation[-1])
                 self._start = None
-            if self.compiled is None and not done:
+            if self.compiled is None and stage.phases and not done:
                 self._decide(stage, steps)
             stop = any_(listener.stop())
             if stop or self._is_saved(done):

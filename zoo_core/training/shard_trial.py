@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from zoo_core.config import OptimizerConfig, TrainConfig
 from zoo_core.errors import UsageError, ZooError
-from zoo_core.machine.distributed import local, sum_, world
+from zoo_core.machine.distributed import local, lost, sum_, world
 from zoo_core.training.parallel import Reducer
 from zoo_core.training.recipe import Phase
 from zoo_core.training.sharding import BlockSums, Shards, WholeSums, blocks_of, networks_of
@@ -215,6 +215,9 @@ class Trials:
         except ZooError:
             raise
         except Exception as error:
+            unreachable = lost(error)
+            if unreachable is not None:
+                raise unreachable from error
             reason = " ".join(str(error).split())[:160]
             raise refused(
                 f"phase {phase.name!r} can't be computed with sharded weights: {reason}", FORWARD
