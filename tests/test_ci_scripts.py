@@ -40,8 +40,8 @@ def test_a_wheel_of_eight_megabytes_is_refused(size, fits, tmp_path):
     stub.write_text(
         "#!/usr/bin/env bash\n"
         'if [ "$2" = venv ]; then echo built; exit 7; fi\n'
-        'mkdir -p "$6"\n'
-        f'head -c {size} /dev/zero > "$6/genzoo-0-py3-none-any.whl"\n'
+        'mkdir -p "$7"\n'
+        f'head -c {size} /dev/zero > "$7/genzoo-0-py3-none-any.whl"\n'
     )
     stub.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
