@@ -36,7 +36,7 @@ class Rehearsed:
 
     Attributes:
         n: how many.
-        calls: network calls for each.
+        calls: model evaluations for each (NFE).
         seconds: that they took.
     """
 
