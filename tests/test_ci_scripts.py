@@ -421,6 +421,28 @@ def test_what_a_script_imports_of_the_packages_exists(script: Path) -> None:
                     importlib.import_module(f"{node.module}.{alias.name}")
 
 
+def test_a_board_has_the_results_that_its_commands_make(tmp_path, monkeypatch):
+    """Catches a default that moved away from the committed results, and an exception without a reason."""
+    monkeypatch.syspath_prepend(CI)
+    boards = importlib.import_module("boards")
+    commands = {"mnist": ("plugin=gaussian,histogram data=mnist", "plugin=gaussian data=digits")}
+    missing = boards.unmade(commands, tmp_path, {})
+    assert [line.split("/")[1:3] for line in missing] == [
+        ["mnist", "gaussian"],
+        ["mnist", "histogram"],
+        ["digits", "gaussian"],
+    ]
+    for name in [line.partition(":")[0].removeprefix("results/") for line in missing[1:]]:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "result.json").touch()
+    assert boards.unmade(commands, tmp_path, {}) == missing[:1]
+    assert boards.unmade(commands, tmp_path, {"mnist/gaussian": "why"}) == []
+    stale = boards.unmade(commands, tmp_path, {"mnist/gaussian": "why", "mnist/histogram": "why"})
+    assert stale == ["mnist/histogram: made; take it out of EXCEPTIONS"]
+    moved = {"mnist": ("plugin=histogram data=mnist train.batch_size=7",)}
+    assert len(boards.unmade(moved, tmp_path, {})) == 1
+
+
 def test_the_index_lists_the_weights_that_are_there_and_keeps_other_addresses(tmp_path, monkeypatch):
     """Writing twice changes nothing; an entry that is gone goes; addresses elsewhere stay."""
     monkeypatch.syspath_prepend(CI)

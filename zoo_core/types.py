@@ -177,7 +177,7 @@ class Likelihood:
         kind: how it was had: "exact"; "ode" (probability flow); lower bounds "vlb", "elbo", "iwae".
         k: importance samples of "iwae", steps of the chain of "vlb"; 1 elsewhere.
         dequantization: "none" for a pmf over levels, "uniform" for a density (then a lower bound).
-        calls: network calls spent per example.
+        calls: model evaluations spent per example (NFE).
         variant: what tells it from another of the same kind by the same model, e.g. "uniform prior".
         note: what else moves the figure, e.g. "variance beta".
         kl: what the posterior says beyond the prior by part of the latent, (n,) nats each, where there is
@@ -211,7 +211,7 @@ class Samples:
 
     Attributes:
         x: (n, *shape) float, before quantizing.
-        calls: network calls per sample.
+        calls: model evaluations per sample (NFE).
         trajectory: states of the sampler on the way, each (m, *shape), where one was asked for.
         sigmas: noise level of each state of the trajectory, where the sampler has noise levels.
     """

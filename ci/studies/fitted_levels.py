@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument(
         "--sampler", choices=DETERMINISTIC, default="dpmpp-2m", help="whose levels are fitted"
     )
-    parser.add_argument("--nfe", type=int, nargs="+", default=NFE, help="network calls a sample")
+    parser.add_argument("--nfe", type=int, nargs="+", default=NFE, help="model evaluations per sample")
     parser.add_argument("--n", type=int, default=1000, help="samples of each distance")
     parser.add_argument("--seeds", type=int, default=5, help="noises, from 1")
     parser.add_argument("--out", type=Path, required=True, help="folder of fitted.json")

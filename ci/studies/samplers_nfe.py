@@ -6,7 +6,7 @@ Run from the checkout, on the folder of a finished run of a diffusion model:
 
 Every registered sampler draws from the run's weights in each of --steps, from one noise, and is scored by the
 run's protocol, on --n samples; a sampler that chooses its steps itself is given --tolerances instead. With
---nfe, each sampler takes as many steps as so many network calls pay for, and a table by calls is printed:
+--nfe, each sampler takes as many steps as that many model evaluations allow, and a table by NFE is printed:
 
     python ci/studies/samplers_nfe.py RUN --nfe 3 5 8 12 20 35 50
 
@@ -52,7 +52,7 @@ TOLERANCES = (1e-1, 1e-2, 1e-3)
 
 
 def calls(sampler: BoundSampler, steps: int) -> int:
-    """Return the network calls of a sampler in a number of steps."""
+    """Return the NFE of a sampler in a number of steps."""
     denoise, noise = ExactDenoiser(None), Seeds(0, range(1))
     start = noise.randn((1,)) * denoise.prior_std
     sampler.function(denoise, start, sampler.grid(denoise, steps), noise=noise, **sampler.options)
@@ -60,7 +60,7 @@ def calls(sampler: BoundSampler, steps: int) -> int:
 
 
 def affordable(sampler: BoundSampler, budgets: Sequence[int]) -> list[int]:
-    """Return the most steps that each budget of network calls pays for; those that pay for 2 or more."""
+    """Return the most steps that each NFE allows, where it allows 2 or more."""
     each = (calls(sampler, 8) - calls(sampler, 4)) // 4
     constant = calls(sampler, 4) - 4 * each
     counts = ((budget - constant) // each for budget in budgets)
@@ -75,7 +75,7 @@ def settings(
     Args:
         steps: of each sampler, where there are no budgets.
         tolerances: of the samplers that choose their steps.
-        budgets: network calls.
+        budgets: model evaluations (NFE).
     """
     for entry in manager().entries("sampler"):
         if entry.spec.parts:  # it stands for another library's samplers
@@ -151,11 +151,11 @@ def line_of(row: dict[str, Any]) -> str:
     head = f"{row['sampler']:<20} {row['setting']:<16}"
     if "absent" in row:
         return f"{head} n/a: {row['absent']}"
-    return f"{head} {row['calls']:>5} calls {row['column']} {row['value']:8.3f} {row['seconds']:7.1f} s"
+    return f"{head} NFE {row['calls']:>5} {row['column']} {row['value']:8.3f} {row['seconds']:7.1f} s"
 
 
 def table_by_calls(record: dict[str, Any]) -> str:
-    """Return a line for each sampler: the distance at each number of network calls."""
+    """Return a line for each sampler: the distance at each NFE."""
     rows = [row for row in record["rows"] if "absent" not in row]
     lines = []
     for name in dict.fromkeys(row["sampler"] for row in rows):

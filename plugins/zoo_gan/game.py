@@ -42,9 +42,9 @@ class GameOptim(Config):
     """One optimizer a network."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999))
-    """Of the critic."""
+    """Optimizer of the critic."""
     generator: OptimizerConfig = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999))
-    """Of the generator."""
+    """Optimizer of the generator."""
 
 
 class Game(Recipe):

@@ -47,9 +47,9 @@ class R3GANOptim(GameOptim):
     """One optimizer a network, without momentum of the first moment."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.99))
-    """Of the critic."""
+    """Optimizer of the critic."""
     generator: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.99))
-    """Of the generator."""
+    """Optimizer of the generator."""
 
 
 class R3GANConfig(RunConfig):

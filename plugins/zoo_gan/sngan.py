@@ -49,9 +49,9 @@ class SNGANOptim(GameOptim):
     """One optimizer a network, without momentum of the first moment; the critic's goes faster."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=1e-3, betas=(0.0, 0.9))
-    """Of the critic."""
+    """Optimizer of the critic."""
     generator: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.9))
-    """Of the generator."""
+    """Optimizer of the generator."""
 
 
 class SNGANConfig(RunConfig):

@@ -72,7 +72,7 @@ class StyleTransferOptim(Config):
     """The optimizer."""
 
     decoder: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
-    """Of the decoder."""
+    """Optimizer of the decoder."""
 
 
 class StyleTransferSample(SampleConfig):

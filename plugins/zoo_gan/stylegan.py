@@ -72,9 +72,9 @@ class StyleGANOptim(GameOptim):
     """One optimizer a network, of the game's steps and the lazy penalties' together."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=8e-3, betas=(0.0, 0.99))
-    """Of the critic."""
+    """Optimizer of the critic."""
     generator: OptimizerConfig = OptimizerConfig(lr=8e-3, betas=(0.0, 0.99), lr_mult=MAPPING)
-    """Of the generator; the mapping network learns at a hundredth of its rate."""
+    """Optimizer of the generator; the mapping network learns at a hundredth of its rate."""
 
 
 class StyleGANSample(SampleConfig):

@@ -40,9 +40,9 @@ class WGANOptim(GameOptim):
     """One optimizer a network, without momentum."""
 
     critic: OptimizerConfig = OptimizerConfig(kind="rmsprop", lr=5e-5)
-    """Of the critic."""
+    """Optimizer of the critic."""
     generator: OptimizerConfig = OptimizerConfig(kind="rmsprop", lr=5e-5)
-    """Of the generator."""
+    """Optimizer of the generator."""
 
 
 class WGANConfig(RunConfig):

@@ -43,9 +43,9 @@ class WGANGPOptim(GameOptim):
     """One optimizer a network, without momentum of the first moment."""
 
     critic: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.9))
-    """Of the critic."""
+    """Optimizer of the critic."""
     generator: OptimizerConfig = OptimizerConfig(lr=5e-4, betas=(0.0, 0.9))
-    """Of the generator."""
+    """Optimizer of the generator."""
 
 
 class WGANGPConfig(RunConfig):

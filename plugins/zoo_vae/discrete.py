@@ -42,9 +42,9 @@ class DiscreteOptim(Config):
     """The optimizers."""
 
     net: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
-    """Of the first stage: encoder, decoder and codebook together."""
+    """Optimizer of the first stage: encoder, decoder and codebook together."""
     prior: OptimizerConfig = OptimizerConfig(kind="adamw", lr=1e-3, weight_decay=0.05, schedule="cosine")
-    """Of the second stage: the prior."""
+    """Optimizer of the second stage: the prior."""
 
 
 class DiscreteConfig(RunConfig):

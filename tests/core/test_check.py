@@ -87,7 +87,7 @@ def test_a_sound_model_passes_every_check(data: str, home: Path) -> None:
         ("OneSample", "the same seeds give the same samples", "all samples are equal"),
         ("WrongShape", "samples have the datas form", "expected: (12, 1, 8, 8)"),
         ("WrongRange", "samples have the datas form", "not [0, 1]"),
-        ("Miscounts", "network calls are counted", "Samples.calls is 7"),
+        ("Miscounts", "model evaluations are counted", "Samples.calls is 7"),
         ("HeedsAnyway", "a condition may be missing", "add 'class'"),
         ("SinglePrecision", "likelihoods are sound", "float64"),
         ("UnknownKind", "likelihoods are sound", "'guess'"),

@@ -497,6 +497,16 @@ def test_an_earlier_value_gives_the_present_one(plugin: str, given: str, use: st
     assert f"did you mean: {use}" in str(found.value)
 
 
+@pytest.mark.parametrize("given", ["data.source=colour", "model.augment=[grey]"])
+def test_an_earlier_value_of_another_option_is_not_suggested(given: str) -> None:
+    """Catches a suggestion that is no value of the option either."""
+    plugin = "pix2pix" if given.startswith("data") else "stylegan"
+    with pytest.raises(Mistakes) as found:
+        resolve([f"plugin={plugin}", given])
+    assert "expected: " in str(found.value)
+    assert "did you mean" not in str(found.value)
+
+
 @pytest.mark.parametrize(
     ("annotation", "name"),
     [

@@ -56,7 +56,7 @@ def test_start_is_the_denoisers_prior():
 
 
 @pytest.mark.parametrize(("name", "calls"), [("ddpm", 9), ("ddim", 9), ("euler", 9), ("heun", 17)])
-def test_network_calls_are_counted(name, calls):
+def test_model_evaluations_are_counted(name, calls):
     """Catches steps reported as calls; a denoiser that counts for itself (guidance) is believed."""
     request = SampleRequest(Seeds(0, range(2)), sampler=bind(SPECS[name]), steps=9)
     assert draw(EXACT, (2,), request, bind(DDIM)).calls == calls

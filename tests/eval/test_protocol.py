@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
 from tests.eval.fakes import protocol
 from zoo_core.config import EvalConfig
 from zoo_core.data.loading import Dataset, Resident
 from zoo_core.errors import UsageError
+from zoo_core.registry.resolution import resolve
 from zoo_eval.extractors.raw import Raw
+from zoo_eval.pipeline import choose_extractor
 from zoo_eval.protocol import PLANS, Protocol, check_plan, doubts, fields_hash, make_protocol
+
+timm = pytest.importorskip("timm")
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Protocol)])
@@ -52,19 +57,40 @@ MOVING = {
     "ode_probe": "gaussian",
     "ode_probes": 2,
     "ode_tolerance": 1e-5,
+    "extractor": "raw",
+    "extractor_path": "",
 }
-"""Options that move a figure; the extractor and its file do so by its name and sha256, which it is given."""
+"""Options that move a value; the path is one of the two files that the test writes."""
 STILL = {"batch_size": 3, "baselines": False, "metrics": ["frechet"], "ode": "never", "every": 10}
 """Options that choose what is computed, and move no figure."""
 
 
-def test_an_option_that_moves_a_figure_is_part_of_it(digits):
-    # catches raw weights ranked beside averaged ones
-    base = make_protocol(EvalConfig(), digits, Raw()).hash
-    moved = [make_protocol(EvalConfig(**{name: value}), digits, Raw()).hash for name, value in MOVING.items()]
-    assert len({base, *moved}) == 1 + len(MOVING)
-    assert make_protocol(EvalConfig(**STILL), digits, Raw()).hash == base
-    assert {*MOVING, *STILL, "extractor", "extractor_path"} == set(EvalConfig.model_fields)
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Options of one network of features, with the weights of two files."""
+    folder = tmp_path_factory.mktemp("networks")
+    for seed in range(2):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet").state_dict(), folder / f"{seed}.pth")
+    return [
+        {"extractor": "timm:test_resnet", "extractor_path": str(folder / f"{seed}.pth")} for seed in (0, 1)
+    ]
+
+
+def hash_under(options, data):
+    """The hash of the protocol of a run under these options of eval, by the extractor that they choose."""
+    whole = resolve({"plugin": "histogram", "eval": options})
+    return make_protocol(whole.eval, data, choose_extractor(whole, data.info.name, "cpu")).hash
+
+
+def test_an_option_that_moves_a_figure_is_part_of_it(digits, networks):
+    # catches raw weights ranked beside averaged ones, and features of other weights in one column
+    assert {*MOVING, *STILL} == set(EvalConfig.model_fields)
+    base = hash_under({}, digits)
+    moved = [hash_under({name: value}, digits) for name, value in MOVING.items() if name != "extractor_path"]
+    files = [hash_under(options, digits) for options in networks]
+    assert len({base, *moved, *files}) == 1 + len(moved) + len(files)
+    assert hash_under(STILL, digits) == base
 
 
 def test_subsets_are_cut_to_small_data_and_tiny_data_are_refused(digits):

@@ -38,6 +38,7 @@ def test_it_trains_samples_and_resumes_in_bfloat16(name: str) -> None:
         f"train.checkpoint_every={stop_at}",
         "train.batch_size=8",
         "train.precision=bfloat16",
+        "sample.precision=bfloat16",
     )
     whole = model.build(*words)
     kept: dict[int, Checkpoint] = {}

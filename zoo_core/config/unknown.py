@@ -75,9 +75,16 @@ RENAMED_VALUES: Mapping[str, str] = {"grey": "gray", "colour": "color"}
 """Values of options of version 0.1 by their earlier name -> the present one."""
 
 
-def renamed_value(text: str) -> str:
-    """Return a value as it is typed, with the earlier names in it replaced by the present ones."""
-    return re.sub(r"\w+", lambda word: RENAMED_VALUES.get(word[0], word[0]), text)
+def renamed_value(text: str, choices: str) -> str:
+    """Return a value as it is typed, with the earlier names in it replaced by the present ones.
+
+    Args:
+        text: of the value.
+        choices: of the option, as they are shown; an earlier name is replaced where the present one is one.
+    """
+    now = set(re.findall(r"\w+", choices))
+    new = {before: name for before, name in RENAMED_VALUES.items() if name in now}
+    return re.sub(r"\w+", lambda word: new.get(word[0], word[0]), text)
 
 
 EPOCHS = ("epochs", "epoch", "num_epochs", "max_epochs", "train.epochs")

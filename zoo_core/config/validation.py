@@ -100,7 +100,8 @@ def _bad_value(
         expected += f", {info.description}" if info.description else ""
     value = given.get(key, problem["input"])
     typed = _typed(value)
-    hint = "" if renamed_value(typed) == typed else f"did you mean: {key}={renamed_value(typed)}"
+    meant = renamed_value(typed, "" if info is None else type_name(info.annotation))
+    hint = "" if meant == typed else f"did you mean: {key}={meant}"
     return UsageError(
         f"bad value for {key!r}: {shown(value)}", hint, reason[:1].lower() + reason[1:], expected, see
     )

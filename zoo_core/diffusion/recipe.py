@@ -51,7 +51,7 @@ class DiffusionOptim(NetworkOptim):
     """The optimizers."""
 
     classifier: OptimizerConfig = OptimizerConfig(lr=2e-3, schedule="cosine")
-    """Of the classifier of noisy data, where there is one."""
+    """Optimizer of the classifier of noisy data, where there is one."""
 
 
 CLASSIFIER_SHARE = 0.25

@@ -35,7 +35,7 @@ class Rehearsed:
 
     Attributes:
         n: how many.
-        calls: network calls for each.
+        calls: model evaluations for each (NFE).
         seconds: that they took.
     """
 

@@ -42,7 +42,7 @@ class Drawn:
 
     Attributes:
         rows: uint8 levels (n, C, H, W), float32 points (n, D), or tokens (n, length).
-        calls: network calls per sample.
+        calls: model evaluations per sample (NFE).
         clipped: share of values that lay outside [-1, 1] before quantizing; 0 for points.
     """
 

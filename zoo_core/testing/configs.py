@@ -91,7 +91,8 @@ def options_are_described(model: Model) -> None:
     bare = [key for key, info in options(model.config_class) if not info.description]
     if bare:
         raise Failed(
-            f"no description: {', '.join(bare)}", 'write a docstring under the option: """Of the network."""'
+            f"no description: {', '.join(bare)}",
+            'write a docstring under the option: """Optimizer of the network."""',
         )
 
 

@@ -129,7 +129,7 @@ def _outermost_calls(recipe: nn.Module) -> Iterator[Counter[str]]:
             handle.remove()
 
 
-def network_calls_are_counted(model: Model) -> None:
+def model_evaluations_are_counted(model: Model) -> None:
     """`Samples.calls` is how often a sample went through the network: cost stands beside quality."""
     run = model.trained
     with _outermost_calls(run.recipe) as rows:
@@ -226,7 +226,7 @@ CHECKS = (
     the_same_seeds_give_the_same_samples,
     conditions_are_heeded,
     a_condition_may_be_missing,
-    network_calls_are_counted,
+    model_evaluations_are_counted,
     the_denoiser_is_one,
     every_sampler_drives_the_denoiser,
 )
