@@ -5,8 +5,8 @@ Run from the checkout; the tables are those of docs/evaluation.md, "Agreement of
     python ci/studies/extractor_agreement.py [--images 280]
 
 The images are the damaged halves of `zoo audit`. The first table has Kendall's tau of a column with the known
-order of each ladder, of which 1 is the whole order. The second has Spearman's correlation of a column with
-the same column of effnet-lite0 over the damaged sets of all ladders, whose order nobody knows.
+order of each damage, of which 1 is the whole order. The second has Spearman's correlation of a column with
+the same column of effnet-lite0 over the damaged sets of all kinds, whose order nobody knows.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from zoo_eval.reference import scoring_config
 MEASURES = ("FD", "KD")
 NETWORKS = {"emoji": ("effnet-lite0", "raw"), "digits": ("effnet-lite0", "raw", "digits")}
 """Feature networks of each dataset."""
-Ladders = Mapping[str, Mapping[str, Sequence[float]]]
+Series = Mapping[str, Mapping[str, Sequence[float]]]
 """damage -> measure -> its values, from no damage to the strongest."""
 
 
-def ladders(graded: Sequence[Mapping[str, Any]], extractor: str) -> Ladders:
-    """Return the ladders of an audit's records of damage that have the measures."""
+def series(graded: Sequence[Mapping[str, Any]], extractor: str) -> Series:
+    """Return the measures of an audit's records of damage, by its kind, where the records have them."""
     return {
         one["damage"]: {name: one["columns"][f"{name}[{extractor}]"] for name in MEASURES}
         for one in graded
@@ -36,10 +36,10 @@ def ladders(graded: Sequence[Mapping[str, Any]], extractor: str) -> Ladders:
     }
 
 
-def measured(data: str, extractor: str, most: int) -> Ladders:
-    """Return the ladders of a dataset in the features of an extractor."""
+def measured(data: str, extractor: str, most: int) -> Series:
+    """Return the measures of damaged images of a dataset in the features of an extractor."""
     words = {"data": data, "eval.extractor": extractor, "eval.metrics": "[frechet,kernel]"}
-    return ladders(damaged(bench(scoring_config(words, "audit"), most, print)), extractor)
+    return series(damaged(bench(scoring_config(words, "audit"), most, print)), extractor)
 
 
 def order(values: Sequence[float]) -> float:
@@ -47,8 +47,8 @@ def order(values: Sequence[float]) -> float:
     return float(stats.kendalltau(range(len(values)), values).statistic)
 
 
-def alike(one: Ladders, other: Ladders, measure: str) -> float:
-    """Return Spearman's correlation of a measure over the damaged sets of the ladders that both have."""
+def alike(one: Series, other: Series, measure: str) -> float:
+    """Return Spearman's correlation of a measure over the damaged sets of the kinds of damage that both have."""
     pairs = [
         pair
         for name in one
