@@ -48,7 +48,7 @@ def order(values: Sequence[float]) -> float:
 
 
 def alike(one: Series, other: Series, measure: str) -> float:
-    """Return Spearman's correlation of a measure over the damaged sets of the kinds of damage that both have."""
+    """Return Spearman's correlation of a measure over the damaged sets that both have."""
     pairs = [
         pair
         for name in one
