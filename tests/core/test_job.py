@@ -603,6 +603,7 @@ def test_faults_at_file_operations_lose_nothing(home: Path) -> None:
     assert int(done.stdout.split(" cases, 0 wrong")[0].split()[-1]) >= 12
 
 
+@pytest.mark.slow(depends=("zoo_core/training", "zoo_core/runs"))
 def test_what_was_compiled_is_recorded_and_small_requests_compile_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
