@@ -94,6 +94,7 @@ class ThirdParty:
             codes = run.recipe.encode(x)
             assert not codes.requires_grad
         self.draw(run, "codes", codes.cpu())
+        self.metrics = run.metrics
 
     @hookimpl
     def zoo_images(self, step: int, name: str) -> None:
@@ -107,6 +108,10 @@ def test_a_third_party_draws_a_plot_from_the_hooks_alone(home: Path, listening: 
     result = run(resolve([*WORDS, "track.plots=false", "run_dir=drawn"]))
     assert third.announced == [("values", 5), ("values", 10), ("values", 15), ("codes", 20)]
     assert result.images == {"codes": "codes-20.png"}
+    assert result.metrics
+    assert third.metrics == result.metrics
+    with pytest.raises(TypeError):
+        third.metrics["FD"] = None
     assert json.loads(Path("drawn/run.json").read_text())["images"] == {"codes": "codes-20.png"}
     assert all((Path("drawn") / f"values-{step}.png").stat().st_size > 1000 for step in (5, 10, 15))
     records = read_metrics(Path("drawn/metrics.jsonl"))

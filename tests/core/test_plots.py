@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+import zoo_core
 from zoo_core.viz.curves import axis_scale, distinct, draw_curves, moving_average, panels
 from zoo_core.viz.denoising import column_labels
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved, text_width
 from zoo_core.viz.plane import outside, scatter
 from zoo_core.viz.plot import write_numbers
+from zoo_core.viz.plots import scores_line
 
 
 def texts(figure: object) -> list[str]:
@@ -169,3 +172,16 @@ def test_equal_plots_have_equal_bytes(tmp_path: Path) -> None:
         for path in paths:
             scatter(torch.eye(2), torch.eye(2), "t").save(path)
         assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_plot_of_scored_samples_names_distance_and_modes(home: Path) -> None:
+    """Catches a plot that is drawn without the scores, and a score that is not the recorded one."""
+    options = {"eval.baselines": False, "plots.format": "svg", "track.progress": False}
+    result = zoo_core.run(options, plugin="gaussian", data="ring", run_dir="here")
+    scores = {name.partition("[")[0]: (name, value) for name, value in result.metrics.items()}
+    words = re.findall(">([^<]+)</text>", Path("here/plots/samples.svg").read_text())
+    shown = "".join("".join(words).split())  # the subtitle has two lines
+    for base, note in (("FD", ""), ("modes", "of8"), ("on-modes", "")):
+        column, value = scores[base]
+        assert f"{column}{value.value:.3g}{note}" in shown
+    assert scores_line({}) == ""

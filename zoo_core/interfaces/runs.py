@@ -136,7 +136,13 @@ class TrainedRun(RunView, _WithModel, Protocol):
     """A run after training: what `RunView` gives, with the model and the data, for plots of what it learned.
 
     Nothing is selected or trained any more, so the test split is there.
+
+    Attributes:
+        metrics: `zoo_core.results.Value` by column; {} for a run that was not scored.
     """
+
+    @property
+    def metrics(self) -> Mapping[str, Any]: ...
 
     def request(self, indices: Sequence[int]) -> SampleRequest:
         """Return the request for the samples with these indices, with the conditions of training."""

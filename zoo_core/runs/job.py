@@ -415,7 +415,8 @@ def _finish(made: Run, events: Events, place: World) -> RunResult:
 def _record(made: Run, events: Events, result: Result | None) -> RunResult:
     announced = Announced()
     with events.listening([announced]):
-        events.tell("zoo_plot_trained", run=trained_view_of(made, events))
+        metrics = {} if result is None else result.metrics
+        events.tell("zoo_plot_trained", run=trained_view_of(made, events, metrics))
     weights = checkpoint.listed(checkpoints_of(made.dir, made.config))[-1]
     hash_ = checkpoint.verify(weights)[checkpoint.WEIGHTS]
     if result is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.events import Events
 from zoo_core.interfaces import RunView, TrainedRun
 from zoo_core.registry.spec import PluginSpec
+from zoo_core.results import Value
 from zoo_core.runs import Run
 from zoo_core.training.recipe import Recipe
 from zoo_core.types import DataInfo, SampleRequest, Samples
@@ -63,6 +65,7 @@ class TrainedView(View):
     samples: Callable[[SampleRequest], Samples] = field(repr=False)
     to_model: Callable[[Tensor], Tensor] = field(repr=False)
     inference: Callable[[], AbstractContextManager[None]] = field(repr=False)
+    metrics: Mapping[str, Value] = field(repr=False)
 
 
 def view_of(run: Run, events: Events) -> RunView:
@@ -74,8 +77,8 @@ def view_of(run: Run, events: Events) -> RunView:
     return _made(View, run, events)
 
 
-def trained_view_of(run: Run, events: Events) -> TrainedRun:
-    """Return what the hook for plots of a trained run sees of it."""
+def trained_view_of(run: Run, events: Events, metrics: Mapping[str, Value]) -> TrainedRun:
+    """Return what the hook for plots of a trained run sees of it, with its scores by column."""
     return _made(
         TrainedView,
         run,
@@ -86,6 +89,7 @@ def trained_view_of(run: Run, events: Events) -> TrainedRun:
         samples=lambda request: run.samples(request),
         to_model=lambda rows: run.to_model(rows),
         inference=lambda: run.inference(),
+        metrics=MappingProxyType(dict(metrics)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import torch
@@ -21,6 +21,8 @@ from zoo_core.errors import UsageError
 from zoo_core.events import hookimpl
 from zoo_core.events.trackers import read_metrics
 from zoo_core.interfaces import HasUnits, RunView, TrainedRun
+from zoo_core.registry.metrics import base_name
+from zoo_core.results import Value
 from zoo_core.results.attachments import GRID
 from zoo_core.types import DataInfo
 from zoo_core.viz import denoising, fields, latents, paths, styles, translations
@@ -33,6 +35,8 @@ from zoo_core.viz.plot import Animation, Job, Plot, run_line, save_plot
 GRID_ROWS = 8
 """Of a sample grid, which has as many columns, or one for each class or caption."""
 POINTS = 2000
+NAMED = ("FD", "modes", "on-modes")
+"""Scores that a plot of the samples of a scored run names."""
 TEXTS = "samples.txt"
 """Samples of a run that are captions, one a line."""
 
@@ -159,19 +163,34 @@ def _write(run: RunView, name: str, job: Job, announced: str) -> Plot | Animatio
     return None
 
 
-def _samples(run: RunView) -> Plot | None:
+def scores_line(metrics: Mapping[str, Value]) -> str:
+    """Return the scores that a plot of samples names, of those that the run has: "FD[raw] 0.0123, ..."."""
+    named = (
+        f"{column} {value.value:.3g}{f' {value.note}' if base_name(column) == 'modes' else ''}"
+        for column, value in metrics.items()
+        if base_name(column) in NAMED
+    )
+    return ", ".join(named)
+
+
+def _samples(run: RunView, scores: str = "") -> Plot | None:
     title = "Samples"
     if run.data_info.is_image:
         samples, columns = run.sample_grid(GRID_ROWS)
         labels = run.grid_labels()
         what = {"class": "one class per column", "text": "one caption per column"}.get(run.data_info.task, "")
         grid = ImageGrid(list(samples), columns, column_labels=labels)
-        figure = draw_grids([grid], title, " · ".join(filter(None, (run_line(run), what))))
+        figure = draw_grids([grid], title, " · ".join(filter(None, (run_line(run), scores, what))))
         numbers = {"samples": stacked(list(samples))}
         return Plot(figure, {**numbers, "column": labels} if labels else numbers)
     if run.data_info.shape == (2,):
         points = run.training_examples(POINTS), run.sample(POINTS)
-        return scatter(*points, title, run_line(run), names=("training points", "samples"))
+        return scatter(
+            *points,
+            title,
+            " · ".join(filter(None, (run_line(run), scores))),
+            names=("training points", "samples"),
+        )
     return None
 
 
@@ -194,7 +213,7 @@ def _curves(run: TrainedRun) -> Plot | None:
 
 def jobs(run: TrainedRun) -> dict[str, Job]:
     """Return name -> drawing function of all plots that a trained run has."""
-    found: dict[str, Job] = {"samples": lambda: _samples(run)}
+    found: dict[str, Job] = {"samples": lambda: _samples(run, scores_line(run.metrics))}
     if (run.dir / "metrics.jsonl").exists():
         found["curves"] = lambda: _curves(run)
     for kind in (denoising, fields, paths, latents, translations, styles):
