@@ -68,7 +68,6 @@ EXCEPTIONS: dict[str, str] = {
     "digits/meanflow": "not trained yet",
     "ring/consistency": "not trained yet",
     "ring/meanflow": "not trained yet",
-    "digits/d3pm": "model.transition=absorbing became the default there; its runs are being made again",
     "mnist/wgan-gp": "made with model.hidden=256 model.init=torch train.steps=1400, defaults before DCGAN's",
 }
 """Models of a board whose committed results are not those of its command, with the reason; see `unmade`."""
