@@ -30,14 +30,13 @@ from typing import Any
 
 import torch
 
-import zoo_core
 from zoo_core.diffusion.options import GuidedSampleConfig
 from zoo_core.errors import UsageError
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.machine.files import write_atomic
 from zoo_core.registry.resolution import config_hash
 from zoo_core.results import Value
-from zoo_core.runs import Run
+from zoo_core.runs import Run, load, saved_config
 from zoo_core.viz.style import make_figure, set_title, styled
 from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import cell, check_pair
@@ -84,6 +83,14 @@ def _numbers(value: Value) -> list[float]:
     """Return a value and the ends of its interval, where it has one."""
     ends = value.interval
     return [value.value] if ends is None else [value.value, ends.low, ends.high]
+
+
+def opened_run(folder: Path) -> Run:
+    """Return a trained run with its guide, which a run at scale 1 does not load."""
+    config = saved_config(folder)
+    sample_options = config.sample.model_copy(update={"guidance_scale": max(SCALES)})
+    guided_config = config.model_copy(update={"sample": sample_options})
+    return load(folder, config=guided_config if isinstance(config.sample, GuidedSampleConfig) else config)
 
 
 def opened(run: Run, folder: Path, setup: Setup, n: int) -> dict[str, Any]:
@@ -223,7 +230,7 @@ def main() -> None:
         draw_study(json.loads(given.run.read_text()), given.out or given.run.with_suffix(".png"))
         return
     start = time.monotonic()
-    run = zoo_core.load(given.run)
+    run = opened_run(given.run)
     options = run.config.sample
     if not (
         isinstance(run.recipe, HasDenoiser)
