@@ -138,8 +138,9 @@ def _write(text: str, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
+    from zoo_core.machine.files import write_atomic
+
+    write_atomic(out, text.encode(), parents=True)
     click.echo(out)
 
 

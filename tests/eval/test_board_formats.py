@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.eval.made_results import result, seeds, write
 from zoo_core.config import flatten
-from zoo_core.errors import UsageError
+from zoo_core.errors import MachineError, UsageError
 from zoo_core.registry.resolution import config_hash, plain, resolve
 from zoo_core.results.records import config_record
 from zoo_eval.cli import leaderboard
@@ -233,3 +233,6 @@ def test_the_formats_of_the_command(tmp_path, home):
         written = tmp_path / f"board.{name}"
         run("--format", name, "--out", str(written))
         assert written.read_text() == run("--format", name).stdout
+    for name in ("csv", "json", "latex", "png"):  # catches a write whose failure is not an error of zoo
+        refused = run("--format", name, "--task", "class", "--out", str(tmp_path))
+        assert isinstance(refused.exception, MachineError), refused.exception

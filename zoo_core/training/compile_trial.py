@@ -14,15 +14,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from zoo_core.training.compilation import compile_blocks, eager, new_code, no_new_code
-
-T = TypeVar("T")
 
 TIMED = 1.0
 """Least seconds of steps that the time of a step is taken from."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zoo_core.errors import UsageError
+from zoo_core.machine.files import write_atomic
 from zoo_core.viz.plot import Plot
 from zoo_core.viz.style import COLORS, GRAY, INK, SMALL, make_figure, set_title, styled
 from zoo_eval.leaderboard.ranks import noise_floor
@@ -117,13 +119,13 @@ def draw_table(table: Table) -> Plot:
     """Return a table's first rows as a plot.
 
     Raises:
-        ValueError: for a table without a row that has a score.
+        UsageError: for a table without a row that has a score.
     """
     from matplotlib.lines import Line2D
 
     dots = dots_of(table)
     if not dots:
-        raise ValueError(f"no row of {table.group.title} has {table.column.name}")
+        raise UsageError(f"no row of {table.group.title} has {table.column.name}")
     shown, column = dots[:MOST], table.column
     floor = noise_floor(table.group.rows, column.name)
     families = list(dict.fromkeys(dot.family for dot in shown))
@@ -157,8 +159,7 @@ def write_png(table: Table, path: Path) -> None:
     """Write a table's plot as a PNG file.
 
     Raises:
-        ValueError: for a table without a row that has a score.
-        OSError: where the file can't be written.
+        UsageError: for a table without a row that has a score.
+        MachineError: where the file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(draw_table(table).png())
+    write_atomic(path, draw_table(table).png(), parents=True)
