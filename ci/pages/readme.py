@@ -91,7 +91,7 @@ def image_rows(scored: Sequence[Scored], root: Path = ROOT) -> Shown:
     column = here[0].column if here else ""
     return Shown(
         f"Samples: {SAMPLED}",
-        f"the best model of each family by {column} or L1; first samples of seed 0",
+        f"the best model of each of the best families by {column} or L1; first samples of seed 0",
         image_strips(scored, root),
         ranked if len(ranked) >= ROWS else shown_rows(scored),
     )
@@ -121,12 +121,12 @@ def image_lines(shown: Shown, seeds: Iterable[int]) -> list[str]:
         return []
     ranked, counts = shown.ranked[0], sorted(set(seeds))
     return [
-        f"![samples of the best model of each family on {SAMPLED}, and the ranking of models on "
+        f"![samples of the best models on {SAMPLED}, one of a family, and the ranking of models on "
         f"{ranked.data} with intervals](docs/samples.png)",
         "",
-        f"*Left: first samples of each family's best model on `{SAMPLED}`, trained for minutes on one CPU "
-        f"core ({' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'}). Right: the ranking "
-        f"on `{ranked.data}`, lower is better.*",
+        f"*Left: first samples of the best models on `{SAMPLED}`, one of a family, trained for minutes on "
+        f"one CPU core ({' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'}). Right: the "
+        f"ranking on `{ranked.data}`, lower is better.*",
         "",
     ]
 

@@ -7,8 +7,7 @@ Run from the checkout, on the folder of a finished run of a diffusion model or t
 Samples are drawn from one noise by the run's own sampler and steps, by dpmpp-2m in its 20 steps (which
 ci/gpu/sample.py times), and by Heun's method with 200 NFE, the converged solution of the same ODE. Each
 difference of FD has a paired bootstrap interval: both sides are resampled in the same rows. Its upper end is
-to be at most 5 % of the FD. The run's own sampler is also drawn with in bfloat16 and compared with float32:
-at most 1 %.
+to be at most 5 % of the FD. The run's own sampler also draws in bfloat16, compared with float32: at most 1 %.
 
 A sampler that adds noise after the start solves no ODE, and its sample k is not that of the ODE from noise k.
 If the run's own sampler does, it is compared with the ODE's samples by an interval of independent resamples,
@@ -224,7 +223,7 @@ def main() -> None:
     parser.add_argument("run", help="folder of a finished run, or the address of weights")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--n", type=int, default=2048, help="samples of each setting")
-    parser.add_argument("--nfe", type=int, default=NFE, help="network calls of the converged solution")
+    parser.add_argument("--nfe", type=int, default=NFE, help="model evaluations of the converged solution")
     parser.add_argument("--out", type=Path, help="folder of fast_paths.json; by default that of the run")
     given = parser.parse_args()
     begun = time.monotonic()

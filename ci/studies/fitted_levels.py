@@ -6,8 +6,8 @@ Run from the checkout, on the folder of a finished run of a diffusion model or t
 
 For each of --nfe, levels are fitted once (sampler.grid=optimized), from noise that is used for nothing else.
 Then both grids draw --n samples from each of --seeds other noises, which are scored by the run's protocol. A
-pair shares its noise, so the test is Student's of the differences of log FD, with Holm's correction for the
-numbers of calls. Scores are in OUT/fitted.json; a study that was stopped goes on where it was.
+pair shares its noise, so the test is Student's of the differences of log FD, with Holm's correction over
+the values of --nfe. Scores are in OUT/fitted.json; a study that was stopped goes on where it was.
 """
 
 from __future__ import annotations

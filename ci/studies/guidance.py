@@ -53,7 +53,7 @@ Interval = tuple[float, float] | None
 
 
 def guided(run: Run, scale: float, interval: Interval = None, seed: int | None = None) -> Run:
-    """Return the run with other options of guidance, at all noise levels where there is no interval."""
+    """Return the run with other options of guidance, at all noise levels without an interval."""
     sample_options = run.config.sample
     low, high = interval or (0.0, None)
     update = {"guidance_scale": scale, "guidance_low": low, "guidance_high": high}

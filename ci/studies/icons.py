@@ -28,7 +28,7 @@ from zoo_core.runs import build
 from zoo_core.training.harness import Listener
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from families.icons import icons  # type: ignore[import-not-found]
+from families.icons import icons  # type: ignore[import-not-found]  # mypy's path has no tests
 
 
 def train(name: str, data: Dataset, steps: int, device: str) -> dict[str, Any]:

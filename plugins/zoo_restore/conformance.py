@@ -158,7 +158,7 @@ def the_inverse_gives_the_measurement_back(subject: OperatorSubject) -> None:
             do,
         )
     if not float(gap.mean()) < float((degrade(torch.zeros_like(x)) - y).abs().mean()):
-        raise Failed("A(inverse(y)) is no nearer to y than A(0) is", do)
+        raise Failed("A(inverse(y)) is not nearer to y than A(0)", do)
 
 
 def gradients_are_what_the_spec_says(subject: OperatorSubject) -> None:

@@ -85,7 +85,7 @@ def read_images(
         return [f"test-{row}.png" for row in rows.tolist()], run.to_model(run.data.test.examples(rows))
     if not Path(images).expanduser().exists():
         raise UsageError(
-            f"there is no image file or folder {images!r}",
+            f"found no image file or folder {images!r}",
             f"expected: an image file, a folder of images, or {HELD_OUT} for images of the test split",
         )
     # `given_images` reads the images that a model translates: here they are of the data's own channels.

@@ -499,7 +499,7 @@ def test_an_earlier_value_gives_the_present_one(plugin: str, given: str, use: st
 
 @pytest.mark.parametrize("given", ["data.source=colour", "model.augment=[grey]"])
 def test_an_earlier_value_of_another_option_is_not_suggested(given: str) -> None:
-    """Catches a suggestion that is no value of the option either."""
+    """Catches a suggestion that the option doesn't allow either."""
     plugin = "pix2pix" if given.startswith("data") else "stylegan"
     with pytest.raises(Mistakes) as found:
         resolve([f"plugin={plugin}", given])

@@ -24,7 +24,7 @@ def unet(shape, time_range=1000.0, **options):
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 9, 13)])
 def test_patches_are_folded_and_unfolded_in_place(shape):
-    """Catches pixels that come out elsewhere, and a border that is cut off, where a side is no multiple."""
+    """Catches pixels that come out elsewhere, and a border that is cut off, where a side doesn't divide."""
     x = torch.randn(2, *shape)
     x4 = folded(x, 4)
     assert x4.shape == (2, shape[0] * 16, math.ceil(shape[1] / 4), math.ceil(shape[2] / 4))

@@ -61,7 +61,7 @@ def test_a_sample_of_the_default_preset_is_cheap(name: str, data: Dataset, tmp_p
     each = counter.get_total_flops() / calls
     assert 0 < each < most.flops
     if most.reason:
-        assert calls > USUAL.calls or each >= USUAL.flops, "it is no exception"
+        assert calls > USUAL.calls or each >= USUAL.flops, "the exception is not needed"
 
 
 @pytest.mark.parametrize("name", ["pixelcnn", "pixel-transformer"])

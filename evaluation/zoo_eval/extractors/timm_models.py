@@ -58,7 +58,7 @@ def _at_side(net: Any, name: str, side: int) -> None:
     if side % patch:
         near = max(patch, round(side / patch) * patch)
         raise UsageError(
-            f"timm's {name!r} has patches of {patch}x{patch} pixels, and {side} is no multiple of that",
+            f"timm's {name!r} has patches of {patch}x{patch} pixels, and {side} is not a multiple of {patch}",
             f"next: eval.extractor=timm:{name}@{near}",
         )
     net.set_input_size(img_size=(side, side))
