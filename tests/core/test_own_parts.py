@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
@@ -168,7 +169,7 @@ def test_a_result_from_elsewhere_is_verified_without_importing(
 
 
 def test_an_entry_of_the_weights_package_imports_nothing(
-    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "own_parts_module:MyNet"
     zoo_core.run(QUICK, plugin="ddpm", net=name, run_dir="mine")
@@ -177,7 +178,8 @@ def test_an_entry_of_the_weights_package_imports_nothing(
     (root / "__init__.py").touch()
     kept = compaction(Path("mine"), "float16", lambda line: None)
     push("mine", str(root / "tests" / "own"), compact=kept, say=lambda line: None)
-    monkeypatch.syspath_prepend(str(root.parent))
+    sys.path.insert(0, str(root.parent))  # the fixture's copy
+    importlib.invalidate_caches()
     Path("imported.txt").unlink()
     sys.modules.pop("own_parts_module")
     capsys.readouterr()

@@ -207,7 +207,8 @@ def trained_on(folder: Path) -> dict[str, str]:
     """
     found = read(folder)
     if found is None:
-        return dict(_earlier(folder) or {})
+        earlier = _earlier(folder)
+        return dict(earlier) if earlier is not None and "name" in earlier else {}
     name, sha256 = found["info"].get("name"), found["sha256"]
     if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise _damaged(folder / RECORD, ValueError("it names no data, or their sha256 is not one"))
@@ -215,13 +216,13 @@ def trained_on(folder: Path) -> dict[str, str]:
 
 
 def _earlier(folder: Path) -> Record | None:
-    """Return what a run without a record says of its data: name and hash, in provenance.json."""
+    """Return what provenance.json says of a run without a record: the hash of its data, and their name."""
     try:
         found = json.loads((folder / "provenance.json").read_bytes())["data"]
-        name, sha256 = found["name"], found["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        said = {key: found[key] for key in ("name", "sha256") if isinstance(found.get(key), str)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {"name": name, "sha256": sha256} if isinstance(name, str) and isinstance(sha256, str) else None
+    return said if "sha256" in said else None
 
 
 def changes(found: Record, dataset: Dataset) -> list[str]:
