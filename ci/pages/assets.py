@@ -36,9 +36,10 @@ ASSETS = (
     Asset("samplers-nfe.png", "samplers_nfe.py", "samplers/digits-vp-sde.json"),
     Asset("guidance-emoji-ddpm.png", "guidance.py", "guidance/emoji-ddpm.json"),
     Asset("guidance-emoji-ldm.png", "guidance.py", "guidance/emoji-ldm.json"),
+    Asset("optional-metrics.png", "fidelity.py", "fidelity/digits.json"),
     Asset("sde-paths.png", "sde_paths.py", modules=("zoo_core/viz/style.py", "zoo_core/viz/paths.py")),
 )
-"""Not here: image-tasks.png, which is drawn from runs, and optional-metrics.png, which takes minutes."""
+"""Not here: image-tasks.png, which is drawn from runs."""
 
 
 def inputs(asset: Asset, root: Path) -> list[Path]:

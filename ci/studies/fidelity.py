@@ -1,29 +1,33 @@
 """The optional metrics against the fraction of samples that are bad, repeated or copied, on digits.
 
-    python ci/studies/fidelity.py --out docs/assets/optional-metrics.png
+    python ci/studies/fidelity.py --out results/fidelity/digits.json
+    python ci/studies/fidelity.py results/fidelity/digits.json --out docs/assets/optional-metrics.png
     python ci/studies/fidelity.py --intervals
 
 One half of the training split is the reference. Of the other half, a fraction of the images is replaced: by
 images with noise, by noise, by one image, by images of the reference, or every image of some classes by other
-images. A table of each metric is printed, and the plot is written. --intervals prints how often the 95 %
-intervals hold the mean value, over --repeats sets of Gaussian samples.
+images. A table of each metric is printed, and the scores are written, from which the plot is drawn.
+--intervals prints how often the 95 % intervals hold the mean value, over --repeats sets of Gaussian samples.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo_core.machine.files import write_atomic
 from zoo_core.results import Value
 from zoo_core.seeds import generator
-from zoo_core.viz.style import make_figure
+from zoo_core.viz.style import GRAY, INK, MARKERS, make_figure, set_title, styled
 from zoo_eval.audit.checks import Bench, bench
 from zoo_eval.audit.damage import noise
 from zoo_eval.pipeline import chosen_metrics, run_metrics
@@ -115,23 +119,39 @@ def table(found: Mapping[str, Mapping[float, Mapping[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: Mapping[str, Mapping[float, Mapping[str, float]]], path: Path) -> None:
+def record_of(found: Mapping[str, Mapping[float, Mapping[str, float]]], images: int) -> dict[str, Any]:
+    """Return what is written of a study: images a side, and [fraction, scores] by replacement."""
+    return {"images": images, "replaced": {name: list(steps.items()) for name, steps in found.items()}}
+
+
+@styled
+def draw(record: Mapping[str, Any], path: Path) -> None:
     """Draw a panel for each metric, a line for each replacement."""
-    names = list(next(iter(found.values()))[0.0])
-    figure = make_figure(11, 6)
+    names = list(next(iter(record["replaced"].values()))[0][1])
+    figure = make_figure(9.5, 5.6)
     for place, name in enumerate(names):
         axes = figure.add_subplot(2, 3, place + 1)
-        for k, (other, steps) in enumerate(found.items()):
-            values = [min(one[name], LARGEST) for one in steps.values()]
-            axes.plot(list(steps), values, color=f"C{k}", marker="os^Dv"[k], markersize=4, label=other)
+        for k, (other, steps) in enumerate(record["replaced"].items()):
+            fractions = [fraction for fraction, _ in steps]
+            values = [min(scores[name], LARGEST) for _, scores in steps]
+            axes.plot(fractions, values, color=f"C{k}", marker=MARKERS[k], markersize=4, label=other)
         if name.startswith("clipped"):
-            axes.plot([0, 1], [1, 0], color="black", linewidth=0.8, linestyle=":", label="1 - fraction")
+            axes.plot([0, 1], [1, 0], color=GRAY, linewidth=1, linestyle=":", label="1 - fraction")
         if name == "FLD":
             axes.set_yscale("symlog", linthresh=50)
-        axes.set(title=name, xlabel="fraction that is replaced")
-        axes.grid(alpha=0.25)
+            axes.set_yticks([0, 20, 100, 1000, LARGEST], ["0", "20", "100", "1,000", f"{LARGEST:,.0f}"])
+            axes.minorticks_off()
+        axes.set_title(name, loc="left", color=INK, fontweight="bold")
+        axes.set_xlabel("fraction that is replaced")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", bbox_to_anchor=(0.95, 0.12), frameon=False)
+    legend = figure.add_subplot(2, 3, len(names) + 1)
+    legend.axis("off")
+    legend.legend(handles, labels, loc="center", title="replaced by")
+    set_title(
+        figure,
+        "Optional metrics where samples are bad, repeated or copied",
+        f"real images of digits, {record['images']:,} a side, of which a fraction is replaced",
+    )
     figure.savefig(path)
 
 
@@ -161,20 +181,25 @@ def intervals(repeats: int, n: int = 300) -> None:
 
 
 def main() -> None:
-    """Print the table and draw the plot, or examine intervals."""
+    """Print the table and write the scores, draw those of a file, or examine intervals."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("optional-metrics.png"), help="file of the plot")
+    parser.add_argument("record", nargs="?", type=Path, help="file of scores to draw; else they are made")
+    parser.add_argument("--out", type=Path, help="file of the scores, or of the plot of a file")
     parser.add_argument("--n", type=int, default=700, help="images a side")
     parser.add_argument("--intervals", action="store_true", help="examine intervals instead")
     parser.add_argument("--repeats", type=int, default=400, help="sets of samples; a quarter for FLD")
     given = parser.parse_args()
     start = time.monotonic()
+    if given.record:
+        draw(json.loads(given.record.read_text()), given.out or given.record.with_suffix(".png"))
+        return
     if given.intervals:
         intervals(given.repeats)
     else:
         found = study(bench(scoring_config({"data": "digits"}, "study"), given.n, print))
         print(table(found))
-        draw(found, given.out)
+        out = given.out or Path("fidelity.json")
+        write_atomic(out, json.dumps(record_of(found, given.n), indent=1).encode() + b"\n")
     print(f"{time.monotonic() - start:.0f} s")
 
 

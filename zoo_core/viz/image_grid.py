@@ -23,6 +23,8 @@ NARROWEST = 540
 """Least width of a plot, pixels: titles need it."""
 PER_POINT = DPI / 72
 """Pixels of a point of text."""
+DESCENT = round(0.24 * SMALL * PER_POINT)
+"""Pixels that a label's letters reach below their line."""
 WIDE = 0.57
 """Mean width of a character in running text, as a fraction of the font size."""
 
@@ -216,7 +218,9 @@ def _draw_one(figure: Any, layout: _Layout, left: float, top: float, write: Any)
         if layout.slanted:
             write(x - 6, y0 - 4, label, va="bottom", rotation=40, rotation_mode="anchor")
         else:
-            write(x, y0 - 4, label, ha="center", va="bottom")
+            for up, line in enumerate(reversed(label.split("\n"))):
+                y = y0 - 4 - DESCENT - up * line_height()
+                write(x, y, line, ha="center", va="baseline")  # letters below the line or not: at one height
     for row, label in enumerate(grid.row_labels):
         y = y0 + layout.row_top(row) + layout.height / 2
         write(left + layout.left - 10, y, label, ha="right", va="center")
