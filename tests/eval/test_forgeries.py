@@ -96,6 +96,9 @@ FORGERIES: dict[str, Plain | list[Plain] | str | bytes] = {
     "a protocol of 100 fields": protocol(fields={f"k{k}": k for k in range(100)}),
     "another task": result("best", 0.1, task="class"),
     "other data": result("best", 0.1, protocol={"data": "digits2"}),
+    "another name for the data": [
+        {**result("evil", 4.0, k), "data": {**result()["data"], "label": "EVIL\x1b[2J"}} for k in range(9)
+    ],
     # states
     "a state in the file": top(state="reproduced"),
     "baselines in the file": top(baselines=[result("noise"), {"plugin": ["a"]}]),
@@ -137,6 +140,31 @@ def _folder(folder: Path) -> None:
     (folder / "result.json").mkdir()
 
 
+def _copies(*plugins: str) -> Callable[[Path], None]:
+    """Return what copies the first file of each of these entries, byte for byte."""
+
+    def place(folder: Path) -> None:
+        for path in sorted((folder.parent / "m").rglob("result*.json")):
+            claim = json.loads(path.read_text())
+            if claim["plugin"] in plugins and claim["seed"] == 1:
+                (folder / f"result-{claim['plugin']}.json").write_bytes(path.read_bytes())
+
+    return place
+
+
+def _copies_and_more(folder: Path) -> None:
+    _copies("wgan", "ddpm")(folder)
+    write(folder, result("ddpm", 900.0, 7), result("wgan", 900.0, 7))
+
+
+def _link(folder: Path) -> None:
+    (folder / "result-1.json").symlink_to(next((folder.parent / "m" / "verified").glob("result*.json")))
+
+
+def _log_of_the_kernel(folder: Path) -> None:
+    (folder / "result-1.json").symlink_to("/proc/kmsg")
+
+
 def _verdicts(folder: Path) -> None:
     (path,) = write(folder, result("best", 0.2))
     sha256 = sha256_of(path)
@@ -149,8 +177,14 @@ def _verdicts(folder: Path) -> None:
 
 PLACED: dict[str, Callable[[Path], None]] = {
     "a pipe": _pipe, "a link to itself": _loop, "a device": _device, "a folder": _folder,
-    "a verdict": _verdicts,
+    "a verdict": _verdicts, "a file of the system": _log_of_the_kernel,
 }  # fmt: skip
+COPIED: dict[str, Callable[[Path], None]] = {
+    "a copy of a reproduced file": _copies("wgan"),
+    "a copy of a reported file": _copies("ddpm"),
+    "copies and a seed of its own": _copies_and_more,
+    "a link to a rival's file": _link,
+}
 
 
 @pytest.fixture
@@ -193,15 +227,16 @@ def test_there_are_forty(honest):
     assert Result.model_validate(result()).plugin == "wgan"
 
 
-@pytest.mark.parametrize("name", [*FORGERIES, *PLACED])
+@pytest.mark.parametrize("name", [*FORGERIES, *PLACED, *COPIED])
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 def test_no_file_changes_anothers_row(honest, tmp_path, name, first):
     # catches what displaces, averages, drops, retitles, reorders or restyles an entry that it is not of
     before = board(honest)
     folder = tmp_path / ("a" if first else "z")
-    if name in PLACED:
+    placed = (PLACED | COPIED).get(name)
+    if placed is not None:
         folder.mkdir()
-        PLACED[name](folder)
+        placed(folder)
     else:
         put(folder, FORGERIES[name])
     after = board(folder, honest) if first else board(tmp_path / "m", folder)

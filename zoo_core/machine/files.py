@@ -63,6 +63,8 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
             content = file.read(min(limit, size) + 1)
         except OSError as error:
             raise UsageError(f"can't read {str(path)!r}: {error.strerror}") from error
+    if content is None:  # of a file of the system that has nothing to read now, such as /proc/kmsg
+        raise UsageError(f"can't read {str(path)!r}: it has no content now", "expected: a regular file")
     if len(content) > limit:
         raise UsageError(f"{path} is too large", f"expected: at most {limit:,} bytes")
     return content

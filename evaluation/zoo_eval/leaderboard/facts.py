@@ -5,6 +5,7 @@ Nothing here is read from a result file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -44,11 +45,13 @@ class Facts:
         directions: base name of each column -> "lower", "higher" or "", in the order of registration.
         families: name of each plugin -> its family.
         summaries: base name of each column -> what its metric says of itself.
+        labeled: names of datasets that have the option `data.label`: those of the user's own files.
     """
 
     directions: Mapping[str, str]
     families: Mapping[str, str]
     summaries: Mapping[str, str] = field(default_factory=dict)
+    labeled: frozenset[str] = frozenset()
 
     def column(self, name: str) -> Column | None:
         """Return a column by its name in a file; None where no installed metric declares it."""
@@ -70,7 +73,22 @@ def installed() -> Facts:
     directions = {base: spec.directions[base] for base, spec in metrics.items()}
     summaries = {base: spec.summary for base, spec in metrics.items()}
     families = {entry.spec.name: entry.spec.family for entry in manager().entries("plugin")}
-    return Facts(directions, families, summaries)
+    return Facts(directions, families, summaries, _labeled())
+
+
+def _labeled() -> frozenset[str]:
+    """Return the names of the datasets that have the option `data.label`."""
+    from zoo_core.errors import PluginError
+    from zoo_core.registry.manager import load_entry, manager
+
+    found = set()
+    for entry in manager().entries("dataset"):
+        if entry.spec.shape:  # data that the user's files do not decide have a name already
+            continue
+        with contextlib.suppress(PluginError):
+            if "label" in load_entry("dataset", entry, "config").model_fields:
+                found.add(entry.spec.name)
+    return frozenset(found)
 
 
 def protocol_name(protocol: ProtocolRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,9 @@ class Row:
 
     @property
     def key(self) -> str:
-        """What tells it from every other row of its table."""
-        return self.entries[0].sha256
+        """What tells it from every other row of its table; rows may share a file, and no two share all."""
+        first, *others = (entry.sha256 for entry in self.entries)
+        return hashlib.sha256("".join((first, *others)).encode()).hexdigest() if others else first
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -82,8 +82,20 @@ def _group(entries: Sequence[Entry], facts: Facts) -> Group:
     order = {base: place for place, base in enumerate(facts.directions)}
     names = sorted(counts, key=lambda name: (order[base_name(name)], -counts[name], name))
     columns = [column for name in names if (column := facts.column(name)) is not None]
-    labeled = next((entry.data for entry in entries if entry.data.label), entries[0].data)
-    return Group(labeled, entries[0].protocol, rows, columns, conflicts)
+    data = entries[0].data.model_copy(update={"label": _label(entries, facts)})
+    return Group(data, entries[0].protocol, rows, columns, conflicts)
+
+
+def _label(entries: Sequence[Entry], facts: Facts) -> str:
+    """Return the label that most of the best verified files have, "" where none has one.
+
+    Data that are known by their name have none, whatever a file calls them.
+    """
+    if entries[0].data.name not in facts.labeled:
+        return ""
+    best = max((tier_of(entry.state) for entry in entries), key=TIERS.index)
+    labels = Counter(one.data.label for one in entries if one.data.label and tier_of(one.state) == best)
+    return min(labels, key=lambda label: (-labels[label], label), default="")
 
 
 def choose_column(group: Group, wanted: str | None = None) -> Column:

@@ -1,7 +1,8 @@
 """Files that claim the same configuration: which of them make a row, and which are left out and listed.
 
 A row takes files of one source and one tier of verification. Files of a better tier displace the others; of
-files of one tier, each source makes a row of its own, so that nobody can displace a row or move its mean.
+files of one tier, each source makes a row of its own, so that nobody can displace a row or move its mean. A
+row whose files are all copies of another row's is left out.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ def _rows_of(claims: Sequence[Entry]) -> tuple[list[list[Entry]], list[Conflict]
             f"{len(kept)} {_files(len(kept))} {'are' if len(kept) > 1 else 'is'} {best}"
         )
         conflicts.append(Conflict(first.plugin, first.config_hash, reason, rest))
-    rows = [row for source in _by_source(kept).values() for row in _once(source)]
+    rows = _distinct([row for source in _by_source(kept).values() for row in _once(source)])
     if len(rows) > 1:
-        sources = sorted({entry.source for entry in kept})
+        sources = sorted({row[0].source for row in rows})
         where = f"{len(sources)} folders" if len(sources) > 1 else sources[0]
         reason = f"claimed {len(rows)} times, {best}, in {where}: each claim is a row of its own"
         conflicts.append(Conflict(first.plugin, first.config_hash, reason))
@@ -86,6 +87,21 @@ def _once(entries: Sequence[Entry]) -> list[list[Entry]]:
                 rows.append([])
             rows[place].append(entry)
     return rows
+
+
+def _distinct(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
+    """Return the rows, in their order, without those whose files are copies of some or all of another's."""
+    kept: dict[int, frozenset[str]] = {}
+    holders: dict[str, list[int]] = defaultdict(list)
+    for place in sorted(range(len(rows)), key=lambda place: -len(rows[place])):
+        files = frozenset(entry.sha256 for entry in rows[place])
+        rarest = min((holders[one] for one in files), key=len)
+        if any(files <= kept[other] for other in rarest):
+            continue
+        kept[place] = files
+        for one in files:
+            holders[one].append(place)
+    return [rows[place] for place in sorted(kept)]
 
 
 def _alike(names: Sequence[str]) -> list[Conflict]:

@@ -199,18 +199,22 @@ def chosen_roots(roots: Sequence[Path]) -> Sequence[Path]:
 
 
 def collect(roots: Iterable[Path]) -> Collection:
-    """Return the results in every result*.json under the roots; a file with the same bytes counts once."""
+    """Return the results in every result*.json under the roots; of one source, equal bytes count once.
+
+    Equal bytes of several sources are all returned: a copy must not take the place of the file it was made
+    of. `separate` leaves out rows of copies alone.
+    """
     reader = Reader(recorded_states())
     entries: list[Entry] = []
     bad: list[Bad] = []
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     with _without_collector():
         for path in (path for root in roots for path in result_files(root)):
             one = reader.read(path)
             if isinstance(one, Bad):
                 bad.append(one)
-            elif one.sha256 not in seen:
-                seen.add(one.sha256)
+            elif (one.source, one.sha256) not in seen:
+                seen.add((one.source, one.sha256))
                 entries.append(one)
     return Collection(entries, bad)
 
