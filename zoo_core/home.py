@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo_core.errors import MachineError
 
 
-def _expanded(path: Path) -> Path:
+def expanded(path: Path) -> Path:
     """Return a path with `~` replaced.
 
     Raises:
@@ -30,13 +30,13 @@ def home() -> Path:
         MachineError: where neither can be found.
     """
     named = os.environ.get("ZOO_HOME")
-    return _expanded(Path(named or "~/.cache/zoo"))
+    return expanded(Path(named or "~/.cache/zoo"))
 
 
 def runs_root() -> Path:
     """Return the folder that runs are made in: ZOO_HOME/runs where ZOO_HOME is set, else ./runs."""
     given = os.environ.get("ZOO_HOME")
-    return _expanded(Path(given)) / "runs" if given else Path("runs")
+    return expanded(Path(given)) / "runs" if given else Path("runs")
 
 
 OURS = "genzoo"

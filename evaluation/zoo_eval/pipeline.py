@@ -35,7 +35,7 @@ from zoo_core.results import (
     Value,
 )
 from zoo_core.results.attachments import write_attachment
-from zoo_core.results.result import Column
+from zoo_core.results.result import LARGEST, Column
 from zoo_core.viz.plot import save_plot
 from zoo_eval.context import Context
 from zoo_eval.features import ProjectedExtractor, arithmetic_device, check_examples, passed
@@ -279,6 +279,10 @@ def run_metrics(ctx: Context, entries: Sequence[Entry]) -> Measured:
         start = time.monotonic()
         found = _columns(entry, ctx)
         measured.seconds[entry.spec.name] = round(time.monotonic() - start, 3)
+        if isinstance(found, NotApplicable):
+            measured.not_applicable[entry.spec.name] = found
+            ctx.source.warning(f"warning: no {entry.spec.name}: {found.reason}")
+            continue
         for column, one in found.items():
             if column in measured.values or column in measured.not_applicable:
                 raise PluginError(
@@ -333,8 +337,8 @@ def run_functions(ctx: Context, measured: Measured) -> None:
         source.say(f"{column}: {found.value:.4g} ({time.monotonic() - start:.3g} s)")
 
 
-def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable]:
-    """Return a metric's columns, once they are what it declares.
+def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable] | NotApplicable:
+    """Return a metric's columns, once they are what it declares; or that its values are too large to be kept.
 
     Raises:
         PluginError: naming the metric.
@@ -345,7 +349,10 @@ def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable]:
     except (ZooError, torch.OutOfMemoryError):
         raise
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
+        bounds = first.get("ctx", {})
+        if bounds.get("le") == LARGEST or bounds.get("ge") == -LARGEST:
+            return NotApplicable(reason=f"a value beyond {LARGEST:.0e}: the samples are far from the data")
         raise PluginError(f"{who} returned a value that is not one: {first['msg']}") from error
     except Exception as error:
         raise PluginError(

@@ -10,8 +10,9 @@ import torch
 from pydantic import create_model
 
 from zoo_core.config import Config, RunConfig, canonical, validate
-from zoo_core.errors import Mistakes, UsageError
+from zoo_core.errors import Mistakes, NotFoundError, UsageError, guess
 from zoo_core.registry.manager import load_entry, manager
+from zoo_core.registry.resolution import with_folder
 from zoo_core.runs import choose_device, load_data
 from zoo_eval.context import Context
 from zoo_eval.metrics.frechet import expected_floor
@@ -45,11 +46,18 @@ def scoring_config(words: Mapping[str, str], name: str) -> RunConfig:
     if foreign:
         raise Mistakes(
             [
-                UsageError(f"{key!r} is an option of a run", f"expected: {'.*, '.join(FREE)}, protocol")
+                UsageError(
+                    f"{key!r} is not an option of scoring",
+                    guess(key, ("protocol", "device", "levels"), "{}=..."),
+                    f"expected: {'.*, '.join(FREE)}, protocol; `zoo score` also takes levels",
+                )
                 for key in foreign
             ]
         )
-    entry = manager().find("dataset", given["data.name"])
+    try:
+        entry = manager().find("dataset", given["data.name"])
+    except NotFoundError as error:
+        raise with_folder(error, "dataset", given["data.name"]) from None
     options: type[Config] = load_entry("dataset", entry, "config")
     kind = create_model(
         "RunConfig", __base__=RunConfig, data=(options, options.model_validate({"name": entry.spec.name}))

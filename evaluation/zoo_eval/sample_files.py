@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,7 @@ def read_samples(path: Path, data: Dataset, need: int, levels: int | None = None
             return SampleSet(_points(array), tuple(notes))
         images = torch.from_numpy(array)
     if levels is None:
-        _check_range(images, data)
+        _check_range(images, data, notes)
         notes += _scaling(info)
     elif int(images.max()) >= levels:
         raise UsageError(
@@ -135,8 +137,11 @@ def _scaling(info: DataInfo) -> list[str]:
     return [] if info.levels == 256 else [f"8-bit values scaled to the data's {info.levels} levels"]
 
 
-def _check_range(images: Tensor, data: Dataset) -> None:
+def _check_range(images: Tensor, data: Dataset, notes: Sequence[str]) -> None:
     """Refuse 8-bit images whose values show that they are not 8-bit.
+
+    Args:
+        notes: what was converted, which may be the reason.
 
     Raises:
         UsageError: with what was probably meant.
@@ -150,12 +155,14 @@ def _check_range(images: Tensor, data: Dataset) -> None:
     if most <= 1:
         raise UsageError(
             f"no image holds a value above {most}",
+            *notes,
             "expected: values 0 to 255; were images in [0, 1] cast to uint8?",
             "next: np.rint(255 * x).astype(np.uint8)",
         )
     if found.tolist() in ([0, 1, 255], [1, 255]):
         raise UsageError(
             f"the images hold the values {', '.join(map(str, found.tolist()))} only",
+            *notes,
             "expected: values 0 to 255; were images in [-1, 1] cast to uint8?",
             "next: np.rint((x + 1) * 127.5).astype(np.uint8)",
         )
@@ -165,6 +172,7 @@ def _check_range(images: Tensor, data: Dataset) -> None:
         guess = levels if most < levels < 256 else most + 1
         raise UsageError(
             f"values 0..{most}: did you mean levels={guess}?",
+            *notes,
             f"expected: 0 to 255; the data reach {real}",
             f"next: levels={guess}, or levels=256 if these are 8-bit values",
         )
@@ -211,8 +219,10 @@ def _check_header(header: ArrayHeader, path: Path, name: str, info: DataInfo) ->
     hint = ""
     if dtype.kind == "f":
         hint = _float_hint(path, name, header)
+    elif dtype.kind == "b":
+        hint = "next: array.astype(np.uint8) * 255"
     elif dtype != np.uint8:
-        hint = "next: divide to the range 0 to 255, then .astype(np.uint8)"
+        hint = _integer_hint(path, name, header)
     elif shape[1:] == info.shape:
         hint = "next: array.transpose(0, 2, 3, 1): channels come last"
     raise UsageError(
@@ -222,9 +232,25 @@ def _check_header(header: ArrayHeader, path: Path, name: str, info: DataInfo) ->
     )
 
 
+def _first(path: Path, name: str, header: ArrayHeader) -> np.ndarray[Any, Any]:
+    """Return the first samples of an array, by which a hint guesses its range."""
+    return read_array(path, name, rows=np.arange(min(64, header.shape[0] if header.shape else 0)))
+
+
+def _integer_hint(path: Path, name: str, header: ArrayHeader) -> str:
+    """Return how to convert integers, by the range of the first ones."""
+    first = _first(path, name, header)
+    low, most = (int(first.min()), int(first.max())) if first.size else (0, 0)
+    if low >= 0 and most <= 255:
+        return f"next: values {low} to {most}: array.astype(np.uint8)"
+    return f"next: values {low} to {most}: scale them to 0 to 255, round, then .astype(np.uint8)"
+
+
 def _float_hint(path: Path, name: str, header: ArrayHeader) -> str:
     """Return how to convert floats, by the range of the first ones."""
-    first = read_array(path, name, rows=np.arange(min(64, header.shape[0] if header.shape else 0)))
+    first = _first(path, name, header)
+    if not np.isfinite(first).all():
+        return "next: the first samples hold NaNs or infinities, which no 8-bit value stands for: remove them"
     low, most = (float(first.min()), float(first.max())) if first.size else (0.0, 1.0)
     if low < 0:
         return f"next: values {low:.3g} to {most:.3g}: np.rint((x + 1) * 127.5).astype(np.uint8) for [-1, 1]"
@@ -276,6 +302,9 @@ def _from_folder(path: Path, info: DataInfo, need: int, levels: int | None) -> t
             f"expected: 8-bit files with the values 0 to {levels - 1}, without loss or transparency",
             "next: such files, or leave out levels=",
         )
+    folders = {name.rpartition(os.sep)[0] for name in listing.names}
+    if len(folders) > 1:
+        notes.append(f"files of {len(folders)} folders in {path} scored as one set of samples")
     if listing.others:
         notes.append(f"{listing.others} files without an image's extension left out")
     notes += [f"warning: {count:,} of {need:,} files: {what}" for what, count in sorted(conversions.items())]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 from torch import Tensor
 
 from zoo_core.config import Config, flatten, strict_yaml
+from zoo_core.config.base import UnreadableError
 from zoo_core.data.loading import Dataset, to_unit
 from zoo_core.errors import UsageError
 from zoo_core.home import runs_root
@@ -86,13 +89,26 @@ def read_manifest(path: Path | None, samples: Path) -> Manifest:
             f"no manifest {str(path)!r}", "expected: a JSON or YAML file", "format: docs/submitting.md"
         )
     given = strict_yaml.read(path)
+    if not isinstance(given, dict):
+        raise UsageError(
+            f"{path} is not a manifest",
+            "expected: a mapping, such as {model: my-model, seed: 0}",
+            f"keys: {', '.join(Manifest.model_fields)}",
+        )
     try:
         return Manifest.model_validate(given)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        wrong = [_told(one) for one in error.errors()]
         raise UsageError(
             f"{path} is not a manifest", *wrong, f"keys: {', '.join(Manifest.model_fields)}"
         ) from error
+
+
+def _told(problem: Mapping[str, Any]) -> str:
+    """Return which key of a manifest is wrong, and why."""
+    cause = problem.get("ctx", {}).get("error")
+    path = [*problem["loc"], *([cause.option] if isinstance(cause, UnreadableError) else [])]
+    return f"{'.'.join(map(str, path))}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def entry_name(wanted: str | None, manifest: Manifest, samples: Path) -> str:
@@ -101,7 +117,7 @@ def entry_name(wanted: str | None, manifest: Manifest, samples: Path) -> str:
     Raises:
         UsageError: for a name that is not allowed, or is an installed model's.
     """
-    given = wanted or manifest.model or samples.resolve().stem
+    given = wanted or manifest.model or Path(os.path.realpath(samples)).stem
     name = given if wanted else given.lower().replace(" ", "-")
     if not NAME.fullmatch(name):
         raise UsageError(

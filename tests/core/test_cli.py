@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["run", "plugin=wgan", "sampler=heun"], 2, "leave sampler out"),
         (["sample", "nowhere"], 2, "no run in"),
         (["show", "wgn"], 2, "wgan"),
+        (["sample", ""], 2, "argument 2 is empty"),
+        (["sample", "x", "--out", ""], 2, "argument 4 is empty"),
+        (["sample", "x" * 300], 2, "too long"),
+        (["leaderboard", "x" * 300], 2, "expected: the path of a file or folder"),
+        (["export", "x"], 2, "'--to'. Choose from: state_dict, pt2"),
+        (["sample", "x", "seed=3"], 2, "did you mean: --seed 3"),
+        (["run", "plugin=vae", "data=nowhere/images"], 2, "there is no folder 'nowhere/images'"),
+        (["run", "config=~nobody/x"], 2, "config="),
     ],
 )
 def test_each_mistake_has_its_status_and_its_next_step(
@@ -125,6 +134,66 @@ def test_another_config_in_the_same_folder_is_refused_by_its_differences(
     assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here"]) == 0
     assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here", "model.clip=0.5"]) == 2
     assert "model.clip: 0.01 there, 0.5 asked for" in capsys.readouterr().err
+
+
+def test_a_folder_without_its_config_is_not_continued(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches weights of an unknown run that are trained further, and files of the user that are replaced."""
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here"]) == 0
+    Path("here/config.yaml").unlink()
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here", "optim.critic.lr=0.3"]) == 2
+    assert "here holds checkpoints, metrics.jsonl and no config.yaml" in capsys.readouterr().err
+    Path("own").mkdir()
+    Path("own/metrics.jsonl").write_text("mine")
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=own"]) == 2
+    assert Path("own/metrics.jsonl").read_text() == "mine"
+
+
+def test_what_is_not_a_run_names_the_run_that_was_meant(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a run's own checkpoint refused as another's bundle, and advice that leads in a circle."""
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=here"]) == 0
+    step = next(Path("here/checkpoints").glob("step-*"))
+    for path in (step, step.parent, Path("here/config.yaml")):
+        assert invoke(["sample", str(path)]) == 2
+        assert "did you mean: here, the run that this is in" in capsys.readouterr().err
+        assert invoke(["run", "plugin=wgan", *FAST, f"init={path}", "run_dir=other"]) == 2
+        assert "did you mean: here, the run that this is in" in capsys.readouterr().err
+    assert invoke(["sample", "her"]) == 2
+    assert str(Path("here").absolute()) in capsys.readouterr().err
+    assert invoke(["run", "resume=here", "run_dir=there"]) == 2
+    assert "resume=RUN train.steps=N run_dir=FOLDER" in capsys.readouterr().err
+    shutil.rmtree("here/checkpoints")
+    assert invoke(["sample", "here"]) == 5
+    told = capsys.readouterr().err
+    assert "a finished run whose checkpoints are gone" in told
+    assert "resume=" not in told
+    assert invoke(["run", "config=here", "run_dir=here", "--rerun"]) == 0  # as it says
+    assert invoke(["sample", "here", "-n", "1"]) == 0
+
+
+def test_a_home_directory_in_an_option_is_the_users(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a folder named "~": a shell replaces it at the beginning of a word only."""
+    monkeypatch.setenv("HOME", str(Path("user").absolute()))
+    assert invoke(["run", "plugin=wgan", *FAST, "run_dir=~/here"]) == 0
+    assert not Path("~").exists()
+    assert Path("user/here/config.yaml").is_file()
+    capsys.readouterr()
+    assert invoke(["run", "resume=~/here"]) == 0
+    assert "already done" in capsys.readouterr().err
+    assert invoke(["run", "config=~/here", "init=~/here", "run_dir=there"]) == 0
+    assert invoke(["sample", "~/here", "-n", "1"]) == 0
+
+
+def test_a_model_too_large_for_the_machine_is_not_its_plugins_fault(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["run", "plugin=vae", *FAST, "model.latent_dim=1e12", "run_dir=here"]) == 5
+    told = capsys.readouterr().err
+    assert "error: out of memory" in told
+    assert "plugin" not in told
 
 
 def test_a_finished_run_is_made_again_on_demand_and_told_what_has_changed(

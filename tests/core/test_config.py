@@ -47,6 +47,8 @@ class Outer(Config):
 
     inner: Inner = Inner(width=9)
     """Section."""
+    count: int = 3
+    """An option of no section."""
 
 
 def read(key: str, value: Any) -> Any:
@@ -93,6 +95,41 @@ def test_a_bad_value_is_refused_with_what_was_expected(key: str, value: Any) -> 
     assert len(mistakes) == 1
     assert f"'inner.{key}'" in mistakes[0].what
     assert any(note.startswith("expected:") for note in mistakes[0].notes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("inner.width", True, "a true/false"),
+        ("inner.names", "[1, 2", "not readable YAML"),
+        ("count", True, "a true/false"),
+    ],
+)
+def test_a_value_that_cannot_be_read_names_its_option(key: str, value: Any, reason: str) -> None:
+    """Catches the first option of its section named instead, or the whole config shown as its value."""
+    made, mistakes = validate(Outer, {"inner.on": "true", key: value}, "a test")
+    assert made is None
+    assert mistakes[0].what == f"bad value for '{key}': {value!r}"
+    assert any(reason in note for note in mistakes[0].notes)
+    assert "unicode string" not in str(mistakes[0])
+
+
+def test_one_value_of_a_list_is_answered_with_the_list() -> None:
+    with pytest.raises(Mistakes, match=r"did you mean: eval\.metrics=\[prdc\]"):
+        resolve(["plugin=vae", "eval.metrics=prdc"])
+
+
+def test_several_runs_in_one_folder_are_refused() -> None:
+    """Catches a first run that is trained before the second one finds its folder taken."""
+    with pytest.raises(UsageError, match="2 runs are asked for, and run_dir=here is one folder"):
+        resolve_matrix(["plugin=vae", "seed=0,1", "run_dir=here"])
+    assert len(resolve_matrix(["plugin=vae", "run_dir=here,there"])) == 2
+
+
+def test_a_preset_is_not_looked_for_in_an_unknown_model() -> None:
+    with pytest.raises(Mistakes) as caught:
+        resolve(["plugin=vaee", "preset=tiny"])
+    assert len(caught.value.mistakes) == 1
 
 
 def test_a_section_keeps_the_defaults_of_the_class_that_holds_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import zoo_core
 from zoo_core.viz.curves import axis_scale, distinct, draw_curves, moving_average, panels
 from zoo_core.viz.denoising import column_labels
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, interleaved, text_width
-from zoo_core.viz.plane import outside, scatter
+from zoo_core.viz.plane import outside, scatter, scatter_samples
 from zoo_core.viz.plot import write_numbers
 from zoo_core.viz.plots import scores_line
 
@@ -154,6 +155,16 @@ def test_points_outside_the_frame_are_counted() -> None:
     assert outside(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, -3.0]]), 1.5) == 2
     plot = scatter(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [9.0, 0.0]]), "t")
     assert "1 outside" in plot.figure.axes[1].get_title(loc="left")
+
+
+def test_samples_alone_are_one_set_and_may_lie_in_the_origin(tmp_path: Path) -> None:
+    """Catches the samples drawn twice, once under the name of the data."""
+    plot = scatter_samples(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), "t")
+    assert [axes.get_title(loc="left") for axes in plot.figure.axes] == ["2 samples"]
+    assert list(plot.numbers) == ["samples"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scatter_samples(torch.zeros(3, 2), "t").save(tmp_path / "zeros.png")
 
 
 def test_numbers_of_one_length_are_csv_and_others_npz(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from zoo_core.data.conditioning import read_conditions
 from zoo_core.data.configs import FolderConfig
@@ -69,6 +70,9 @@ def test_a_third_split_is_the_validation_split(tmp_path: Path, name: str) -> Non
         {"train2017": 3, "val2017": 2},
         {"train": 3, "test": 3, "dev": 2},
         {"train_set/a": 3, "hold-out/a": 3},
+        {"seg_train/a": 3, "seg_test/a": 3, "seg_pred": 2},
+        {"images train": 3, "images val": 3},
+        {"train ": 3, "test": 2},
     ],
 )
 def test_what_could_be_splits_or_classes_is_refused(tmp_path: Path, folders: dict[str, int]) -> None:
@@ -81,6 +85,57 @@ def test_what_could_be_splits_or_classes_is_refused(tmp_path: Path, folders: dic
     if not any("/" in folder for folder in folders):
         assert set(classes.class_names) == (set(folders) if len(folders) > 1 else set())
     assert read(root, layout="flat").class_names == ()
+
+
+def test_a_word_in_a_name_makes_no_split_of_it(tmp_path: Path) -> None:
+    data = read(tree(tmp_path, {"bullet_train": 3, "crash_test": 3, "contest": 3}))
+    assert data.class_names == ("bullet_train", "contest", "crash_test")
+
+
+@pytest.mark.parametrize(
+    ("folders", "inside"),
+    [
+        ({"archive/train": 3, "archive/test": 2}, "archive"),
+        ({"cat/train": 3, "cat/val": 2, "dog/train": 3, "dog/val": 2}, "cat"),
+        ({"a/b/Training/x": 3, "a/b/Testing/x": 2}, "a/b"),
+    ],
+)
+def test_splits_below_the_folder_are_refused(tmp_path: Path, folders: dict[str, int], inside: str) -> None:
+    """Catches training and test images pooled, and a part of both held out at random."""
+    root = tree(tmp_path, folders)
+    with pytest.raises(UsageError, match=r"splits are read from data\.path only") as error:
+        read(root)
+    assert f"next: data.path={root / inside}," in str(error.value)
+    assert len(read(root, layout="flat").train) > 3
+
+
+def test_a_folder_named_like_a_split_may_lie_in_a_class(tmp_path: Path) -> None:
+    data = read(tree(tmp_path, {"cat/train": 3, "dog/test": 3, "bus/validation": 3}))
+    assert data.class_names == ("bus", "cat", "dog")
+
+
+@pytest.mark.parametrize("other", ["caf\u0065\u0301", "caf\u00e9 "])
+def test_classes_that_look_alike_are_refused(tmp_path: Path, other: str) -> None:
+    """Catches one class of an archive of another system, read as two."""
+    root = tree(tmp_path, {"caf\u00e9": 3, other: 3, "tea": 3})
+    with pytest.raises(UsageError, match="look alike") as error:
+        read(root)
+    assert ascii(other) in str(error.value)
+
+
+def test_a_class_has_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="folder 'a' has an empty name"):
+        FolderConfig.model_validate({"path": str(tmp_path), "class_map": {"a": " "}})
+
+
+def test_folders_without_images_are_reported(tmp_path: Path) -> None:
+    """Catches a class that vanishes because its files have another extension."""
+    root = tree(tmp_path, {"a": 3, "b/deep": 3})
+    (root / "c" / "deep").mkdir(parents=True)
+    (root / "c" / "0.heic").write_text("an image of another kind")
+    (root / ".hidden").mkdir()
+    assert "1 folders without images: c" in read(root).report
+    assert list_files(str(root)).empty == ["c"]
 
 
 @pytest.mark.parametrize("name", ["contest", "evan", "trainer", "dev kit", "devil", "cat", "testa", "tr"])

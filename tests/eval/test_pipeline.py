@@ -411,6 +411,16 @@ def test_a_metric_that_fails_or_is_not_finite_names_it(with_metric):
         with_metric(lambda ctx: {"extra": Value(value=1 / 0)})
 
 
+@pytest.mark.parametrize("value", [1e16, -1e16])
+def test_a_value_too_large_to_be_kept_costs_no_other(with_metric, capsys, value):
+    # catches a run that is trained, whose samples lie far from the data, and that gets no result at all
+    result = with_metric(lambda ctx: {"extra": Value(value=value)}, metrics=("extra", "frechet"))
+    assert "beyond 1e+15" in result.not_applicable["extra"].reason
+    assert "FD[digits]" in result.metrics
+    with pytest.raises(PluginError, match="a value that is not one"):
+        with_metric(lambda ctx: {"extra": Value(value=0.0, n=-1)})
+
+
 def test_a_column_of_cost_is_recorded_as_cost(with_metric):
     # catches operations ranked as a metric
     result = with_metric(lambda ctx: {"train_flops": Value(value=5.0)}, columns={"train_flops": ""})

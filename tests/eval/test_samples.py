@@ -197,6 +197,35 @@ def test_levels_say_what_the_values_of_a_folder_are(tmp_path):
         read_samples(folder, GRAY, 10, levels=16)
 
 
+def test_a_range_that_a_conversion_made_is_refused_with_the_conversion(tmp_path):
+    # catches 8-bit values in 16-bit files, refused as if they had been in [0, 1]
+    for k in range(5):
+        Image.fromarray(np.full((8, 8), 200, np.uint16)).save(tmp_path / f"{k}.png")
+    with pytest.raises(UsageError, match="no image holds a value above 1") as error:
+        read_samples(tmp_path, GRAY, 5)
+    assert "5 of 5 files: 16 bits scaled to 8" in str(error.value)
+
+
+def test_files_of_several_folders_are_one_set_and_that_is_said(tmp_path, numbers):
+    # catches a folder of a dataset, train/ and test/, scored as samples without a word
+    for k, x in enumerate(colored(numbers, 6)):
+        folder = tmp_path / ("train" if k % 2 else "test")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(x).save(folder / f"{k}.png")
+    found = read_samples(tmp_path, COLOR, 6)
+    assert f"files of 2 folders in {tmp_path} scored as one set of samples" in found.notes
+    assert not read_samples(tmp_path / "train", COLOR, 3).notes
+
+
+def test_a_link_out_of_the_folder_is_refused_without_an_option_that_scoring_lacks(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "0.png").symlink_to(tmp_path / "x.png")
+    with pytest.raises(UsageError, match="a link that leads out of the folder") as error:
+        read_samples(tmp_path / "samples", COLOR, 1)
+    assert "data.links" not in str(error.value)
+
+
 @pytest.mark.parametrize("kind", ["16 bit", "transparency", "JPEG", "color", "1 bit"])
 def test_levels_and_a_conversion_of_the_values_exclude_each_other(tmp_path, kind):
     # catches 16-bit files with the values 0 to 16, which are all 0 in 8 bits, scored as black
@@ -271,9 +300,13 @@ def save(path, array):
         (np.ones((6, 4, 4, 3), np.uint8), "no image holds a value above 1"),
         (np.array([None] * 6), "can't read arrays"),
         (np.zeros((), np.uint8), "expected: uint8"),
-        (np.full((6, 4, 4, 3), np.nan), "expected: uint8"),
+        (np.full((6, 4, 4, 3), np.nan), "expected: uint8.*NaNs or infinities"),
+        (np.full((6, 4, 4, 3), np.inf, np.float16), "expected: uint8.*NaNs or infinities"),
+        (np.ones((6, 4, 4, 3), bool), r"astype\(np\.uint8\) \* 255"),
+        (np.full((6, 4, 4, 3), 200, np.int16), r"values 200 to 200: array\.astype"),
+        (np.full((6, 4, 4, 3), -9, np.int8), "values -9 to -9: scale them"),
         (np.full((6, 4, 4, 3), -0.5), r"\(x \+ 1\) \* 127\.5"),
-        (np.full((6, 4, 4, 3), 1000, np.uint16), "expected: uint8"),
+        (np.full((6, 4, 4, 3), 1000, np.uint16), "expected: uint8.*values 1000 to 1000: scale them"),
     ],
 )
 def test_unfit_arrays_are_refused_with_words(tmp_path, array, reason):
@@ -349,8 +382,13 @@ def test_manifests_are_found_and_checked(tmp_path):
         read_manifest(other, tmp_path)
     assert "nfee" in str(error.value)
     assert "parameters" in str(error.value)
-    other.write_text("[1]")
-    with pytest.raises(UsageError, match="is not a manifest"):
+    for text in ("[1]", "", "EDM"):
+        other.write_text(text)
+        with pytest.raises(UsageError, match="is not a manifest") as error:
+            read_manifest(other, tmp_path)
+        assert "expected: a mapping" in str(error.value)
+    other.write_text("seed: true")
+    with pytest.raises(UsageError, match="seed: a true/false where a number is expected"):
         read_manifest(other, tmp_path)
     with pytest.raises(UsageError, match="no manifest"):
         read_manifest(tmp_path / "gone.json", tmp_path)
@@ -363,6 +401,9 @@ def test_an_installed_models_name_is_not_given_away(tmp_path):
     assert entry_name("mine", Manifest(model="EDM"), tmp_path) == "mine"
     with pytest.raises(UsageError, match="name of an installed model"):
         entry_name("wgan", Manifest(), tmp_path)
+    loop = tmp_path / "loop.npz"
+    loop.symlink_to(loop)
+    assert entry_name(None, Manifest(), loop) == "loop"
     for name in ("../x", "A b", "<script>", "x" * 65):
         with pytest.raises(UsageError, match="is not a name"):
             entry_name(name, Manifest(), tmp_path)
@@ -380,6 +421,11 @@ def test_words_of_a_score(tmp_path):
     with pytest.raises(Mistakes) as error:
         scoring_config({"data": "mnist", "train.steps": "5", "model.width": "3"}, "flow-x")
     assert len(error.value.mistakes) == 2
+    with pytest.raises(Mistakes, match="'level' is not an option of scoring") as error:
+        scoring_config({"data": "mnist", "level": "17"}, "flow-x")
+    assert "did you mean: levels=" in str(error.value)
+    with pytest.raises(NotFoundError, match=r"there is no folder '\./nowhere'"):
+        scoring_config({"data": "./nowhere"}, "flow-x")
     for name in ("none", "quik"):
         with pytest.raises(UsageError, match=f"no protocol '{name}'") as unknown:
             scoring_config({"data": "mnist", "protocol": name}, "flow-x")

@@ -167,7 +167,8 @@ def invoke(args: Sequence[str] | None = None) -> int:
     from zoo_core.machine import terminal
 
     try:
-        words = None if args is None else list(args)
+        words = list(sys.argv[1:] if args is None else args)
+        _check_arguments(words)
         # click hands back the status of an Exit, and otherwise what the command returned: None.
         status = zoo.main(args=words, prog_name="zoo", standalone_mode=False)
     except ZooError as error:
@@ -183,9 +184,9 @@ def invoke(args: Sequence[str] | None = None) -> int:
     except _ReaderLeft:
         return 0
     except (OSError, MemoryError) as error:
-        from zoo_core.machine.faults import machine_error
+        from zoo_core.machine.faults import bad_path, machine_error
 
-        fault = machine_error(error)
+        fault = machine_error(error) or bad_path(error)
         if fault is None:
             raise
         return _tell(fault, fault)
@@ -200,11 +201,26 @@ def invoke(args: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _check_arguments(args: Sequence[str]) -> None:
+    """Refuse an empty argument, which would stand for the current folder where a path is expected.
+
+    Raises:
+        UsageError: as said.
+    """
+    if "" in args:
+        from zoo_core.errors import UsageError
+
+        raise UsageError(
+            f"argument {list(args).index('') + 1} is empty",
+            "expected: a value; in a shell, a variable that is not set gives an empty one",
+        )
+
+
 def plain_error(error: click.ClickException) -> ZooError:
     """Return click's error in the style of all others, with the help that explains it."""
     from zoo_core.errors import UsageError
 
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     message = message[:1].lower() + message[1:]
     context = getattr(error, "ctx", None)
     return UsageError(message, f"see: {context.command_path} --help" if context is not None else "")

@@ -190,6 +190,8 @@ def _show_comparison(results: Sequence[RunResult], json_: bool) -> None:
         click.echo("next: zoo leaderboard")
 
 
+SAMPLE_OPTIONS = {"seed": "--seed", "n": "-n", "out": "--out"}
+"""Options of `zoo sample` that may be typed as overrides."""
 DRAWN = 64
 """Default number of samples of `zoo sample`."""
 
@@ -236,6 +238,7 @@ def sample(
     if wrong:
         raise UsageError(
             f"can't sample with {', '.join(f'{key}=' for key in wrong)}",
+            *(f"did you mean: {SAMPLE_OPTIONS[key]} {others[key]}" for key in wrong if key in SAMPLE_OPTIONS),
             "expected: cond=CLASS or cond=CAPTION, several separated by commas, or cond=FOLDER; "
             "sampler=NAME, sampler.KEY=, sample.KEY=",
             "next: the other options of a run are fixed; zoo run config=RUN/config.yaml key=value",

@@ -47,8 +47,9 @@ def _find(name: str, kind: str | None) -> tuple[str, Entry] | IndexEntry:
     for one in kinds:
         if any(entry.spec.name == name.rpartition(":")[2] for entry in here.entries(one)):
             return one, here.find(one, name)
+    index = load_index()
     for one in kinds:
-        known = load_index().entry(name, one)
+        known = index.entry(name, one)
         if known is not None and not any(f.distribution == known.package for f in here.failures):
             return known
     here.find(kinds[0], name)

@@ -35,9 +35,30 @@ class Config(BaseModel):
         if not isinstance(given, Mapping):
             return given
         return {
-            key: _read(value, cls.model_fields[key].annotation) if key in cls.model_fields else value
+            key: _read_option(key, value, cls.model_fields[key].annotation)
+            if key in cls.model_fields
+            else value
             for key, value in given.items()
         }
+
+
+class UnreadableError(ValueError):
+    """A value that can't be read by its option's type.
+
+    Attributes:
+        option: name of the option within its section.
+    """
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(reason)
+        self.option = option
+
+
+def _read_option(name: str, value: Any, annotation: Any) -> Any:
+    try:
+        return _read(value, annotation)
+    except ValueError as error:
+        raise UnreadableError(name, str(error)) from error
 
 
 MAX_TEXT = 100_000

@@ -190,7 +190,9 @@ def parse(text: str, name: str, nodes: int = MAX_NODES) -> Any:
     except _TooMuch as error:
         raise UsageError(f"{name} nests or repeats too much", str(error)) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = (
+            " ".join(str(error).replace('in "<unicode string>", ', "in ").split()) or type(error).__name__
+        )
         raise UsageError(f"{name} is not readable YAML: {reason}"[:400]) from error
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from zoo_core.config.base import Config, is_union
+from zoo_core.config.base import Config, UnreadableError, is_union
 from zoo_core.config.keys import flatten, nest, options, section
 from zoo_core.config.unknown import renamed_value, unknown_key
 from zoo_core.errors import UsageError, ZooError
@@ -89,6 +89,9 @@ def _bad_value(
     problem: Any, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], see: str
 ) -> UsageError:
     path = [str(part) for part in problem["loc"]]
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, UnreadableError):
+        path.append(cause.option)
     key = next((k for n in range(len(path), 0, -1) if (k := ".".join(path[:n])) in fields), ".".join(path))
     if key not in fields:  # raised for a whole section: name the option that was given in it
         key = next((k for k in given if k.startswith(f"{key}.")), key)
@@ -101,6 +104,8 @@ def _bad_value(
     value = given.get(key, problem["input"])
     typed = _typed(value)
     meant = renamed_value(typed, "" if info is None else type_name(info.annotation))
+    if problem["type"] == "list_type" and isinstance(value, str):
+        meant = f"[{typed}]"
     hint = "" if meant == typed else f"did you mean: {key}={meant}"
     return UsageError(
         f"bad value for {key!r}: {shown(value)}", hint, reason[:1].lower() + reason[1:], expected, see

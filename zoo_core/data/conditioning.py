@@ -53,7 +53,8 @@ def choose_task(
     raise UsageError(
         f"dataset {name!r} can't serve the task {wanted or ' or '.join(tasks)}",
         f"it serves: {', '.join(served)}",
-        f"datasets that can: {', '.join(able) or 'none is installed'}",
+        "next: one folder for each class in data.path" if dataset.by_content and name in able else "",
+        f"datasets that can: {', '.join(one for one in able if one != name) or 'none is installed'}",
     )
 
 

@@ -61,6 +61,14 @@ class FolderConfig(DataConfig):
         # Options are laid over one another by dotted keys, which takes a folder's name apart.
         return flatten(given) if isinstance(given, Mapping) else given
 
+    @field_validator("class_map")
+    @classmethod
+    def _named(cls, given: dict[str, str]) -> dict[str, str]:
+        unnamed = [folder for folder, name in given.items() if not name.strip()]
+        if unnamed:
+            raise ValueError(f"the class of folder {unnamed[0]!r} has an empty name")
+        return given
+
 
 class CaptionedFolderConfig(FolderConfig):
     """A folder of the user's own images, with captions in text files."""

@@ -29,6 +29,8 @@ from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 
 SPLITS = ("train", "test", "validation")
+NAMED = 20
+"""Folders or classes that a line names."""
 
 
 def load(config: FolderConfig, fresh: bool = False) -> Dataset:
@@ -58,6 +60,10 @@ def read(config: FolderConfig, fresh: bool = False) -> tuple[Dataset, dict[str, 
     report = []
     if listing.others:
         report.append(f"{listing.others} files that are hidden or do not have an image's extension left out")
+    if listing.empty:
+        report.append(
+            f"{len(listing.empty)} folders without images: {', '.join(map(shown, listing.empty[:NAMED]))}"
+        )
     if not listing.names and not listing.bad:
         raise no_images(root, listing.others)
     layout = infer(listing.names, config, root)
@@ -142,7 +148,7 @@ def _said(tables: dict[str, Table], class_names: Sequence[str], held_out: bool) 
         without = [name for name, count in zip(class_names, counts, strict=True) if not count]
         if without:
             lines.append(
-                f"{len(without)} classes have no image in the {split} split: {', '.join(without[:20])}"
+                f"{len(without)} classes have no image in the {split} split: {', '.join(without[:NAMED])}"
             )
     return lines
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.decoding import Scan, shown
-from zoo_core.data.images import EXTENSIONS, REDUCED
+from zoo_core.data.images import EXTENSIONS, LEADS_OUT, REDUCED
 from zoo_core.data.table import Column, Memory, Table
 from zoo_core.errors import UsageError, beginning, nearest
 
 SIZES = 3
 """Sizes that are reported one by one; more are reported together."""
+NOT_FOLLOWED = "a link to a folder, not followed"
 LISTED = 1000
 """Bad files named in one message."""
 
@@ -29,11 +30,13 @@ class Listing:
         names: with an image's extension, in the order of their bytes.
         bad: (name, reason) of links to folders, and of folders that can't be read.
         others: how many files are hidden or have another extension.
+        empty: folders without an image in them or below; of one within another the outer one.
     """
 
     names: Sequence[str]
     bad: Sequence[tuple[str, str]]
     others: int
+    empty: Sequence[str] = ()
 
 
 def list_files(root: str, links: bool = False) -> Listing:
@@ -45,6 +48,7 @@ def list_files(root: str, links: bool = False) -> Listing:
     """
     names: list[str] = []
     bad: list[tuple[str, str]] = []
+    folders: list[str] = []
     linked: list[str] = []
     seen = {os.path.realpath(root)}
 
@@ -57,6 +61,7 @@ def list_files(root: str, links: bool = False) -> Listing:
         for folder, subfolders, files in os.walk(start, onerror=unreadable):
             here = os.path.relpath(folder, root)
             prefix = "" if here == os.curdir else here + os.sep
+            folders.append(prefix.removesuffix(os.sep))
             kept = []
             for name in sorted(name for name in subfolders if not name.startswith(".")):
                 path = os.path.join(folder, name)
@@ -80,13 +85,28 @@ def list_files(root: str, links: bool = False) -> Listing:
         name = linked.pop(0)
         real = os.path.realpath(os.path.join(root, name))
         if not links:
-            bad.append((name, "a link to a folder, not followed (data.links=true follows it)"))
+            bad.append((name, NOT_FOLLOWED))
         elif real in seen:
             bad.append((name, "a link to a folder that is read already"))
         else:
             seen.add(real)
             others += walk(os.path.join(root, name))
-    return Listing(sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")), bad, others)
+    return Listing(
+        sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape")),
+        bad,
+        others,
+        _without_images(folders, names),
+    )
+
+
+def _without_images(folders: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """Return the folders that hold no image, in them or below; of one within another the outer one."""
+    filled = {""}
+    for folder in {os.path.dirname(name) for name in names}:
+        while folder not in filled:
+            filled.add(folder)
+            folder = os.path.dirname(folder)
+    return sorted(one for one in folders if one not in filled and os.path.dirname(one) in filled)
 
 
 def conversions(found: Scan, size: int) -> list[str]:
@@ -158,6 +178,8 @@ def find_root(path: str, option: str = "data.path") -> str:
     raise UsageError(
         f"there is no folder {option}={shown(path)}",
         f"did you mean: {option}={shown(os.path.join(os.path.dirname(path), match))}" if match else "",
+        "expected: a folder of images"
+        + ("" if os.path.isabs(given) else f"; a relative path begins at {shown(os.getcwd())}"),
     )
 
 
@@ -171,16 +193,18 @@ def refuse_bad(
     """Raise UsageError where more files are bad than may be, naming each with its reason.
 
     Args:
-        skip: the option that leaves them out, where there is one.
+        skip: the option that leaves them out; "" where the options of a folder do not apply.
     """
     allowed = max(1, int(config.max_bad * images)) if config.on_bad == "skip" else 0
     if len(bad) <= allowed:
         return
+    links = skip and any(reason in (NOT_FOLLOWED, LEADS_OUT) for _, reason in bad)
     raise UsageError(
         f"{len(bad)} of {images} files in {shown(root)} can't be used",
         *beginning([f"{shown(name)}: {reason}" for name, reason in bad], LISTED),
         f"expected: at most {allowed} (data.max_bad={config.max_bad})" if allowed else "",
         "next: fix or remove them" + (f", or leave them out with {skip}" if skip and not allowed else ""),
+        "or data.links=true follows links" if links else "",
     )
 
 

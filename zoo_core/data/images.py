@@ -27,6 +27,7 @@ VERSION = 1
 """Of the conversion; raised when the same file gives other values, so that nothing cached before is used."""
 
 REDUCED = "reduced"
+LEADS_OUT = "a link that leads out of the folder"
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -93,7 +94,7 @@ def _regular_file(path: str, root: str | None) -> BinaryIO:
     if os.path.islink(path):
         real = os.path.realpath(path)
         if root is not None and os.path.commonpath((real, root)) != root:
-            raise BadImage("a link that leads out of the folder (data.links=true follows it)")
+            raise BadImage(LEADS_OUT)
         if not os.path.exists(real):
             raise BadImage("a link that leads nowhere")
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.

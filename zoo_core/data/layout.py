@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ SPLIT_LIKE = re.compile(
     re.IGNORECASE,
 )
 """Names of folders that are probably splits."""
+PART = re.compile(r"(?<![a-z])(train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?)(?![a-z])", re.IGNORECASE)
+"""Part of a folder's name that is probably a split's: seg_train."""
 DOMAINS = ("trainA", "trainB", "testA", "testB")
 """Folders of two domains of images: a split and a domain each."""
 NAMED = 5
@@ -86,6 +89,8 @@ def infer(names: Sequence[str], config: FolderConfig, root: str) -> Layout:
             folders = " and ".join(f"{shown(folder)}/" for folder in splits.values())
             report.append(f"{len(names) - len(kept)} files outside {folders} left out")
     else:
+        if config.layout == "auto":
+            _check_below(parts, config, root)
         split_of, kept = {}, parts
     depth = 1 if splits else 0
     within = {name: part[depth] if len(part) > depth + 1 else "" for name, part in kept.items()}
@@ -97,6 +102,48 @@ def infer(names: Sequence[str], config: FolderConfig, root: str) -> Layout:
         loose = [shown(name) for name in kept if name not in places]
         report.append(f"left out: {len(loose)} images outside the class folders: {', '.join(loose[:NAMED])}")
     return Layout(places, report)
+
+
+def _is_split_like(name: str, others: Sequence[str]) -> bool:
+    """Return whether a folder's name is probably a split's: by itself, or beside one of another split.
+
+    seg_train is one beside seg_test, and bullet_train is none.
+    """
+    if SPLIT_LIKE.fullmatch(name.strip()):
+        return True
+    around = _around_split(name)
+    return around is not None and any(_around_split(other) == around for other in others if other != name)
+
+
+def _around_split(name: str) -> tuple[str, str] | None:
+    """Return what stands before and after a split's name in a folder's: ("seg_", "") of seg_train."""
+    part = PART.search(name)
+    return None if part is None else (name[: part.start()], name[part.end() :])
+
+
+def _check_below(parts: Mapping[str, Sequence[str]], config: FolderConfig, root: str) -> None:
+    """Refuse splits in folders below those that were read as classes, or as nothing: they would be pooled.
+
+    Args:
+        parts: the parts of each file's path.
+
+    Raises:
+        UsageError: with the folder that holds the splits.
+    """
+    inside: dict[str, set[str]] = {}
+    for part in parts.values():
+        for depth in range(1, len(part) - 1):
+            inside.setdefault(os.sep.join(part[:depth]), set()).add(part[depth])
+    for folder, names in inside.items():
+        splits = sorted(name for name in names if SPLIT_LIKE.fullmatch(name))
+        if len(splits) > 1 and any(name.lower().startswith("tr") for name in splits):
+            raise UsageError(
+                f"{shown(folder)}/ in {shown(root)} holds {', '.join(f'{shown(name)}/' for name in splits)}: "
+                "splits are read from data.path only",
+                "expected: train/ and test/ in data.path, with one folder a class in each",
+                f"next: data.path={shown(os.path.join(config.path, folder))}, or move the splits to the top",
+                "or data.layout=classes or flat, which pool them",
+            )
 
 
 def _splits(tops: Sequence[str], config: FolderConfig, root: str) -> dict[str, str]:
@@ -117,7 +164,7 @@ def _splits(tops: Sequence[str], config: FolderConfig, root: str) -> dict[str, s
     found = {name: name for name in ("train", "test") if name in tops}
     if len(held) == 1:
         found["validation"] = held[0]
-    like = [name for name in tops if SPLIT_LIKE.fullmatch(name) or name == config.val]
+    like = [name for name in tops if _is_split_like(name, tops) or name == config.val]
     strange = sorted(set(like) - set(found.values()), key=natural)
     if "train" in found and "test" not in found and "validation" in found and not config.val:
         found["test"] = found.pop("validation")
@@ -181,6 +228,15 @@ def labels(
         return None, (), []
     named = [config.class_map.get(place.folder, place.folder) for place in places]
     classes = sorted(set(named), key=natural)
+    alike: dict[str, str] = {}
+    for name in classes:
+        twin = alike.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        if twin != name:
+            raise UsageError(
+                f"two classes in {shown(root)} have names that look alike: {twin!a} and {name!a}",
+                "expected: names that differ in more than spaces or the encoding of accents",
+                "next: rename one folder, or move its images to the other",
+            )
     trained = {name for name, place in zip(named, places, strict=True) if place.split in ("", "train")}
     untrained = [name for name in classes if name not in trained]
     if untrained:

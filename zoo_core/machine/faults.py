@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from zoo_core.errors import MachineError, PluginError, ZooError
+from zoo_core.errors import MachineError, PluginError, UsageError, ZooError
 from zoo_core.machine.distributed import lost
 from zoo_core.machine.libraries import explain_import
 
@@ -18,16 +18,33 @@ MACHINE = frozenset(
 """Errors of the operating system that no code can avoid: space, rights, devices, descriptors."""
 
 
+ALLOCATOR = "DefaultCPUAllocator"
+"""What torch's errors say where the memory of the machine does not suffice."""
+
+
 def machine_error(error: BaseException) -> MachineError | None:
     """Return the error to show where the machine refused something, or None where it is not at fault."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ALLOCATOR in str(error)):
         return MachineError(
-            "out of memory", "next: a smaller train.batch_size or sample.batch_size, or a larger machine"
+            "out of memory",
+            "next: a smaller train.batch_size, sample.batch_size or model, or a larger machine",
         )
     if not isinstance(error, OSError) or error.errno not in MACHINE:
         return None
     where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     return MachineError(f"{error.strerror or error}{where}", f"next: {fix_of(error)}")
+
+
+def bad_path(error: BaseException) -> UsageError | None:
+    """Return the error to show where a path that was given can't be one, or None for another error."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        return None
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    short = name if len(name) <= 100 else f"{name[:100]}... ({len(name):,} characters)"
+    return UsageError(
+        f"can't use the path {short!r}: {(error.strerror or str(error)).lower()}",
+        "expected: the path of a file or folder",
+    )
 
 
 def fix_of(error: OSError) -> str:

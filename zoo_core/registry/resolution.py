@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import json
 import math
+import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,15 @@ def _matrix(given: Mapping[str, Any] | Sequence[str], *, split: bool) -> list[Ru
             mistakes |= {str(mistake): mistake for mistake in error.mistakes}
     if mistakes:
         raise Mistakes(list(mistakes.values()))
+    shared = [
+        folder for folder, count in Counter(run.run_dir for run in runs).items() if folder and count > 1
+    ]
+    if shared:
+        raise UsageError(
+            f"{len(runs)} runs are asked for, and run_dir={shared[0]} is one folder",
+            "expected: a folder for each run",
+            "next: leave run_dir out; each run then has a folder of its own",
+        )
     return runs
 
 
@@ -205,9 +216,10 @@ def _laid_over(saved: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
+        path = path.expanduser()
         path = path / "config.yaml" if path.is_dir() else path
         exists = path.exists()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"config={shown(str(path))} can't be a file: {error}"[:400]) from error
     if not exists:
         raise UsageError(f"no file {str(path)!r}", "expected: a config.yaml saved by a run, or its folder")
@@ -245,7 +257,7 @@ def _resolve_one(flat: dict[str, Any]) -> RunConfig:
     overrides, problem = preset_overrides(
         config, str(flat.get("preset") or ""), chosen.name, side, provider, task
     )
-    if problem is not None:
+    if problem is not None and entry is not None:  # of an unknown plugin no preset is known
         mistakes.append(problem)
     preset = {canonical(config, key, value): value for key, value in flatten(overrides).items()}
     own = preset | flat
@@ -280,7 +292,7 @@ def _chosen(
     try:
         found = manager().find(kind, name, str(flat.get(f"providers.{section}", "")))
     except NotFoundError as error:
-        mistakes.append(_with_folder(error, kind, name))
+        mistakes.append(with_folder(error, kind, name))
         return config
     flat[f"providers.{section}"] = found.distribution
     if name.removeprefix(f"{found.distribution}:") != name:
@@ -302,10 +314,16 @@ def _chosen(
     )
 
 
-def _with_folder(error: NotFoundError, kind: str, name: str) -> NotFoundError:
-    """Return the error, with the command for a folder of images that was given as the dataset's name."""
+def with_folder(error: NotFoundError, kind: str, name: str) -> NotFoundError:
+    """Return the error, with what to do about a folder of images that was given as the dataset's name."""
     if kind == "dataset" and _is_dir(name):
         return NotFoundError(error.what, f"did you mean: data=folder data.path={name}")
+    if kind == "dataset" and (os.sep in name or name.startswith((".", "~"))):
+        return NotFoundError(
+            f"there is no folder {shown(name)}, and no dataset of that name",
+            "expected: data=NAME, or a folder of images",
+            "see: zoo datasets",
+        )
     return error
 
 

@@ -45,7 +45,8 @@ def parse_result(text: bytes) -> Result:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part)[:80] for part in first["loc"])
-        raise ValueError(" ".join(f"{where}: {first['msg']}".split())[:300]) from None
+        told = f"{where}: {first['msg']}" if where else first["msg"]
+        raise ValueError(" ".join(told.split())[:300]) from None
     strict_json.check_keys(text)  # pydantic takes the last of two values under one key
     recorded = result.content_sha256
     if recorded is not None and not _is_sealed(text, recorded) and recorded != result.content_hash():
@@ -71,7 +72,7 @@ def read_result(path: Path) -> Result:
     try:
         return parse_result(read_bounded(path, LARGEST_READ))
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from None
+        raise UsageError(f"{path} is not a result: {error}", "expected: a result file of zoo") from None
 
 
 def recorded_result(path: Path) -> Result | None:

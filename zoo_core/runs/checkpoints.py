@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from zoo_core.config import strict_json
 from zoo_core.errors import MachineError
 from zoo_core.training import checkpoint
 
@@ -41,4 +42,10 @@ def newest_sha256(folder: Path) -> str:
 
 
 def _none(folder: Path) -> NoReturn:
+    state = strict_json.mapping_or_empty(folder / "run.json").get("state")
+    if state == "finished":  # resume= would show its result
+        raise MachineError(
+            f"{folder} is a finished run whose checkpoints are gone",
+            f"next: restore {folder / 'checkpoints'}, or zoo run config={folder} run_dir={folder} --rerun",
+        )
     raise MachineError(f"{folder} has no checkpoint yet", f"next: zoo run resume={folder}")

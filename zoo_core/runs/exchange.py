@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import MachineError, UsageError
+from zoo_core.home import expanded
 from zoo_core.hub import hub
 from zoo_core.hub.address import Hub, Shipped, is_address, parse
 from zoo_core.hub.bundle import MANIFEST, Manifest
@@ -111,7 +112,12 @@ def _check_pinned(place: str, weights: Path) -> None:
 
 def run_folder(address: str) -> Path:
     """Return the run's folder that is named, or the one that the bundle at an address is pulled into."""
-    here = Path(address)
-    if is_address(address) or ((here / MANIFEST).is_file() and not (here / "checkpoints").exists()):
+    here = expanded(Path(address))
+    if is_address(address) or ((here / MANIFEST).is_file() and not _is_of_run(here)):
         return pull(address)
     return here
+
+
+def _is_of_run(folder: Path) -> bool:
+    """Return whether a folder is a run, or one of its checkpoints, which have a manifest of their own."""
+    return (folder / "checkpoints").exists() or folder.absolute().parent.name == "checkpoints"

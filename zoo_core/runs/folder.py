@@ -46,9 +46,10 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
     A result that can't be read is reported; the run is then scored again.
 
     Raises:
-        UsageError: where the folder holds another config's run.
+        UsageError: where the folder holds another config's run, or parts of a run without its config.
     """
     if not (folder / "config.yaml").exists():
+        _check_unclaimed(folder)
         return None
     saved = saved_config(folder)
     if (config_hash(saved), saved.seed) != (config_hash(config), config.seed):
@@ -76,6 +77,21 @@ def finished(folder: Path, config: RunConfig, warn: Callable[[str], None] = prin
         warn(f"{error.what}; the run is scored again")
         return None
     return run_result(folder, config, result, cost=result.cost, **facts)
+
+
+def _check_unclaimed(folder: Path) -> None:
+    """Refuse a folder without config.yaml that holds what a run writes after it: of which run is unknown.
+
+    Raises:
+        UsageError: as said.
+    """
+    left = [name for name in ("checkpoints", "metrics.jsonl", "result.json") if (folder / name).exists()]
+    if left:
+        raise UsageError(
+            f"{folder} holds {', '.join(left)} and no config.yaml: a run would continue or replace them",
+            "expected: a new or empty folder, or that of a run",
+            "next: choose another run_dir=..., or restore the run's config.yaml",
+        )
 
 
 def recorded_state(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from zoo_core.errors import Interrupted, MachineError, PluginError, UsageError, 
 from zoo_core.events import Events, trackers
 from zoo_core.events.console import Console
 from zoo_core.events.listeners import Announced, listeners
+from zoo_core.home import expanded
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal, threads
 from zoo_core.machine.distributed import World, from_first, gather, joined, local_processes
@@ -157,16 +158,22 @@ def resume(folder: str | Path, *, steps: int | None = None, run_dir: str | Path 
 
     Raises:
         NotFoundError: where the folder holds no run.
-        UsageError: where a run of `steps` steps would have begun in another way than this one.
+        UsageError: where a run of `steps` steps would have begun in another way than this one, and for
+            `run_dir` without `steps`.
     """
-    folder = Path(folder)
+    folder = expanded(Path(folder))
     saved = saved_config(folder)
+    if run_dir is not None and steps is None:
+        raise UsageError(
+            f"run_dir={run_dir} was given, and resume= continues a run in its own folder",
+            "expected: resume=RUN, or resume=RUN train.steps=N run_dir=FOLDER to train it further there",
+        )
     if run_dir is None and steps in (None, saved.train.steps):
         return execute(saved, folder)
     from zoo_core.runs.continuing import extension
 
     start = extension(folder, saved.train.steps if steps is None else steps)
-    place = Path(run_dir) if run_dir is not None else default_dir(start.config, start.data)
+    place = expanded(Path(run_dir)) if run_dir is not None else default_dir(start.config, start.data)
     if is_trusted(folder, net_of(start.config)):
         trust_typed(start.config, place)
     return execute(start.config, place, start.data, start.checkpoint)

@@ -13,8 +13,8 @@ from zoo_core.data.identity import check, digits, stored
 from zoo_core.data.loading import Dataset, TrainData
 from zoo_core.data.preparation import configured
 from zoo_core.diffusion.sampling import bind
-from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError
-from zoo_core.home import runs_root
+from zoo_core.errors import MachineError, NotFoundError, PluginError, UsageError, guess
+from zoo_core.home import expanded, runs_root
 from zoo_core.interfaces import HasDenoiser
 from zoo_core.machine.device import choose_device
 from zoo_core.machine.faults import attributed
@@ -28,6 +28,7 @@ from zoo_core.runs.best import best_checkpoint, check_best
 from zoo_core.runs.checkpoints import newest
 from zoo_core.runs.fitted import check_grid
 from zoo_core.runs.guiding import guide_of, load_guide
+from zoo_core.runs.known import known
 from zoo_core.runs.lengths import use_length
 from zoo_core.runs.parts import NONE, Parts, imported
 from zoo_core.runs.run import Run
@@ -58,7 +59,7 @@ def default_dir(config: RunConfig, dataset: Dataset | None = None) -> Path:
 
 def folder_of(config: RunConfig, dataset: Dataset | None = None) -> Path:
     """Return the folder that a run is made in: `run_dir`, or its default."""
-    return Path(config.run_dir) if config.run_dir else default_dir(config, dataset)
+    return expanded(Path(config.run_dir)) if config.run_dir else default_dir(config, dataset)
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -107,7 +108,7 @@ def build(
         with available(parts.networks):
             recipe: Recipe = make(config, dataset.info)
     except Exception as error:
-        raise attributed(error, config.plugin, f"of {entry.distribution} to build") from error
+        raise attributed(error, config.plugin, f"to build (distribution {entry.distribution})") from error
     if not isinstance(recipe, Recipe):
         raise PluginError(
             f"plugin {config.plugin!r} of {entry.distribution} built a {type(recipe).__name__}",
@@ -147,12 +148,28 @@ def _task(config: RunConfig, dataset: Dataset, tasks: Sequence[str], here: Manag
     return choose_task(dataset, wanted, tasks, config.plugin, able)
 
 
+LISTED = 8
+"""Runs that a message names."""
+
+
 def saved_config(folder: Path) -> RunConfig:
     """Return the config that a run's folder holds."""
     if not (folder / "config.yaml").exists():
-        known = [str(path.parent) for path in sorted(runs_root().glob("*/*/*/config.yaml"))]
-        raise NotFoundError(f"no run in {str(folder)!r}", f"runs here: {', '.join(known[:8]) or 'none'}")
+        runs = [str(path) for path in known()]
+        raise NotFoundError(
+            f"no run in {str(folder)!r}",
+            _enclosing(folder) or guess(str(folder), runs),
+            "expected: a folder with config.yaml; see: zoo runs",
+            f"runs: {', '.join(runs[:LISTED]) or 'none'}"
+            + (f" and {len(runs) - LISTED} others" if len(runs) > LISTED else ""),
+        )
     return resolve({"config": str(folder)})
+
+
+def _enclosing(path: Path) -> str:
+    """Return the note that names the run that a path is in, such as that of its checkpoint; "" for none."""
+    run = next((parent for parent in path.parents if (parent / "config.yaml").is_file()), None)
+    return "" if run is None else f"did you mean: {run}, the run that this is in"
 
 
 def untrained(folder: Path, config: RunConfig, *, say: Callable[[str], None], parts: Parts = NONE) -> Run:

@@ -20,6 +20,7 @@ DATA, MODEL = COLORS[1], COLORS[0]
 
 
 def _frame(axes: Any, limit: float) -> None:
+    limit = limit or 1.0  # where all points lie in the origin
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="x₁", ylabel="x₂")
     axes.locator_params(nbins=5)
 
@@ -40,13 +41,25 @@ def scatter(
     figure = make_figure(7.6, 4.3)
     limit = 1.15 * float(left.abs().max())
     for place, (name, points, color) in enumerate(zip(names, (left, right), (DATA, MODEL), strict=True)):
-        axes = figure.add_subplot(1, 2, place + 1)
-        axes.scatter(points[:, 0], points[:, 1], s=4, alpha=0.45, linewidths=0, color=color, rasterized=True)
-        _frame(axes, limit)
-        beyond = outside(points, limit)
-        axes.set_title(f"{len(points):,} {name}" + (f" ({beyond:,} outside the frame)" if beyond else ""))
+        _cloud(figure.add_subplot(1, 2, place + 1), points, name, color, limit)
     set_title(figure, title, subtitle)
     return Plot(figure, {names[0]: left.numpy(), names[1]: right.numpy()})
+
+
+@styled
+def scatter_samples(points: Tensor, title: str) -> Plot:
+    """Return samples (n, 2) alone, on their own scale."""
+    figure = make_figure(4.3, 4.3)
+    _cloud(figure.add_subplot(), points, "samples", MODEL, 1.15 * float(points.abs().max()))
+    set_title(figure, title)
+    return Plot(figure, {"samples": points.numpy()})
+
+
+def _cloud(axes: Any, points: Tensor, name: str, color: str, limit: float) -> None:
+    axes.scatter(points[:, 0], points[:, 1], s=4, alpha=0.45, linewidths=0, color=color, rasterized=True)
+    _frame(axes, limit)
+    beyond = outside(points, limit)
+    axes.set_title(f"{len(points):,} {name}" + (f" ({beyond:,} outside the frame)" if beyond else ""))
 
 
 def _background(axes: Any, surface: Surface | None, real: Tensor, limit: float) -> None:

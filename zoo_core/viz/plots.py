@@ -29,7 +29,7 @@ from zoo_core.viz import denoising, fields, latents, paths, styles, translations
 from zoo_core.viz.curves import draw_curves
 from zoo_core.viz.drawing import tile, to_uint8, write_png
 from zoo_core.viz.image_grid import ImageGrid, draw_grids, stacked
-from zoo_core.viz.plane import scatter
+from zoo_core.viz.plane import scatter, scatter_samples
 from zoo_core.viz.plot import Animation, Job, Plot, run_line, save_plot
 
 GRID_ROWS = 8
@@ -59,7 +59,7 @@ def save_samples(x: Tensor, info: DataInfo, path: Path, columns: int | None = No
     elif path.suffix == ".png" and info.is_image:
         write_png(tile(x, columns or math.ceil(math.sqrt(len(x)))), path)
     elif path.suffix == ".png":
-        scatter(x, x, info.name).save(path)
+        scatter_samples(x, info.name).save(path)
     else:
         raise UsageError(
             f"can't write samples as {path.name!r}",

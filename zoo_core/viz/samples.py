@@ -14,7 +14,7 @@ from zoo_core.data.captions import Tokenizer
 from zoo_core.errors import UsageError
 from zoo_core.types import DataInfo
 from zoo_core.viz.drawing import enlarged, tile
-from zoo_core.viz.plane import scatter
+from zoo_core.viz.plane import scatter_samples
 from zoo_core.viz.plots import save_folder, save_lines, save_samples, texts_of
 
 
@@ -65,7 +65,7 @@ class SampleTensor(Tensor):
         from PIL import Image
 
         x = self.plain()
-        return Image.open(io.BytesIO(scatter(x, x, self.data_info.name).png()))
+        return Image.open(io.BytesIO(scatter_samples(x, self.data_info.name).png()))
 
     def save(self, path: str | Path, columns: int | None = None) -> Path:
         """Write the samples as `zoo sample --out` does, and return the path.

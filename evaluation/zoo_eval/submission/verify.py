@@ -62,6 +62,13 @@ def verify(
             changed since the run was made.
         MachineError: for a run without a usable checkpoint, or where the verdict can't be written.
     """
+    if path.is_dir():
+        made = (path / "result.json").is_file()
+        raise UsageError(
+            f"{path} is a folder",
+            "expected: a result file",
+            f"next: zoo verify {path / 'result.json'} --run {path}" if made else "",
+        )
     result = read_result(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     reason = problem(result)
