@@ -69,7 +69,6 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["export", "x"], 2, "'--to'. Choose from: state_dict, pt2"),
         (["sample", "x", "seed=3"], 2, "did you mean: --seed 3"),
         (["run", "plugin=vae", "data=nowhere/images"], 2, "there is no folder 'nowhere/images'"),
-        (["run", "config=~nobody/x"], 2, "config="),
     ],
 )
 def test_each_mistake_has_its_status_and_its_next_step(

@@ -143,6 +143,17 @@ def test_what_can_not_be_handed_in(made, run, tmp_path):
 # -- verifying
 
 
+def test_what_is_not_a_result_file_is_answered_with_one(run, tmp_path):
+    # catches a bare "Invalid JSON", and a folder answered with pipes and devices
+    with pytest.raises(UsageError, match="is a folder") as error:
+        verify(run, None, say=silent)
+    assert f"next: zoo verify {run / 'result.json'} --run {run}" in str(error.value)
+    other = tmp_path / "result.json"
+    other.write_text("hello")
+    with pytest.raises(UsageError, match=r"is not a result: Invalid JSON"):
+        verify(other, None, say=silent)
+
+
 def test_a_result_is_reported_until_it_is_reproduced(file, run):
     # catches a state that the file gives itself, a value that is not computed again
     assert state_of(file) == "reported"
