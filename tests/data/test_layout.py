@@ -72,7 +72,7 @@ def test_a_third_split_is_the_validation_split(tmp_path: Path, name: str) -> Non
         {"train_set/a": 3, "hold-out/a": 3},
         {"seg_train/a": 3, "seg_test/a": 3, "seg_pred": 2},
         {"images train": 3, "images val": 3},
-        {"train ": 3, "test": 2},
+        {"train ": 3, "cat": 2},
     ],
 )
 def test_what_could_be_splits_or_classes_is_refused(tmp_path: Path, folders: dict[str, int]) -> None:
