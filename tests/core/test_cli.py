@@ -68,7 +68,7 @@ def test_a_mistake_costs_two_and_shows_no_traceback(home: Path, capsys: pytest.C
         (["leaderboard", "x" * 300], 2, "expected: the path of a file or folder"),
         (["export", "x"], 2, "'--to'. Choose from: state_dict, pt2"),
         (["sample", "x", "seed=3"], 2, "did you mean: --seed 3"),
-        (["run", "plugin=vae", "data=nowhere/images"], 2, "there is no folder 'nowhere/images'"),
+        (["run", "plugin=vae", "data=nowhere/images"], 2, "found no folder 'nowhere/images'"),
     ],
 )
 def test_each_mistake_has_its_status_and_its_next_step(

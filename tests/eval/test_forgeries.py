@@ -157,12 +157,16 @@ def _copies_and_more(folder: Path) -> None:
     write(folder, result("ddpm", 900.0, 7), result("wgan", 900.0, 7))
 
 
+def _all_copies_and_more(folder: Path) -> None:
+    for path in sorted((folder.parent / "m").rglob("result*.json")):
+        claim = json.loads(path.read_text())
+        if claim["plugin"] == "ddpm":
+            (folder / f"result-copy-{claim['seed']}.json").write_bytes(path.read_bytes())
+    write(folder, result("ddpm", 900.0, 7))
+
+
 def _link(folder: Path) -> None:
     (folder / "result-1.json").symlink_to(next((folder.parent / "m" / "verified").glob("result*.json")))
-
-
-def _log_of_the_kernel(folder: Path) -> None:
-    (folder / "result-1.json").symlink_to("/proc/kmsg")
 
 
 def _verdicts(folder: Path) -> None:
@@ -177,12 +181,13 @@ def _verdicts(folder: Path) -> None:
 
 PLACED: dict[str, Callable[[Path], None]] = {
     "a pipe": _pipe, "a link to itself": _loop, "a device": _device, "a folder": _folder,
-    "a verdict": _verdicts, "a file of the system": _log_of_the_kernel,
+    "a verdict": _verdicts,
 }  # fmt: skip
 COPIED: dict[str, Callable[[Path], None]] = {
     "a copy of a reproduced file": _copies("wgan"),
     "a copy of a reported file": _copies("ddpm"),
     "copies and a seed of its own": _copies_and_more,
+    "copies of all files and a seed of its own": _all_copies_and_more,
     "a link to a rival's file": _link,
 }
 

@@ -424,7 +424,7 @@ def test_words_of_a_score(tmp_path):
     with pytest.raises(Mistakes, match="'level' is not an option of scoring") as error:
         scoring_config({"data": "mnist", "level": "17"}, "flow-x")
     assert "did you mean: levels=" in str(error.value)
-    with pytest.raises(NotFoundError, match=r"there is no folder '\./nowhere'"):
+    with pytest.raises(NotFoundError, match=r"found no folder '\./nowhere'"):
         scoring_config({"data": "./nowhere"}, "flow-x")
     for name in ("none", "quik"):
         with pytest.raises(UsageError, match=f"no protocol '{name}'") as unknown:

@@ -107,7 +107,7 @@ def infer(names: Sequence[str], config: FolderConfig, root: str) -> Layout:
 def _is_split_like(name: str, others: Sequence[str]) -> bool:
     """Return whether a folder's name is probably a split's: by itself, or beside one of another split.
 
-    seg_train is one beside seg_test, and bullet_train is none.
+    seg_train is one beside seg_test, and bullet_train alone is a class.
     """
     if SPLIT_LIKE.fullmatch(name.strip()):
         return True

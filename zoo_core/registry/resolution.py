@@ -320,7 +320,7 @@ def with_folder(error: NotFoundError, kind: str, name: str) -> NotFoundError:
         return NotFoundError(error.what, f"did you mean: data=folder data.path={name}")
     if kind == "dataset" and (os.sep in name or name.startswith((".", "~"))):
         return NotFoundError(
-            f"there is no folder {shown(name)}, and no dataset of that name",
+            f"found no folder {shown(name)}, and no dataset of that name",
             "expected: data=NAME, or a folder of images",
             "see: zoo datasets",
         )

@@ -5,7 +5,6 @@ Nothing here is read from a result file.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -45,7 +44,7 @@ class Facts:
         directions: base name of each column -> "lower", "higher" or "", in the order of registration.
         families: name of each plugin -> its family.
         summaries: base name of each column -> what its metric says of itself.
-        labeled: names of datasets that have the option `data.label`: those of the user's own files.
+        labeled: names of the datasets whose tables may be titled by `data.label`.
     """
 
     directions: Mapping[str, str]
@@ -77,18 +76,19 @@ def installed() -> Facts:
 
 
 def _labeled() -> frozenset[str]:
-    """Return the names of the datasets that have the option `data.label`."""
-    from zoo_core.errors import PluginError
+    """Return the names of the datasets of the user's own files that have the option `data.label`.
+
+    Only configs of zoo_core are looked at: a leaderboard imports no plugin.
+    """
     from zoo_core.registry.manager import load_entry, manager
 
-    found = set()
-    for entry in manager().entries("dataset"):
-        if entry.spec.shape:  # data that the user's files do not decide have a name already
-            continue
-        with contextlib.suppress(PluginError):
-            if "label" in load_entry("dataset", entry, "config").model_fields:
-                found.add(entry.spec.name)
-    return frozenset(found)
+    return frozenset(
+        entry.spec.name
+        for entry in manager().entries("dataset")
+        if not entry.spec.shape  # where the spec has one, the data have a name already
+        and entry.spec.config.startswith("zoo_core.")
+        and "label" in load_entry("dataset", entry, "config").model_fields
+    )
 
 
 def protocol_name(protocol: ProtocolRecord) -> str:

@@ -2,7 +2,8 @@
 
 A row takes files of one source and one tier of verification. Files of a better tier displace the others; of
 files of one tier, each source makes a row of its own, so that nobody can displace a row or move its mean. A
-row whose files are all copies of another row's is left out.
+row whose files are all copies of another row's is left out; of reported rows only where both have the same
+files, because anyone can add a file of their own to copies of a rival's.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def _rows_of(claims: Sequence[Entry]) -> tuple[list[list[Entry]], list[Conflict]
             f"{len(kept)} {_files(len(kept))} {'are' if len(kept) > 1 else 'is'} {best}"
         )
         conflicts.append(Conflict(first.plugin, first.config_hash, reason, rest))
-    rows = _distinct([row for source in _by_source(kept).values() for row in _once(source)])
+    rows = [row for source in _by_source(kept).values() for row in _once(source)]
+    rows = _distinct(rows, parts=best != TIERS[0])
     if len(rows) > 1:
         sources = sorted({row[0].source for row in rows})
         where = f"{len(sources)} folders" if len(sources) > 1 else sources[0]
@@ -89,14 +91,18 @@ def _once(entries: Sequence[Entry]) -> list[list[Entry]]:
     return rows
 
 
-def _distinct(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
-    """Return the rows, in their order, without those whose files are copies of some or all of another's."""
+def _distinct(rows: Sequence[list[Entry]], *, parts: bool) -> list[list[Entry]]:
+    """Return the rows, in their order, without copies of another.
+
+    Args:
+        parts: leave out those too whose files are a part of another's.
+    """
     kept: dict[int, frozenset[str]] = {}
     holders: dict[str, list[int]] = defaultdict(list)
     for place in sorted(range(len(rows)), key=lambda place: -len(rows[place])):
         files = frozenset(entry.sha256 for entry in rows[place])
         rarest = min((holders[one] for one in files), key=len)
-        if any(files <= kept[other] for other in rarest):
+        if any(files <= kept[other] if parts else files == kept[other] for other in rarest):
             continue
         kept[place] = files
         for one in files:

@@ -202,7 +202,7 @@ def collect(roots: Iterable[Path]) -> Collection:
     """Return the results in every result*.json under the roots; of one source, equal bytes count once.
 
     Equal bytes of several sources are all returned: a copy must not take the place of the file it was made
-    of. `separate` leaves out rows of copies alone.
+    of. `separate` leaves out rows that are copies.
     """
     reader = Reader(recorded_states())
     entries: list[Entry] = []
