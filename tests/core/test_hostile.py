@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -226,6 +227,21 @@ def test_no_reader_waits_for_a_pipe_or_reads_a_device(kind: str, tmp_path: Path)
             read(path)
     with pytest.raises(NotFoundError):
         read_bounded(tmp_path / "absent", 100)
+
+
+def test_a_file_of_the_system_without_content_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a traceback: a file that has nothing to read now reads as None, as a log of the kernel can."""
+
+    class Waiting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return None  # type: ignore[return-value]  # what FileIO returns where a read would block
+
+    (tmp_path / "x").touch()
+    monkeypatch.setattr("zoo_core.machine.files.open_regular", lambda path, **how: Waiting(path))
+    with pytest.raises(UsageError, match="has no content now"):
+        read_bounded(tmp_path / "x", 100)
 
 
 # -- checkpoints

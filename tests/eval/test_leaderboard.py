@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from tests.eval.made_results import fields, result, seeds, sha256_of, write
 from zoo_core.errors import UsageError
 from zoo_core.registry.index import Index
+from zoo_core.registry.manager import Entry, Manager
+from zoo_core.registry.spec import DatasetSpec
 from zoo_core.results.result import fields_hash
 from zoo_eval.cli import leaderboard
 from zoo_eval.leaderboard.export import as_json
@@ -175,6 +177,31 @@ def test_a_label_stands_for_the_data_in_every_table(groups):
         1:
     ]
     assert bare.title.startswith("folder, ")
+
+
+@pytest.mark.parametrize("name", ["digits", "celeba"])
+def test_data_that_are_known_by_name_take_no_label(groups, name):
+    # catches a file that gives the board of a known dataset a title of its own
+    data = {"name": name, "sha256": result()["data"]["sha256"], "label": "mine"}
+    (group,) = groups(result("a", protocol={"data": name}, data=data))
+    assert group.title.startswith(f"{name}, ")
+
+
+def test_the_label_that_most_files_have_is_the_tables(groups):
+    # catches the label of whichever file is read first
+    of = {"name": "folder", "sha256": result()["data"]["sha256"]}
+    labels = {"a": "zebra", "b": "icons", "c": "icons", "d": ""}
+    (group,) = groups(
+        *(result(k, protocol={"data": "folder"}, data={**of, "label": v}) for k, v in labels.items())
+    )
+    assert group.title.startswith("icons, ")
+
+
+def test_a_board_reads_the_options_of_no_plugins_dataset(monkeypatch):
+    # catches a plugin whose import ends or blocks `zoo leaderboard`
+    entries = [Entry(DatasetSpec("theirs", "their_module:load", "their_module:Config"), "theirs")]
+    monkeypatch.setattr(Manager, "entries", lambda self, kind: entries if kind == "dataset" else [])
+    assert installed().labeled == frozenset()
 
 
 def test_one_table_for_two_protocols_is_refused_with_what_differs(groups):
