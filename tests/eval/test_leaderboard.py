@@ -204,6 +204,17 @@ def test_a_board_reads_the_options_of_no_plugins_dataset(monkeypatch):
     assert installed().labeled == frozenset()
 
 
+def test_rows_that_share_a_file_have_keys_of_their_own(tmp_path):
+    # catches two rows that are one on the page and in its address
+    mine = write(tmp_path / "a", result(seed=0), result(seed=1))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "result-copy.json").write_bytes(mine[0].read_bytes())
+    write(tmp_path / "b", result(seed=2))
+    (group,) = make_groups(collect([tmp_path / "a", tmp_path / "b"]).entries, installed())
+    assert [row.seeds for row in group.rows] in ([(0, 1), (0, 2)], [(0, 2), (0, 1)])
+    assert len({row.key for row in group.rows}) == 2
+
+
 def test_one_table_for_two_protocols_is_refused_with_what_differs(groups):
     # catches 2,000 and 50,000 samples in one column because somebody asked for it
     both = groups(result("a"), result("b", protocol={"metrics_version": 4, "extractor_sha256": "c" * 64}))
