@@ -6,13 +6,19 @@ exits with its status. Anything else is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 LONGEST = 1000
 """Characters of one line of a message; a value that was given may be of any length."""
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters by which a text that a message repeats could control a terminal."""
+
+
 def _shortened(line: str) -> str:
+    line = _CONTROL.sub("?", line)
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}... ({len(line):,} characters)"
 
 

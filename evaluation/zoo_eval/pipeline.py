@@ -17,8 +17,9 @@ from zoo_core.config import DEFAULT_METRICS, RunConfig
 from zoo_core.data.configs import FolderConfig
 from zoo_core.data.levels import to_unit
 from zoo_core.data.loading import Dataset
-from zoo_core.errors import PluginError, UsageError, ZooError, not_found
+from zoo_core.errors import Interrupted, PluginError, UsageError, ZooError, not_found
 from zoo_core.interfaces import Extractor
+from zoo_core.machine.faults import is_users
 from zoo_core.machine.leading import led
 from zoo_core.registry.manager import Entry, load_entry, manager
 from zoo_core.registry.metrics import base_name, declared
@@ -327,6 +328,8 @@ def run_functions(ctx: Context, measured: Measured) -> None:
         try:
             _COLUMN.validate_python(column)
             found = Value(value=float(function(x, real)), n=len(x), unranked=OWN)
+        except Interrupted:
+            raise
         except Exception as error:
             text = str(error).partition("\n")[0]
             raise UsageError(
@@ -354,7 +357,9 @@ def _columns(entry: Entry, ctx: Context) -> Mapping[str, Value | NotApplicable] 
         if bounds.get("le") == LARGEST or bounds.get("ge") == -LARGEST:
             return NotApplicable(reason=f"a value beyond {LARGEST:.0e}: the samples are far from the data")
         raise PluginError(f"{who} returned a value that is not one: {first['msg']}") from error
-    except Exception as error:
+    except BaseException as error:
+        if is_users(error):
+            raise
         raise PluginError(
             f"{who} failed: {type(error).__name__}: {error}", "next: ZOO_DEBUG=1 shows the traceback"
         ) from error

@@ -25,6 +25,7 @@ from zoo_core.registry.resolution import resolve
 from zoo_core.results import Result, read_result, write_result
 from zoo_core.results.files import LARGEST_FILE, parse_result
 from zoo_core.results.result import fields_hash
+from zoo_core.runs.job import resume
 from zoo_core.training import checkpoint
 
 # -- YAML
@@ -285,6 +286,20 @@ def _one_less(point: Path) -> None:
     save_file(weights, point / "weights.safetensors")
 
 
+def _stated(*keys: str, value: object) -> Callable[[Path], object]:
+    """Return what sets one entry of a checkpoint's state."""
+
+    def change(point: Path) -> None:
+        state = torch.load(point / "state.pt", weights_only=True)
+        inner = state
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        torch.save(state, point / "state.pt")
+
+    return change
+
+
 CONTENTS: dict[str, Callable[[Path], object]] = {
     "weights of another type": _as_double,
     "a weight less": _one_less,
@@ -299,6 +314,20 @@ CONTENTS: dict[str, Callable[[Path], object]] = {
     "state of other types": lambda point: torch.save(
         {"counts": 3, "ema": [], "rngs": None}, point / "state.pt"
     ),
+    "a negative step": _stated("counts", "total", value=-5),
+    "a step that is a text": _stated("counts", "step", value="3"),
+    "half a step": _stated("counts", "total", value=4.5),
+    "a step beyond the last": _stated("counts", "step", value=99),
+    "a stage beyond the last": _stated("counts", "stage", value=7),
+    "the stage before the first": _stated("counts", "stage", value=-1),
+    "no number of images": _stated("counts", "images", value=float("nan")),
+    "images as a text": _stated("counts", "images", value="9"),
+    "negative seconds": _stated("counts", "seconds", value=-1.0),
+    "updates of a text": _stated("counts", "updates", value={"a": "x"}),
+    "no place in the data": _stated("drawn", value=None),
+    "a place in the data as a text": _stated("drawn", value="x"),
+    "a place between two examples": _stated("drawn", value=2.5),
+    "a place before the first example": _stated("drawn", value=-7),
 }
 
 
@@ -308,6 +337,37 @@ def test_right_sums_of_wrong_content_are_one_sentence(run: Path, kind: str) -> N
     _sign(_point(run))
     with pytest.raises(MachineError):
         zoo_core.load(run, say=lambda line: None)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"plugin": "vae"}, {"data": "mnist"}], ids=str)
+def test_a_checkpoint_of_another_run_is_refused(run: Path, other: dict[str, str | int]) -> None:
+    """Catches weights of another seed, or other data, that are trained on and scored as this run's."""
+    path = _point(run) / checkpoint.MANIFEST
+    manifest = json.loads(path.read_text())
+    assert manifest["run"] == {"plugin": "wgan", "data": "digits", "seed": 0}
+    path.write_text(json.dumps({**manifest, "run": manifest["run"] | other}))
+    [(key, value)] = other.items()
+    with pytest.raises(MachineError, match=f"another run: {key}={value}, not {manifest['run'][key]}"):
+        zoo_core.load(run, say=lambda line: None)
+    (run / "run.json").unlink()  # not finished
+    with pytest.raises(MachineError, match="another run"):
+        resume(run)
+    del manifest["run"]  # of a version that did not record it
+    path.write_text(json.dumps(manifest))
+    assert zoo_core.load(run, say=lambda line: None).config.seed == 0
+
+
+def test_a_pipe_in_a_run_stops_no_resume(run: Path) -> None:
+    """Catches a process that waits for a reader, without a word."""
+    for name in ("metrics.jsonl", "run.json"):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+    shutil.rmtree(run / "checkpoints")  # trained, and so logged, again
+    resume(run)
+    (run / ".lock").unlink()
+    os.mkfifo(run / ".lock")
+    with pytest.raises(MachineError, match="can't make"):
+        resume(run)
 
 
 @pytest.mark.parametrize(

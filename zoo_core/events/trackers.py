@@ -15,7 +15,7 @@ from zoo_core.errors import Interrupted, MachineError
 from zoo_core.events import hookimpl
 from zoo_core.interfaces import RunView
 from zoo_core.machine import terminal
-from zoo_core.machine.files import read_bounded, write_atomic
+from zoo_core.machine.files import at_once, read_bounded, write_atomic
 from zoo_core.registry.metrics import direction
 from zoo_core.results import Result, RunResult, Value
 
@@ -78,7 +78,7 @@ def _append(path: Path, data: bytes) -> None:
     Raises:
         OSError: where the machine refuses.
     """
-    with open(path, "ab", buffering=0) as file:
+    with open(path, "ab", buffering=0, opener=at_once) as file:
         size = file.seek(0, os.SEEK_END)
         try:
             left = memoryview(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 from zoo_core.errors import MachineError, PluginError, UsageError, ZooError
 from zoo_core.machine.distributed import lost
@@ -55,13 +56,24 @@ def fix_of(error: OSError) -> str:
     return f"{first}, then run the same command again; a run continues from its last checkpoint"
 
 
-def attributed(error: Exception, plugin: str, doing: str) -> ZooError:
-    """Return the error to raise where a plugin's code raised `error`.
+def is_users(error: BaseException) -> bool:
+    """Return whether an error is Ctrl-C of the user: during a run, which handles that, code raised it."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, KeyboardInterrupt) and ours
+
+
+def attributed(error: BaseException, plugin: str, doing: str) -> ZooError:
+    """Return the error to raise where a plugin's code raised `error`, be it an exit or an interrupt.
 
     Args:
         plugin: name of the plugin, as it is asked for.
         doing: what failed, e.g. "while sampling".
+
+    Raises:
+        KeyboardInterrupt: where that was `error`, and the user's.
     """
+    if is_users(error):
+        raise error
     if isinstance(error, ZooError):
         return error
     try:

@@ -14,6 +14,15 @@ from zoo_core.errors import MachineError, NotFoundError, UsageError
 from zoo_core.machine.faults import fix_of
 
 
+def at_once(path: str, flags: int) -> int:
+    """Open a file for `open(opener=...)` without waiting for the other end of a pipe.
+
+    Raises:
+        OSError: as `os.open`; for a pipe that nobody reads, where it is to be written.
+    """
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
 def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     """Return a regular file, open for reading in binary.
 

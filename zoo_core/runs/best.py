@@ -17,6 +17,7 @@ from zoo_core.interfaces import RunView
 from zoo_core.machine.files import write_atomic
 from zoo_core.results import Selection, recorded
 from zoo_core.results.result import canonical_json
+from zoo_core.runs.checkpoints import owner
 from zoo_core.runs.lengths import length_selection
 from zoo_core.runs.run import Run
 from zoo_core.training import checkpoint
@@ -69,7 +70,8 @@ class Best:
 
         def keep(step: int, kept: checkpoint.Checkpoint) -> None:
             if self.first:
-                checkpoint.save(self.made.dir / FOLDER, step, kept, metadata, keep=1)
+                of = owner(self.made.config)
+                checkpoint.save(self.made.dir / FOLDER, step, kept, metadata, keep=1, run=of)
                 self._record()
 
         return keep

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from zoo_core.config import strict_json
+from zoo_core.config import RunConfig, strict_json
 from zoo_core.errors import MachineError
 from zoo_core.training import checkpoint
 
@@ -21,6 +21,14 @@ def newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, checkpoint.C
         MachineError: where there is none.
     """
     return checkpoint.latest(folder / "checkpoints", say) or _none(folder)
+
+
+def owner(config: RunConfig) -> dict[str, str | int]:
+    """Return what the checkpoints of a run say of it: see `checkpoint.check_run`.
+
+    Its other options are left out: a later version of a plugin may have more of them.
+    """
+    return {"plugin": config.plugin, "data": config.data.name, "seed": config.seed}
 
 
 def places(folder: Path) -> list[Path]:

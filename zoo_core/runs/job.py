@@ -62,6 +62,7 @@ from zoo_core.runs import (
     saved_config,
 )
 from zoo_core.runs.best import Best, check_best, checkpoints_of
+from zoo_core.runs.checkpoints import owner
 from zoo_core.runs.estimate import estimated
 from zoo_core.runs.folder import (
     finished,
@@ -323,6 +324,16 @@ def _remember(folder: Path, warn: Callable[[str], None]) -> None:
         warn(f"warning: {folder} is not in the list of runs ({error.strerror}); `zoo runs` may not show it")
 
 
+def _recovered(
+    folder: Path, warn: Callable[[str], None], of: Mapping[str, str | int]
+) -> tuple[tuple[Path, checkpoint.Checkpoint] | None, list[str]]:
+    """Return what `checkpoint.recover` does, once the checkpoint is one of this run."""
+    found, set_aside = checkpoint.recover(folder, warn)
+    if found is not None:
+        checkpoint.check_run(found[0], of)
+    return found, set_aside
+
+
 def _train(
     made: Run,
     view: RunView,
@@ -333,7 +344,8 @@ def _train(
     step: Callable[[int], None],
 ) -> None:
     harness, folder = made.harness, made.dir / "checkpoints"
-    recovered = from_first(checkpoint.recover(folder, made.warn) if place.first else None)
+    of = owner(made.config)
+    recovered = from_first(_recovered(folder, made.warn, of) if place.first else None)
     assert recovered is not None  # sent by the first process
     found, set_aside = recovered
     metadata = {
@@ -343,7 +355,7 @@ def _train(
     }
     if found is None and start is not None:
         begun = start.state["counts"]["total"]
-        path = checkpoint.save(folder, begun, start, metadata) if place.first else folder
+        path = checkpoint.save(folder, begun, start, metadata, run=of) if place.first else folder
         found = path, start
     first = None
     if found is not None:
@@ -359,7 +371,7 @@ def _train(
 
     def save(step: int, kept: checkpoint.Checkpoint) -> None:
         if place.first:
-            saved = checkpoint.save(folder, step, kept, metadata, made.config.train.keep)
+            saved = checkpoint.save(folder, step, kept, metadata, made.config.train.keep, of)
             events.tell("zoo_checkpoint", run=view, step=step, path=str(saved))
 
     def snapshot(step: int, averages: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoo_core.errors import MachineError
+from zoo_core.machine.files import at_once
 
 
 @contextlib.contextmanager
@@ -19,7 +20,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
+        lock = open(folder / ".lock", "w", opener=at_once)  # noqa: SIM115 - held until the run ends
     except OSError as error:
         raise MachineError(
             f"can't make the run's folder {folder}: {error.strerror}", "next: run_dir=..."
@@ -37,7 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
 def held(folder: Path) -> bool:
     """Return whether a process is at work in a run's folder now."""
     try:
-        with open(folder / ".lock") as lock:
+        with open(folder / ".lock", opener=at_once) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

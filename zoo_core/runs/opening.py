@@ -25,7 +25,7 @@ from zoo_core.registry.manager import Manager, load_entry, manager
 from zoo_core.registry.resolution import config_hash, resolve
 from zoo_core.runs import initial
 from zoo_core.runs.best import best_checkpoint, check_best
-from zoo_core.runs.checkpoints import newest
+from zoo_core.runs.checkpoints import newest, owner
 from zoo_core.runs.fitted import check_grid
 from zoo_core.runs.guiding import guide_of, load_guide
 from zoo_core.runs.known import known
@@ -68,7 +68,7 @@ def load_data(config: RunConfig) -> Dataset:
     make = load_entry("dataset", entry)
     try:
         dataset: Dataset = make(config.data)
-    except Exception as error:
+    except BaseException as error:
         raise attributed(error, config.data.name, "to load its data") from error
     return configured(dataset, config.data)
 
@@ -107,7 +107,7 @@ def build(
     try:
         with available(parts.networks):
             recipe: Recipe = make(config, dataset.info)
-    except Exception as error:
+    except BaseException as error:
         raise attributed(error, config.plugin, f"to build (distribution {entry.distribution})") from error
     if not isinstance(recipe, Recipe):
         raise PluginError(
@@ -211,7 +211,9 @@ def load(
     config = saved_config(folder) if config is None else config
     made = untrained(folder, config, say=say, parts=parts)
     made.initial = initial.recorded_init(folder)
-    restore(made, *newest(folder, say))
+    path, saved = newest(folder, say)
+    checkpoint.check_run(path, owner(config))
+    restore(made, path, saved)
     choose_weights(made)
     made.cost = {name: value for name, value in cost(made).items() if name != "train_peak_bytes"}
     return made
@@ -231,6 +233,7 @@ def choose_weights(made: Run) -> None:
     check_best(made.config)
     if config.checkpoint == "best":
         path, saved = best_checkpoint(made.dir, made.say)
+        checkpoint.check_run(path, owner(made.config))
         averages = made.harness.averages.of
         for name in averages.keys() - saved.state["ema"].keys():  # of stages that began later
             del averages[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -186,7 +187,7 @@ class Run:
                     drawn: Any = self.recipe.sample(request)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 raise attributed(error, plugin, "while sampling") from error
         if not isinstance(drawn, Samples) or not isinstance(drawn.x, Tensor):
             what = drawn.x if isinstance(drawn, Samples) else drawn
@@ -200,6 +201,16 @@ class Run:
         if tuple(drawn.x.shape) != expected:
             raise PluginError(
                 f"plugin {plugin!r} drew samples of shape {tuple(drawn.x.shape)}", f"expected: {expected}"
+            )
+        if drawn.x.layout != torch.strided or drawn.x.is_meta or not drawn.x.is_floating_point():
+            raise PluginError(
+                f"plugin {plugin!r} drew samples of {drawn.x.dtype} ({drawn.x.layout}, {drawn.x.device})",
+                "expected: a dense tensor of floats",
+            )
+        if not isinstance(drawn.calls, int | float) or not 0 <= drawn.calls < math.inf:
+            raise PluginError(
+                f"plugin {plugin!r}: Samples.calls is {drawn.calls!r}",
+                "expected: the number of model evaluations per sample, at least 0",
             )
         return drawn
 
@@ -225,10 +236,13 @@ class Run:
                 found: Any = self.recipe.likelihoods(x, noise=noise, k=k)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 raise attributed(error, plugin, "in likelihoods()") from error
         if not isinstance(found, Sequence) or not all(
-            isinstance(one, Likelihood) and tuple(one.log_prob.shape) == (len(x),) for one in found
+            isinstance(one, Likelihood)
+            and isinstance(one.log_prob, Tensor)
+            and tuple(one.log_prob.shape) == (len(x),)
+            for one in found
         ):
             raise PluginError(
                 f"plugin {plugin!r}: likelihoods() returned "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zoo_core.training.recipe import LossFunction
 from zoo_core.types import Batch, Context, Loss
@@ -34,10 +35,13 @@ def backward(
         sizes: of this process's micro-batches; they add up to len(batch).
         whole: rows of all processes; a micro-batch weighs its size / whole.
         before_last: called before the last micro-batch's backward pass, after which gradients are complete.
+
+    Raises:
+        TypeError: where the phase's loss is not what `Loss` says.
     """
     if sizes[0] == whole:
         with cast():
-            loss = loss_of(batch, context)
+            loss = checked(loss_of(batch, context))
         before_last()
         loss.loss.backward()
         return loss
@@ -48,12 +52,38 @@ def backward(
         start += size
         share = len(piece) / whole
         with cast():
-            loss = loss_of(piece, context)
+            loss = checked(loss_of(piece, context))
         if k == len(sizes) - 1:
             before_last()
         (loss.loss * share).backward()
         losses.append((share, loss))
     return _joined(losses)
+
+
+def checked(loss: Any) -> Loss:
+    """Return what a phase's loss returned, once it is a `Loss` that can be minimized and recorded.
+
+    Raises:
+        TypeError: where it is not; the message says what was expected.
+    """
+    if not isinstance(loss, Loss):
+        kind = "None" if loss is None else f"a {type(loss).__name__}"
+        raise TypeError(f"the loss returned {kind}, expected zoo_core.types.Loss(loss)")
+    value = loss.loss
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+        raise TypeError(f"Loss.loss is {_kind(value)}, expected a scalar tensor of floats")
+    if not value.requires_grad:
+        raise TypeError("Loss.loss has no gradient, expected one that depends on what the phase updates")
+    for name, logged in loss.log.items():
+        if not isinstance(logged, Tensor) or logged.numel() != 1:
+            raise TypeError(f"Loss.log[{name!r}] is {_kind(logged)}, expected a detached scalar tensor")
+    return loss
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _joined(losses: list[tuple[float, Loss]]) -> Loss:

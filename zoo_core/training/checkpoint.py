@@ -80,7 +80,12 @@ def _serialized(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> dict[str
 
 
 def save(
-    root: Path, step: int, checkpoint: Checkpoint, metadata: Mapping[str, str], keep: int = KEEP
+    root: Path,
+    step: int,
+    checkpoint: Checkpoint,
+    metadata: Mapping[str, str],
+    keep: int = KEEP,
+    run: Mapping[str, str | int] | None = None,
 ) -> Path:
     """Write a checkpoint as `root/step-NNNNNNNN` and drop all but the last ones.
 
@@ -90,6 +95,7 @@ def save(
         checkpoint: what to save.
         metadata: text pairs stored in the safetensors headers.
         keep: how many stay.
+        run: what tells its run from others; see `check_run`.
 
     Raises:
         MachineError: where the machine refuses; earlier checkpoints stay.
@@ -110,7 +116,8 @@ def save(
         files = _serialized(checkpoint, metadata)
         size = sum(map(len, files.values()))
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        files[MANIFEST] = json.dumps({"step": step, "sha256": sums}, indent=1).encode()
+        manifest = {"step": step, **({"run": dict(run)} if run else {}), "sha256": sums}
+        files[MANIFEST] = json.dumps(manifest, indent=1).encode()
         temporary.mkdir()
         for name, data in files.items():
             write_synced(temporary / name, data)
@@ -200,6 +207,27 @@ def load(path: Path) -> Checkpoint:
             "next: was it written by zoo? see its manifest.json",
         ) from error
     return Checkpoint(weights, ema, state)
+
+
+def check_run(path: Path, run: Mapping[str, str | int]) -> None:
+    """Refuse a checkpoint that another run has written: of the same model it would load without an error.
+
+    Args:
+        path: of the checkpoint; one that does not say whose it is, as of version 0.1, passes.
+        run: what tells the run from others, as it is given to `save`.
+
+    Raises:
+        MachineError: naming what differs.
+    """
+    said = strict_json.mapping_or_empty(path / MANIFEST).get("run")
+    if not isinstance(said, dict):
+        return
+    differs = [f"{key}={said.get(key)}, not {value}" for key, value in run.items() if said.get(key) != value]
+    if differs:
+        raise MachineError(
+            f"checkpoint {path} is of another run: {', '.join(differs)}",
+            "next: move it out of this run's folder, or restore the run's own",
+        )
 
 
 def check_fit(

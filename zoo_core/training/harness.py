@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
@@ -189,6 +190,8 @@ class Harness:
             except Exception as error:
                 if LONE_ROW in str(error):
                     raise lone_row(self.plugin, self.config) from error
+            except BaseException as error:
+                raise attributed(error, self.plugin, f"in phase {phase.name!r}, step 0") from error
 
     @contextlib.contextmanager
     def trial(self, phase: Phase, rows: int) -> Iterator[Loss]:
@@ -420,8 +423,7 @@ class Harness:
         self.thaw(phase)
         optimizer = self.optimizers[phase.optimizer]
         counts, rng = self.counts, self._rngs[phase.name]
-        repeat = phase.repeat if isinstance(phase.repeat, int) else phase.repeat(counts.step)
-        for _ in range(repeat):
+        for _ in range(self._repeats(stage, phase)):
             batch = self._batch()
             context = Context(counts.step, counts.step / steps, counts.stage_images, rng)
             for parameter in self._members[phase.optimizer]:  # a third of Optimizer.zero_grad's time
@@ -429,7 +431,7 @@ class Harness:
             try:
                 with self._code(phase):
                     loss = self._backward(phase, batch, context)
-            except Exception as error:
+            except BaseException as error:
                 raise self._fault(stage.name, phase.name, error) from error
             if self.world.size > 1:
                 self.reducers[phase.name].finish()
@@ -469,6 +471,16 @@ class Harness:
         whole = self.config.batch_size
         with shared_batch():
             return backward(phase.loss, batch, context, self.autocast, self._sizes, whole, arm)
+
+    def _repeats(self, stage: Stage, phase: Phase) -> int:
+        """Return how often a phase updates in this step."""
+        if isinstance(phase.repeat, int):
+            return phase.repeat
+        with self._blame(stage.name, phase.name):
+            repeat = phase.repeat(self.counts.step)
+            if not isinstance(repeat, int) or repeat < 0:
+                raise TypeError(f"Phase.repeat returned {repeat!r}, expected an int of at least 0")
+        return repeat
 
     def thaw(self, phase: Phase) -> None:
         """Let gradients reach what the phase updates, and nothing else."""
@@ -569,10 +581,10 @@ class Harness:
     def _blame(self, stage: str, phase: str) -> Any:
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             raise self._fault(stage, phase, error) from error
 
-    def _fault(self, stage: str, phase: str, error: Exception) -> ZooError:
+    def _fault(self, stage: str, phase: str, error: BaseException) -> ZooError:
         """Return the error to raise where the code of a phase raised `error`."""
         if isinstance(error, torch.OutOfMemoryError):
             return out_of_memory(self.plugin, self.config, error)
@@ -642,6 +654,7 @@ class Harness:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.counts = Counts(**state["counts"])
+        self.counts.check(self.stage_steps)
         what = f"the model {self.plugin!r}"
         own = self.recipe.state_dict()
         # A compact bundle leaves out what only training needs.
@@ -662,7 +675,9 @@ class Harness:
         self.averages.load_lengths(state.get("lengths", {}))
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, state["optimizers"][name])
-        self.data.drawn = state["drawn"]
+        self.data.drawn = operator.index(state["drawn"])
+        if not 0 <= self.data.drawn < 2**63:
+            raise ValueError(f"it has drawn {self.data.drawn} examples, expected a number of at least 0")
         ranks = [state, *state.get("others", ())]
         if self.world.first or len(ranks) == self.world.size:
             own = ranks[self.world.rank]

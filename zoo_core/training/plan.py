@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from zoo_core.config import TrainConfig
+from zoo_core.config import EmaConfig, OptimizerConfig, TrainConfig
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.machine.faults import attributed
 from zoo_core.training.recipe import Phase, Recipe, Stage
@@ -22,7 +23,7 @@ def planned_stages(recipe: Recipe, plugin: str) -> list[Stage]:
     """
     try:
         found: Any = recipe.stages()
-    except Exception as error:
+    except BaseException as error:
         raise attributed(error, plugin, "in stages()") from error
     if not isinstance(found, Sequence) or not all(isinstance(stage, Stage) for stage in found):
         raise _wrong(plugin, f"stages() returned {_kind(found)}", "return a list of zoo_core Stage objects")
@@ -33,8 +34,75 @@ def planned_stages(recipe: Recipe, plugin: str) -> list[Stage]:
     return list(found)
 
 
+Test = Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+STAGE: Mapping[str, tuple[Test, str]] = {
+    "name": (_is_name, "a name"),
+    "phases": (lambda value: isinstance(value, Sequence), "a list of Phase objects"),
+    "optimizers": (lambda value: isinstance(value, Mapping), "a dict: {name: OptimizerConfig}"),
+    "fraction": (_is_positive, "a number above 0"),
+    "ema": (lambda value: isinstance(value, Mapping), "a dict: {submodule: EmaConfig}"),
+    "begin": (lambda value: value is None or callable(value), "a function of the training data, or None"),
+}
+PHASE: Mapping[str, tuple[Test, str]] = {
+    "name": (_is_name, "a name"),
+    "loss": (callable, "a function of (batch, context)"),
+    "repeat": (lambda value: _is_count(value) or callable(value), "an int of at least 1, or a function"),
+    "every": (_is_count, "an int of at least 1"),
+    "grad_clip": (lambda value: value is None or _is_positive(value), "a number above 0, or None"),
+    "after_step": (lambda value: value is None or callable(value), "a function of (sums, keep), or None"),
+}
+"""What the fields of a stage and of a phase have to be: whether a value is that, and the words for it."""
+
+
+def _check_fields(
+    part: Stage | Phase, fields: Mapping[str, tuple[Test, str]], where: str, plugin: str
+) -> None:
+    for name, (holds, expected) in fields.items():
+        value = getattr(part, name)
+        if not holds(value):
+            what = repr(value) if isinstance(value, int | float | str) else _kind(value)
+            raise _wrong(plugin, f"{where}: {name} is {what}", expected)
+
+
+def _check_optimizer(config: Any, where: str, plugin: str) -> None:
+    if not isinstance(config, OptimizerConfig):
+        raise _wrong(plugin, f"{where} is {_kind(config)}", "a zoo_core OptimizerConfig")
+
+
+def _check_updated(phase: Phase, recipe: Recipe, where: str, plugin: str) -> None:
+    """Refuse a phase that has nothing to update, or what is not part of the recipe."""
+    own = {id(parameter): parameter.requires_grad for parameter in recipe.parameters()}
+    updated = [own.get(id(p)) for module in phase.updates for p in module.parameters()]
+    if None in updated:
+        raise _wrong(
+            plugin,
+            f"{where} updates a module that is not part of the recipe",
+            "modules that are attributes of the recipe",
+        )
+    if not any(updated):
+        raise _wrong(
+            plugin, f"{where} updates no parameter", "modules with parameters that require gradients"
+        )
+
+
 def _check_stage(stage: Stage, recipe: Recipe, plugin: str) -> None:
     where = f"stage {stage.name!r}"
+    _check_fields(stage, STAGE, where, plugin)
+    names = [phase.name for phase in stage.phases if isinstance(phase, Phase)]
     for phase in stage.phases:
         if not isinstance(phase, Phase):
             raise _wrong(plugin, f"{where} holds {_kind(phase)}", "Stage.phases is a list of Phase objects")
@@ -48,15 +116,20 @@ def _check_stage(stage: Stage, recipe: Recipe, plugin: str) -> None:
                 raise _wrong(
                     plugin, f"{here}: updates holds {_kind(module)}", "modules, not parameters: [self.net]"
                 )
-        if not callable(phase.loss):
-            raise _wrong(plugin, f"{here}: loss is {_kind(phase.loss)}", "a function of (batch, context)")
+        _check_fields(phase, PHASE, here, plugin)
+        if names.count(phase.name) > 1:
+            raise _wrong(plugin, f"{where} has several phases {phase.name!r}", "a name for each phase")
         if phase.optimizer not in stage.optimizers:
             raise _wrong(
                 plugin,
                 f"{where} has no optimizer {phase.optimizer!r}",
                 f"a name in Stage.optimizers: {', '.join(stage.optimizers) or 'none'}",
             )
-    for name in stage.ema:
+        _check_optimizer(stage.optimizers[phase.optimizer], f"{where}, optimizer {phase.optimizer!r}", plugin)
+        _check_updated(phase, recipe, here, plugin)
+    for name, config in stage.ema.items():
+        if not isinstance(config, EmaConfig):
+            raise _wrong(plugin, f"{where}, EMA of {name!r} is {_kind(config)}", "a zoo_core EmaConfig")
         try:
             recipe.get_submodule(name)
         except AttributeError as error:

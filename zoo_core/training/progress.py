@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -30,6 +31,29 @@ class Counts:
     stage_images: int = 0
     updates: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def check(self, steps: Sequence[int]) -> None:
+        """Refuse counts that no run of so many steps a stage can have.
+
+        Raises:
+            ValueError: naming the first.
+        """
+        whole = {name: getattr(self, name) for name in ("stage", "step", "total", "stage_images")}
+        whole |= {f"updates of {name}": number for name, number in self.updates.items()}
+        for name, number in whole.items():
+            if not _is_whole(number):
+                raise ValueError(f"its count {name} is {number!r}, expected a number of at least 0")
+        for name, amount in (("images", self.images), ("seconds", self.seconds)):
+            if not isinstance(amount, int | float) or not 0 <= amount < math.inf:
+                raise ValueError(f"its count {name} is {amount!r}, expected a number of at least 0")
+        if self.stage > len(steps) or self.step > (*steps, 0)[self.stage]:
+            raise ValueError(
+                f"it is at step {self.step} of stage {self.stage}; the stages have {list(steps)} steps"
+            )
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63
 
 
 @dataclass(frozen=True)
