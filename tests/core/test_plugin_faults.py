@@ -53,8 +53,10 @@ def test_an_exit_that_a_plugin_raises_is_its_fault(
     assert type(error).__name__ in said
 
 
-def test_ctrl_c_is_the_users_where_no_run_handles_it() -> None:
+def test_ctrl_c_is_the_users_where_no_run_handles_it(request: pytest.FixtureRequest) -> None:
     """Catches a Ctrl-C in `zoo sample` that is told as a bug of the model."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         attributed(KeyboardInterrupt(), "wgan", "while sampling")
     with Signals():
