@@ -20,7 +20,10 @@ from zoo_core.seeds import derive
 from zoo_lottery.cli import lottery
 from zoo_lottery.components import nested
 
-TINY = ("plugin=vae", "preset=tiny", "data=ring", "train.steps=4", "eval.baselines=false", "track.wandb=off")
+TINY = (
+    *("plugin=vae", "preset=tiny", "data=ring", "train.steps=4", "eval.baselines=false"),
+    *("track.wandb=off", "track.plots=false"),
+)
 
 
 def call(*words: str) -> Result:
