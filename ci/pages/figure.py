@@ -115,7 +115,7 @@ def draw(shown: Shown) -> bytes:
     sheet = Sheet(WIDTH, TOP + PITCH * len(shown.strips) + BOTTOM)
     _draw_card(sheet)
     _draw_strips(sheet, shown)
-    _draw_dots(sheet, _dots(shown))
+    _draw_dots(sheet, _dots(shown), len(shown.ranked))
     written = io.BytesIO()
     marks = {"Software": None, SOURCE: digest(shown)}
     sheet.figure.savefig(written, format="png", dpi=DPI, metadata=marks, facecolor="none")
@@ -172,12 +172,13 @@ def _draw_sample(sheet: Sheet, left: int, top: int, cell: Any) -> None:
     axes.spines[:].set(visible=True, color=FAINT, linewidth=0.5)
 
 
-def _draw_dots(sheet: Sheet, rows: Sequence[Scored]) -> None:
-    """Draw the scores with their intervals, best at the top, and what their marks mean."""
+def _draw_dots(sheet: Sheet, rows: Sequence[Scored], ranked: int) -> None:
+    """Draw the scores with their intervals, best at the top, and what their marks mean; say of how many."""
     left = sheet.width - MARGIN - BOARD
     first = rows[0]
     sheet.text(left, 60, f"Leaderboard: {first.data}", HEADING, weight="bold")
-    note = f"{first.task}, {first.column}, lower is better"
+    shown = f"the best {len(rows)} of {ranked}" if len(rows) < ranked else f"{ranked} models"
+    note = f"{shown} by {first.column}, lower is better"
     sheet.text(left, 106, note, NOTE, color=GRAY)
     families = list(dict.fromkeys(row.family for row in rows))
     keys = -(-(len(families) + 2) // 3) * 36  # height of the key: three names in a line
