@@ -161,11 +161,15 @@ def of_yaml(rng: random.Random, valid: bytes) -> bytes:
 
 
 def _walk(document: Any) -> list[tuple[Any, Any]]:
-    """Return (container, key) of each value in a document."""
+    """Return (container, key) of each value in a document, of a container that occurs repeatedly once."""
     places: list[tuple[Any, Any]] = []
-    left = [document]
+    left, seen = [document], set()
     while left:
         at = left.pop()
+        if isinstance(at, dict | list):
+            if id(at) in seen:
+                continue
+            seen.add(id(at))
         keys = at.keys() if isinstance(at, dict) else range(len(at)) if isinstance(at, list) else ()
         for key in keys:
             places.append((at, key))
