@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tests.core.recipes import Single, harness
 from zoo_core.cli import invoke
 from zoo_core.config import OptimizerConfig
-from zoo_core.errors import PluginError, ZooError
+from zoo_core.errors import Interrupted, PluginError, ZooError
 from zoo_core.machine.faults import attributed
 from zoo_core.registry.resolution import resolve
 from zoo_core.runs.job import run
@@ -224,3 +225,57 @@ def test_likelihoods_without_a_tensor_are_refused(home: Path, monkeypatch: pytes
     words = [w for w in WORDS if not w.startswith(("plugin", "eval"))]
     with pytest.raises(PluginError, match=r"'vae': likelihoods\(\) returned"):
         run(resolve([*words, "plugin=vae", "eval.baselines=false"]))
+
+
+# -- data and metrics
+
+
+class Rows:
+    """Test examples that are held."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def examples(self, index: Tensor) -> Tensor:
+        return self.rows[index]
+
+
+@pytest.mark.parametrize("error", EXITS, ids=repr)
+def test_an_exit_of_a_dataset_is_its_fault(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo_core.runs import opening
+
+    config = resolve(WORDS)
+    monkeypatch.setattr(opening, "load_entry", lambda kind, entry: raising(error))
+    with (
+        Signals(),
+        pytest.raises(PluginError, match=f"'ring' failed to load its data: {type(error).__name__}"),
+    ):
+        opening.load_data(config)
+
+
+@pytest.mark.parametrize("error", EXITS, ids=repr)
+def test_an_exit_of_a_metric_is_its_fault(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoo_core.registry.manager import manager
+    from zoo_eval import pipeline
+
+    context: Any = None
+    monkeypatch.setattr(pipeline, "load_entry", lambda kind, entry: raising(error))
+    with Signals(), pytest.raises(PluginError, match=f"metric 'prdc' .* failed: {type(error).__name__}"):
+        pipeline._columns(manager().find("metric", "prdc"), context)
+
+
+def test_a_signal_during_a_metric_of_ones_own_is_not_its_fault() -> None:
+    """Catches a stop by SIGTERM that is told as a metric that failed."""
+    from zoo_eval import pipeline
+
+    rows = torch.zeros(4, 2)
+    data = SimpleNamespace(info=SimpleNamespace(levels=None), test=Rows(rows))
+    own = {"mine": raising(Interrupted(15, "interrupted by SIGTERM"))}
+    context: Any = SimpleNamespace(
+        source=SimpleNamespace(functions=own, data=data), sampled=SimpleNamespace(rows=rows)
+    )
+    with pytest.raises(Interrupted):
+        pipeline.run_functions(context, SimpleNamespace(values={}))  # type: ignore[arg-type]
