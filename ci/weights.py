@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "ci" / "studies"))
 PACKAGE = ROOT / "weights" / "genzoo_weights"
 REGISTRY = ROOT / "registry.yaml"
-ENTRY_MB, PACKAGE_MB = 2.2, 40.0
+ENTRY_MB, PACKAGE_MB = 2.2, 60.0
+"""Sizes that an entry and the package may have: digits, with 43 models, takes 40 MB, and emoji the rest."""
 HOLD_TRAINING_DATA = ("copycat", "style-transfer")
 """Models whose weights hold training images."""
 DIFFERENCE, BITS = 0.01, 1e-3
