@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT / "ci" / "studies"))
 PACKAGE = ROOT / "weights" / "genzoo_weights"
 REGISTRY = ROOT / "registry.yaml"
 ENTRY_MB, PACKAGE_MB = 2.2, 60.0
-"""Sizes that an entry and the package may have: digits, with 43 models, takes 40 MB, and emoji the rest."""
+"""Sizes that an entry and the package may have: 43 models on digits take 40 MB; the rest is for emoji."""
 HOLD_TRAINING_DATA = ("copycat", "style-transfer")
 """Models whose weights hold training images."""
 DIFFERENCE, BITS = 0.01, 1e-3
