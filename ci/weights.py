@@ -149,7 +149,7 @@ def record(address: str, folder: Path) -> tuple[str, dict[str, Any]]:
     """Return (model, what registry.yaml says of an entry)."""
     manifest = json.loads((folder / "manifest.json").read_text())
     result = json.loads((folder / "result.json").read_text())
-    ranked = re.compile(r"(FI?D\[[^]]+\]|bits_per_dim\[(exact|iwae-\d+|elbo|vlb|ode)\])")
+    ranked = re.compile(r"(FI?D\[[^]]+\]|L1\[[^]]+\]|bits_per_dim\[(exact|iwae|elbo|vlb|ode)[^]]*\])")
     scores = {
         name: float(f"{value['value']:.5g}")
         for name, value in result["metrics"].items()
